@@ -1,0 +1,1 @@
+"""The configuration file: YAML in, frozen values out. Knows no reactor, no socket, no clock."""

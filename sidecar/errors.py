@@ -1,0 +1,77 @@
+"""The failure vocabulary: what can go wrong, in words for people and in kinds for programs.
+
+Knows nothing else of the project; every layer may import it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import field, frozen
+
+
+class Severity(Enum):
+    """How much a problem in a configuration matters."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@frozen
+class Problem:
+    """One fault in a configuration file, told so that the reader can mend it.
+
+    `line` counts from 1; 0 means the whole file. `key` is a dotted path such as `workers.sync1.endpoint`,
+    empty where no key is concerned. `message` says what is wrong and what to write instead.
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        mark = "warning: " if self.severity is Severity.WARNING else ""
+        return f"{place}: {self.key}: {mark}{self.message}" if self.key else f"{place}: {mark}{self.message}"
+
+
+@frozen
+class ConfigError(Exception):
+    """A configuration that cannot be used; holds every problem found, not only the first."""
+
+    problems: tuple[Problem, ...] = field(converter=tuple)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class Fault(Enum):
+    """Which rule a malformed message broke, in the order of severity for a reply."""
+
+    SYNTAX = "syntax"
+    FRAMING = "framing"
+    VERSION = "version"
+    METHOD = "method"
+    TARGET_TOO_LONG = "target too long"
+    HEAD_TOO_LARGE = "head too large"
+    CODING = "transfer coding"
+    EXPECTATION = "expectation"
+    BODY_TOO_LARGE = "body too large"
+
+
+@frozen
+class WireError(Exception):
+    """Octets that are not an HTTP/1.1 message we accept.
+
+    `section` names the rule (for example `RFC 9112 6.3`); `detail` never contains octets of the message,
+    because a token could be among them.
+    """
+
+    fault: Fault
+    detail: str
+    section: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.detail} ({self.section})" if self.section else self.detail

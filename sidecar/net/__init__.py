@@ -1,0 +1,1 @@
+"""Twisted's edge: sockets, pools, deadlines, relaying. Decides nothing about messages or routes."""

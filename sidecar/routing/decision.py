@@ -1,0 +1,38 @@
+"""The answer of the router to one request. A value: it does nothing and knows nobody."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+Action = Literal["forward", "refuse", "respond", "redirect"]
+
+
+@frozen(slots=True)
+class Decision:
+    """What happens to one request, and in which order workers are tried.
+
+    `candidates` are worker names in the order in which they would be tried if all were up; `fallback` are
+    those that take it when every candidate is down (empty where falling back would be wrong). `keyless` is
+    true when no affinity applies, so that the least busy candidate may be taken instead of the first.
+    With an action other than `forward`, `status` is set and `candidates` is empty.
+    """
+
+    action: Action
+    endpoint: str
+    pool: str
+    kind: str = "none"
+    key: str | None = None
+    candidates: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
+    status: int | None = None
+    reason: str = ""
+    keyless: bool = False
+    replayable: bool = False
+    """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …)."""
+    body_limit: int | None = None
+    answer: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Field lines of an authored response (`respond`, `redirect`)."""
+    body: bytes = b""
