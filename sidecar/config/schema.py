@@ -54,12 +54,8 @@ class Limits:
     response_head: int = field(
         default=64 * KIB, metadata=_doc("Largest response head from a worker; a larger one becomes a 502.")
     )
-    response_fields: int = field(
-        default=200, metadata=_doc("Most field lines in a response; more become a 502.")
-    )
-    chunk_line: int = field(
-        default=1 * KIB, metadata=_doc("Longest chunk-size line, with its extensions, either way.")
-    )
+    response_fields: int = field(default=200, metadata=_doc("Most field lines in a response; more become a 502."))
+    chunk_line: int = field(default=1 * KIB, metadata=_doc("Longest chunk-size line, with its extensions, either way."))
     chunk_extensions: int = field(
         default=16 * KIB, metadata=_doc("Most bytes of chunk extensions in one message, either way.")
     )
@@ -87,9 +83,7 @@ class Limits:
     )
     worker_connections: int = field(
         default=8_192,
-        metadata=_doc(
-            "Connections to one worker at once. Every long poll holds one for as long as it waits."
-        ),
+        metadata=_doc("Connections to one worker at once. Every long poll holds one for as long as it waits."),
     )
     worker_idle: int = field(default=64, metadata=_doc("Idle connections kept to one worker."))
     worker_connecting: int = field(
@@ -104,9 +98,7 @@ class Limits:
     )
     linger: int = field(
         default=16 * MIB,
-        metadata=_doc(
-            "Bytes of a refused request that are read and discarded so that the client sees the reply."
-        ),
+        metadata=_doc("Bytes of a refused request that are read and discarded so that the client sees the reply."),
     )
 
 
@@ -116,16 +108,12 @@ class Timeouts:
 
     head: float = field(
         default=10.0,
-        metadata=_doc(
-            "From the first byte of a request to the end of its head; then 408. A total, not per byte."
-        ),
+        metadata=_doc("From the first byte of a request to the end of its head; then 408. A total, not per byte."),
     )
     idle: float = field(
         default=75.0, metadata=_doc("A client connection without a request; then closed without a word.")
     )
-    body: float = field(
-        default=30.0, metadata=_doc("Without a byte of a request body that was announced; then 408.")
-    )
+    body: float = field(default=30.0, metadata=_doc("Without a byte of a request body that was announced; then 408."))
     connect: float = field(default=2.0, metadata=_doc("For one attempt to connect to a worker."))
     wait: float = field(
         default=10.0,
@@ -148,9 +136,7 @@ class Timeouts:
     stall: float = field(
         default=60.0, metadata=_doc("A client that takes none of the bytes that wait for it; then reset.")
     )
-    linger: float = field(
-        default=2.0, metadata=_doc("Reading on after a refusal, so that the client sees the reply.")
-    )
+    linger: float = field(default=2.0, metadata=_doc("Reading on after a refusal, so that the client sees the reply."))
     tunnel: float = field(default=600.0, metadata=_doc("An upgraded connection on which no byte moves."))
     worker_idle: float = field(
         default=30.0,
@@ -161,9 +147,7 @@ class Timeouts:
     )
     drain: float = field(
         default=60.0,
-        metadata=_doc(
-            "Running exchanges when the sidecar stops; long polls of 30 s end by themselves in it."
-        ),
+        metadata=_doc("Running exchanges when the sidecar stops; long polls of 30 s end by themselves in it."),
     )
 
 
@@ -197,9 +181,7 @@ class Access:
     mas: tuple[Network, ...] = field(
         default=(), metadata=_doc("Networks that may reach /_synapse/mas; only MAS itself needs it.")
     )
-    metrics: tuple[Network, ...] = field(
-        default=(), metadata=_doc("Networks that may reach /_synapse/metrics.")
-    )
+    metrics: tuple[Network, ...] = field(default=(), metadata=_doc("Networks that may reach /_synapse/metrics."))
 
 
 @frozen(kw_only=True)
@@ -274,9 +256,7 @@ class Route:
     method: tuple[str, ...] | None = field(default=None, metadata=_doc("Methods."))
     path: str | None = field(
         default=None,
-        metadata=_doc(
-            "A path of literal segments, `{name}` for exactly one segment, and a last `**` for any rest."
-        ),
+        metadata=_doc("A path of literal segments, `{name}` for exactly one segment, and a last `**` for any rest."),
     )
     query: Mapping[str, str | None] | None = field(
         default=None, metadata=_doc("Query parameters: name and value, or name and null for «present».")
@@ -284,9 +264,7 @@ class Route:
     header: Mapping[str, str | None] | None = field(
         default=None, metadata=_doc("Field lines: name and value, or name and null for «present».")
     )
-    source: tuple[Network, ...] | None = field(
-        default=None, metadata=_doc("Networks of the client's address.")
-    )
+    source: tuple[Network, ...] | None = field(default=None, metadata=_doc("Networks of the client's address."))
     pool: str | None = field(default=None, metadata=_doc("Forward to this pool."))
     respond: Respond | None = field(default=None, metadata=_doc("Answer with this fixed response."))
     redirect: Redirect | None = field(default=None, metadata=_doc("Answer with this redirect."))
@@ -299,9 +277,7 @@ class Respond:
 
     status: int = field(default=200, metadata=_doc("Status of the response."))
     body: str = field(default="", metadata=_doc("Its content."))
-    headers: Mapping[str, str] = field(
-        factory=dict, metadata=_doc("Its fields; Content-Length and CORS are added.")
-    )
+    headers: Mapping[str, str] = field(factory=dict, metadata=_doc("Its fields; Content-Length and CORS are added."))
 
 
 @frozen(kw_only=True)
@@ -342,15 +318,11 @@ class Settings:
     )
     admin: str | None = field(
         default=None,
-        metadata=_doc(
-            "Endpoint of the operator's listener; never on the public port. Absent: there is none."
-        ),
+        metadata=_doc("Endpoint of the operator's listener; never on the public port. Absent: there is none."),
     )
     synapse: Synapse = field(factory=Synapse, metadata=_doc("Where Synapse's own configuration is."))
     workers: Mapping[str, Worker] = field(factory=dict, metadata=_doc("Explicit topology."))
-    pools: Mapping[str, Pool] = field(
-        factory=dict, metadata=_doc("Pools that differ from the built-in ones.")
-    )
+    pools: Mapping[str, Pool] = field(factory=dict, metadata=_doc("Pools that differ from the built-in ones."))
     routes: tuple[Route, ...] = field(
         default=(), metadata=_doc("Own routes, first match wins, tried before the endpoint table.")
     )
