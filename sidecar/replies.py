@@ -1,0 +1,86 @@
+"""Replies that the sidecar authors itself, as octets: Matrix JSON, CORS, Content-Length.
+
+Knows which status says what; does not know why one is sent, nor to whom.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from sidecar.errors import Fault
+
+# What browsers need to see an error of another origin (Synapse http/server.py sets the same for its own).
+CORS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+    ("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization, Date"),
+)
+
+# Status and Matrix errcode of each refusal (client-server API, "Standard error response").
+_ERRCODES = {
+    400: "M_UNKNOWN",
+    403: "M_FORBIDDEN",
+    404: "M_UNRECOGNIZED",
+    405: "M_UNRECOGNIZED",
+    408: "M_UNKNOWN",
+    413: "M_TOO_LARGE",
+    414: "M_TOO_LARGE",
+    417: "M_UNRECOGNIZED",
+    429: "M_LIMIT_EXCEEDED",
+    431: "M_TOO_LARGE",
+    501: "M_UNRECOGNIZED",
+    502: "M_UNKNOWN",
+    503: "M_UNKNOWN",
+    504: "M_UNKNOWN",
+    505: "M_UNRECOGNIZED",
+}
+
+STATUS_OF_FAULT = {
+    Fault.SYNTAX: 400,
+    Fault.FRAMING: 400,
+    Fault.VERSION: 505,
+    Fault.METHOD: 405,
+    Fault.TARGET_TOO_LONG: 414,
+    Fault.HEAD_TOO_LARGE: 431,
+    Fault.CODING: 501,
+    Fault.EXPECTATION: 417,
+    Fault.BODY_TOO_LARGE: 413,
+}
+"""What a client is told of a request that is none; the only place where faults meet statuses."""
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+}
+
+
+def response(status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False) -> bytes:
+    """A whole response; `head`: its content is left out, as an answer to HEAD (RFC 9110 9.3.2)."""
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    if status >= 200 and status != 204:
+        lines.append(f"Content-Length: {len(content)}")
+    if close:
+        lines.append("Connection: close")
+    octets = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+    return octets if head else octets + content
+
+
+def refusal(
+    status: int, error: str, *, close: bool = True, head: bool = False, retry_after: int | None = None
+) -> bytes:
+    """A refusal as a Matrix client expects it: `errcode` and `error` in JSON, readable across origins.
+
+    `retry_after` is in seconds (RFC 9110 10.2.3); every 503 should have one.
+    """
+    content = json.dumps({"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error}).encode()
+    fields = [("Content-Type", "application/json"), *CORS]
+    if status == 405:
+        fields.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
+    if retry_after is not None:
+        fields.append(("Retry-After", str(retry_after)))
+    return response(status, fields, content, close=close, head=head)

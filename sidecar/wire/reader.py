@@ -1,0 +1,311 @@
+"""Readers: octets in, events out, for one side of a connection.
+
+An event is a head, some octets of a body (already in the framing in which they go on), or END. A reader stops at
+END and keeps what follows until it is asked for the next message. Knows no routes, no pools, no clock.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from sidecar.errors import Fault, WireError
+from sidecar.wire.body import ChunkedDelimiter
+from sidecar.wire.grammar import REQUEST_LINE_PREFIX, REQUEST_START
+from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead, malformed_request_line
+
+
+class End(Enum):
+    """The end of a message."""
+
+    END = "end"
+
+
+END = End.END
+
+RequestEvent = RequestHead | bytes | End
+ResponseEvent = ResponseHead | bytes | End
+
+
+@frozen(slots=True, kw_only=True)
+class ReaderLimits:
+    """Bounds in bytes, and in lines for `fields`; `target` holds for requests only."""
+
+    head: int = 16_000
+    target: int = 12 * 1024
+    fields: int = 200
+    chunk_line: int = 1024
+    chunk_extensions: int = 16 * 1024
+    trailers: int = 8 * 1024
+
+    def chunked(self, *, decoded: bool = False) -> ChunkedDelimiter:
+        """A delimiter for one chunked body within these bounds."""
+        return ChunkedDelimiter(
+            line_limit=self.chunk_line,
+            extensions_limit=self.chunk_extensions,
+            trailer_limit=self.trailers,
+            decoded=decoded,
+        )
+
+
+def check_partial_lines(buffer: bytes, since: int) -> None:
+    """Refuse a bare CR or LF in the part of an incomplete head that came after offset `since`.
+
+    Raises WireError (RFC 9112 2.2) at once, because a head that uses them may never end for us.
+    """
+    start = max(0, since - 1)
+    lines = buffer.count(b"\r\n", start)
+    carriage_returns = buffer.count(b"\r", start) - buffer.endswith(b"\r")
+    if buffer.count(b"\n", start) - buffer.startswith(b"\n", start) * (start > 0) != lines or carriage_returns != lines:
+        raise WireError(Fault.SYNTAX, "a bare CR or LF in the head", "RFC 9112 2.2")
+
+
+class RequestReader:
+    """Reads requests, one after another, from what a client sends."""
+
+    __slots__ = ("_body", "_buffer", "_left", "_limits", "_started", "body_limit", "ended")
+
+    def __init__(self, limits: ReaderLimits) -> None:
+        self._limits = limits
+        self._buffer = b""
+        self._started = False  # one empty line may come before a request, not two
+        self._left = 0
+        self._body: ChunkedDelimiter | None = None
+        self.ended = False
+        """The request has been read to its end; further octets belong to the next one."""
+        self.body_limit: int | None = None
+        """Most bytes of content of this request; None: no limit."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes kept: the part of a head, or of later requests."""
+        return len(self._buffer)
+
+    @property
+    def in_head(self) -> bool:
+        """No head is complete yet, but some of it is there."""
+        return not self.ended and not self._left and self._body is None and bool(self._buffer or self._started)
+
+    def next_message(self) -> list[RequestEvent]:
+        """Go on to the next request with what is buffered."""
+        self.ended = False
+        self._started = False
+        self.body_limit = None
+        if not self._buffer:
+            return []
+        data = self._buffer
+        self._buffer = b""
+        return self.feed(data)
+
+    def take_buffered(self) -> bytes:
+        """Everything kept, for a tunnel that takes over."""
+        data = self._buffer
+        self._buffer = b""
+        return data
+
+    def feed(self, data: bytes) -> list[RequestEvent]:
+        """Events in `data`; raises WireError where it is no request that we serve."""
+        if self.ended:
+            self._buffer += data
+            return []
+        if self._left:
+            return self._feed_length(data)
+        if self._body is not None:
+            return self._feed_chunked(self._body, data)
+        return self._feed_head(data)
+
+    def _feed_head(self, data: bytes) -> list[RequestEvent]:
+        seen = len(self._buffer)
+        if seen:
+            data = self._buffer + data
+        if data[:1] == b"\r" and not self._started:
+            # RFC 9112 2.2: one empty line before a request is ignored.
+            if data[:2] == b"\r\n":
+                self._started = True
+                data = data[2:]
+                seen = 0
+            elif len(data) > 1:
+                raise WireError(Fault.SYNTAX, "a bare CR before the request", "RFC 9112 2.2")
+        end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
+        if end < 4 or end > self._limits.head or data[0] not in REQUEST_START or data[0] == 0x0D:
+            self._check_incomplete(data, seen)
+            self._buffer = data
+            return []
+        self._buffer = b""
+        line_end = data.find(b"\r\n")
+        if line_end > self._limits.target:
+            self._check_line_length(line_end)
+        head = RequestHead(data if end == len(data) else data[:end], self._limits.fields)
+        if len(head.target) > self._limits.target:
+            raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
+        rest = data[end:] if end < len(data) else b""
+        if head.length == 0:
+            self.ended = True
+            self._buffer = rest
+            return [head, END]
+        if head.length == CHUNKED:
+            self._body = self._limits.chunked()
+            return [head, *self._feed_chunked(self._body, rest)] if rest else [head]
+        self._left = head.length
+        return [head, *self._feed_length(rest)] if rest else [head]
+
+    def _feed_length(self, data: bytes) -> list[RequestEvent]:
+        left = self._left
+        if len(data) < left:
+            self._left = left - len(data)
+            return [data]
+        self._left = 0
+        self.ended = True
+        self._buffer = data[left:]
+        return [data[:left], END]
+
+    def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[RequestEvent]:
+        out = body.feed(data)
+        if self.body_limit is not None and body.content > self.body_limit:
+            raise WireError(Fault.BODY_TOO_LARGE, "a body beyond its limit", "RFC 9110 15.5.14")
+        events: list[RequestEvent] = [out] if out else []
+        if body.done:
+            self._body = None
+            self.ended = True
+            self._buffer = body.rest
+            events.append(END)
+        return events
+
+    def _check_incomplete(self, data: bytes, seen: int) -> None:
+        """Refuse now what can no longer become a request, or is too large to become one."""
+        if not data:
+            return
+        if data[0] not in REQUEST_START or (data[0] == 0x0D and (self._started or len(data) > 1)):
+            raise WireError(Fault.SYNTAX, "no request begins with this octet", "RFC 9112 3")
+        line_end = data.find(b"\r\n")
+        if line_end < 0:
+            self._check_line_length(len(data))
+            if data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
+                raise malformed_request_line(data)
+        elif line_end >= seen - 1 and REQUEST_LINE_PREFIX.fullmatch(data, 0, line_end) is None:
+            raise malformed_request_line(data[:line_end])
+        else:
+            self._check_line_length(line_end)
+        check_partial_lines(data, seen)
+        if len(data) > self._limits.head:
+            raise WireError(Fault.HEAD_TOO_LARGE, "a request head beyond its limit", "RFC 6585 5")
+
+    def _check_line_length(self, length: int) -> None:
+        # 32 octets of method, 8 of version, two blanks.
+        if length > self._limits.target + 42:
+            raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
+
+
+class ResponseReader:
+    """Reads the responses that a worker sends on one connection."""
+
+    __slots__ = ("_body", "_buffer", "_left", "_limits", "_method", "decoded", "ended", "until_close")
+
+    def __init__(self, limits: ReaderLimits) -> None:
+        self._limits = limits
+        self._buffer = b""
+        self._method = b"GET"
+        self._left = 0
+        self._body: ChunkedDelimiter | None = None
+        self.decoded = False
+        """Chunked content is passed on without its chunks, for a client of HTTP/1.0."""
+        self.until_close = False
+        """All further octets are content, or of a tunnel."""
+        self.ended = True
+
+    @property
+    def excess(self) -> bool:
+        """There are octets behind the end of the response: nobody asked for them (RFC 9112 9.2)."""
+        return self.ended and bool(self._buffer)
+
+    def next_message(self, method: bytes, *, decoded: bool) -> None:
+        """Expect the response to a request with `method`."""
+        self._method = method
+        self.decoded = decoded
+        self.ended = False
+        self.until_close = False
+        self._left = 0
+        self._body = None
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[ResponseEvent]:
+        """Events in `data`; raises WireError where it is no response."""
+        if self._left:
+            return self._feed_length(data)
+        if self._body is not None:
+            return self._feed_chunked(self._body, data)
+        if self.until_close:
+            return [data]
+        if self.ended:
+            self._buffer += data
+            return []
+        return self._feed_head(data)
+
+    def close(self) -> list[ResponseEvent]:
+        """The worker has closed in good order; raises WireError where the response is incomplete (RFC 9112 8)."""
+        if self.ended:
+            return []
+        if self.until_close:
+            self.ended = True
+            return [END]
+        raise WireError(Fault.FRAMING, "an incomplete response", "RFC 9112 8")
+
+    def _feed_head(self, data: bytes) -> list[ResponseEvent]:
+        seen = len(self._buffer)
+        if seen:
+            data = self._buffer + data
+        end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
+        if end < 4 or end > self._limits.head:
+            self._check_incomplete(data, seen)
+            self._buffer = data
+            return []
+        self._buffer = b""
+        head = ResponseHead(data if end == len(data) else data[:end], self._method, self._limits.fields)
+        rest = data[end:] if end < len(data) else b""
+        if head.interim:
+            return [head, *self._feed_head(rest)] if rest else [head]
+        length = head.length
+        if length == 0:
+            self.ended = True
+            self._buffer = rest
+            return [head, END]
+        if length > 0:
+            self._left = length
+            return [head, *self._feed_length(rest)] if rest else [head]
+        if length == CHUNKED:
+            self._body = self._limits.chunked(decoded=self.decoded)
+            return [head, *self._feed_chunked(self._body, rest)] if rest else [head]
+        assert length in (UNTIL_CLOSE, TUNNEL)
+        self.until_close = True
+        return [head, rest] if rest else [head]
+
+    def _feed_length(self, data: bytes) -> list[ResponseEvent]:
+        left = self._left
+        size = len(data)
+        if size < left:
+            self._left = left - size
+            return [data]
+        self._left = 0
+        self.ended = True
+        if size == left:
+            return [data, END]
+        self._buffer = data[left:]
+        return [data[:left], END]
+
+    def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[ResponseEvent]:
+        out = body.feed(data)
+        events: list[ResponseEvent] = [out] if out else []
+        if body.done:
+            self._body = None
+            self.ended = True
+            self._buffer = body.rest
+            events.append(END)
+        return events
+
+    def _check_incomplete(self, data: bytes, seen: int) -> None:
+        if not b"HTTP/1.".startswith(data[:7]):
+            raise WireError(Fault.SYNTAX, "a malformed status-line", "RFC 9112 4")
+        check_partial_lines(data, seen)
+        if len(data) > self._limits.head:
+            raise WireError(Fault.HEAD_TOO_LARGE, "a response head beyond its limit", "RFC 6585 5")
