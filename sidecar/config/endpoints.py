@@ -1,0 +1,209 @@
+"""The grammar of Twisted's endpoint strings, as far as a configuration file needs it.
+
+Splits, checks and makes paths absolute. It opens nothing and does not ask Twisted: whether a port is free or a
+plugin knows another kind of endpoint shows at the start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+
+from attrs import frozen
+
+_PART = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
+_NAMED = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
+_CHECKS = {
+    "port": (_PORT, "a port number"),
+    "backlog": (_PORT, "a number"),
+    "index": (_PORT, "a number"),
+    "timeout": (re.compile(r"\d{1,5}", re.ASCII), "a number of seconds"),
+    "mode": (re.compile(r"[0-7]{3,4}", re.ASCII), "an octal file mode such as `660`"),
+    "lockfile": (re.compile(r"[01]"), "`0` or `1`"),
+    "domain": (re.compile(r"INET|INET6|UNIX"), "`INET`, `INET6` or `UNIX`"),
+}
+
+
+@frozen
+class Form:
+    """One kind of endpoint: its parameters in order (any may be given by name), and which of them are needed."""
+
+    parameters: tuple[str, ...]
+    needed: tuple[str, ...]
+    example: str
+    paths: tuple[str, ...] = ()
+
+
+SERVER: Mapping[str, Form] = {
+    "tcp": Form(("port", "interface", "backlog"), ("port",), "tcp:8008:interface=127.0.0.1"),
+    "tcp6": Form(("port", "interface", "backlog"), ("port",), "tcp6:8008"),
+    "ssl": Form(
+        (
+            "port",
+            "privateKey",
+            "certKey",
+            "sslmethod",
+            "interface",
+            "backlog",
+            "extraCertChain",
+            "dhParameters",
+        ),
+        ("port", "privateKey"),
+        "ssl:8448:privateKey=/etc/ssl/private/example.pem",
+        ("privateKey", "certKey", "extraCertChain", "dhParameters"),
+    ),
+    "unix": Form(
+        ("address", "mode", "backlog", "lockfile"),
+        ("address",),
+        "unix:/run/matrix-sidecar/http.sock:mode=660",
+        ("address",),
+    ),
+    "systemd": Form(("domain", "index", "name"), ("domain",), "systemd:domain=INET:name=http"),
+}
+CLIENT: Mapping[str, Form] = {
+    "unix": Form(("path", "timeout", "lockfile"), ("path",), "unix:/run/matrix-synapse/sync1.sock", ("path",)),
+    "tcp": Form(("host", "port", "timeout", "bindAddress"), ("host", "port"), "tcp:10.0.0.2:8083"),
+}
+
+
+@frozen
+class EndpointError(Exception):
+    """An endpoint string that cannot work."""
+
+    message: str
+
+
+def server_endpoint(text: str, base: str) -> str:
+    """Check a server endpoint string and make its paths absolute, seen from directory `base`.
+
+    A kind that only a plugin of Twisted can know passes as it is.
+    """
+    prefix, _, rest = text.partition(":")
+    if prefix == "haproxy" and rest:
+        return f"haproxy:{server_endpoint(rest, base)}"
+    return text if is_foreign(text) else _checked(text, base, SERVER)
+
+
+def is_foreign(text: str) -> bool:
+    """Whether only a plugin of Twisted can know this kind of server endpoint."""
+    prefix, colon, _ = text.removeprefix("haproxy:").partition(":")
+    return bool(colon) and prefix.isidentifier() and prefix not in SERVER and not get_close_matches(prefix, SERVER)
+
+
+def client_endpoint(text: str, base: str) -> str:
+    """Check a client endpoint string and make its path absolute, seen from directory `base`."""
+    return _checked(text, base, CLIENT)
+
+
+def unix_endpoint(path: str) -> str:
+    """The client endpoint string for the UNIX socket at `path`."""
+    return f"unix:{escape(path)}"
+
+
+def tcp_endpoint(host: str, port: int) -> str:
+    """The client endpoint string for a TCP address; colons of IPv6 addresses are escaped."""
+    return f"tcp:{escape(host)}:{port}"
+
+
+def socket_path(endpoint: str) -> str | None:
+    """The path in a `unix:` endpoint string, None for any other."""
+    kind, values = _split(endpoint)
+    return _parameters(values, ("path",)).get("path") if kind == "unix" else None
+
+
+def escape(value: str) -> str:
+    """Write a value so that its colons and equal signs do not divide the endpoint string."""
+    return re.sub(r"([\\:=])", r"\\\1", value)
+
+
+def _unescape(part: str) -> str:
+    return _ESCAPED.sub(r"\1", part)
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    parts = []
+    position = 0
+    while position <= len(text):
+        match = _PART.match(text, position)
+        end = match.end() if match and match.end() > position else position
+        if end < len(text) and text[end] != ":":
+            raise EndpointError("the endpoint string ends in a lone backslash")
+        parts.append(text[position:end])
+        position = end + 1
+    return parts[0], parts[1:]
+
+
+def _parameters(parts: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Name and unescaped value of each part, in the order in which they stand."""
+    found: dict[str, str] = {}
+    position = 0
+    for part in parts:
+        named = _NAMED.fullmatch(part)
+        if named:
+            name, value = _unescape(named[1]), named[2]
+        elif position < len(names):
+            name, value = names[position], part
+            position += 1
+        else:
+            raise EndpointError("it has too many parts; write colons inside a value, as in IPv6 addresses, as `\\:`")
+        if name in found:
+            raise EndpointError(f"`{name}` is given twice")
+        found[name] = _unescape(value)
+    return found
+
+
+def _checked(text: str, base: str, forms: Mapping[str, Form]) -> str:
+    kind, parts = _split(text)
+    form = forms.get(kind)
+    if form is None:
+        raise _unknown_kind(kind, forms)
+    values = _parameters(parts, form.parameters)
+    _check_names(kind, values, form)
+    for name, value in values.items():
+        _check_value(name, value, form)
+    for name in set(form.paths) & values.keys():
+        values[name] = str(PurePosixPath(base) / values[name])
+    return ":".join((kind, *_written(values, form)))
+
+
+def _written(values: Mapping[str, str], form: Form) -> list[str]:
+    """Needed parameters by position while that is possible, the others by name."""
+    plain = form.needed if form.needed == form.parameters[: len(form.needed)] and form.parameters[0] != "domain" else ()
+    named = [f"{name}={escape(value)}" for name, value in values.items() if name not in plain]
+    return [escape(values[name]) for name in plain] + named
+
+
+def _unknown_kind(kind: str, forms: Mapping[str, Form]) -> EndpointError:
+    near = get_close_matches(kind, forms, 1)
+    example = forms[near[0]].example if near else next(iter(forms.values())).example
+    return EndpointError(f"it must begin with {any_of(f'{name}:' for name in forms)}; write for example `{example}`")
+
+
+def any_of(names: Iterable[str]) -> str:
+    """`a`, `b` or `c`."""
+    *most, last = [f"`{name}`" for name in names]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _check_names(kind: str, values: Mapping[str, str], form: Form) -> None:
+    for name in values:
+        if name not in form.parameters:
+            near = get_close_matches(name, form.parameters, 1) or form.parameters
+            raise EndpointError(f"`{kind}:` endpoints have no parameter `{name}`; do you mean `{near[0]}`?")
+    for name in form.needed:
+        if not values.get(name):
+            raise EndpointError(f"it lacks the {name}; write for example `{form.example}`")
+    if kind == "systemd" and ("index" in values) == ("name" in values):
+        raise EndpointError(f"it needs either `index` or `name`; write for example `{form.example}`")
+
+
+def _check_value(name: str, value: str, form: Form) -> None:
+    pattern, meant = _CHECKS.get(name, (None, ""))
+    if pattern is not None and (not pattern.fullmatch(value) or (name == "port" and int(value) > 65535)):
+        raise EndpointError(f"its {name} must be {meant}; write for example `{form.example}`")
+    if "\0" in value:
+        raise EndpointError(f"its {name} contains a control character")

@@ -1,0 +1,229 @@
+"""`sidecar.yaml` to `Settings`: every fault of the file at once, each with its line.
+
+cattrs picks the hook for each annotation of the schema; the hooks gather faults with the path of each, and the path
+finds the line in the document. What needs other files (names of workers) is checked in `references`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+import attrs
+from cattrs import Converter
+
+from sidecar.config.endpoints import any_of, is_foreign
+from sidecar.config.kinds import Kind, RefusedError
+from sidecar.config.schema import Route, Settings
+from sidecar.document import Document, KeyPath, read_document
+from sidecar.errors import ConfigError, Problem, Severity
+
+Fault = tuple[KeyPath, str]
+
+_OUTCOMES = ("pool", "respond", "redirect", "refuse")
+_FRAMING = frozenset(("connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"))
+_SYNAPSE_HEAD = 16384
+_SYNAPSE_BACKLOG = 50
+
+
+def load_settings(path: str) -> Settings:
+    """Read a configuration file. Raises ConfigError with all that is wrong in it; `Settings.warnings` has the rest."""
+    return settle(read_document(os.path.abspath(path)))
+
+
+def settle(document: Document) -> Settings:
+    """The settings that a document holds; pure. Raises ConfigError."""
+    if document.value is None and not document.usable:
+        raise _failure(document.problems)
+    try:
+        settings = _converter(os.path.dirname(document.file)).structure(document.value, Settings)
+        faults = list(_contradictions(settings))
+    except _FaultyError as faulty:
+        settings, faults = Settings(), faulty.faults
+    found = sorted((document.problem(*fault) for fault in faults), key=lambda problem: problem.line)
+    odd = [document.problem(*fault, Severity.WARNING) for fault in _oddities(settings)]
+    if found or not document.usable:
+        raise _failure((*document.problems, *found, *odd))
+    return attrs.evolve(settings, source=document, warnings=(*document.problems, *odd))
+
+
+def _failure(problems: tuple[Problem, ...]) -> ConfigError:
+    return ConfigError(problems)  # type: ignore[arg-type]  # mypy does not see through the converter
+
+
+def kind_of(annotation: Any) -> Kind | None:
+    """The kind that an annotation of the schema carries."""
+    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Kind)), None)
+
+
+def keys_of(section: type) -> dict[str, attrs.Attribute[Any]]:
+    """The keys that a section of the file can have, with their annotations resolved."""
+    attrs.resolve_types(section)
+    return {name: key for name, key in attrs.fields_dict(section).items() if "doc" in key.metadata}
+
+
+class _FaultyError(Exception):
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+def _gather(parts: Iterable[tuple[Hashable, Callable[[], Any]]]) -> list[Any]:
+    """Read each part; raises _FaultyError with the faults of all, each under the key of its part."""
+    values: list[Any] = []
+    faults: list[Fault] = []
+    for key, read in parts:
+        try:
+            values.append(read())
+        except _FaultyError as faulty:
+            faults.extend(((key, *path), message) for path, message in faulty.faults)
+    if faults:
+        raise _FaultyError(faults)
+    return values
+
+
+def _converter(base: str) -> Converter:
+    """A converter whose hooks raise nothing but _FaultyError. Relative paths are seen from directory `base`."""
+    converter = Converter()
+
+    def read_kind(value: Any, annotation: Any) -> Any:
+        kind = kind_of(annotation)
+        try:
+            return kind.read(value, base) if kind else value
+        except RefusedError as refused:
+            raise _FaultyError([((), str(refused))]) from None
+
+    converter.register_structure_hook_func(lambda wanted: kind_of(wanted) is not None, read_kind)
+    for suits, hook in ((_is_list, _read_list), (_is_mapping, _read_mapping), (attrs.has, _read_section)):
+        converter.register_structure_hook_func(suits, _bound(hook, converter))
+    return converter
+
+
+def _bound(hook: Callable[[Any, Any, Converter], Any], converter: Converter) -> Callable[[Any, Any], Any]:
+    return lambda value, wanted: hook(value, wanted, converter)
+
+
+def _is_list(wanted: Any) -> bool:
+    return get_origin(wanted) is tuple
+
+
+def _is_mapping(wanted: Any) -> bool:
+    return get_origin(wanted) is get_origin(Mapping[str, str])
+
+
+def _read_list(value: Any, wanted: Any, converter: Converter) -> tuple[Any, ...]:
+    item = get_args(wanted)[0]
+    if isinstance(value, list):
+        return tuple(_gather((index, _later(converter, part, item)) for index, part in enumerate(value)))
+    if kind_of(item) is None:
+        raise _FaultyError([((), f"must be a list, each item beginning with `- `, not {_described(value)}")])
+    return (converter.structure(value, item),)
+
+
+def _read_mapping(value: Any, wanted: Any, converter: Converter) -> dict[Any, Any]:
+    key_kind, value_kind = get_args(wanted)
+    if not isinstance(value, dict):
+        raise _FaultyError([((), f"must be a mapping `name: value`, not {_described(value)}")])
+    names = [(key, _later(converter, key, key_kind)) for key in value]
+    parts = [(key, _later(converter, part, value_kind)) for key, part in value.items()]
+    read = _gather((*names, *parts))
+    return dict(zip(read, read[len(names) :], strict=False))
+
+
+def _read_section(value: Any, section: type, converter: Converter) -> Any:
+    """Keys without a value count as absent, so that all lines of a section can be commented out."""
+    keys = keys_of(section)
+    if value is not None and not isinstance(value, dict):
+        raise _FaultyError(
+            [((), f"must be a mapping with keys such as `{next(iter(keys))}:`, not {_described(value)}")]
+        )
+    given = {key: part for key, part in (value or {}).items() if part is not None or key not in keys}
+    parts = [(key, _later_key(converter, key, part, keys)) for key, part in given.items()]
+    missing = [name for name, key in keys.items() if key.default is attrs.NOTHING and name not in given]
+    parts += [(name, _refusal("the key is missing; it has no default")) for name in missing]
+    return section(**dict(zip(given, _gather(parts), strict=False)))
+
+
+def _later(converter: Converter, value: Any, wanted: Any) -> Callable[[], Any]:
+    return lambda: converter.structure(value, wanted)
+
+
+def _later_key(
+    converter: Converter, key: Any, value: Any, keys: Mapping[str, attrs.Attribute[Any]]
+) -> Callable[[], Any]:
+    if key in keys:
+        return _later(converter, value, keys[key].type)
+    if not isinstance(key, str):
+        return _refusal("YAML does not read this key as text; put it in quotes")
+    near = get_close_matches(key, keys, 1)
+    return _refusal(f"unknown key; do you mean `{near[0]}`?" if near else f"unknown key; known are {any_of(keys)}")
+
+
+def _refusal(message: str) -> Callable[[], Any]:
+    def refuse() -> Any:
+        raise _FaultyError([((), message)])
+
+    return refuse
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "a single value"
+
+
+def _contradictions(settings: Settings) -> Iterator[Fault]:
+    """What no key alone shows to be wrong."""
+    if not settings.synapse.config and not settings.workers:
+        yield (), "there is nothing to forward to; name Synapse's files in `synapse.config`, or workers in `workers`"
+    if settings.synapse.workers and not settings.synapse.config:
+        yield ("synapse", "workers"), "worker files merge over homeserver.yaml; name it in `synapse.config` as well"
+    if not settings.listen:
+        yield ("listen",), "the list is empty; write for example `tcp:8008:interface=127.0.0.1`"
+    if settings.admin in settings.listen:
+        yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
+    for name, worker in settings.workers.items():
+        if worker.endpoint is None and not settings.synapse.config:
+            yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
+    for index, route in enumerate(settings.routes):
+        yield from ((("routes", index, *path), message) for path, message in _route_faults(route))
+
+
+def _route_faults(route: Route) -> Iterator[Fault]:
+    outcomes = [outcome for outcome in _OUTCOMES if getattr(route, outcome) is not None]
+    if len(outcomes) != 1:
+        given = f"not both {' and '.join(f'`{name}`' for name in outcomes)}" if outcomes else "and it has none"
+        yield (), f"a route needs exactly one of {any_of(_OUTCOMES)}, {given}"
+    for name in route.respond.headers if route.respond else ():
+        if name.lower() in _FRAMING:
+            yield ("respond", "headers", name), "the sidecar sets this field itself; leave it out"
+    if route.redirect and route.redirect.status not in (301, 302, 303, 307, 308):
+        yield ("redirect", "status"), "must be 301, 302, 303, 307 or 308"
+    if route.respond and route.respond.body and route.respond.status in (204, 304):
+        yield ("respond", "body"), f"a response with status {route.respond.status} has no body; use status 200"
+
+
+def _oddities(settings: Settings) -> Iterator[Fault]:
+    """What works, but hardly as meant."""
+    limits = settings.limits
+    if limits.worker_connecting >= _SYNAPSE_BACKLOG:
+        yield (
+            ("limits", "worker_connecting"),
+            f"Synapse's queue holds {_SYNAPSE_BACKLOG}; beyond it connecting to a UNIX socket fails: stay below",
+        )
+    if limits.request_head > _SYNAPSE_HEAD:
+        yield (
+            ("limits", "request_head"),
+            f"Synapse closes the connection without a word at more than {_SYNAPSE_HEAD} bytes of head: stay below",
+        )
+    if limits.request_target > limits.request_head:
+        yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
+    for index, endpoint in enumerate((*settings.listen, settings.admin or "")):
+        if is_foreign(endpoint):
+            path: KeyPath = ("listen", index) if index < len(settings.listen) else ("admin",)
+            yield path, "Twisted itself has no such kind of endpoint; a plugin must bring it"
+    for index, route in enumerate(settings.routes[:-1]):
+        if not any((route.host, route.method, route.path, route.query, route.header, route.source)):
+            yield ("routes", index), "a route without conditions takes every request; the ones below are never reached"

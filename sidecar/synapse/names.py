@@ -1,0 +1,34 @@
+"""Names that Synapse gives: listener resources, streams, its main process. Words only, no behaviour."""
+
+from __future__ import annotations
+
+MAIN = "main"
+"""What this project calls the main process. `instance_map` says `main` too, `stream_writers` says `master`."""
+MASTER = "master"
+
+RESOURCES = frozenset(
+    ("client", "consent", "federation", "health", "keys", "media", "metrics", "openid", "replication", "static")
+)
+"""Resources of a listener (Synapse config/server.py, KNOWN_RESOURCES)."""
+
+STREAMS: tuple[str, ...] = (
+    "events",
+    "typing",
+    "to_device",
+    "account_data",
+    "receipts",
+    "presence",
+    "push_rules",
+    "device_lists",
+    "thread_subscriptions",
+    "quarantined_media_changes",
+)
+"""Keys of `stream_writers` (Synapse config/workers.py, WriterLocations)."""
+
+SINGLE_WRITER_STREAMS = frozenset(("typing", "to_device", "account_data", "presence", "push_rules"))
+"""Streams for which Synapse accepts exactly one writer."""
+
+HARD_STREAMS = frozenset(
+    ("typing", "to_device", "receipts", "push_rules", "thread_subscriptions", "quarantined_media_changes")
+)
+"""Streams whose requests fail with status 500 in every process but a writer."""
