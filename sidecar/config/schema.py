@@ -15,6 +15,8 @@ from attrs import field, frozen
 
 from sidecar.config import kinds
 from sidecar.config.kinds import KIB, MIB, Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero
+from sidecar.config.kinds import AffinityKind as AffinityKind
+from sidecar.config.kinds import Network as Network
 from sidecar.document import Document
 from sidecar.errors import Problem
 
