@@ -1,0 +1,82 @@
+"""`python -m benchmarks`: measures the sidecar, nginx, HAProxy and Caddy side by side and compares them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import evolve
+
+from benchmarks import results
+from benchmarks.measure import QUICK, Run, Sizes
+from benchmarks.plot import plot
+from benchmarks.profiling import profile
+from benchmarks.programs import PROGRAMS, ROOT, Program, ProgramError
+from benchmarks.tables import tables
+
+_BEGIN, _END = "<!-- measured: python -m benchmarks --docs -->\n", "<!-- end of measured -->\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when all programs that are installed were measured, 1 when one of them failed, 2 for bad options."""
+    options = _options().parse_args(arguments)
+    if options.profile:
+        try:
+            print(profile(Sizes().connections), end="")
+        except ProgramError as error:
+            print(error, file=sys.stderr)
+            return 1
+        return 0
+    report = results.from_json(options.read.read_text()) if options.read else _measured(options)
+    print(tables(report), end="")
+    if options.json:
+        options.json.write_text(results.to_json(report))
+    if options.plot:
+        options.plot.write_text(plot(report))
+    if options.docs:
+        _write_docs(report, ROOT / "docs")
+    return 1 if any(row.problem and not row.absent for row in report.rows) else 0
+
+
+def _measured(options: argparse.Namespace) -> results.Report:
+    sizes = QUICK if options.quick else Sizes()
+    if options.rounds:
+        sizes = evolve(sizes, rounds=options.rounds)
+    return Run(options.only or PROGRAMS, sizes, lambda line: print(line, file=sys.stderr, flush=True)).report()
+
+
+def _write_docs(report: results.Report, docs: Path) -> None:
+    """Puts the tables between the two markers of `benchmarks.md`, and picture and numbers beside it."""
+    page = docs / "benchmarks.md"
+    before, _, rest = page.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    page.write_text(f"{before}{_BEGIN}\n{tables(report)}\n{_END}{after}")
+    (docs / "benchmarks.svg").write_text(plot(report))
+    (docs / "benchmarks.json").write_text(results.to_json(report))
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few seconds for each program; says that it works")
+    parser.add_argument("--only", type=_programs, metavar="NAME,NAME", help="these programs instead of all")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds in which the programs take turns")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers, round by round")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the comparison as SVG")
+    parser.add_argument("--docs", action="store_true", help="renew tables, picture and numbers in docs/")
+    parser.add_argument("--from", dest="read", type=Path, metavar="FILE", help="measure nothing, read this JSON")
+    parser.add_argument("--profile", action="store_true", help="sample the sidecar with py-spy instead of comparing")
+    return parser
+
+
+def _programs(names: str) -> tuple[Program, ...]:
+    known = {program.name: program for program in PROGRAMS}
+    for name in names.split(","):
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")
+    return tuple(known[name] for name in names.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

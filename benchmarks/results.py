@@ -1,0 +1,96 @@
+"""What was measured, as values: metrics, rows, ratios, the budget. JSON in and out. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from statistics import median
+
+import cattrs
+from attrs import field, frozen
+
+
+@frozen
+class Metric:
+    """A quantity of which less is better, unless `more_is_better`."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    more_is_better: bool = False
+
+
+METRICS = (
+    Metric("small", "CPU per small request", "µs", 1),
+    Metric("system", "of it in the kernel", "µs", 1),
+    Metric("rate", "small requests per second", "1/s", 0, more_is_better=True),
+    Metric("paced", "CPU per small request at the fixed rate", "µs", 1),
+    Metric("p50", "latency p50 at the fixed rate", "ms", 2),
+    Metric("p99", "latency p99 at the fixed rate", "ms", 2),
+    Metric("download", "CPU per GiB down", "s", 2),
+    Metric("upload", "CPU per GiB up", "s", 2),
+    Metric("poll", "memory per idle long poll", "KiB", 1),
+)
+
+
+@frozen
+class Limit:
+    """The sidecar's `metric` shall be at most `factor` times that of `peer`."""
+
+    metric: str
+    factor: float
+    peer: str
+
+
+BUDGET = (
+    Limit("small", 2.2, "nginx"),
+    Limit("small", 0.5, "caddy"),
+    Limit("download", 1.2, "haproxy"),
+    Limit("upload", 1.2, "haproxy"),
+    Limit("poll", 1.0, "haproxy"),
+)
+
+
+@frozen
+class Row:
+    """One program. `numbers` holds the value of each round; `problem` says why some or all are missing."""
+
+    name: str
+    version: str = ""
+    problem: str = ""
+    absent: bool = False
+    numbers: Mapping[str, tuple[float, ...]] = field(factory=dict)
+
+    def middle(self, metric: str) -> float | None:
+        """The median over the rounds."""
+        values = self.numbers.get(metric)
+        return median(values) if values else None
+
+
+@frozen
+class Report:
+    """A run: the machine it ran on, the sizes it ran with, a row for each program."""
+
+    machine: Mapping[str, str]
+    sizes: Mapping[str, float]
+    rows: tuple[Row, ...]
+
+    def row(self, name: str) -> Row:
+        """The row of this program; an empty one if it took no part."""
+        return next((row for row in self.rows if row.name == name), Row(name))
+
+    def ratio(self, limit: Limit) -> float | None:
+        """The sidecar's median over the peer's, if both were measured."""
+        ours, theirs = self.row("sidecar").middle(limit.metric), self.row(limit.peer).middle(limit.metric)
+        return ours / theirs if ours is not None and theirs else None
+
+
+def to_json(report: Report) -> str:
+    """The report as indented JSON."""
+    return json.dumps(cattrs.unstructure(report), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Report:
+    """The inverse of `to_json`."""
+    return cattrs.structure(json.loads(text), Report)
