@@ -90,6 +90,7 @@ class Run:
 
     def report(self) -> Report:
         """Measures everything; takes part of the machine for itself (processor affinity, open files)."""
+        facts = machine(self.processors)
         _raise_open_files(3 * self.sizes.polls)
         os.sched_setaffinity(0, self.processors.rest)
         gc.freeze()
@@ -102,7 +103,7 @@ class Run:
                 for tally in tallies:
                     if not tally.problem:
                         self._long_polls(tally, place, worker)
-        return Report(machine(self.processors), asdict(self.sizes), tuple(tally.row() for tally in tallies))
+        return Report(facts, asdict(self.sizes), tuple(tally.row() for tally in tallies))
 
     def _start(self, tally: _Tally, place: Path, worker: Workers, stack: ExitStack) -> Proxy | None:
         try:
@@ -188,7 +189,13 @@ def machine(processors: Processors) -> Mapping[str, str]:
             model = line.partition(":")[2].strip()
             break
     pinned = f"proxies on {sorted(processors.proxy)}, worker and clients on {sorted(processors.rest)}"
-    return {"processor": model, "pinned": pinned, "Linux": platform.release(), "Python": sys.version.split()[0]}
+    return {
+        "processor": model,
+        "pinned": pinned,
+        "load before the run": f"{os.getloadavg()[0]:.2f}",
+        "Linux": platform.release(),
+        "Python": sys.version.split()[0],
+    }
 
 
 def _rotated(turns: list[_T], by: int) -> list[_T]:

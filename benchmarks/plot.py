@@ -37,22 +37,27 @@ def _panel(report: Report, rows: Sequence[Row], metric: Metric) -> str:
     longest = max([*(value for value in values if value is not None), limit or 0.0, 1e-9])
     scale, bottom = _LENGTH / longest, _HEAD + len(rows) * (_BAR + _GAP)
     parts = [f'<text y="16" font-weight="bold">{escape(metric.title)} ({escape(metric.unit)})</text>']
-    for number, (row, value) in enumerate(zip(rows, values, strict=True)):
-        parts.append(_bar(row, metric, value, _HEAD + number * (_BAR + _GAP), scale))
+    bars = [
+        _bar(row, metric, value, _HEAD + number * (_BAR + _GAP), scale)
+        for number, (row, value) in enumerate(zip(rows, values, strict=True))
+    ]
+    parts += [bar for bar, _ in bars]
     if limit is not None:
         x = _NAME + limit * scale
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_HEAD - 4}" y2="{bottom}" stroke="{_LIMIT}"/>')
-    return "".join(parts)
+    return "".join([*parts, *(label for _, label in bars)])
 
 
-def _bar(row: Row, metric: Metric, value: float | None, y: int, scale: float) -> str:
+def _bar(row: Row, metric: Metric, value: float | None, y: int, scale: float) -> tuple[str, str]:
+    """The bar with its name, and apart from it the value, which is drawn over the line of the budget."""
     colour = _OURS if row.name == "sidecar" else _THEIRS
     text = "not measured" if value is None else f"{value:.{metric.digits}f}"
     width = (value or 0.0) * scale
     return (
         f'<text x="{_NAME - 6}" y="{y + 13}" text-anchor="end">{escape(row.name)}</text>'
-        f'<rect x="{_NAME}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>'
-        f'<text x="{_NAME + width + 5:.1f}" y="{y + 13}">{text}</text>'
+        f'<rect x="{_NAME}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>',
+        f'<text x="{_NAME + width + 5:.1f}" y="{y + 13}" stroke="white" stroke-width="4" paint-order="stroke">'
+        f"{text}</text>",
     )
 
 

@@ -1,0 +1,237 @@
+"""The benchmark harness: its arithmetic, its tables and picture, and its clients against its own worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import load, processes, programs, traffic
+from benchmarks.__main__ import main
+from benchmarks.plot import plot
+from benchmarks.profiling import inclusive, own
+from benchmarks.programs import PROGRAMS, TEMPLATES, Processors, ProgramError, Workers
+from benchmarks.results import BUDGET, METRICS, Limit, Report, Row, from_json, to_json
+from benchmarks.tables import tables
+from sidecar.config.schema import Settings
+
+values = st.floats(min_value=0.001, max_value=1e6)
+numbers = st.dictionaries(
+    st.sampled_from([metric.key for metric in METRICS]), st.lists(values, min_size=1, max_size=5).map(tuple)
+)
+rows = st.builds(Row, name=st.sampled_from([program.name for program in PROGRAMS]), numbers=numbers)
+reports = st.lists(rows, max_size=4, unique_by=lambda row: row.name).map(
+    lambda found: Report({"processor": "any"}, {"rounds": 5.0}, tuple(found))
+)
+
+
+@given(reports)
+def test_report_survives_json(report: Report) -> None:
+    """Numbers that were written are read back unchanged."""
+    assert from_json(to_json(report)) == report
+
+
+@given(reports)
+def test_picture_is_well_formed(report: Report) -> None:
+    """Whatever was measured and whatever was not, the SVG can be parsed and names every measured program."""
+    picture = ElementTree.fromstring(plot(report))
+    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(row.name in texts for row in report.rows if row.numbers)
+
+
+@given(reports)
+def test_tables_judge_every_limit(report: Report) -> None:
+    """Each line of the budget is kept, missed or said not to have been measured, as its ratio is."""
+    lines = tables(report).splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("| budget")) + 2
+    for limit, line in zip(BUDGET, lines[begin : begin + len(BUDGET)], strict=True):
+        ratio = report.ratio(limit)
+        verdict = "not measured" if ratio is None else "kept" if ratio <= limit.factor else "missed"
+        assert line.rstrip(" |").endswith(verdict)
+
+
+def test_ratio_is_of_medians() -> None:
+    """One disturbed round changes no ratio."""
+    ours = Row("sidecar", numbers={"small": (20.0, 22.0, 90.0)})
+    theirs = Row("nginx", numbers={"small": (10.0, 11.0, 12.0)})
+    assert Report({}, {}, (ours, theirs)).ratio(Limit("small", 2.2, "nginx")) == 2.0
+
+
+def test_problem_is_said() -> None:
+    """A program that was not measured has its reason below the tables."""
+    report = Report({}, {}, (Row("caddy", problem="caddy is not installed", absent=True),))
+    assert "caddy: caddy is not installed" in tables(report)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_templates_are_filled(program: programs.Program) -> None:
+    """No placeholder is left in a configuration or in a command."""
+    given_values = {"PORT": "8008", "WORKER": "/run/worker.sock", "DIRECTORY": "/run", "CONFIG": "/run/config"}
+    text = programs.fill((TEMPLATES / program.template).read_text(), given_values)
+    texts = [text, *(programs.fill(argument, given_values) for argument in program.command)]
+    assert not [name for name in given_values for text in texts if f"@{name}@" in text]
+    assert "8008" in text
+    assert "/run/worker.sock" in text
+
+
+def test_every_limit_names_a_metric_and_a_peer() -> None:
+    """The budget speaks of what is measured."""
+    assert {limit.metric for limit in BUDGET} <= {metric.key for metric in METRICS}
+    assert {limit.peer for limit in BUDGET} <= {program.name for program in PROGRAMS}
+
+
+def test_absent_program_has_a_reason() -> None:
+    """A program that is not installed is a sentence, not a traceback."""
+    with pytest.raises(ProgramError, match="no-such-proxy is not installed"):
+        programs.find("no-such-proxy")
+
+
+@pytest.mark.parametrize(
+    ("available", "proxy", "rest"), [([3], {3}, {3}), ([0, 1], {0}, {1}), ([2, 4, 6], {2}, {4, 6})]
+)
+def test_processors_are_divided(available: list[int], proxy: set[int], rest: set[int]) -> None:
+    """Proxies have a processor for themselves wherever there are two."""
+    assert Processors.divided(available) == Processors(frozenset(proxy), frozenset(rest))
+
+
+def test_profile_counts_recursion_once() -> None:
+    """A function on the stack twice is in one sample, not in two."""
+    stacks = ["main;turn;turn;read 3", "main;turn 1"]
+    assert own(stacks) == {"read": 3, "turn": 1}
+    assert inclusive(stacks) == {"main": 4, "turn": 4, "read": 3}
+
+
+def test_requests_differ_and_fit() -> None:
+    """Small requests are distinct, of a browser's size, and within the sidecar's default limits."""
+    requests = traffic.small_requests(users=16)
+    assert len(set(requests)) == len(requests) == 64
+    assert all(400 < len(request) < Settings().limits.request_head for request in requests)
+
+
+def test_token_is_synapses() -> None:
+    """The token of a user carries the user's name where Synapse puts it, with a checksum of six digits."""
+    kind, user, letters, checksum = traffic.token("alice").split("_")
+    assert (kind, user, len(letters), len(checksum)) == ("syt", "YWxpY2U", 20, 6)
+
+
+def test_usage_counts_children() -> None:
+    """Processor time and memory are those of the whole tree."""
+    command = [sys.executable, "-c", "import sys; sum(range(3_000_000)); print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert child.pid in processes.tree(os.getpid())
+        assert processes.usage(os.getpid()).total >= processes.usage(child.pid).total > 0
+        assert processes.memory(os.getpid()) > processes.memory(child.pid) > 0
+        child.stdin.close() if child.stdin else None
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Workers]:
+    """The worker alone, to which the clients speak without a proxy."""
+    everywhere = frozenset(os.sched_getaffinity(0))
+    with programs.directory() as place, programs.workers(place, Processors(everywhere, everywhere)) as running:
+        yield running
+
+
+def test_closed_loop_counts_what_the_worker_counts(worker: Workers) -> None:
+    """Every answer that a client counts was given by the worker."""
+    before = worker.answered()
+    count = load.closed_loop(worker.path, traffic.small_requests(users=2), connections=4, seconds=0.05)
+    assert worker.answered() - before == count > 0
+
+
+def test_fixed_rate_sends_what_it_should(worker: Workers) -> None:
+    """The number of requests follows from rate and time, however fast the answers are."""
+    latencies = load.paced(worker.path, traffic.small_requests(users=2), connections=4, rate=500.0, seconds=0.1)
+    assert len(latencies) == 50
+    assert min(latencies) > 0
+
+
+def test_media_arrives_whole(worker: Workers) -> None:
+    """Downloads bring exactly the media, uploads take exactly as many bytes to the worker."""
+    content, before = traffic.media(), worker.uploaded()
+    load.download(worker.path, 1, content)
+    load.download(worker.path, 2)
+    load.upload(worker.path, content, 1)
+    assert worker.uploaded() - before == traffic.MEDIA_SIZE
+
+
+def test_wrong_media_is_noticed(worker: Workers) -> None:
+    """A download that differs in its last octet fails the run."""
+    content = traffic.media()
+    with pytest.raises(load.LoadError, match="not the media"):
+        load.download(worker.path, 1, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_long_polls_are_held_and_answered(worker: Workers) -> None:
+    """The block begins when the worker holds all of them and ends when all were answered."""
+    with load.long_polls(worker.path, 70, worker.held):
+        assert worker.held() == 70
+        worker.release()
+    assert worker.held() == 0
+
+
+def test_lost_long_poll_is_noticed(worker: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long polls that no worker has seen fail the run, because their memory would say nothing."""
+    monkeypatch.setattr(load, "PATIENCE", 0.05)
+    lost = load.long_polls(worker.path, 3, lambda: 2)
+    with pytest.raises(load.LoadError, match="holds 2 long polls of the 3"), lost:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "the proxy answered"),
+        (b"HTTP/1.1 200 OK\r\n", "closed a connection"),
+        (b"", "closed a connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9000, "more than the answer"),
+    ],
+    ids=["status", "cut", "nothing", "too much"],
+)
+def test_wrong_answer_is_noticed(tmp_path: Path, answer: bytes, complaint: str) -> None:
+    """What is not the answer of the worker fails the run."""
+    path = str(tmp_path / "proxy.sock")
+    with load.socket.socket(load.socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        thread = threading.Thread(target=_answer_once, args=(listener, answer))
+        thread.start()
+        with pytest.raises(load.LoadError, match=complaint):
+            load.closed_loop(path, [traffic.request("GET", "/", "alice")], connections=1, seconds=0.01)
+        thread.join()
+
+
+def _answer_once(listener: load.socket.socket, answer: bytes) -> None:
+    sock, _ = listener.accept()
+    with sock:
+        sock.recv(65536)
+        sock.sendall(answer)
+
+
+def test_unknown_program_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt name is answered with the names that there are."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--only", "ngnix"])
+    assert stop.value.code == 2
+    assert "ngnix is none of sidecar, nginx, haproxy, caddy" in capsys.readouterr().err
+
+
+def test_report_is_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables and picture can be made from numbers of an earlier run; a program that failed makes the exit 1."""
+    saved, picture = tmp_path / "run.json", tmp_path / "run.svg"
+    saved.write_text(to_json(Report({}, {}, (Row("nginx", numbers={"small": (11.5,)}),))))
+    assert main(["--from", str(saved), "--plot", str(picture)]) == 0
+    assert "11.5" in capsys.readouterr().out
+    assert "11.5" in picture.read_text()
+    saved.write_text(to_json(Report({}, {}, (Row("nginx", problem="media: it stalled"),))))
+    assert main(["--from", str(saved)]) == 1
