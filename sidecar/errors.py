@@ -58,7 +58,6 @@ class Fault(Enum):
     HEAD_TOO_LARGE = "head too large"
     CODING = "transfer coding"
     EXPECTATION = "expectation"
-    BODY_TOO_LARGE = "body too large"
 
 
 @frozen
@@ -75,3 +74,13 @@ class WireError(Exception):
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.section})" if self.section else self.detail
+
+
+@frozen
+class SidecarError(Exception):
+    """Something that prevents the sidecar from running, in one sentence."""
+
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence

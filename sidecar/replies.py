@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from sidecar.errors import Fault
+from sidecar.exchange import Failure
 
 # What browsers need to see an error of another origin (Synapse http/server.py sets the same for its own).
 CORS = (
@@ -46,9 +47,23 @@ STATUS_OF_FAULT = {
     Fault.HEAD_TOO_LARGE: 431,
     Fault.CODING: 501,
     Fault.EXPECTATION: 417,
-    Fault.BODY_TOO_LARGE: 413,
 }
 """What a client is told of a request that is none; the only place where faults meet statuses."""
+
+STATUS_OF_FAILURE = {
+    Failure.CLIENT_CUT: 400,
+    Failure.CLIENT_SLOW_HEAD: 408,
+    Failure.CLIENT_SLOW_BODY: 408,
+    Failure.BODY_TOO_LARGE: 413,
+    Failure.HEAD_TOO_LARGE: 431,
+    Failure.NO_WORKER: 503,
+    Failure.QUEUE_FULL: 503,
+    Failure.WORKER_CUT: 502,
+    Failure.WORKER_INVALID: 502,
+    Failure.WORKER_SILENT: 504,
+    Failure.WORKER_STALLED: 504,
+}
+"""What a client is told of an exchange that failed before an answer began."""
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -58,7 +73,9 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
 }
 
 
-def response(status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False) -> bytes:
+def response(
+    status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False
+) -> bytes:
     """A whole response; `head`: its content is left out, as an answer to HEAD (RFC 9110 9.3.2)."""
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
     lines += [f"{name}: {value}" for name, value in fields]

@@ -36,9 +36,7 @@ class ChunkedDelimiter:
         *("content", "rest"),
     )
 
-    def __init__(
-        self, *, line_limit: int, extensions_limit: int, trailer_limit: int, decoded: bool = False
-    ) -> None:
+    def __init__(self, *, line_limit: int, extensions_limit: int, trailer_limit: int, decoded: bool = False) -> None:
         self._state = _SIZE
         self._pending = b""
         self._left = 0

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.body import ChunkedDelimiter
-from sidecar.wire.grammar import REQUEST_LINE_PREFIX, REQUEST_START
+from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START
 from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead, malformed_request_line
 
 
@@ -64,7 +64,7 @@ def check_partial_lines(buffer: bytes, since: int) -> None:
 class RequestReader:
     """Reads requests, one after another, from what a client sends."""
 
-    __slots__ = ("_body", "_buffer", "_left", "_limits", "_started", "body_limit", "ended")
+    __slots__ = ("_body", "_buffer", "_left", "_limits", "_started", "content", "ended")
 
     def __init__(self, limits: ReaderLimits) -> None:
         self._limits = limits
@@ -74,8 +74,8 @@ class RequestReader:
         self._body: ChunkedDelimiter | None = None
         self.ended = False
         """The request has been read to its end; further octets belong to the next one."""
-        self.body_limit: int | None = None
-        """Most bytes of content of this request; None: no limit."""
+        self.content = 0
+        """Bytes of content that the chunks of this request announced so far; 0 without chunks."""
 
     @property
     def buffered(self) -> int:
@@ -91,7 +91,7 @@ class RequestReader:
         """Go on to the next request with what is buffered."""
         self.ended = False
         self._started = False
-        self.body_limit = None
+        self.content = 0
         if not self._buffer:
             return []
         data = self._buffer
@@ -162,8 +162,7 @@ class RequestReader:
 
     def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[RequestEvent]:
         out = body.feed(data)
-        if self.body_limit is not None and body.content > self.body_limit:
-            raise WireError(Fault.BODY_TOO_LARGE, "a body beyond its limit", "RFC 9110 15.5.14")
+        self.content = body.content
         events: list[RequestEvent] = [out] if out else []
         if body.done:
             self._body = None
@@ -183,10 +182,10 @@ class RequestReader:
             self._check_line_length(len(data))
             if data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
                 raise malformed_request_line(data)
-        elif line_end >= seen - 1 and REQUEST_LINE_PREFIX.fullmatch(data, 0, line_end) is None:
-            raise malformed_request_line(data[:line_end])
         else:
             self._check_line_length(line_end)
+            if line_end >= seen - 1 and REQUEST_LINE.fullmatch(data, 0, line_end) is None:
+                raise malformed_request_line(data[:line_end])
         check_partial_lines(data, seen)
         if len(data) > self._limits.head:
             raise WireError(Fault.HEAD_TOO_LARGE, "a request head beyond its limit", "RFC 6585 5")
@@ -241,15 +240,6 @@ class ResponseReader:
             self._buffer += data
             return []
         return self._feed_head(data)
-
-    def close(self) -> list[ResponseEvent]:
-        """The worker has closed in good order; raises WireError where the response is incomplete (RFC 9112 8)."""
-        if self.ended:
-            return []
-        if self.until_close:
-            self.ended = True
-            return [END]
-        raise WireError(Fault.FRAMING, "an incomplete response", "RFC 9112 8")
 
     def _feed_head(self, data: bytes) -> list[ResponseEvent]:
         seen = len(self._buffer)

@@ -1,0 +1,221 @@
+"""One request and its response: what happened goes in, what to do comes out.
+
+Decides what is kept for a replay, when a replay is allowed, how a failure ends, and whether each connection may
+carry another message afterwards. Reads no clock, holds no connection, knows no worker.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from sidecar.errors import Fault, WireError
+from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead
+
+# RFC 9110 9.2.2. PATCH and POST are not; what Matrix makes idempotent beyond HTTP comes from the endpoint table.
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+
+class Failure(Enum):
+    """Why an exchange cannot go on, whoever is at fault."""
+
+    CLIENT_CUT = "the request ended before it was complete"
+    CLIENT_SLOW_HEAD = "the request head did not arrive in time"
+    CLIENT_SLOW_BODY = "the request body stopped arriving"
+    BODY_TOO_LARGE = "the request body is larger than this server accepts"
+    HEAD_TOO_LARGE = "the request head is larger than this server accepts"
+    NO_WORKER = "the process that serves this request is not available"
+    QUEUE_FULL = "too many requests are waiting for the process that serves this one"
+    WORKER_CUT = "the process that serves this request closed the connection without an answer"
+    WORKER_INVALID = "the process that serves this request sent an invalid answer"
+    WORKER_SILENT = "the process that serves this request did not answer in time"
+    WORKER_STALLED = "the process that serves this request stopped reading it"
+    CLIENT_GONE = "the client went away"
+    CLIENT_STALLED = "the client stopped reading the answer"
+    ANSWER_CUT = "the answer broke off"
+
+
+class Downstream(Enum):
+    """What becomes of the client's connection."""
+
+    KEEP = "keep"
+    LINGER = "linger"  # close so that the client still reads what was sent
+    ABORT = "abort"  # reset, so that nobody takes the answer for complete
+
+
+@frozen(slots=True)
+class Outcome:
+    """How an exchange ended. `failure` without an answer begun is to be told to the client."""
+
+    downstream: Downstream
+    reuse_upstream: bool
+    failure: Failure | None = None
+    reply: bool = False
+
+
+_KEEP_BOTH = Outcome(Downstream.KEEP, True)
+_KEEP_DOWNSTREAM = Outcome(Downstream.KEEP, False)
+_KEEP_UPSTREAM = Outcome(Downstream.LINGER, True)
+_KEEP_NONE = Outcome(Downstream.LINGER, False)
+
+
+class Exchange:
+    """One request with its responses.
+
+    The request passes through the states *received so far* and `received`; the response through *none*, `begun`
+    (an octet of it came) and `passed` (an octet of the final one went to the client). A replay is possible as long
+    as everything passed on is kept, and only while the response is *none*.
+    """
+
+    __slots__ = (
+        *(
+            "_body",
+            "_interim_left",
+            "_kept",
+            "_raw_head",
+            "_replay_limit",
+            "attempts",
+            "begun",
+            "close",
+            "cut",
+            "decoded",
+        ),
+        *("head", "idempotent", "passed", "received", "response", "sent", "status", "tunnel"),
+    )
+
+    def __init__(
+        self,
+        head: RequestHead,
+        raw_head: bytes,
+        *,
+        replayable: bool = False,
+        replay_limit: int = 65536,
+        interim_limit: int = 20,
+        close: bool = False,
+    ) -> None:
+        """`raw_head` is what goes upstream; `replayable`: safe to send twice although its method is not idempotent.
+
+        `replay_limit` bounds the bytes of body kept; `close` ends the client's connection after this exchange.
+        """
+        self.head = head
+        self._raw_head = raw_head
+        self.idempotent = replayable or head.method in IDEMPOTENT
+        self._replay_limit = replay_limit
+        self._interim_left = interim_limit
+        self._body: list[bytes] | None = None
+        self._kept = 0
+        self.close = close or not head.persistent
+        self.attempts = 0
+        self.received = False
+        self.sent = False
+        self.begun = False
+        self.passed = False
+        self.cut = False
+        self.tunnel = False
+        self.response: ResponseHead | None = None
+        self.decoded = False
+        self.status = 0
+
+    # The request.
+
+    def receive_body(self, octets: bytes) -> bytes:
+        """Take a part of the request body; return what to send upstream now (nothing while there is no lease)."""
+        if self.cut:
+            return b""
+        if self.attempts == 0:
+            self._keep(octets)
+            return b""
+        if self._kept + len(octets) <= self._replay_limit:
+            self._keep(octets)
+        else:
+            # Too much to keep: from here on this request cannot be sent again.
+            self._kept = self._replay_limit + 1
+            self._body = None
+        return octets
+
+    def _keep(self, octets: bytes) -> None:
+        if self._body is None:
+            self._body = []
+        self._body.append(octets)
+        self._kept += len(octets)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of body that wait for a lease."""
+        return self._kept if self.attempts == 0 else 0
+
+    def start(self) -> bytes:
+        """A worker's connection is there; return what to send first on it."""
+        self.attempts += 1
+        if self._body is None:
+            return self._raw_head
+        octets = b"".join([self._raw_head, *self._body])
+        if self._kept > self._replay_limit:
+            self._body = None
+        return octets
+
+    @property
+    def may_replay(self) -> bool:
+        """The request may be sent again on another connection (RFC 9110 9.2.2, RFC 9112 9.3.1).
+
+        Once; never after an octet of an answer; after octets were sent only where the request is idempotent; and
+        only while all of it is kept.
+        """
+        if self.begun or self.attempts > 1 or self._kept > self._replay_limit:
+            return False
+        return self.idempotent or not self.sent
+
+    # The response.
+
+    def pass_interim(self, head: ResponseHead) -> bytes:
+        """What the client gets of an interim response; raises WireError when there are too many (RFC 9110 15.2)."""
+        self._interim_left -= 1
+        if self._interim_left < 0:
+            raise WireError(Fault.SYNTAX, "too many interim responses", "RFC 9110 15.2")
+        if not self.head.http11:
+            return b""
+        return head.passed_on(close=False, decoded=False)
+
+    def pass_final(self, head: ResponseHead, *, request_sent: bool) -> bytes:
+        """What the client gets of the head of a final response.
+
+        `request_sent`: every octet of the request has left for the worker. If not, this answer is early: the rest of
+        the request is not wanted, and both connections end with this exchange (R-68). Raises WireError for a 101
+        that was not asked for.
+        """
+        length = head.length
+        if length == TUNNEL:
+            if self.head.upgrade is None or not self.received:
+                raise WireError(Fault.SYNTAX, "a 101 that nobody asked for", "RFC 9110 15.2.2")
+            switched = head.switched(self.head.upgrade)
+        self.response = head
+        self.status = head.status
+        self.passed = True
+        if length == TUNNEL:
+            self.tunnel = True
+            return switched
+        if not (self.received and request_sent):
+            self.cut = True
+        if length == CHUNKED and not self.head.http11:
+            self.decoded = True
+        if length == UNTIL_CLOSE or self.cut or self.decoded:
+            self.close = True
+        return head.passed_on(close=self.close, decoded=self.decoded)
+
+    # The end.
+
+    def finish(self) -> Outcome:
+        """The response is complete."""
+        response = self.response
+        assert response is not None
+        reuse = response.persistent and not self.cut and self.head.http11 and not self.tunnel
+        if self.close:
+            return _KEEP_UPSTREAM if reuse else _KEEP_NONE
+        return _KEEP_BOTH if reuse else _KEEP_DOWNSTREAM
+
+    def fail(self, failure: Failure) -> Outcome:
+        """The exchange cannot go on: a reply where nothing was answered yet, else a visible cut."""
+        if failure in (Failure.CLIENT_GONE, Failure.CLIENT_STALLED) or self.passed:
+            return Outcome(Downstream.ABORT, False, failure)
+        return Outcome(Downstream.LINGER, False, failure, reply=True)

@@ -1,0 +1,295 @@
+"""The connections to one worker: leased, idle, being made, and the line of those who wait for one.
+
+Newest idle connection first, so that the rest can grow old and be closed. Knows no HTTP and no routes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections import deque
+from enum import Enum
+from typing import Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure as TwistedFailure
+
+from sidecar.net.deadlines import Deadlines
+from sidecar.net.upstream import Upstream
+from sidecar.wire.reader import ReaderLimits, ResponseReader
+
+# A worker that is away is tried again after these seconds: first, and at most. Jittered, so that instances that
+# share a worker do not try in step.
+_FIRST_RETRY = 0.02
+_LAST_RETRY = 0.5
+# A stat of the socket at most this often, in seconds.
+_GENERATION_CHECK = 1.0
+
+
+class Refusal(Enum):
+    """Why a lease was not given."""
+
+    FULL = "the line is full"
+    DOWN = "the worker does not accept connections"
+
+
+class Waiter(Protocol):
+    """Who waits in line for a connection."""
+
+    def leased(self, upstream: Upstream) -> None: ...
+
+    def worker_away(self) -> None: ...
+
+
+@frozen(slots=True, kw_only=True)
+class PoolLimits:
+    """Bounds for the connections to one worker; counts, and seconds for `idle_time`."""
+
+    connections: int = 8192
+    idle: int = 64
+    connecting: int = 32
+    waiting: int = 1000
+    idle_time: float = 30.0
+
+
+class _UpstreamFactory(Factory):
+    noisy = False
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    def buildProtocol(self, addr: object) -> Upstream:  # type: ignore[override]
+        return self._pool.new_connection()
+
+
+@define(eq=False)
+class WorkerPool:
+    """All connections to one worker.
+
+    Invariants: `leased + idle + connecting` is at most `limits.connections`; nobody waits while a connection is
+    idle; after `retire` it empties out.
+    """
+
+    name: str
+    endpoint: IStreamClientEndpoint
+    socket_path: str | None
+    """Where the endpoint is a UNIX socket: its path, whose inode tells one life of the worker from the next."""
+    limits: PoolLimits
+    reader_limits: ReaderLimits
+    clock: IReactorTime
+    deadlines: Deadlines
+    leased: int = 0
+    connecting: int = 0
+    connects: int = 0
+    """Connections made so far."""
+    failures: int = 0
+    """Connections that could not be made so far."""
+    down: bool = False
+    """The last attempt to connect failed, and not for being busy."""
+    retired: bool = False
+    reason: str = ""
+    _idle: list[Upstream] = field(factory=list)
+    _waiting: deque[Waiter] = field(factory=deque)
+    _retry: IDelayedCall | None = None
+    _retry_after: float = _FIRST_RETRY
+    _generation: int = 0
+    _generation_checked: float = 0.0
+    _log: Logger = field(factory=lambda: Logger(namespace="sidecar.pool"))
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def lease(self, waiter: Waiter) -> Upstream | Refusal | None:
+        """A connection at once; or None, and `waiter` is told later; or why not.
+
+        A waiter that gives up calls `leave`.
+        """
+        if self._idle:
+            upstream = self._newest_usable()
+            if upstream is not None:
+                self.leased += 1
+                return upstream
+        if len(self._waiting) >= self.limits.waiting:
+            return Refusal.FULL
+        self._waiting.append(waiter)
+        self._connect_more()
+        return None
+
+    def leave(self, waiter: Waiter) -> None:
+        """`waiter` does not want a connection any more."""
+        try:
+            self._waiting.remove(waiter)
+        except ValueError:
+            return
+
+    def release(self, upstream: Upstream) -> None:
+        """The lease has ended and the connection can be used again."""
+        upstream.holder = None
+        upstream.resume()
+        self.leased -= 1
+        if self.retired or upstream.generation != self._generation:
+            upstream.abort()
+        elif self._waiting:
+            self._hand_over(upstream)
+        else:
+            self._put_back(upstream)
+
+    def discard(self, upstream: Upstream) -> None:
+        """The connection cannot be used again, leased or idle."""
+        self.forget(upstream)
+        upstream.abort()
+        if self._waiting:
+            self._connect_more()
+
+    def forget(self, upstream: Upstream) -> None:
+        """The connection is gone."""
+        if upstream.holder is not None:
+            upstream.holder = None
+            self.leased -= 1
+        elif upstream.slot or upstream in self._idle:
+            self.deadlines.clear(upstream)
+            if upstream in self._idle:
+                self._idle.remove(upstream)
+
+    def retire(self) -> None:
+        """Close what is idle, and everything else when its lease ends. New leases are not asked for."""
+        self.retired = True
+        for upstream in tuple(self._idle):
+            self.discard(upstream)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def new_connection(self) -> Upstream:
+        return Upstream(self, ResponseReader(self.reader_limits), self._generation)
+
+    # Idle connections.
+
+    def _newest_usable(self) -> Upstream | None:
+        self._check_generation()
+        while self._idle:
+            upstream = self._idle.pop()
+            if upstream.usable:
+                return upstream
+            self.deadlines.clear(upstream)
+            upstream.abort()
+        return None
+
+    def _put_back(self, upstream: Upstream) -> None:
+        upstream.used = True
+        self._idle.append(upstream)
+        self.deadlines.set(upstream, self.limits.idle_time)
+        if len(self._idle) > self.limits.idle:
+            self.discard(self._idle[0])
+
+    def _check_generation(self) -> None:
+        """A worker that started anew has a new socket: connections to the old one are not used for new requests."""
+        now = self.deadlines.now()
+        if self.socket_path is None or now - self._generation_checked < _GENERATION_CHECK:
+            return
+        self._generation_checked = now
+        try:
+            status = os.stat(self.socket_path)
+        except OSError:
+            return
+        generation = hash((status.st_dev, status.st_ino, status.st_ctime_ns))
+        if generation != self._generation:
+            self._generation = generation
+            for upstream in tuple(self._idle):
+                if upstream.generation != generation:
+                    self.discard(upstream)
+
+    # New connections.
+
+    def _connect_more(self) -> None:
+        """Start as many connections as there are waiters without one, within the limits."""
+        if self._retry is not None or self.retired:
+            return
+        limits = self.limits
+        self._check_generation()
+        while (
+            self.connecting < len(self._waiting)
+            and self.connecting < limits.connecting
+            and self.leased + self.connecting + len(self._idle) < limits.connections
+        ):
+            self._connect()
+            if self._retry is not None:
+                return
+
+    def _connect(self) -> None:
+        self.connecting += 1
+        self.endpoint.connect(_UpstreamFactory(self)).addCallbacks(self._connected, self._not_connected)
+
+    def _connected(self, upstream: Upstream) -> None:
+        self.connecting -= 1
+        self.connects += 1
+        self._retry_after = _FIRST_RETRY
+        if self.down:
+            self.down = False
+            self._log.info("worker {name} accepts connections again", name=self.name)
+        if self.retired:
+            upstream.abort()
+        elif self._waiting:
+            self._hand_over(upstream)
+        else:
+            self._put_back(upstream)
+        if self._waiting:
+            self._connect_more()
+
+    def _hand_over(self, upstream: Upstream) -> None:
+        waiter = self._waiting.popleft()
+        self.leased += 1
+        waiter.leased(upstream)
+
+    def _not_connected(self, failure: TwistedFailure) -> None:
+        self.connecting -= 1
+        self.failures += 1
+        busy = is_busy(failure.value)
+        if not busy and not self.down:
+            self.down = True
+            self.reason = describe(failure.value)
+            self._log.warn("worker {name} is away: {reason}", name=self.name, reason=self.reason)
+        if (self._waiting or self.down) and self._retry is None and not self.retired:
+            delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
+            self._retry_after = _FIRST_RETRY if busy else min(self._retry_after * 2, _LAST_RETRY)
+            self._retry = self.clock.callLater(delay, self._try_again)  # type: ignore[assignment]
+        if not busy:
+            for waiter in tuple(self._waiting):
+                waiter.worker_away()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if self._waiting:
+            self._connect_more()
+        elif self.down and not self.connecting:
+            # Nobody waits, but requests go elsewhere until somebody finds out that it is back.
+            self._connect()
+
+
+def is_busy(error: BaseException) -> bool:
+    """The worker is there, but its backlog is full.
+
+    Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
+    a bare ConnectError for a connection that ended.
+    """
+    if isinstance(error, ConnectionRefusedError) or not isinstance(error, ConnectError):
+        return False
+    return error.osError in (None, errno.EAGAIN)
+
+
+def describe(error: BaseException) -> str:
+    """A connection error in a few words, without Twisted's class names."""
+    number = getattr(error, "osError", None)
+    if isinstance(number, int):
+        return os.strerror(number)
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,128 @@
+"""A connection to a worker: octets in both directions, and whether it can be used again.
+
+Reports to the relay that holds its lease, or to its pool while it is idle. Knows no routes and no clients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure as TwistedFailure
+from zope.interface import implementer
+
+from sidecar.net.transport import Send, abandon_writes, pending, readable, sender
+from sidecar.wire.reader import ResponseReader
+
+if TYPE_CHECKING:
+    from sidecar.net.pool import WorkerPool
+
+
+class LeaseHolder(Protocol):
+    """What an upstream connection needs of the relay that holds its lease."""
+
+    def upstream_data(self, octets: bytes) -> None: ...
+
+    def upstream_lost(self, *, clean: bool) -> None: ...
+
+    def upstream_clogged(self) -> None: ...
+
+    def upstream_flowing(self) -> None: ...
+
+
+@implementer(IPushProducer)
+class Upstream(TwistedProtocol):
+    """One connection to one worker. Its own producer towards itself, so that it learns when it is clogged."""
+
+    holder: LeaseHolder | None = None
+    send: Send
+    reader: ResponseReader
+    # Of the deadline that closes it while it is idle.
+    expires: float = float("inf")
+    slot: int = 0
+    used: bool = False
+    open: bool = False
+    _reading: bool = True
+
+    def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int) -> None:
+        self.pool = pool
+        self.reader = reader
+        self.generation = generation
+        """Which socket of the worker this is a connection to; it changes when the worker starts anew."""
+
+    def connectionMade(self) -> None:
+        self.open = True
+        self.send = sender(self.transport)
+        assert self.transport is not None
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        holder = self.holder
+        if holder is None:
+            # Nobody asked: whatever it is, it must not become the next one's answer.
+            self.pool.discard(self)
+        else:
+            holder.upstream_data(data)
+
+    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
+        self.open = False
+        holder = self.holder
+        self.pool.forget(self)
+        if holder is not None:
+            self.holder = None
+            holder.upstream_lost(clean=reason.check(ConnectionDone) is not None)
+
+    def deadline_passed(self) -> None:
+        self.pool.discard(self)
+
+    # What the relay asks for.
+
+    @property
+    def usable(self) -> bool:
+        """Nothing came and nothing ended since it was put back. A look into the kernel, not only our memory of it."""
+        return self.open and not readable(self.transport)
+
+    @property
+    def unsent(self) -> bool:
+        """Octets of the request still wait to be taken by the worker."""
+        return pending(self.transport)
+
+    def stop_sending(self) -> None:
+        abandon_writes(self.transport)
+
+    def pause(self) -> None:
+        if self._reading and self.open:
+            self._reading = False
+            assert self.transport is not None
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        if not self._reading and self.open:
+            self._reading = True
+            assert self.transport is not None
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    def abort(self) -> None:
+        """Close at once; the worker sees that nobody wants its answer. Never a half-close, which Synapse mistakes."""
+        self.holder = None
+        if self.open:
+            self.open = False
+            assert self.transport is not None
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    # IPushProducer: our own transport tells how full it is.
+
+    def pauseProducing(self) -> None:
+        if self.holder is not None:
+            self.holder.upstream_clogged()
+
+    def resumeProducing(self) -> None:
+        if self.holder is not None:
+            self.holder.upstream_flowing()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` says so too."""

@@ -1,0 +1,93 @@
+"""Who the client is: the address that a trusted chain of proxies vouches for, and the lines that say so upstream.
+
+Synapse believes the first element of the first X-Forwarded-For line without looking (`synapse/http/site.py`), so
+exactly one line with exactly one address is sent. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from sidecar.wire.fields import FieldSection
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_CACHED_CHAINS = 4096
+
+
+def parse_address(text: str) -> Address | None:
+    """An address in any form that proxies write: plain, `[v6]`, with a port, or IPv4 mapped into IPv6."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+class ForwardedPolicy:
+    """Decides whose word is taken, and caches what it decided."""
+
+    __slots__ = ("_chain", "_proto", "_trust")
+
+    def __init__(self, trust: Sequence[Network], proto: str | None) -> None:
+        """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise."""
+        self._trust = tuple(trust)
+        self._proto = proto
+        self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
+
+    def trusts(self, address: Address | None) -> bool:
+        """Whether `address` may speak for others; None is a UNIX peer, which may."""
+        return address is None or any(
+            address in network for network in self._trust if network.version == address.version
+        )
+
+    def trusts_text(self, peer: str) -> bool:
+        """As `trusts`, for an address as text, empty for a UNIX peer."""
+        return self.trusts(parse_address(peer) if peer else None)
+
+    def client(self, peer: str, scheme: str, head: FieldSection) -> tuple[str, bytes]:
+        """The client's address as text, and the field lines (with CRLF) that tell the worker.
+
+        `peer` is the address of the other end of the connection, empty for a UNIX peer.
+        """
+        names = head.names
+        if b"x-forwarded-for" in names or b"x-forwarded-proto" in names:
+            chain = b",".join(head.get_all(b"x-forwarded-for"))
+            return self._chain(peer, scheme, chain, head.get(b"x-forwarded-proto") or b"")
+        return self._chain(peer, scheme, b"", b"")
+
+    def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, bytes]:
+        address = parse_address(peer) if peer else None
+        client = address
+        if self.trusts(address):
+            client = self._rightmost_untrusted(address, chain)
+            told = proto.decode("latin-1").rpartition(",")[2].strip().lower()
+        else:
+            told = ""
+        text = str(client) if client is not None else "127.0.0.1"
+        sent = told if told in ("http", "https") else self._proto or scheme
+        return text, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
+
+    def _rightmost_untrusted(self, peer: Address | None, chain: bytes) -> Address | None:
+        """Walk the chain from its end; an element that is no address ends the walk at the last one that was."""
+        client = peer
+        for element in reversed(chain.decode("latin-1").split(",")):
+            if not element.strip():
+                continue
+            address = parse_address(element)
+            if address is None:
+                return client
+            client = address
+            if not self.trusts(address):
+                return client
+        return client
