@@ -6,7 +6,15 @@ hand. See `docs/endpoint-table.md` for how to add a release.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
 from attrs import frozen
+
+from sidecar.synapse.patterns import paths_of
+from sidecar.synapse.releases import Release, release_of, text_of
 
 
 @frozen(slots=True, kw_only=True)
@@ -40,7 +48,8 @@ class Endpoint:
     """Listener resources of a generic worker that serve it; empty: main only."""
     needs: frozenset[str]
     """Configuration under which it exists, all of them: `media_repo` (of the very process that answers), `mas`,
-    `not_mas`, `oidc`, `cas`, `email`, …, and keys below `experimental_features`. Without it every process answers 404."""
+    `not_mas`, `oidc`, `email`, …, and keys below `experimental_features`; in `cas|oidc|saml2` any one will do.
+    Without it every process answers 404."""
     stream: str | None
     """Stream writer that it belongs to."""
     hard: bool
@@ -59,3 +68,78 @@ class Endpoint:
     """light, normal or heavy."""
     reason: str
     """One sentence: why this group and affinity; empty where nothing special was decided."""
+
+
+@frozen(kw_only=True)
+class EndpointTable:
+    """The rows in force for one release of Synapse."""
+
+    endpoints: tuple[Endpoint, ...]
+    release: str
+    """Whose rows these are, such as `1.163`."""
+    asked: str | None
+    """The version that was asked for; None: the newest known."""
+    oldest: str
+    newest: str
+
+    @property
+    def gap(self) -> str:
+        """A sentence where no release known here is the one asked for, for the caller to warn with; else empty."""
+        if self.asked is None or release_of(self.asked) == release_of(self.release):
+            return ""
+        where = "after" if release_of(self.asked) > release_of(self.release) else "before"
+        return (
+            f"Synapse {self.asked} came {where} the endpoints known here ({self.oldest} to {self.newest}); "
+            f"those of {self.release} are used, and a path that it does not have goes to main."
+        )
+
+
+def load_endpoints(version: str | None = None) -> EndpointTable:
+    """The endpoints of Synapse `version` (`1.163.2`, `1.163.0rc1`); None: of the newest known.
+
+    A version between two that are known has the rows of the older one, a version outside those of the nearest (see
+    `EndpointTable.gap`). Raises ValueError, with a sentence, if `version` is no version.
+    """
+    document = json.loads(resources.files("sidecar.synapse").joinpath("data/endpoints.json").read_bytes())
+    known = document["releases"]
+    if version is None:
+        release = release_of(known[-1])
+    else:
+        asked = release_of(version)
+        release = max((each for each in map(release_of, known) if each <= asked), default=release_of(known[0]))
+    return EndpointTable(
+        endpoints=tuple(each for row in document["endpoints"] if _in_force(row, release) for each in _endpoints(row)),
+        release=text_of(release),
+        asked=version,
+        oldest=known[0],
+        newest=known[-1],
+    )
+
+
+def _in_force(row: Mapping[str, Any], release: Release) -> bool:
+    since, until = row.get("since"), row.get("until")
+    return (since is None or release_of(since) <= release) and (until is None or release < release_of(until))
+
+
+def _endpoints(row: Mapping[str, Any]) -> Iterator[Endpoint]:
+    methods = frozenset(row["methods"].split())
+    for path in paths_of(row["path"]):
+        key = row.get("key")
+        yield Endpoint(
+            name=row["name"],
+            group=row["group"],
+            methods=methods | {"HEAD"} if "GET" in methods else methods,
+            path=path,
+            resources=frozenset(row.get("main", "").split()),
+            worker_resources=frozenset(row.get("worker", "").split()),
+            needs=frozenset(row.get("needs", "").split()),
+            stream=row.get("stream"),
+            hard=row.get("hard", False),
+            affinity=row["affinity"],
+            key=key if any(segment in ("{%s}" % key, "{%s+}" % key) for segment in path) else None,
+            since=row.get("since"),
+            until=row.get("until"),
+            replayable=row.get("replayable", False),
+            cost=row["cost"],
+            reason=row.get("reason", ""),
+        )

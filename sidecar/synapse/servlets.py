@@ -1,0 +1,352 @@
+"""Asks an installed Synapse which endpoints it has, and writes the endpoint table: `python -m sidecar.synapse.servlets`.
+
+Runs in an environment that holds the Synapse in question. Synapse's own code builds the resources of each listener,
+of a main process and of a generic worker, under one configuration after another; what it registers is recorded. No
+port is opened and no reactor runs. Must not know what an endpoint is good for: that is the overlay's part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.web.resource import Resource
+
+from sidecar.synapse.overlay import read_overlay
+from sidecar.synapse.patterns import notation_of, paths_of
+from sidecar.synapse.releases import release_of
+from sidecar.synapse.table import TABLE, Fact, Facts, read_table, text_of_table
+
+RESOURCES = ("client", "federation", "media", "keys", "openid", "consent", "static", "metrics", "health")
+"""Listener resources that are asked for. `replication` is left out: it is never forwarded."""
+
+BASE: Mapping[str, Any] = {
+    "server_name": "table.invalid",
+    "report_stats": False,
+    "signing_key": "ed25519 a_table " + "A" * 43,
+    "macaroon_secret_key": "-",
+    "form_secret": "-",
+    "trusted_key_servers": [],
+    "enable_metrics": True,
+    "retention": {"enabled": True},
+    "matrix_rtc": {"transports": [{"type": "livekit", "livekit_service_url": "https://table.invalid/"}]},
+}
+NO_MEDIA: Mapping[str, Any] = {"enable_media_repo": False}
+MAS: Mapping[str, Any] = {
+    "matrix_authentication_service": {"enabled": True, "endpoint": "http://127.0.0.1:9/", "secret": "-"},
+    "enable_registration": False,
+}
+MAS_BEFORE_1_136: Mapping[str, Any] = {
+    "experimental_features": {
+        "msc3861": {
+            "enabled": True,
+            "issuer": "https://table.invalid/",
+            "client_id": "-",
+            "client_auth_method": "client_secret_basic",
+            "client_secret": "-",
+            "admin_token": "-",
+        }
+    },
+    "enable_registration": False,
+    "password_config": {"enabled": False},
+}
+OIDC = {
+    "idp_id": "table",
+    "idp_name": "table",
+    "issuer": "https://table.invalid/",
+    "client_id": "-",
+    "client_secret": "-",
+    "discover": False,
+    "authorization_endpoint": "https://table.invalid/a",
+    "token_endpoint": "https://table.invalid/t",
+    "jwks_uri": "https://table.invalid/j",
+    "userinfo_endpoint": "https://table.invalid/u",
+}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "oidc": {"oidc_providers": [OIDC]},
+    "cas": {"cas_config": {"enabled": True, "server_url": "https://table.invalid/"}},
+    "saml2": {"saml2_config": {"sp_config": {"metadata": {}, "xmlsec_binary": "/bin/true"}}},
+    "email": {"email": {"notif_from": "a@table.invalid", "smtp_host": "127.0.0.1"}},
+    "login_via_existing_session": {"login_via_existing_session": {"enabled": True, "require_ui_auth": False}},
+    "federation_whitelist_endpoint": {
+        "federation_whitelist_endpoint_enabled": True,
+        "federation_domain_whitelist": ["table.invalid"],
+    },
+    "user_consent": {"user_consent": {"version": "1.0", "template_dir": "."}},
+}
+"""Parts of homeserver.yaml that bring endpoints, by the name that `needs` gives them."""
+
+FLAG = re.compile(r'experimental\.get\(\s*"(\w+)"(?:,\s*([^)]*?))?,?\s*\)')
+FLAG_VALUES = {"msc3886_endpoint": "https://table.invalid/", "msc4388_mode": "open"}
+
+
+class ProbeError(Exception):
+    """What was registered cannot be put into the table; the message says what and why."""
+
+
+@frozen
+class Registration:
+    """One method of one servlet or resource, as a process mounts it."""
+
+    method: str
+    notation: str
+    servlet: str
+
+
+def registrations(root: Resource, recorded: Mapping[int, list[tuple[str, str, str]]]) -> Iterator[Registration]:
+    """What the tree below `root` answers. `recorded`: (method, regex, servlet) by the identity of a resource."""
+    mounts: dict[Registration, list[tuple[str, ...]]] = {}
+    for mount, resource in _tree(root, ()):
+        if id(resource) in recorded:
+            for method, regex, servlet in recorded[id(resource)]:
+                mounts.setdefault(Registration(method, notation_of(regex), servlet), []).append(mount)
+        else:
+            yield from _plain(mount, resource)
+    yield from (each for each, places in mounts.items() if _reachable(each.notation, places))
+
+
+def _tree(resource: Resource, mount: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Resource]]:
+    if mount:
+        yield mount, resource
+    if not resource.isLeaf:
+        for name in resource.listStaticNames():
+            yield from _tree(resource.children[name], (*mount, name.decode()))
+
+
+def _plain(mount: tuple[str, ...], resource: Resource) -> Iterator[Registration]:
+    """A resource without expressions; it answers below its own path if it is a leaf or makes children on demand."""
+    whole = resource.isLeaf or type(resource).getChild is not Resource.getChild
+    notation = "/" + "/".join(mount) + ("[/**]" if whole else "")
+    for method in ("GET", "PUT", "POST", "DELETE"):
+        if hasattr(resource, f"render_{method}") or hasattr(resource, f"_async_render_{method}"):
+            yield Registration(method, notation, type(resource).__name__)
+
+
+def _reachable(notation: str, mounts: list[tuple[str, ...]]) -> bool:
+    """Whether requests for `notation` arrive at one of `mounts`; Synapse registers some where none ever does."""
+    starts = [start for path in paths_of(notation) for start in _literal_starts(path, min(map(len, mounts)))]
+    reached = [any(start == mount[: len(start)] for mount in mounts) for start in starts]
+    if any(reached) != all(reached):
+        raise ProbeError(f"{notation} is mounted only in part, at {mounts}; the table has no row for that")
+    return all(reached)
+
+
+def _literal_starts(path: tuple[str, ...], length: int) -> Iterator[tuple[str, ...]]:
+    return product(*(segment.strip("{}").split("|") for segment in path[:length]))
+
+
+class Listeners:
+    """Synapse's own listener code, with the opening of ports replaced by remembering what would be served.
+
+    Changes Synapse's modules, and Synapse keeps what it registered in them: to be used once in a process.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        from synapse.app import _base, generic_worker, homeserver
+        from synapse.http.server import JsonResource
+
+        self._directory = directory
+        self._main, self._worker = homeserver.SynapseHomeServer, generic_worker.GenericWorkerServer
+        self._recorded: dict[int, list[tuple[str, str, str]]] = {}
+        self._kept: list[Resource] = []
+        self._roots: list[Resource] = []
+        register = JsonResource.register_paths
+
+        def record(
+            resource: Any, method: str, path_patterns: Any, callback: Any, servlet: str, *rest: Any, **more: Any
+        ) -> Any:
+            patterns = list(path_patterns)
+            self._kept.append(resource)  # else its identity could be given to another one
+            self._recorded.setdefault(id(resource), []).extend((method, each.pattern, servlet) for each in patterns)
+            return register(resource, method, patterns, callback, servlet, *rest, **more)
+
+        def remember(*arguments: Any, **_: Any) -> list[Any]:
+            self._roots.extend(each for each in arguments if isinstance(each, Resource))
+            return []
+
+        JsonResource.register_paths = record
+        homeserver.listen_http = _base.listen_http = remember
+
+    def ask(self, settings: Mapping[str, Any], *, worker: bool) -> Iterator[tuple[str, Registration]]:
+        """Listener resources, and what a process with `settings` registers for them. Raises Synapse's ConfigError."""
+        from synapse.config._base import ConfigError
+        from synapse.config.homeserver import HomeServerConfig
+
+        config = HomeServerConfig()
+        config.parse_config_dict(self._whole(settings, worker=worker), str(self._directory), str(self._directory))
+        server = (self._worker if worker else self._main)(config.server.server_name, config=config)
+        server.setup()
+        for listener in config.worker.worker_listeners if worker else config.server.listeners:
+            (resource,) = listener.http_options.resources
+            self._roots.clear()
+            try:
+                list((server._listen_http(listener) if worker else server._listener_http(config, listener)) or ())
+            except ConfigError:
+                continue  # a resource that these settings rule out: media without a media repository, …
+            for each in registrations(self._roots[0], self._recorded):
+                yield resource.names[0], each
+
+    def _whole(self, settings: Mapping[str, Any], *, worker: bool) -> dict[str, Any]:
+        listeners = [
+            {"type": "http", "port": 9000 + number, "resources": [{"names": [name]}]}
+            for number, name in enumerate(RESOURCES)
+        ]
+        process: dict[str, Any] = {"listeners": listeners}
+        if worker:
+            process = {
+                "listeners": [],
+                "worker_app": "synapse.app.generic_worker",
+                "worker_name": "worker",
+                "worker_listeners": listeners,
+                "instance_map": {"main": {"host": "127.0.0.1", "port": 9}},
+            }
+        places = {
+            "database": {"name": "sqlite3", "args": {"database": str(self._directory / "homeserver.db")}},
+            "media_store_path": str(self._directory),
+            "pid_file": str(self._directory / "pid"),
+        }
+        return {**BASE, **places, **settings, **process}
+
+
+def presence(settings: Mapping[str, Any]) -> Facts | None:
+    """What exists under `settings`; None where Synapse refuses them. To be called once in a process."""
+    from synapse.config._base import ConfigError
+
+    found: dict[tuple[str, str], Fact] = {}
+    with tempfile.TemporaryDirectory(prefix="synapse-table-") as directory:
+        listeners = Listeners(Path(directory))
+        try:
+            for worker in (False, True):
+                for resource, each in listeners.ask(settings, worker=worker):
+                    _note(found, each, resource, worker=worker)
+        except ConfigError:
+            return None
+    return found
+
+
+def _note(found: dict[tuple[str, str], Fact], each: Registration, resource: str, *, worker: bool) -> None:
+    key = (each.method, each.notation)
+    fact = found.get(key) or Fact(each.method, each.notation, name_of(each.servlet, each.notation))
+    served = {"worker": fact.worker | {resource}} if worker else {"main": fact.main | {resource}}
+    found[key] = evolve(fact, **served)
+
+
+def name_of(servlet: str, notation: str) -> str:
+    """`RoomMessageListRestServlet` becomes `room_message_list`; classes of the admin API and of media are marked."""
+    stem = re.sub(r"(RestServlet|Servlet|RestResource|Resource|Server)(?=(V\d)?$)", "", servlet)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
+    area = "admin" if notation.startswith("/_synapse/admin/") else "media" if "/media/" in notation else ""
+    return name if area in name.split("_") or not area else f"{area}_{name}"
+
+
+@frozen(kw_only=True)
+class Presences:
+    """What exists under the base settings, without a media repository, under MAS; and with each option alone and
+    together with MAS (None: Synapse refuses that)."""
+
+    base: Facts
+    no_media: Facts
+    mas: Facts
+    options: Mapping[str, tuple[Facts | None, Facts | None]]
+    """Together with MAS only where the option alone is refused or brings something."""
+
+
+def conditions(presences: Presences) -> Facts:
+    """Everything that some settings bring, with what each needs."""
+    base, mas = presences.base, presences.mas
+    found: dict[tuple[str, str], Fact] = {}
+    for key, fact in {**mas, **base}.items():
+        media_repo = key in base and key not in presences.no_media
+        needs = {"mas": key not in base, "not_mas": key not in mas, "media_repo": media_repo}
+        found[key] = evolve(fact, needs=frozenset(word for word, needed in needs.items() if needed))
+    for option, (alone, with_mas) in presences.options.items():
+        for key, fact in {**(with_mas or {}), **(alone or {})}.items():
+            if key not in base and key not in mas:
+                words = {option}
+                words |= {"mas"} if key not in (alone or {}) else set()
+                words |= {"not_mas"} if with_mas is not None and key not in with_mas else set()
+                _merge(found, evolve(fact, needs=frozenset(words)))
+    return found
+
+
+def together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both settings in one; of `experimental_features`, which both may have, the flags of both."""
+    features = {**first.get("experimental_features", {}), **second.get("experimental_features", {})}
+    return {**first, **second, **({"experimental_features": features} if features else {})}
+
+
+def _merge(found: dict[tuple[str, str], Fact], fact: Fact) -> None:
+    """Adds `fact`; where another option brought the same endpoint, either will do: `cas|oidc`."""
+    key = (fact.method, fact.path)
+    known = found.get(key)
+    if known is None:
+        found[key] = fact
+        return
+    either = (known.needs | fact.needs) - (known.needs & fact.needs)
+    needs = (known.needs & fact.needs) | {"|".join(sorted(set("|".join(either).split("|"))))}
+    found[key] = evolve(known, main=known.main | fact.main, worker=known.worker | fact.worker, needs=needs)
+
+
+def experimental_options(source: str) -> dict[str, dict[str, Any]]:
+    """One option for each flag that is off unless set, found in the `source` of Synapse's experimental.py."""
+    options: dict[str, dict[str, Any]] = {}
+    for flag, default in FLAG.findall(source):
+        if flag in FLAG_VALUES or default == "False":
+            options[flag] = {"experimental_features": {flag: FLAG_VALUES.get(flag, True)}}
+    return options
+
+
+def installed_facts() -> Facts:
+    """What the installed Synapse has. Each configuration is tried in a process of its own, forked from this one."""
+    from synapse.app import generic_worker, homeserver  # noqa: F401  so that the forked processes need not
+    from synapse.config import experimental
+
+    logging.disable(logging.CRITICAL)
+    source = inspect.getsource(experimental)
+    mas = MAS if find_spec("synapse.config.mas") else MAS_BEFORE_1_136
+    options = {**OPTIONS, **experimental_options(source)}
+    with get_context("fork").Pool(maxtasksperchild=1) as pool:
+        base, no_media, under_mas, *alone = pool.map(presence, [{}, NO_MEDIA, mas, *options.values()], chunksize=1)
+        if base is None or no_media is None or under_mas is None:
+            raise ProbeError("Synapse refuses the settings without which nothing can be said")
+        worth = [
+            name for name, found in zip(options, alone, strict=True) if found is None or found.keys() - base.keys()
+        ]
+        with_mas = pool.map(presence, [together(mas, options[name]) for name in worth], chunksize=1)
+    both = dict(zip(worth, with_mas, strict=True))
+    pairs = {name: (found, both.get(name)) for name, found in zip(options, alone, strict=True)}
+    return conditions(Presences(base=base, no_media=no_media, mas=under_mas, options=pairs))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Adds the installed release to the table; with `--check` only tells whether that would change it."""
+    parser = argparse.ArgumentParser(prog="python -m sidecar.synapse.servlets", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the table would change")
+    parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="default: the one in the package")
+    options = parser.parse_args(arguments)
+    version = installed_version("matrix-synapse")
+    releases = {**read_table(options.table), release_of(version): installed_facts()}
+    text = text_of_table(releases, read_overlay())
+    changed = not options.table.exists() or options.table.read_text("utf-8") != text
+    if changed and not options.check:
+        options.table.write_text(text, "utf-8")
+    print(
+        f"Synapse {version}: {len(releases[release_of(version)])} endpoints; the table {'changes' if changed else 'stays'}"
+    )
+    return 1 if changed and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
