@@ -1,0 +1,98 @@
+"""What Synapse does not mean for everybody, recognised however its path is spelled.
+
+Synapse finds its resources by decoded segments and its servlets by raw ones, and other programs may stand between.
+Therefore a path is closed when any reading of it is: decoded once or again, slashes merged, `\\` read as a slash, dot
+segments resolved or not, in any case. Knows nothing of pools or endpoint rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import unquote_to_bytes
+
+from attrs import frozen
+
+from sidecar.config.schema import Access, Network
+
+REPLICATION = "replication"
+CLOSED = (b"admin", b"mas", b"metrics", REPLICATION.encode())
+_ROUNDS = 4
+"""Percent-encoding upon percent-encoding is followed so far; Synapse follows it once."""
+
+
+@frozen
+class Gate:
+    """Who may pass to which closed resource; nobody to replication, whose requests carry no credentials of a user."""
+
+    networks: Mapping[str, tuple[Network, ...]]
+
+    def admits(self, resource: str, peer: str) -> bool:
+        """Whether the client address `peer` may reach `resource`; what is no IP address may not."""
+        networks = self.networks.get(resource, ())
+        return bool(networks) and is_within(peer, networks)
+
+
+def gate(access: Access) -> Gate:
+    """The gate that `access:` describes."""
+    return Gate({"admin": access.admin, "mas": access.mas, "metrics": access.metrics})
+
+
+def is_within(peer: str, networks: Iterable[Network]) -> bool:
+    """Whether an address in text lies in one of the networks; an IPv4 address in IPv6 clothes counts as IPv4."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def closed_resource(path: bytes, *, known: bool) -> str | None:
+    """The resource below `/_synapse` that is closed by default and that `path` may lead to, None for any other path.
+
+    With `known`, the path matches an endpoint row whose last parameters are free text: there, an encoded slash in a
+    segment is text and divides nothing.
+    """
+    lowered = path.lower()
+    if b"synapse" not in lowered and b"%" not in lowered:
+        return None
+    for reading in _readings(lowered, known=known):
+        if len(reading) >= 2 and reading[0] == b"_synapse" and reading[1] in CLOSED:
+            return reading[1].decode()
+    return None
+
+
+def _readings(path: bytes, *, known: bool) -> Iterator[list[bytes]]:
+    """The sequences of segments that a path in lower case may be read as."""
+    decoded = _decoded(path)
+    yield _segments(decoded)
+    yield _resolved(_decoded(segment) for segment in path.split(b"/"))
+    if known:
+        return
+    for _ in range(_ROUNDS):
+        yield _segments(decoded)
+        yield _resolved(_segments(decoded))
+        if b"%" not in decoded:
+            return
+        decoded = _decoded(decoded)
+
+
+def _decoded(octets: bytes) -> bytes:
+    return unquote_to_bytes(octets).lower()
+
+
+def _segments(path: bytes) -> list[bytes]:
+    return [segment for segment in path.replace(b"\\", b"/").split(b"/") if segment not in (b"", b".")]
+
+
+def _resolved(segments: Iterable[bytes]) -> list[bytes]:
+    """Slashes merged and dot segments removed (RFC 3986 5.2.4)."""
+    kept: list[bytes] = []
+    for segment in segments:
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in (b"", b"."):
+            kept.append(segment)
+    return kept

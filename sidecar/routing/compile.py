@@ -1,0 +1,296 @@
+"""From settings, processes and endpoint rows to a plan.
+
+The only place where configuration and routing meet. Reads nothing, starts nothing; faults that make a plan impossible
+are raised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import define, field
+
+from sidecar.config.schema import Pool, Settings
+from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.routing.access import gate
+from sidecar.routing.checking import problems_of
+from sidecar.routing.hashing import rotations
+from sidecar.routing.keys import Callers, KeyFunction, by_constant, by_origin, by_path, by_segment, by_source, by_user
+from sidecar.routing.matcher import Patterns
+from sidecar.routing.plan import Facts, Methods, Plan, PlannedPool, PlannedRow, PlannedWorker, Step
+from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, form_pools, with_sends
+from sidecar.routing.reasons import reason_of
+from sidecar.routing.rules import Rule, index, rule
+from sidecar.routing.workers import with_main
+from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.names import MAIN
+
+UNKNOWN = "unknown"
+"""Name of the endpoint of a path that no row has."""
+INITIAL = "initial_sync"
+POSITIONS = {"sync": b"since", "sliding_sync": b"pos"}
+"""Query parameter without which a sync of that pool begins at the beginning."""
+
+_ROOM = ("room_id", "room_identifier", "room_alias")
+
+
+def compile_plan(
+    settings: Settings, workers: Iterable[PlannedWorker], endpoints: Iterable[Endpoint], facts: Facts
+) -> Plan:
+    """The plan for these processes; raises ConfigError with every fault found.
+
+    `workers` holds one main process; without one, a worker alone takes its place.
+    """
+    known = {worker.name: worker for worker in with_main(tuple(workers), settings)}
+    pools = form_pools(known, settings.pools, facts)
+    rows = tuple(row for row in with_sends(endpoints) if pools.exists(row))
+    problems = problems_of(settings, pools, rows)
+    faults = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if faults:
+        raise ConfigError(faults)  # type: ignore[arg-type]  # mypy does not see through the converter
+    return _Compiler(settings, pools, rows, Callers(_encoded(facts.appservices))).plan(problems)
+
+
+def _encoded(appservices: Mapping[str, str]) -> dict[bytes, str]:
+    return {token.encode(): sender for token, sender in appservices.items()}
+
+
+@define(eq=False)
+class _Compiler:
+    """Builds the steps, each once, and the automaton that finds them."""
+
+    settings: Settings
+    pools: Pools
+    rows: tuple[Endpoint, ...]
+    callers: Callers
+    steps: dict[int, Step] = field(factory=dict)
+    planned: dict[str, PlannedPool] = field(factory=dict)
+
+    def plan(self, problems: Sequence[Problem]) -> Plan:
+        self.planned = self._planned_pools()
+        unknown = self._unknown()
+        rules = [rule(number, route) for number, route in enumerate(self.settings.routes)]
+        patterns = self._patterns(rules)
+        return Plan(
+            workers=self.pools.workers,
+            pools=self.planned,
+            rows=tuple(self._planned_row(row) for row in self.rows),
+            problems=tuple(problems),
+            start=patterns.compile(lambda found: self._methods(found, unknown)),
+            splits=patterns.depth + 1,
+            unknown=unknown,
+            anything=self._preflight(unknown),
+            pathless=index(each for each in rules if each.route.path is None),
+            gate=gate(self.settings.access),
+            route=self._routed,
+        )
+
+    def _patterns(self, rules: Iterable[Rule]) -> Patterns[Endpoint | Rule]:
+        patterns: Patterns[Endpoint | Rule] = Patterns()
+        for row in self.rows:
+            patterns.add(row.path, row)
+        for each in rules:
+            if each.route.path is not None:
+                patterns.add(segments_of(each.route.path), each)
+        return patterns
+
+    def _methods(self, found: tuple[Endpoint | Rule, ...], unknown: Step) -> Methods:
+        rules = sorted((each for each in found if isinstance(each, Rule)), key=lambda each: each.number)
+        rows = [each for each in found if isinstance(each, Endpoint)]
+        steps: dict[bytes, Step] = {}
+        for row in rows:
+            for method in row.methods:
+                steps.setdefault(method.encode(), self._step(row))
+        if b"GET" in steps:
+            steps.setdefault(b"HEAD", steps[b"GET"])
+        if rows:
+            steps.setdefault(b"OPTIONS", self._preflight(self._step(rows[0])))
+        return Methods(steps, unknown, index(rules))
+
+    def _step(self, row: Endpoint) -> Step:
+        known = self.steps.get(id(row))
+        if known is None:
+            pool = self.pools.pool_of(row)
+            known = self.steps[id(row)] = self._plain(row, pool)
+            if pool in POSITIONS and row.path[-1] == "sync":
+                known.position = POSITIONS[pool]
+                known.initial = self._plain(row, self._initial_pool(pool))
+        return known
+
+    def _initial_pool(self, pool: str) -> str:
+        """Who gave sliding sync workers of its own wants its first requests there too, unless told otherwise."""
+        own = pool != SYNC and pool in self.settings.pools and INITIAL not in self.settings.pools
+        return pool if own else INITIAL
+
+    def _plain(self, row: Endpoint, pool: str) -> Step:
+        groups = [_weights(self.pools.members(pool, row)), *map(_weights, self.pools.after(pool, row))]
+        groups = [group for group in groups if group]
+        if not groups and not row.hard:
+            groups = [_weights((self.pools.main,))]
+        members, fallback = (groups[0], tuple(groups[1:])) if groups else ({}, ())
+        kind = self._kind(pool, row)
+        step = Step(
+            endpoint=row.name,
+            pool=pool,
+            kind=kind,
+            key_of=self._key_of(kind, row.path, row, pool),
+            members=members,
+            fallback=fallback,
+            row=row,
+            persisters=self.pools.writers[EVENTS] if pool == EVENTS else (),
+            guarded=row.path[0] == "_synapse" or row.path[-1] == "**",
+            replayable=row.replayable,
+            reason=reason_of(self.pools, row, pool, members),
+        )
+        return self._finished(step)
+
+    def _finished(self, step: Step) -> Step:
+        """Add what depends on the pool and on the members, not on the endpoint."""
+        pool = self.settings.pools.get(step.pool)
+        limits = [limit for name in step.members if (limit := self.pools.workers[name].body_limit) is not None]
+        if pool is not None and pool.request_body is not None:
+            step.body_limit = pool.request_body
+        elif limits:
+            step.body_limit = min(*limits, self.settings.limits.request_body)
+        step.answer = None if pool is None else pool.answer
+        fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
+        step.spread = tuple(step.decision("none", None, order, fallback) for order in rotations(step.members) or ((),))
+        return step
+
+    def _kind(self, pool: str, row: Endpoint | None) -> str:
+        settings = self.settings.pools.get(pool)
+        if settings is not None and settings.affinity is not None:
+            return settings.affinity
+        return "none" if row is None or pool == MAIN else row.affinity
+
+    def _key_of(self, kind: str, path: Sequence[str], row: Endpoint | None, pool: str) -> KeyFunction | None:
+        if row is not None and row.affinity == kind:
+            at = _position(path, (row.key,)) if row.key else -1
+        else:
+            at = _position(path, _ROOM) if kind == "room" else -1
+        if kind == "user":
+            return by_user(self.callers, at)
+        if kind in ("room", "session", "path") and at > 0:
+            return by_segment(kind, at)
+        if kind == "session":
+            return by_constant(kind, pool)
+        return {"origin": by_origin, "source": by_source, "path": by_path}.get(kind)
+
+    def _unknown(self) -> Step:
+        reason = "no endpoint row has this path and method; main answers it, because modules of Synapse mount their own"
+        main = {self.pools.main.name: 1.0}
+        return self._finished(Step(UNKNOWN, MAIN, "none", None, main, (), guarded=True, reason=reason))
+
+    def _preflight(self, step: Step) -> Step:
+        """OPTIONS, which every process answers alike, so that even a writer has substitutes."""
+        reason = "every process answers OPTIONS alike"
+        groups = [group for group in (step.members, *step.fallback, _weights((self.pools.main,))) if group]
+        return self._finished(
+            Step(
+                step.endpoint,
+                step.pool,
+                "none",
+                None,
+                groups[0],
+                tuple(groups[1:]),
+                step.row,
+                reason=reason,
+                guarded=step.guarded,
+                replayable=True,
+            )
+        )
+
+    def _routed(self, rule: Rule, step: Step) -> Step:
+        """A rule's pool as the operator wrote it; the row gives the key, and main for a fallback where it serves."""
+        row, pool = step.row, rule.route.pool or MAIN
+        planned = self.planned[pool]
+        path = row.path if row is not None else segments_of(rule.route.path or "")
+        kind = self._kind(pool, row)
+        return self._finished(
+            Step(
+                endpoint=step.endpoint,
+                pool=pool,
+                kind=kind,
+                key_of=self._key_of(kind, path, row, pool),
+                members=self._weights_of(planned.workers),
+                fallback=(self._weights_of(self._substitutes(planned, row)),),
+                row=row,
+                replayable=step.replayable,
+                reason=f"routes[{rule.number}] of the configuration sends it to pool {pool}",
+            )
+        )
+
+    def _substitutes(self, planned: PlannedPool, row: Endpoint | None) -> tuple[str, ...]:
+        if planned.fallback or self._states_fallback(planned.name):
+            return planned.fallback
+        main = self.pools.main
+        return (main.name,) if row is not None and not row.hard and self.pools.serves(main, row) else ()
+
+    def _states_fallback(self, pool: str) -> bool:
+        return pool in self.settings.pools and self.settings.pools[pool].fallback is not None
+
+    def _weights_of(self, names: Iterable[str]) -> dict[str, float]:
+        return _weights(self.pools.workers[name] for name in names)
+
+    def _planned_pools(self) -> dict[str, PlannedPool]:
+        """Every pool that an endpoint, the file or a rule names."""
+        steps = [each for row in self.rows for each in (self._step(row), self._step(row).initial) if each is not None]
+        workers: dict[str, dict[str, None]] = {}
+        fallback: dict[str, dict[str, None]] = {}
+        for step in steps:
+            workers.setdefault(step.pool, {}).update(dict.fromkeys(step.members))
+            substitutes = fallback.setdefault(step.pool, {})
+            substitutes.update((name, None) for group in step.fallback for name in group)
+        workers.setdefault(MAIN, {self.pools.main.name: None})
+        generic = workers.get(CLIENT, workers[MAIN])
+        routed = [route.pool for route in self.settings.routes if route.pool]
+        names = (*BUILT_IN, *self.settings.pools, *routed)
+        wanted = [name for name in names if name in workers or name in self.settings.pools or name in routed]
+        members = {name: self.pools.named.get(name) or tuple(workers.get(name, generic)) for name in wanted}
+        return {name: self._planned_pool(name, members, tuple(fallback.get(name, ()))) for name in members}
+
+    def _planned_pool(
+        self, name: str, members: Mapping[str, tuple[str, ...]], substitutes: tuple[str, ...]
+    ) -> PlannedPool:
+        settings = self.settings.pools.get(name, Pool())
+        if settings.fallback is not None:
+            substitutes = tuple([worker for pool in settings.fallback for worker in members.get(pool, ())])
+        return PlannedPool(
+            name=name,
+            workers=members[name],
+            fallback=tuple(dict.fromkeys(worker for worker in substitutes if worker not in members[name])),
+            affinity=settings.affinity,
+            bounded=settings.bounded,
+            explicit=name in self.settings.pools,
+        )
+
+    def _planned_row(self, row: Endpoint) -> PlannedRow:
+        step = self._step(row)
+        fallback = dict.fromkeys(name for group in step.fallback for name in group if name not in step.members)
+        return PlannedRow(
+            endpoint=row,
+            pool=step.pool,
+            affinity=step.kind,
+            workers=tuple(step.members),
+            fallback=tuple(fallback),
+            reason=step.reason,
+        )
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """The segments of a path in text, without the empty one in front of the first slash."""
+    return tuple(path.removeprefix("/").split("/"))
+
+
+def _weights(workers: Iterable[PlannedWorker]) -> dict[str, float]:
+    """Weights above zero by name. The main process cannot be taken out, because some requests have nowhere else."""
+    weights = {worker.name: worker.weight or float(worker.is_main) for worker in workers}
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _position(path: Sequence[str], names: Sequence[str]) -> int:
+    """Where in a divided path the first of the parameters stands; -1 where none does."""
+    for number, segment in enumerate(path, start=1):
+        if segment.startswith("{") and segment.strip("{+}") in names:
+            return number
+    return -1

@@ -1,0 +1,149 @@
+"""The decision: which workers one request goes to, in which order, or why it is refused.
+
+`decide` is a pure function of the request and the plan, and is asked for every request: the common path is a walk over
+the segments, one key and one look-up. It decodes copies only, and knows nothing of connections or load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from sidecar.routing.access import REPLICATION, closed_resource
+from sidecar.routing.decision import Decision
+from sidecar.routing.keys import Fields
+from sidecar.routing.plan import Plan, Step
+from sidecar.routing.rules import Rule, RuleIndex, earlier
+from sidecar.synapse.identifiers import query_value
+
+
+def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Decision:
+    """Where a request goes.
+
+    `method` and `target` are the octets of the request-line, `peer` is the client's address in text (empty where it
+    has none). Never raises, whatever the octets.
+    """
+    path, _, query = target.partition(b"?")
+    segments = path.split(b"/", plan.splits)
+    node = plan.start
+    for segment in segments:
+        node = node.get(segment) or node.other
+    methods = node.payload
+    step = methods.steps.get(method) or methods.unmatched
+    if step.guarded:
+        if path[:1] != b"/":
+            return _other_form(method, target, fields, peer, plan)
+        refusal = _refusal(path, peer, step, plan)
+        if refusal is not None:
+            return refusal
+    if methods.rules is not None or plan.pathless is not None:
+        rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
+        if rule is not None:
+            if rule.route.pool is None:
+                return authored(rule, target, step)
+            step = routed(plan, rule, step)
+    if step.initial is not None and is_initial(query, step.position):
+        step = step.initial
+    return _settled(step, segments, target, query, fields, peer, plan)
+
+
+def _settled(
+    step: Step, segments: Sequence[bytes], target: bytes, query: bytes, fields: Fields, peer: str, plan: Plan
+) -> Decision:
+    key = None if step.key_of is None else step.key_of(segments, query, fields, peer)
+    if key is None:
+        spread = step.spread
+        return spread[0] if len(spread) == 1 else spread[_dice(target, peer) % len(spread)]
+    decision = step.decided.get(key)
+    if decision is None:
+        decision = step.settle(key)
+        plan.memory.keep(step, key, decision)
+    return decision
+
+
+def _dice(target: bytes, peer: str) -> int:
+    """Where requests without a key begin when all candidates are equally busy: spread, and the same everywhere."""
+    return crc32(target, crc32(peer.encode("utf-8", "surrogatepass")))
+
+
+def is_initial(query: bytes, position: bytes) -> bool:
+    """Whether a sync has no position to go on from (`since` or `pos`), or asks for everything again."""
+    marker = position + b"="
+    if query.startswith(marker) or b"&" + marker in query:
+        return b"full_state" in query and query_value(query, b"full_state") == b"true"
+    if not query:
+        return True
+    return query_value(query, position) is None or query_value(query, b"full_state") == b"true"
+
+
+def matching_rule(
+    listed: RuleIndex | None, pathless: RuleIndex | None, method: bytes, query: bytes, fields: Fields, peer: str
+) -> Rule | None:
+    """The first of the operator's rules that holds, of those for the path and those for any."""
+    found = None if listed is None else listed.first(method, query, fields, peer)
+    return found if pathless is None else earlier(found, pathless.first(method, query, fields, peer))
+
+
+def routed(plan: Plan, rule: Rule, step: Step) -> Step:
+    """The step of a request that `rule` sends to a pool; `step` is what the table says of it."""
+    known = plan.routed.get((rule.number, id(step)))
+    if known is None:
+        known = plan.routed[rule.number, id(step)] = plan.route(rule, step)
+    return known
+
+
+def authored(rule: Rule, target: bytes, step: Step) -> Decision:
+    """The decision of a rule that answers by itself."""
+    route = rule.route
+    reason = f"routes[{rule.number}] of the configuration answers it"
+    if route.respond is not None:
+        respond = route.respond
+        return Decision(
+            action="respond",
+            endpoint=step.endpoint,
+            pool="",
+            status=respond.status,
+            headers=tuple(respond.headers.items()),
+            body=respond.body.encode(),
+            reason=reason,
+        )
+    if route.redirect is not None:
+        location = route.redirect.to.replace("{target}", target.decode("latin-1"))
+        return Decision(
+            action="redirect",
+            endpoint=step.endpoint,
+            pool="",
+            status=route.redirect.status,
+            headers=(("Location", location),),
+            reason=reason,
+        )
+    return Decision(action="refuse", endpoint=step.endpoint, pool="", status=route.refuse or 403, reason=reason)
+
+
+def _refusal(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
+    resource = closed_resource(path, known=step.row is not None)
+    if resource is None or plan.gate.admits(resource, peer):
+        return None
+    if resource == REPLICATION:
+        reason = "/_synapse/replication is between Synapse's own processes and is never forwarded"
+    else:
+        reason = f"/_synapse/{resource} is closed; access.{resource} names the networks that may reach it"
+    return Decision(action="refuse", endpoint=step.endpoint, pool="", status=403, reason=reason)
+
+
+def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Decision:
+    """Absolute-form is decided by its path, the asterisk goes anywhere; nothing else is a request-target of ours."""
+    if target == b"*" and method == b"OPTIONS":
+        return _settled(plan.anything, (target,), target, b"", fields, peer, plan)
+    scheme, _, rest = target.partition(b"://")
+    if scheme.lower() not in (b"http", b"https") or not rest:
+        reason = "the request-target is neither a path nor an http URL"
+        return Decision(action="refuse", endpoint=plan.unknown.endpoint, pool="", status=400, reason=reason)
+    return decide(method, origin_form(rest), fields, peer, plan)
+
+
+def origin_form(rest: bytes) -> bytes:
+    """The origin-form in what follows `http://`, cut out and not rewritten; a missing path becomes `/`."""
+    before_query = rest.partition(b"?")[0]
+    slash = before_query.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/" + rest[len(before_query) :]

@@ -1,0 +1,209 @@
+"""The compiled routing state: what `decide` looks things up in. Made by `sidecar.routing.compile`.
+
+A plan does not change; a reload makes a new one. What it remembers are answers of pure functions, in bounded
+dictionaries. Knows nothing of files, sockets or which workers are up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import define, field, frozen
+
+from sidecar.errors import Problem
+from sidecar.routing.access import Gate
+from sidecar.routing.decision import Decision
+from sidecar.routing.hashing import ranked
+from sidecar.routing.keys import Key, KeyFunction
+from sidecar.routing.matcher import Node
+from sidecar.routing.rules import Rule, RuleIndex
+from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.names import MAIN
+from sidecar.synapse.shards import event_persister
+
+DECISIONS = 32_768
+"""Decisions that are remembered, of all endpoints together; when that many are, all are forgotten."""
+KEY_LENGTH = 256
+"""Longest key whose decision is remembered. User and room ids have at most 255 octets (Matrix, appendices 3.2)."""
+
+
+@frozen(kw_only=True)
+class PlannedWorker:
+    """What routing needs to know of a process. `endpoint` is a Twisted client endpoint string."""
+
+    name: str
+    endpoint: str
+    serves: frozenset[str]
+    """Listener resources that can be reached at `endpoint`."""
+    writes: frozenset[str] = frozenset()
+    """Streams."""
+    weight: float = 1.0
+    media: bool = True
+    """It may have the media repository loaded (`enable_media_repo`), which some resources need."""
+    is_main: bool = False
+    body_limit: int | None = None
+    """Bytes of a request body that the process takes; None: unknown."""
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What is known of the homeserver as a whole."""
+
+    known: bool = False
+    """Whether the topology was read from Synapse's own configuration; otherwise everything may exist."""
+    features: frozenset[str] = frozenset()
+    """What of `Endpoint.needs` is configured, except `media_repo`, which belongs to each process."""
+    writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Names of the writers of each stream, those that cannot be reached included. The order of `events` counts. A
+    stream that is missing is written by the workers that say so, in their order, else by main."""
+    appservices: Mapping[str, str] = field(factory=dict, repr=False)
+    """User id of the sender for each `as_token`."""
+
+
+@define(eq=False)
+class Step:
+    """Everything about a matched request but its key."""
+
+    endpoint: str
+    pool: str
+    kind: str
+    key_of: KeyFunction | None
+    members: Mapping[str, float]
+    """Weights of the workers of the pool that serve the endpoint."""
+    fallback: tuple[Mapping[str, float], ...]
+    """The same of the pools that take the request when all of `members` are down, in order."""
+    row: Endpoint | None = None
+    persisters: tuple[str, ...] = ()
+    """`stream_writers.events` where a room's request goes to the writer of its events first."""
+    initial: Step | None = None
+    """Taken instead for a request without a position in the stream."""
+    position: bytes = b""
+    """Query parameter with that position."""
+    guarded: bool = False
+    """The path could be another spelling of a closed one."""
+    replayable: bool = False
+    body_limit: int | None = None
+    answer: float | None = None
+    reason: str = ""
+    spread: tuple[Decision, ...] = ()
+    """The decisions for requests without a key."""
+    decided: dict[Key, Decision] = field(factory=dict, repr=False)
+
+    def settle(self, key: Key) -> Decision:
+        """The decision for a key, worked out anew."""
+        kind, text = key
+        candidates = self._owner_first(text, ranked(self.members, text))
+        return self.decision(kind, text, candidates, self._fallback(text, candidates))
+
+    def decision(self, kind: str, key: str | None, candidates: tuple[str, ...], fallback: tuple[str, ...]) -> Decision:
+        """A decision with these workers; 503 when there is none at all."""
+        return Decision(
+            action="forward" if candidates else "refuse",
+            endpoint=self.endpoint,
+            pool=self.pool,
+            kind=kind,
+            key=key,
+            candidates=candidates,
+            fallback=fallback,
+            status=None if candidates else 503,
+            reason=self.reason,
+            keyless=key is None,
+            replayable=self.replayable,
+            body_limit=self.body_limit,
+            answer=self.answer,
+        )
+
+    def _owner_first(self, key: str, order: tuple[str, ...]) -> tuple[str, ...]:
+        if not self.persisters or key[:1] != "!":
+            return order
+        owner = event_persister(key, self.persisters)
+        if owner not in order:
+            return order
+        return (owner, *(name for name in order if name != owner))
+
+    def _fallback(self, key: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        ordered = [name for members in self.fallback for name in ranked(members, key)]
+        return tuple(name for name in dict.fromkeys(ordered) if name not in candidates)
+
+
+@frozen(eq=False)
+class Memory:
+    """Remembers decisions in the steps that they belong to, and counts them."""
+
+    remembered: list[Step] = field(factory=list, repr=False)
+
+    def keep(self, step: Step, key: Key, decision: Decision) -> None:
+        """Remember a decision, unless its key is so long that only a stranger would send it."""
+        if len(key[1]) > KEY_LENGTH:
+            return
+        if len(self.remembered) >= DECISIONS:
+            for each in self.remembered:
+                each.decided.clear()
+            self.remembered.clear()
+        self.remembered.append(step)
+        step.decided[key] = decision
+
+
+@frozen(eq=False, slots=True)
+class Methods:
+    """What is filed under one shape of path."""
+
+    steps: Mapping[bytes, Step]
+    """HEAD and OPTIONS included."""
+    unmatched: Step
+    """For any other method."""
+    rules: RuleIndex | None
+
+
+@frozen(kw_only=True)
+class PlannedPool:
+    """A pool for people: who is in it and who takes its requests otherwise."""
+
+    name: str
+    workers: tuple[str, ...]
+    fallback: tuple[str, ...]
+    """Names of workers."""
+    affinity: str | None
+    """Set by the operator; None: what each endpoint needs."""
+    bounded: float | None
+    explicit: bool
+
+
+@frozen(kw_only=True)
+class PlannedRow:
+    """An endpoint row in force, and where it goes."""
+
+    endpoint: Endpoint
+    pool: str
+    affinity: str
+    workers: tuple[str, ...]
+    fallback: tuple[str, ...]
+    reason: str
+
+
+@frozen(eq=False, kw_only=True)
+class Plan:
+    """All that a decision depends on besides the request."""
+
+    workers: Mapping[str, PlannedWorker]
+    pools: Mapping[str, PlannedPool]
+    rows: tuple[PlannedRow, ...]
+    problems: tuple[Problem, ...]
+    """What is odd but no reason not to start."""
+    start: Node[Methods]
+    splits: int
+    """At how many slashes a path is divided."""
+    unknown: Step
+    anything: Step
+    """For `OPTIONS *`."""
+    pathless: RuleIndex | None
+    gate: Gate
+    route: Callable[[Rule, Step], Step] = field(repr=False)
+    """The step of a request that a rule sends to its pool; the other step is what the table says."""
+    routed: dict[tuple[int, int], Step] = field(factory=dict, repr=False)
+    memory: Memory = field(factory=Memory, repr=False)
+
+    @property
+    def main(self) -> str:
+        """The name of the main process."""
+        return next((name for name, worker in self.workers.items() if worker.is_main), MAIN)

@@ -1,0 +1,32 @@
+"""Why an endpoint goes where it goes, in one sentence for people. Worked out once for each endpoint row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sidecar.routing.pools import EVENTS, Pools
+from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.names import MAIN
+
+
+def reason_of(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> str:
+    """Who can answer `row`, as the plan sees it, and after it what the table says of the endpoint."""
+    said = f"; {row.reason[:1].lower()}{row.reason[1:].rstrip('.')}" if row.reason else ""
+    return _who(pools, row, pool, members) + said
+
+
+def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> str:
+    main = pools.main.name
+    if pool == MAIN:
+        return "only the main process answers it"
+    if not members:
+        return f"no process that writes {row.stream} can be reached, and any other would fail"
+    if row.hard:
+        return f"only a writer of {row.stream} can answer it, so nobody else is tried"
+    if set(members) == {main}:
+        return "no worker serves it, so main answers it"
+    if pool == EVENTS:
+        return "the event persister that owns the room answers without an internal hop"
+    if pool == row.stream and set(members) <= set(pools.writers[pool]):
+        return f"the writer of {pool} answers without an internal hop; others would ask it"
+    return f"the workers of pool {pool} serve it"

@@ -1,0 +1,86 @@
+"""Processes as routing wants them: from `workers:` of the configuration alone, or from a topology read elsewhere.
+
+Reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from sidecar.config.schema import Settings
+from sidecar.errors import ConfigError, Problem
+from sidecar.routing.plan import Facts, PlannedWorker
+from sidecar.synapse.names import MAIN
+from sidecar.synapse.processes import Process
+from sidecar.synapse.topology import Topology
+
+GENERIC_SERVES = frozenset(("client", "federation", "media", "keys", "openid", "health"))
+"""Listener resources that a generic worker can have (replication and metrics are not for clients)."""
+MAIN_SERVES = GENERIC_SERVES | {"consent", "static", "metrics"}
+
+
+def planned_workers(settings: Settings) -> tuple[PlannedWorker, ...]:
+    """Processes from `workers:` alone; one that does not say what it serves serves whatever its kind can."""
+    says_media = any("media" in (worker.serves or ()) for name, worker in settings.workers.items() if name != MAIN)
+    return tuple(
+        PlannedWorker(
+            name=name,
+            endpoint=worker.endpoint or "",
+            serves=_served(worker.serves, is_main=name == MAIN),
+            writes=frozenset(worker.writes or ()),
+            weight=worker.weight,
+            media=not says_media if name == MAIN and worker.serves is None else True,
+            is_main=name == MAIN,
+        )
+        for name, worker in settings.workers.items()
+    )
+
+
+def workers_of(topology: Topology, settings: Settings) -> tuple[tuple[PlannedWorker, ...], Facts]:
+    """What routing takes from a topology that was read from Synapse's files, with `workers:` laid over it."""
+    by_hand = {worker.name: worker for worker in planned_workers(settings)}
+    processes = [_planned(process, by_hand.get(process.name)) for process in topology.processes]
+    facts = Facts(
+        known=topology.known,
+        features=topology.features,
+        writers=topology.writers,
+        appservices=topology.appservices,
+    )
+    return tuple(processes), facts
+
+
+def _planned(process: Process, by_hand: PlannedWorker | None) -> PlannedWorker:
+    if by_hand is not None and not process.file:
+        return evolve(by_hand, writes=process.writes)
+    return PlannedWorker(
+        name=process.name,
+        endpoint=process.endpoint,
+        serves=process.serves,
+        writes=process.writes,
+        weight=process.weight,
+        media=process.media,
+        is_main=process.is_main,
+        body_limit=process.body_limit,
+    )
+
+
+def with_main(workers: tuple[PlannedWorker, ...], settings: Settings) -> tuple[PlannedWorker, ...]:
+    """The workers, one of them main; a worker alone takes its place. Raises ConfigError where several have no main."""
+    if any(worker.is_main for worker in workers):
+        return workers
+    if len(workers) == 1:
+        return (evolve(workers[0], is_main=True, serves=workers[0].serves | MAIN_SERVES),)
+    message = (
+        "no process is known as the main process, which answers what no worker can; name it under `workers` as "
+        '`main: {endpoint: "unix:/run/matrix-synapse/main.sock"}`, or give `synapse.config`'
+    )
+    problem = Problem(settings.path, 0, "workers.main" if workers else "workers", message)
+    raise ConfigError((problem,))  # type: ignore[arg-type]  # mypy does not see through the converter
+
+
+def _served(stated: Sequence[str] | None, *, is_main: bool) -> frozenset[str]:
+    if stated is not None:
+        return frozenset(stated)
+    return MAIN_SERVES if is_main else GENERIC_SERVES
