@@ -32,8 +32,8 @@ class Endpoint:
       `/health/` and `/health/a/b`, not `/health`.
 
     Paths are matched whole and case-sensitively. An endpoint that Synapse registers under several shapes (`api/v1`
-    beside `r0`, an optional part at the end) is several rows with the same name. Where two rows match one path, literals
-    and alternatives win over parameters, parameters over `**`, the leftmost difference counts.
+    beside `r0`, an optional part at the end) is several rows with the same name. Where two rows match one path,
+    literals and alternatives win over parameters, parameters over `**`; the leftmost difference counts.
     """
 
     name: str
@@ -123,8 +123,8 @@ def _in_force(row: Mapping[str, Any], release: Release) -> bool:
 
 def _endpoints(row: Mapping[str, Any]) -> Iterator[Endpoint]:
     methods = frozenset(row["methods"].split())
+    key = row.get("key")
     for path in paths_of(row["path"]):
-        key = row.get("key")
         yield Endpoint(
             name=row["name"],
             group=row["group"],
@@ -136,7 +136,7 @@ def _endpoints(row: Mapping[str, Any]) -> Iterator[Endpoint]:
             stream=row.get("stream"),
             hard=row.get("hard", False),
             affinity=row["affinity"],
-            key=key if any(segment in ("{%s}" % key, "{%s+}" % key) for segment in path) else None,
+            key=key if f"{{{key}}}" in path or f"{{{key}+}}" in path else None,
             since=row.get("since"),
             until=row.get("until"),
             replayable=row.get("replayable", False),

@@ -15,16 +15,34 @@ from attrs import evolve, field, frozen
 
 OVERLAY = Path(__file__).parent / "data" / "overlay.yaml"
 
-GROUPS = frozenset(
-    "main sync initial_sync sliding_sync client rooms federation federation_send media user_directory sso typing to_device"
-    " account_data receipts presence push_rules device_lists thread_subscriptions quarantined_media_changes events".split()
+STREAMS = (
+    "events",
+    "typing",
+    "to_device",
+    "account_data",
+    "receipts",
+    "presence",
+    "push_rules",
+    "device_lists",
+    "thread_subscriptions",
+    "quarantined_media_changes",
 )
-STREAMS = frozenset(
-    "events typing to_device account_data receipts presence push_rules device_lists thread_subscriptions"
-    " quarantined_media_changes".split()
+GROUPS = (
+    "main",
+    "sync",
+    "initial_sync",
+    "sliding_sync",
+    "client",
+    "rooms",
+    "federation",
+    "federation_send",
+    "media",
+    "user_directory",
+    "sso",
+    *STREAMS,
 )
-AFFINITIES = frozenset("user room origin source session path none".split())
-COSTS = frozenset("light normal heavy".split())
+AFFINITIES = ("user", "room", "origin", "source", "session", "path", "none")
+COSTS = ("light", "normal", "heavy")
 
 
 class OverlayError(ValueError):

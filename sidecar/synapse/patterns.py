@@ -1,8 +1,8 @@
 """Path patterns: from the regular expressions of Synapse's servlets to the notation of the table, and to segments.
 
-The notation is a path in which `{name}` is a segment, empty or not, `{name+}` one that is not empty, `{a|b/c}` a choice of
-literals, `[…]` a part that may be absent and `**`, at the end, one or more segments of any kind. Knows nothing of
-Synapse but the few forms that its expressions take; any other form is a `PatternError`, never a guess.
+The notation is a path in which `{name}` is a segment, empty or not, `{name+}` one that is not empty, `{a|b/c}` a
+choice of literals, `[…]` a part that may be absent and `**`, at the end, one or more segments of any kind. Knows
+nothing of Synapse but the few forms that its expressions take; any other form is a `PatternError`, never a guess.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _part(token: re.Match[str], tokens: Iterator[re.Match[str]], name: str | Non
     if token["several"] == ".*":
         return "**"
     if token["several"]:
-        return "{%s%s}" % (name or "_", "+" if token["several"].endswith("+") else "")
+        return "{" + (name or "_") + ("+" if token["several"].endswith("+") else "") + "}"
     if token["slash"]:
         return "[/]"
     return token["escaped"] or token["plain"]

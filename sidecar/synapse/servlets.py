@@ -1,4 +1,6 @@
-"""Asks an installed Synapse which endpoints it has, and writes the endpoint table: `python -m sidecar.synapse.servlets`.
+"""Asks an installed Synapse which endpoints it has, and writes them into the endpoint table.
+
+`python -m sidecar.synapse.servlets`; see `docs/endpoint-table.md`.
 
 Runs in an environment that holds the Synapse in question. Synapse's own code builds the resources of each listener,
 of a main process and of a generic worker, under one configuration after another; what it registers is recorded. No
@@ -14,9 +16,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from attrs import evolve, frozen
 from twisted.web.resource import Resource
 
 from sidecar.synapse.overlay import read_overlay
-from sidecar.synapse.patterns import notation_of, paths_of
+from sidecar.synapse.registrations import ProbeError, Registration, name_of, registrations
 from sidecar.synapse.releases import release_of
 from sidecar.synapse.table import TABLE, Fact, Facts, read_table, text_of_table
 
@@ -92,59 +94,12 @@ FLAG = re.compile(r'experimental\.get\(\s*"(\w+)"(?:,\s*([^)]*?))?,?\s*\)')
 FLAG_VALUES = {"msc3886_endpoint": "https://table.invalid/", "msc4388_mode": "open"}
 
 
-class ProbeError(Exception):
-    """What was registered cannot be put into the table; the message says what and why."""
+LISTENERS = ("synapse.app.homeserver", "synapse.app.generic_worker", "synapse.app._base", "synapse.http.server")
 
 
-@frozen
-class Registration:
-    """One method of one servlet or resource, as a process mounts it."""
-
-    method: str
-    notation: str
-    servlet: str
-
-
-def registrations(root: Resource, recorded: Mapping[int, list[tuple[str, str, str]]]) -> Iterator[Registration]:
-    """What the tree below `root` answers. `recorded`: (method, regex, servlet) by the identity of a resource."""
-    mounts: dict[Registration, list[tuple[str, ...]]] = {}
-    for mount, resource in _tree(root, ()):
-        if id(resource) in recorded:
-            for method, regex, servlet in recorded[id(resource)]:
-                mounts.setdefault(Registration(method, notation_of(regex), servlet), []).append(mount)
-        else:
-            yield from _plain(mount, resource)
-    yield from (each for each, places in mounts.items() if _reachable(each.notation, places))
-
-
-def _tree(resource: Resource, mount: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Resource]]:
-    if mount:
-        yield mount, resource
-    if not resource.isLeaf:
-        for name in resource.listStaticNames():
-            yield from _tree(resource.children[name], (*mount, name.decode()))
-
-
-def _plain(mount: tuple[str, ...], resource: Resource) -> Iterator[Registration]:
-    """A resource without expressions; it answers below its own path if it is a leaf or makes children on demand."""
-    whole = resource.isLeaf or type(resource).getChild is not Resource.getChild
-    notation = "/" + "/".join(mount) + ("[/**]" if whole else "")
-    for method in ("GET", "PUT", "POST", "DELETE"):
-        if hasattr(resource, f"render_{method}") or hasattr(resource, f"_async_render_{method}"):
-            yield Registration(method, notation, type(resource).__name__)
-
-
-def _reachable(notation: str, mounts: list[tuple[str, ...]]) -> bool:
-    """Whether requests for `notation` arrive at one of `mounts`; Synapse registers some where none ever does."""
-    starts = [start for path in paths_of(notation) for start in _literal_starts(path, min(map(len, mounts)))]
-    reached = [any(start == mount[: len(start)] for mount in mounts) for start in starts]
-    if any(reached) != all(reached):
-        raise ProbeError(f"{notation} is mounted only in part, at {mounts}; the table has no row for that")
-    return all(reached)
-
-
-def _literal_starts(path: tuple[str, ...], length: int) -> Iterator[tuple[str, ...]]:
-    return product(*(segment.strip("{}").split("|") for segment in path[:length]))
+def _config_error() -> type[Exception]:
+    error: type[Exception] = import_module("synapse.config._base").ConfigError
+    return error
 
 
 class Listeners:
@@ -154,15 +109,13 @@ class Listeners:
     """
 
     def __init__(self, directory: Path) -> None:
-        from synapse.app import _base, generic_worker, homeserver
-        from synapse.http.server import JsonResource
-
+        homeserver, generic_worker, base, server = map(import_module, LISTENERS)
         self._directory = directory
         self._main, self._worker = homeserver.SynapseHomeServer, generic_worker.GenericWorkerServer
         self._recorded: dict[int, list[tuple[str, str, str]]] = {}
         self._kept: list[Resource] = []
         self._roots: list[Resource] = []
-        register = JsonResource.register_paths
+        register = server.JsonResource.register_paths
 
         def record(
             resource: Any, method: str, path_patterns: Any, callback: Any, servlet: str, *rest: Any, **more: Any
@@ -176,15 +129,12 @@ class Listeners:
             self._roots.extend(each for each in arguments if isinstance(each, Resource))
             return []
 
-        JsonResource.register_paths = record
-        homeserver.listen_http = _base.listen_http = remember
+        server.JsonResource.register_paths = record
+        homeserver.listen_http = base.listen_http = remember  # type: ignore[attr-defined]
 
     def ask(self, settings: Mapping[str, Any], *, worker: bool) -> Iterator[tuple[str, Registration]]:
         """Listener resources, and what a process with `settings` registers for them. Raises Synapse's ConfigError."""
-        from synapse.config._base import ConfigError
-        from synapse.config.homeserver import HomeServerConfig
-
-        config = HomeServerConfig()
+        config = import_module("synapse.config.homeserver").HomeServerConfig()
         config.parse_config_dict(self._whole(settings, worker=worker), str(self._directory), str(self._directory))
         server = (self._worker if worker else self._main)(config.server.server_name, config=config)
         server.setup()
@@ -193,7 +143,7 @@ class Listeners:
             self._roots.clear()
             try:
                 list((server._listen_http(listener) if worker else server._listener_http(config, listener)) or ())
-            except ConfigError:
+            except _config_error():
                 continue  # a resource that these settings rule out: media without a media repository, …
             for each in registrations(self._roots[0], self._recorded):
                 yield resource.names[0], each
@@ -222,8 +172,6 @@ class Listeners:
 
 def presence(settings: Mapping[str, Any]) -> Facts | None:
     """What exists under `settings`; None where Synapse refuses them. To be called once in a process."""
-    from synapse.config._base import ConfigError
-
     found: dict[tuple[str, str], Fact] = {}
     with tempfile.TemporaryDirectory(prefix="synapse-table-") as directory:
         listeners = Listeners(Path(directory))
@@ -231,7 +179,7 @@ def presence(settings: Mapping[str, Any]) -> Facts | None:
             for worker in (False, True):
                 for resource, each in listeners.ask(settings, worker=worker):
                     _note(found, each, resource, worker=worker)
-        except ConfigError:
+        except _config_error():
             return None
     return found
 
@@ -239,16 +187,10 @@ def presence(settings: Mapping[str, Any]) -> Facts | None:
 def _note(found: dict[tuple[str, str], Fact], each: Registration, resource: str, *, worker: bool) -> None:
     key = (each.method, each.notation)
     fact = found.get(key) or Fact(each.method, each.notation, name_of(each.servlet, each.notation))
-    served = {"worker": fact.worker | {resource}} if worker else {"main": fact.main | {resource}}
-    found[key] = evolve(fact, **served)
-
-
-def name_of(servlet: str, notation: str) -> str:
-    """`RoomMessageListRestServlet` becomes `room_message_list`; classes of the admin API and of media are marked."""
-    stem = re.sub(r"(RestServlet|Servlet|RestResource|Resource|Server)(?=(V\d)?$)", "", servlet)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", stem).lower()
-    area = "admin" if notation.startswith("/_synapse/admin/") else "media" if "/media/" in notation else ""
-    return name if area in name.split("_") or not area else f"{area}_{name}"
+    if worker:
+        found[key] = evolve(fact, worker=fact.worker | {resource})
+    else:
+        found[key] = evolve(fact, main=fact.main | {resource})
 
 
 @frozen(kw_only=True)
@@ -310,11 +252,10 @@ def experimental_options(source: str) -> dict[str, dict[str, Any]]:
 
 def installed_facts() -> Facts:
     """What the installed Synapse has. Each configuration is tried in a process of its own, forked from this one."""
-    from synapse.app import generic_worker, homeserver  # noqa: F401  so that the forked processes need not
-    from synapse.config import experimental
-
+    for module in LISTENERS:
+        import_module(module)  # so that the forked processes need not
     logging.disable(logging.CRITICAL)
-    source = inspect.getsource(experimental)
+    source = inspect.getsource(import_module("synapse.config.experimental"))
     mas = MAS if find_spec("synapse.config.mas") else MAS_BEFORE_1_136
     options = {**OPTIONS, **experimental_options(source)}
     with get_context("fork").Pool(maxtasksperchild=1) as pool:
@@ -342,9 +283,8 @@ def main(arguments: list[str] | None = None) -> int:
     changed = not options.table.exists() or options.table.read_text("utf-8") != text
     if changed and not options.check:
         options.table.write_text(text, "utf-8")
-    print(
-        f"Synapse {version}: {len(releases[release_of(version)])} endpoints; the table {'changes' if changed else 'stays'}"
-    )
+    count = len(releases[release_of(version)])
+    print(f"Synapse {version}: {count} endpoints; the table {'changes' if changed else 'stays as it is'}")
     return 1 if changed and options.check else 0
 
 

@@ -1,6 +1,7 @@
 """The endpoint table as a file: what each release has, in rows with `since` and `until`, the overlay written in.
 
-`python -m sidecar.synapse.table` writes the overlay into the table anew, after the overlay was changed. Pure but for that.
+`python -m sidecar.synapse.table` writes the overlay into the table anew, after the overlay was changed. Pure but for
+that and for reading.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 from attrs import evolve, frozen
 
 from sidecar.synapse.overlay import Judgement, Overlay, OverlayError, read_overlay
-from sidecar.synapse.patterns import paths_of
 from sidecar.synapse.releases import Release, release_of, text_of
 
 TABLE = Path(__file__).parent / "data" / "endpoints.json"
@@ -151,7 +151,6 @@ def _row(span: Span, judgement: Judgement) -> dict[str, Any]:
         "cost": judgement.cost,
         "reason": judgement.reason,
     }
-    paths_of(fact.path)
     return {column: value for column, value in row.items() if value or column == "group"}
 
 
