@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 
 from attrs import frozen
 
+from sidecar.synapse.listeners import escape
+
 _PART = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
 _NAMED = re.compile(r"((?:\\.|[^=\\])*)=(.*)", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -97,27 +99,6 @@ def is_foreign(text: str) -> bool:
 def client_endpoint(text: str, base: str) -> str:
     """Check a client endpoint string and make its path absolute, seen from directory `base`."""
     return _checked(text, base, CLIENT)
-
-
-def unix_endpoint(path: str) -> str:
-    """The client endpoint string for the UNIX socket at `path`."""
-    return f"unix:{escape(path)}"
-
-
-def tcp_endpoint(host: str, port: int) -> str:
-    """The client endpoint string for a TCP address; colons of IPv6 addresses are escaped."""
-    return f"tcp:{escape(host)}:{port}"
-
-
-def socket_path(endpoint: str) -> str | None:
-    """The path in a `unix:` endpoint string, None for any other."""
-    kind, values = _split(endpoint)
-    return _parameters(values, ("path",)).get("path") if kind == "unix" else None
-
-
-def escape(value: str) -> str:
-    """Write a value so that its colons and equal signs do not divide the endpoint string."""
-    return re.sub(r"([\\:=])", r"\\\1", value)
 
 
 def _unescape(part: str) -> str:

@@ -1,0 +1,120 @@
+"""Names in `sidecar.yaml` that must mean something elsewhere: workers, pools.
+
+Checked after the topology is known. Reads no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from sidecar.config.schema import Pool, Settings
+from sidecar.document import KeyPath
+from sidecar.errors import Problem, Severity
+from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS, STREAMS
+
+BUILT_IN_POOLS: tuple[str, ...] = (
+    MAIN,
+    "sync",
+    "initial_sync",
+    "sliding_sync",
+    "client",
+    "rooms",
+    "federation",
+    "federation_send",
+    "media",
+    "user_directory",
+    "sso",
+    *STREAMS,
+)
+"""Pools that exist without being named in the file."""
+
+_NEEDS = {
+    "federation": "federation",
+    "federation_send": "federation",
+    "media": "media",
+    "quarantined_media_changes": "media",
+}
+_GLOB = frozenset("*?[")
+
+Fault = tuple[KeyPath, str, Severity]
+
+
+def check_references(settings: Settings, workers: Mapping[str, Set[str]]) -> tuple[Problem, ...]:
+    """What refers to nothing. `workers`: the resources that each reachable process serves, by its name."""
+    faults = (*_pools(settings, workers), *_routes(settings), *_stated(settings, workers))
+    return tuple(settings.source.problem(*fault) for fault in faults)
+
+
+def _pools(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+    used = {route.pool for route in settings.routes} | {
+        name for pool in settings.pools.values() for name in pool.fallback or ()
+    }
+    for name, pool in settings.pools.items():
+        if name not in BUILT_IN_POOLS and name not in used:
+            near = get_close_matches(name, BUILT_IN_POOLS, 1)
+            hint = f"do you mean `{near[0]}`?" if near else "name it in a route or a fallback, or remove it"
+            yield ("pools", name), f"nothing sends requests to this pool; {hint}", Severity.WARNING
+        yield from _members(name, pool, workers)
+        yield from _fallback(name, pool, settings)
+
+
+def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+    for index, pattern in enumerate(pool.workers or ()):
+        path = ("pools", name, "workers", index)
+        matching = [worker for worker in workers if fnmatchcase(worker, pattern)]
+        if not matching:
+            is_glob = not _GLOB.isdisjoint(pattern)
+            yield path, _no_worker(pattern, workers, is_glob), Severity.WARNING if is_glob else Severity.ERROR
+        resource = _NEEDS.get(name, "")
+        for worker in matching:
+            if resource and worker != MAIN and resource not in workers[worker]:
+                message = (
+                    f"`{worker}` has no listener with the resource `{resource}` and would answer 404; add it there"
+                )
+                yield path, message, Severity.ERROR
+
+
+def _no_worker(pattern: str, workers: Mapping[str, Set[str]], is_glob: bool) -> str:
+    near = get_close_matches(pattern, workers, 1)
+    hint = f"do you mean `{near[0]}`?" if near else f"known are {', '.join(workers) or 'none'}"
+    return f"no worker {'matches' if is_glob else 'has the name'} `{pattern}`; {hint}"
+
+
+def _fallback(name: str, pool: Pool, settings: Settings) -> Iterator[Fault]:
+    for index, other in enumerate(pool.fallback or ()):
+        path = ("pools", name, "fallback", index)
+        if other == name:
+            yield path, "a pool cannot be its own fallback; remove it", Severity.ERROR
+        elif other not in settings.pools and other not in BUILT_IN_POOLS:
+            yield path, _no_pool(other, settings), Severity.ERROR
+
+
+def _no_pool(name: str, settings: Settings) -> str:
+    near = get_close_matches(name, (*settings.pools, *BUILT_IN_POOLS), 1)
+    return f"there is no pool `{name}`; " + (f"do you mean `{near[0]}`?" if near else "describe it under `pools`")
+
+
+def _routes(settings: Settings) -> Iterator[Fault]:
+    for index, route in enumerate(settings.routes):
+        if route.pool and route.pool not in settings.pools and route.pool not in BUILT_IN_POOLS:
+            yield ("routes", index, "pool"), _no_pool(route.pool, settings), Severity.ERROR
+
+
+def _stated(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+    writers: dict[str, str] = {}
+    for name, worker in settings.workers.items():
+        path = ("workers", name)
+        if name not in workers:
+            known = get_close_matches(name, workers, 1)
+            hint = f"do you mean `{known[0]}`?" if known else "write its `endpoint`"
+            yield path, f"Synapse's files give no worker of this name a listener for requests; {hint}", Severity.ERROR
+        elif not workers[name]:
+            yield path, "the key `serves` is missing; write for example `[client, federation]`", Severity.ERROR
+        for stream in worker.writes or ():
+            if stream in SINGLE_WRITER_STREAMS and writers.setdefault(stream, name) != name:
+                message = (
+                    f"`{stream}` has one writer, and `{writers[stream]}` is stated as that; leave it out here or there"
+                )
+                yield (*path, "writes"), message, Severity.ERROR

@@ -1,0 +1,325 @@
+"""What Synapse's files say that cannot all be true, or that leaves requests without anybody to answer them.
+
+Each check is a function from the topology to problems. An error says that Synapse refuses to start or that requests
+fail; a warning, that something works but hardly as meant. Nothing here changes the topology.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from sidecar.document import KeyPath
+from sidecar.errors import Problem, Severity
+from sidecar.synapse.files import Merged
+from sidecar.synapse.listeners import Listener
+from sidecar.synapse.names import HARD_STREAMS, MAIN
+from sidecar.synapse.processes import MEDIA_APP, Process
+
+if TYPE_CHECKING:
+    from sidecar.synapse.topology import Topology
+
+_EXPLICIT = "sidecar.yaml"
+_WRITER_NEEDS = dict.fromkeys(HARD_STREAMS, "client") | {"quarantined_media_changes": "media"}
+_FAILS = {
+    "typing": "typing notifications (PUT …/typing/…)",
+    "to_device": "messages between devices (PUT …/sendToDevice/…), and with them encryption,",
+    "receipts": "read receipts (POST …/receipt/… and …/read_markers)",
+    "push_rules": "changes of push rules (PUT and DELETE …/pushrules/…)",
+    "thread_subscriptions": "changes of thread subscriptions",
+    "quarantined_media_changes": "quarantining media (the admin API)",
+}
+_APP_NEEDS = {
+    "synapse.app.client_reader": "client",
+    "synapse.app.event_creator": "client",
+    "synapse.app.federation_reader": "federation",
+    "synapse.app.frontend_proxy": "client",
+    MEDIA_APP: "media",
+    "synapse.app.synchrotron": "client",
+    "synapse.app.user_dir": "client",
+}
+"""What the legacy classes of workers were for; all run the same code today."""
+_REMOVED = {
+    "worker_replication_port": "Synapse refuses it since 1.88; remove it and use Redis",
+    "worker_replication_host": "Synapse refuses it since 1.88; write `main` into `instance_map` instead",
+    "worker_replication_http_port": "Synapse refuses it since 1.88; write `main` into `instance_map` instead",
+    "worker_replication_http_tls": "Synapse refuses it since 1.88; write `main` into `instance_map` instead",
+}
+
+
+def contradictions(topology: Topology) -> Iterator[Problem]:
+    """All that is found by the checks below."""
+    for check in _CHECKS:
+        yield from check(topology)
+
+
+def _all(topology: Topology) -> tuple[Process, ...]:
+    return (*topology.processes, *topology.silent)
+
+
+def _workers(topology: Topology) -> Iterator[Process]:
+    return (process for process in _all(topology) if process.file and not process.is_main)
+
+
+def _shared(topology: Topology) -> Merged:
+    return next((process.config for process in _all(topology) if process.is_main), Merged())
+
+
+def _no_main(topology: Topology) -> Iterator[Problem]:
+    if any(process.is_main and "client" in process.serves for process in topology.processes):
+        return
+    message = (
+        "the main process has no listener with the resource `client` that can be reached, and many requests have no "
+        "other place to go; give it one with `path`, or state `workers.main.endpoint` in sidecar.yaml"
+    )
+    config = _shared(topology)
+    yield config.problem(("listeners",), message) if config.file else Problem(_EXPLICIT, 0, "workers.main", message)
+
+
+def _writers(topology: Topology) -> Iterator[Problem]:
+    config = _shared(topology)
+    known = {process.name: process for process in _all(topology)}
+    located = config.get("instance_map")
+    for stream, names in topology.writers.items():
+        stated = config.get("stream_writers")
+        in_files = isinstance(stated, dict) and stream in stated
+        for name in names:
+            if name != MAIN and in_files and name not in (located if isinstance(located, dict) else ()):
+                yield config.problem(("stream_writers", stream), _absent(name, known))
+            elif name not in (MAIN, *known):
+                message = f"`{name}` is described by no worker file; name its file in `synapse.workers`"
+                yield config.problem(("stream_writers", stream), message, _severity(stream in HARD_STREAMS))
+            if name in known:
+                yield from _unreachable_writer(config, stream, known[name])
+
+
+def _absent(name: str, known: Iterable[str]) -> str:
+    if name == MAIN:
+        return "Synapse calls its main process `master` here; write that"
+    there = "" if name in known else ", and described by no worker file"
+    return (
+        f"`{name}` is absent from `instance_map`{there}; Synapse refuses to start: add its replication listener there"
+    )
+
+
+def _unreachable_writer(config: Merged, stream: str, process: Process) -> Iterator[Problem]:
+    needed = _WRITER_NEEDS.get(stream)
+    if process.is_main or needed is None or (process.endpoint and needed in process.serves):
+        return
+    message = (
+        f"only `{process.name}` can answer {_FAILS[stream]} but has no reachable listener with the resource "
+        f"`{needed}`: all of them fail with status 500; give it one"
+    )
+    stated = config.get("stream_writers")
+    if isinstance(stated, dict) and stream in stated:
+        yield config.problem(("stream_writers", stream), message)
+    else:
+        yield Problem(_EXPLICIT, 0, f"workers.{process.name}.writes", message)
+
+
+def _instance_map(topology: Topology) -> Iterator[Problem]:
+    for process in _workers(topology):
+        located = process.config.get("instance_map")
+        if not isinstance(located, dict) or MAIN not in located:
+            message = "lacks `main`, the replication listener of the main process, and workers refuse to start; add it"
+            yield process.config.problem(("instance_map",), message)
+            return
+
+
+def _differing(topology: Topology) -> Iterator[Problem]:
+    shared = _shared(topology)
+    for process in _workers(topology):
+        for key in ("stream_writers", "server_name"):
+            if process.config.get(key) != shared.get(key):
+                message = "differs from what the main process reads; write it once, in a file that all processes read"
+                yield process.config.problem((key,), message)
+
+
+def _media(topology: Topology) -> Iterator[Problem]:
+    if not topology.known:
+        return
+    shared = _shared(topology)
+    serving = [process for process in topology.processes if _serves_media(process)]
+    if not serving:
+        message = (
+            "no process serves media: every upload, download and thumbnail is answered 404; give a worker "
+            "`enable_media_repo: true` and a listener with the resource `media`"
+        )
+        yield shared.problem(("enable_media_repo",), message)
+    jobs = shared.get("media_instance_running_background_jobs")
+    names = " and ".join(process.name for process in serving)
+    if jobs is None and len(serving) > 1:
+        message = f"{names} all run the background jobs of the media repository; choose one of them with this key"
+        yield shared.problem(("media_instance_running_background_jobs",), message)
+    elif jobs is not None and serving and not any(process.background for process in serving):
+        message = f"`{str(jobs)[:40]}` serves no media, so that nobody runs the background jobs; name one of {names}"
+        yield shared.problem(("media_instance_running_background_jobs",), message)
+
+
+def _serves_media(process: Process) -> bool:
+    resources = ("client", "federation", "media") if process.is_main else ("media",)
+    return process.media and not process.serves.isdisjoint(resources)
+
+
+def _media_disabled(topology: Topology) -> Iterator[Problem]:
+    for process in _all(topology):
+        listener = process.listener
+        if listener is None or process.media or "media" not in listener.resources:
+            continue
+        if process.is_main:
+            yield process.config.problem(
+                listener.path, "the resource `media` contradicts `enable_media_repo: false`; Synapse refuses to start"
+            )
+        else:
+            message = "Synapse ignores the resource `media` here; write `enable_media_repo: true` into this file"
+            yield process.config.problem(listener.path, message)
+
+
+def _federation(topology: Topology) -> Iterator[Problem]:
+    if not topology.known or any("federation" in process.serves for process in topology.processes):
+        return
+    message = "no process serves the resource `federation`: other servers cannot reach this one; add it if they should"
+    yield _shared(topology).warning(("listeners",), message)
+
+
+def _apps(topology: Topology) -> Iterator[Problem]:
+    for process in topology.processes:
+        needed = _APP_NEEDS.get(process.app or "")
+        if needed and process.listener and needed not in process.serves:
+            message = (
+                f"the process is a `{(process.app or '').rpartition('.')[2]}`, but its listener lacks the resource "
+                f"`{needed}`: it answers such requests with 404; add `{needed}`"
+            )
+            yield process.config.problem(process.listener.path, message, _severity(process.app == MEDIA_APP))
+
+
+def _severity(is_error: bool) -> Severity:
+    return Severity.ERROR if is_error else Severity.WARNING
+
+
+def _public(topology: Topology) -> Iterator[Problem]:
+    for process, listener in _chosen(topology):
+        if "replication" in listener.resources:
+            who = "every host that reaches this one" if listener.everywhere else "whoever else reaches the listener"
+            message = (
+                f"the listener for requests carries `replication` too; the sidecar never forwards to it, but {who} "
+                "can use it: give replication a listener of its own"
+            )
+            yield process.config.warning((*listener.path, "resources"), message)
+
+
+def _forwarded(topology: Topology) -> Iterator[Problem]:
+    for process, listener in _chosen(topology):
+        if listener.x_forwarded:
+            continue
+        path: KeyPath = (*listener.path, "x_forwarded")
+        if listener.socket:
+            yield process.config.problem(path, "is false on a UNIX socket: login and registration fail; remove it")
+        else:
+            message = "is not set, so that every client has the sidecar's address; write `x_forwarded: true`"
+            yield process.config.warning(path, message)
+
+
+def _sockets(topology: Topology) -> Iterator[Problem]:
+    for process, listener in _chosen(topology):
+        socket = listener.socket
+        if socket is None:
+            continue
+        path: KeyPath = (*listener.path, "path")
+        if not os.path.isabs(socket):
+            message = (
+                "is relative to a directory that only Synapse knows, so that nobody else finds it; make it absolute"
+            )
+            yield process.config.problem(path, message)
+        elif not os.path.isdir(os.path.dirname(socket)):
+            message = (
+                f"{os.path.dirname(socket)} is no directory that the sidecar can see; is Synapse down, or elsewhere?"
+            )
+            yield process.config.warning(path, message)
+
+
+def _modes(topology: Topology) -> Iterator[Problem]:
+    for process, listener in _chosen(topology):
+        mode = _entry(process.config, listener.path).get("mode")
+        if isinstance(mode, int) and f"{mode}" in ("600", "660", "666", "700", "770", "777"):
+            message = f"YAML reads this as a decimal number; write `0{mode}`"
+            yield process.config.problem((*listener.path, "mode"), message)
+
+
+def _entry(config: Merged, path: KeyPath) -> dict[str, Any]:
+    value: Any = config.values
+    for part in path:
+        value = value[part]
+    return value if isinstance(value, dict) else {}
+
+
+def _addresses(topology: Topology) -> Iterator[Problem]:
+    """Two processes that would listen at one address."""
+    taken: dict[str, str] = {}
+    for process, listener in _chosen(topology):
+        other = taken.setdefault(process.endpoint, process.name)
+        if other != process.name:
+            message = (
+                f"{listener.place} is where `{other}` listens as well; if one of them runs on another host, state its "
+                f"address in `workers.{process.name}.endpoint` of sidecar.yaml"
+            )
+            yield process.config.problem(listener.path, message)
+
+
+def _left_out(topology: Topology) -> Iterator[Problem]:
+    """Resources that only another listener of the same process has; a process has one endpoint."""
+    for process, listener in _chosen(topology):
+        for other in process.others:
+            missed = sorted(other.resources - listener.resources - {"health", "metrics", "replication"})
+            if other.kind == "http" and missed:
+                message = (
+                    f"{other.place} serves {', '.join(missed)}, but requests go to {listener.place}, which does not: "
+                    "put all resources for requests into one listener"
+                )
+                yield process.config.warning(other.path, message)
+
+
+def _tls(topology: Topology) -> Iterator[Problem]:
+    for process in topology.silent:
+        for listener in process.others:
+            if listener.tls and listener.kind == "http":
+                message = "speaks TLS, which the sidecar does not speak to workers; give the process a UNIX socket"
+                yield process.config.problem(listener.path, message)
+
+
+def _legacy(topology: Topology) -> Iterator[Problem]:
+    for process in _all(topology):
+        for key, message in _REMOVED.items():
+            if process.config.get(key) and (not process.is_main or key == "worker_replication_port"):
+                yield process.config.problem((key,), message)
+        if process.config.get("worker_main_http_uri") is not None:
+            yield process.config.warning(("worker_main_http_uri",), "is unused since Synapse 1.73; remove it")
+        experimental = process.config.get("experimental_features")
+        if isinstance(experimental, dict) and "msc3861" in experimental:
+            message = "is gone since Synapse 1.157; write `matrix_authentication_service` instead"
+            yield process.config.warning(("experimental_features", "msc3861"), message)
+
+
+def _chosen(topology: Topology) -> Iterator[tuple[Process, Listener]]:
+    return ((process, process.listener) for process in topology.processes if process.listener)
+
+
+_CHECKS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+    _no_main,
+    _writers,
+    _instance_map,
+    _differing,
+    _media,
+    _media_disabled,
+    _federation,
+    _apps,
+    _public,
+    _forwarded,
+    _sockets,
+    _modes,
+    _addresses,
+    _left_out,
+    _tls,
+    _legacy,
+)

@@ -1,0 +1,243 @@
+"""Which Synapse processes there are, where they listen, what they serve and write: read from Synapse's own files.
+
+The files are never written to, and nothing is connected to. What is stated by hand in `sidecar.yaml` is laid on top.
+Must not know how requests are distributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from attrs import evolve, field, frozen
+
+from sidecar.document import Document
+from sidecar.errors import Problem, Severity
+from sidecar.synapse.appservices import read_appservices
+from sidecar.synapse.contradictions import contradictions
+from sidecar.synapse.files import Merged, find_files, merge, read_files
+from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
+from sidecar.synapse.processes import (
+    ASSUMED_FEATURES,
+    MAIN_APP,
+    UPLOAD_LIMIT,
+    Process,
+    main_process,
+    upload_limit,
+    worker_process,
+)
+
+Writers = Mapping[str, tuple[str, ...]]
+
+MAIN_SERVES = frozenset(("client", "consent", "federation", "keys", "media", "openid", "static"))
+"""What a main process that is stated by hand serves unless told otherwise."""
+_WORKER_KEYS = frozenset(("worker_app", "worker_name", "worker_listeners"))
+_ONLY_MAIN: Writers = dict.fromkeys(STREAMS, (MAIN,))
+
+
+class Stated(Protocol):
+    """A worker as `sidecar.yaml` states it; what is None is taken from Synapse's files."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def serves(self) -> Collection[str] | None: ...
+    @property
+    def writes(self) -> Collection[str] | None: ...
+    @property
+    def weight(self) -> float: ...
+
+
+@frozen(kw_only=True)
+class Topology:
+    """All that the sidecar knows of a homeserver's processes."""
+
+    processes: tuple[Process, ...] = ()
+    """Those that requests can be sent to; main first, then in the order of the files."""
+    silent: tuple[Process, ...] = ()
+    """Those without a listener for requests: pushers, federation senders, most event persisters."""
+    writers: Writers = field(factory=lambda: _ONLY_MAIN)
+    """For each stream its writers. The order of `events` matters: it decides which of them a room belongs to."""
+    known: bool = False
+    """Whether Synapse's own files were read; otherwise everything may exist."""
+    features: frozenset[str] = ASSUMED_FEATURES
+    """What is configured of `Endpoint.needs` (see `Process.features`) on main."""
+    appservices: Mapping[str, str] = field(factory=dict, repr=False)
+    """For each `as_token` the user id of its sender."""
+    server_name: str = ""
+    max_upload_size: int = UPLOAD_LIMIT
+    files: tuple[str, ...] = ()
+    """Every file that was read."""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def event_writers(self) -> tuple[str, ...]:
+        """`stream_writers.events`, in its order."""
+        return self.writers["events"]
+
+
+def read_topology(
+    config: Sequence[str], workers: Sequence[str], stated: Mapping[str, Stated] | None = None
+) -> Topology:
+    """Read Synapse's files; never raises, what is wrong is in `Topology.problems`.
+
+    `config` are homeserver.yaml and what Synapse merges over it, `workers` the workers' own files; either may be
+    directories. `stated` are the workers of `sidecar.yaml`, which add to the ones read or override them.
+    """
+    shared_files, shared_problems = find_files(config)
+    worker_files, worker_problems = find_files(workers)
+    shared, shared_faults = read_files(shared_files)
+    own, own_faults = read_files(file for file in worker_files if file not in shared_files)
+    topology = assemble(shared, own) if config or workers else Topology()
+    topology = state_workers(topology, stated or {})
+    main = next((process.config for process in (*topology.processes, *topology.silent) if process.is_main), Merged())
+    appservices, more, faults = read_appservices(main, topology.server_name)
+    found = (*shared_problems, *worker_problems, *shared_faults, *own_faults, *topology.problems, *faults)
+    return evolve(
+        topology,
+        appservices=appservices,
+        files=(*topology.files, *more),
+        problems=tuple(dict.fromkeys((*found, *contradictions(topology)))),
+    )
+
+
+def merge_workers(topology: Topology, stated: Mapping[str, Stated]) -> tuple[Process, ...]:
+    """The processes that requests can be sent to, with what is stated by hand laid over what was read."""
+    return state_workers(topology, stated).processes
+
+
+def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
+    """The topology that files describe which are read already: the shared ones in order, and each worker's own."""
+    problems: list[Problem] = []
+    usable = [document for document in own if isinstance(document.value, dict)]
+    strays = [document for document in usable if _WORKER_KEYS.isdisjoint(document.value)]
+    problems.extend(document.problem((), _STRAY, Severity.WARNING) for document in strays)
+    of_main = [document for document in usable if document.value.get("worker_app") == MAIN_APP]
+    base = merge([*shared, *of_main], (*shared, *of_main, Document(""))[0].file)
+    processes = [main_process(base, problems)]
+    for document in usable:
+        if document not in strays and document not in of_main:
+            processes.append(worker_process(merge([*shared, document], document.file), problems))
+    problems.extend(_repeated_names(processes))
+    problems.extend(_missing_keys(base))
+    writers = read_writers(base, problems)
+    server_name = base.get("server_name")
+    first: dict[str, Process] = {}
+    for process in processes:
+        first.setdefault(process.name, process)
+    return _sorted_out(
+        Topology(
+            writers=writers,
+            known=True,
+            features=processes[0].features,
+            server_name=server_name if isinstance(server_name, str) else "",
+            max_upload_size=upload_limit(base, []),
+            files=tuple(document.file for document in (*shared, *own)),
+            problems=tuple(problems),
+        ),
+        first.values(),
+    )
+
+
+_STRAY = "the file describes no worker: it has no `worker_app`; if all processes read it, name it in `synapse.config`"
+
+
+def _repeated_names(processes: Iterable[Process]) -> Iterator[Problem]:
+    files: dict[str, str] = {}
+    for process in processes:
+        if process.name in files and not process.config.get("worker_name"):
+            yield process.config.problem(
+                (), f"nothing but `worker_name` tells it from {files[process.name]}; give it one"
+            )
+        elif process.name == MASTER or process.name in files:
+            other = files.get(process.name, "the main process")
+            yield process.config.problem(("worker_name",), f"is the name of {other} as well; give each process its own")
+        files.setdefault(process.name, process.file if process.name != MAIN else "the main process")
+
+
+def _missing_keys(config: Merged) -> Iterator[Problem]:
+    for key, example in (("server_name", "example.org"), ("report_stats", "false")):
+        if key not in config.values:
+            yield config.problem(
+                (), f"the key `{key}` is missing, and Synapse refuses to start: write `{key}: {example}`"
+            )
+    if "server_name" in config.values and not isinstance(config.get("server_name"), str):
+        yield config.problem(("server_name",), "must be a text: write `server_name: example.org`")
+
+
+def read_writers(config: Merged, problems: list[Problem]) -> Writers:
+    """`stream_writers` with all streams, `master` told as `main`; faults go to `problems`."""
+    stated = config.get("stream_writers")
+    if stated is not None and not isinstance(stated, dict):
+        problems.append(config.problem(("stream_writers",), "must be a mapping such as `typing: worker1`"))
+    writers = dict(_ONLY_MAIN)
+    for stream, value in stated.items() if isinstance(stated, dict) else ():
+        names = [value] if isinstance(value, str) else value
+        fault = _writers_fault(stream, names)
+        if fault:
+            problems.append(config.problem(("stream_writers", stream), fault))
+        else:
+            writers[stream] = tuple(dict.fromkeys(MAIN if name == MASTER else name for name in names))
+    return writers
+
+
+def _writers_fault(stream: Any, names: Any) -> str | None:
+    if stream not in STREAMS:
+        near = get_close_matches(str(stream), STREAMS, 1)
+        hint = f"do you mean `{near[0]}`?" if near else f"known are {', '.join(STREAMS)}"
+        return f"Synapse knows no such stream and refuses to start; {hint}"
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        return "must be the name of a worker or a list of them; write `master` for the main process"
+    if stream in SINGLE_WRITER_STREAMS and len(names) > 1:
+        return f"has {len(names)} writers, and Synapse refuses to start; write only one"
+    return None
+
+
+def state_workers(topology: Topology, stated: Mapping[str, Stated]) -> Topology:
+    """The topology with the workers of `sidecar.yaml`, which add to the ones read or override parts of them."""
+    processes = {process.name: process for process in (*topology.processes, *topology.silent)}
+    for name, worker in stated.items():
+        processes[name] = _overridden(processes.get(name) or _stated_anew(name, topology), worker)
+    writers = {stream: _restated(stream, names, stated) for stream, names in topology.writers.items()}
+    return _sorted_out(evolve(topology, writers=writers), processes.values())
+
+
+def _stated_anew(name: str, topology: Topology) -> Process:
+    serves = MAIN_SERVES if name == MAIN else frozenset[str]()
+    return Process(name=name, serves=serves, features=topology.features, media=name == MAIN)
+
+
+def _overridden(process: Process, worker: Stated) -> Process:
+    if worker.endpoint is not None:
+        process = evolve(process, endpoint=worker.endpoint, listener=None, x_forwarded=True)
+    if worker.serves is not None:
+        serves = frozenset(worker.serves)
+        process = evolve(process, serves=serves, media=process.media if process.file else "media" in serves)
+    return evolve(process, weight=worker.weight)
+
+
+def _restated(stream: str, names: tuple[str, ...], stated: Mapping[str, Stated]) -> tuple[str, ...]:
+    """The writers of a stream after each stated worker said whether it is one of them."""
+    told = {name: worker.writes for name, worker in stated.items() if worker.writes is not None}
+    added = tuple(name for name, writes in told.items() if stream in writes and name not in names)
+    kept = tuple(name for name in names if name not in told or stream in told[name])
+    if added and stream in SINGLE_WRITER_STREAMS:
+        kept = tuple(name for name in kept if name in told)
+    elif added and kept == (MAIN,) and MAIN not in told:
+        kept = ()
+    return (*kept, *added) or (MAIN,)
+
+
+def _sorted_out(topology: Topology, processes: Iterable[Process]) -> Topology:
+    """Give each process its streams, and part those that can be reached from the silent ones."""
+    writers = topology.writers
+    written = [
+        evolve(process, writes=frozenset(stream for stream, names in writers.items() if process.name in names))
+        for process in processes
+    ]
+    return evolve(
+        topology,
+        processes=tuple(process for process in written if process.endpoint),
+        silent=tuple(process for process in written if not process.endpoint),
+    )
