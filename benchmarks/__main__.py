@@ -66,7 +66,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the comparison as SVG")
     parser.add_argument("--docs", action="store_true", help="renew tables, picture and numbers in docs/")
     parser.add_argument("--from", dest="read", type=Path, metavar="FILE", help="measure nothing, read this JSON")
-    parser.add_argument("--profile", action="store_true", help="sample the sidecar with py-spy instead of comparing")
+    parser.add_argument("--profile", action="store_true", help="sample the sidecar instead of comparing")
     return parser
 
 

@@ -1,43 +1,45 @@
-"""Where the sidecar's time goes under small requests: the kernel's share, and the functions by py-spy's samples."""
+"""Where the sidecar's time goes under small requests: by library where `perf` is installed, and by Python function."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+from attrs import evolve
 
 from benchmarks import load, processes, programs, traffic
 from benchmarks.programs import PROGRAMS, Processors, ProgramError, Proxy
 from benchmarks.tables import table
 
-_SECONDS = 8
-_RATE = 250
-_SHOWN = 20
+_SECONDS = 8.0
+_SHOWN = 25
 
 
 def profile(connections: int) -> str:
     """Runs the sidecar alone under the closed loop, samples it, and returns the tables.
 
-    Raises ProgramError if the sidecar does not start or py-spy is not installed.
+    Raises ProgramError if the sidecar does not start.
     """
     sidecar = next(program for program in PROGRAMS if program.name == "sidecar")
-    sampler = programs.find("py-spy")
     processors = Processors.divided(sorted(os.sched_getaffinity(0)))
     os.sched_setaffinity(0, processors.rest)
-    with (
-        programs.directory() as place,
-        programs.workers(place, processors) as worker,
-        programs.proxy(sidecar, place, worker, processors) as proxy,
-    ):
-        split = _kernel_share(proxy, connections)
-        python = _sample(sampler, proxy, connections, place / "python")
-        native = _sample(sampler, proxy, connections, place / "native", "--native")
-    return "\n\n".join(
-        (split, _shares("functions, without what they call", own(python)), _shares("functions, with all they call",
-        inclusive(python)), _shares("native functions, without what they call", own(native)))
-    ) + "\n"  # fmt: skip
+    with programs.directory() as place, programs.workers(place, processors) as worker:
+        output = place / "stacks"
+        sampled = (sys.executable, "-m", "benchmarks.sampler", str(output), *sidecar.command[1:])
+        with programs.proxy(evolve(sidecar, command=sampled), place, worker, processors) as proxy:
+            parts = [_kernel_share(proxy, connections), _libraries(proxy, connections, place / "perf.data")]
+            stacks = _stacks(proxy, connections, output)
+    samples = own(stacks).total()
+    below = Counter({name: count for name, count in inclusive(stacks).items() if count < samples})
+    parts.append(_shares("functions, without the Python that they call", own(stacks), samples))
+    parts.append(_shares("functions, with all that they call", below, samples))
+    return "\n\n".join(parts) + "\n"
 
 
 def own(stacks: Iterable[str]) -> Counter[str]:
@@ -57,6 +59,24 @@ def inclusive(stacks: Iterable[str]) -> Counter[str]:
     return counts
 
 
+def by_kind(lines: Iterable[str]) -> Counter[str]:
+    """Hundredths of percent of what perf saw, from its lines `PERCENT%;LIBRARY;SYMBOL`, by kind of work."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        percent, _, place = line.strip().partition("%")
+        _, library, symbol = (part.strip() for part in place.split(";"))
+        counts[_kind(library, symbol)] += round(float(percent) * 100)
+    return counts
+
+
+def _kind(library: str, symbol: str) -> str:
+    if library.startswith("[kernel"):
+        return "kernel"
+    if "sre_" in symbol.lower():
+        return "regular expressions"
+    return "interpreter" if "python" in library else library
+
+
 def _parsed(line: str) -> tuple[list[str], int]:
     stack, _, count = line.rpartition(" ")
     return stack.split(";"), int(count)
@@ -72,20 +92,35 @@ def _kernel_share(proxy: Proxy, connections: int) -> str:
     )
 
 
-def _sample(sampler: str, proxy: Proxy, connections: int, output: Path, *options: str) -> list[str]:
-    command = [
-        sampler, "record", "--pid", str(proxy.process.pid), "--rate", str(_RATE), "--duration", str(_SECONDS),
-        "--function", "--format", "raw", "--output", str(output), *options,
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None:
-            load.closed_loop(proxy.address, traffic.small_requests(), connections, 1.0)
+def _libraries(proxy: Proxy, connections: int, output: Path) -> str:
+    try:
+        perf = programs.find("perf")
+    except ProgramError as error:
+        return f"Shares by library: {error}."
+    record = [perf, "record", "-q", "-e", "cpu-clock", "-F", "999", "-p", str(proxy.process.pid), "-o", str(output)]
+    with subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        load.closed_loop(proxy.address, traffic.small_requests(), connections, _SECONDS)
+        process.send_signal(signal.SIGINT)
         complaint = process.stderr.read().decode() if process.stderr else ""
-    if not output.exists():
-        raise ProgramError(f"py-spy recorded nothing: {complaint.strip()}")
+    report = [perf, "report", "-i", str(output), "--stdio", "-t", ";", "-F", "overhead,dso,symbol"]
+    text = subprocess.run(report, capture_output=True, check=False).stdout.decode(errors="replace")
+    counts = by_kind(line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    if not counts:
+        return f"Shares by library: perf recorded nothing: {complaint.strip()}"
+    return _shares("kind of work (perf)", counts, counts.total())
+
+
+def _stacks(proxy: Proxy, connections: int, output: Path) -> list[str]:
+    proxy.process.send_signal(signal.SIGUSR2)
+    load.closed_loop(proxy.address, traffic.small_requests(), connections, _SECONDS)
+    proxy.process.send_signal(signal.SIGUSR2)
+    end = time.monotonic() + load.PATIENCE
+    while not output.exists():
+        if time.monotonic() > end:
+            raise ProgramError("the sidecar wrote no samples")
+        time.sleep(0.05)
     return output.read_text().splitlines()
 
 
-def _shares(title: str, counts: Counter[str]) -> str:
-    total = counts.total()
+def _shares(title: str, counts: Counter[str], total: int) -> str:
     return table([[title, "share"], *([name, f"{count / total:.1%}"] for name, count in counts.most_common(_SHOWN))])

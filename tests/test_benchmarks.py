@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from benchmarks import load, processes, programs, traffic
 from benchmarks.__main__ import main
 from benchmarks.plot import plot
-from benchmarks.profiling import inclusive, own
+from benchmarks.profiling import by_kind, inclusive, own
 from benchmarks.programs import PROGRAMS, TEMPLATES, Processors, ProgramError, Workers
 from benchmarks.results import BUDGET, METRICS, Limit, Report, Row, from_json, to_json
+from benchmarks.sampler import Sampler
 from benchmarks.tables import tables
 from sidecar.config.schema import Settings
 
@@ -107,6 +109,33 @@ def test_profile_counts_recursion_once() -> None:
     stacks = ["main;turn;turn;read 3", "main;turn 1"]
     assert own(stacks) == {"read": 3, "turn": 1}
     assert inclusive(stacks) == {"main": 4, "turn": 4, "read": 3}
+
+
+def test_profile_is_sorted_by_kind_of_work() -> None:
+    """Regular expressions are told apart from the rest of the interpreter, in whose library they are."""
+    lines = [
+        " 40.10%;[kernel.kallsyms];[k] tcp_ack",
+        " 30.00%;libpython3.11.so.1.0;[.] _PyEval_EvalFrameDefault",
+        " 10.05%;libpython3.11.so.1.0;[.] sre_ucs1_match",
+        "  5.00%;libc.so.6;[.] send",
+    ]
+    assert by_kind(lines) == {"kernel": 4010, "interpreter": 3000, "regular expressions": 1005, "libc.so.6": 500}
+
+
+def test_sampler_writes_the_stacks_between_two_signals(tmp_path: Path) -> None:
+    """What ran between the first and the second toggle is in the file, under its function's name."""
+    output = tmp_path / "stacks"
+    sampler, before = Sampler(output), signal.getsignal(signal.SIGPROF)
+    try:
+        sampler.toggle(signal.SIGUSR2, None)
+        while not sampler.samples:
+            sum(range(1000))
+        sampler.toggle(signal.SIGUSR2, None)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    name = "test_sampler_writes_the_stacks_between_two_signals"
+    assert any(frame.startswith(f"{name} (") for frame in own(output.read_text().splitlines()))
 
 
 def test_requests_differ_and_fit() -> None:
