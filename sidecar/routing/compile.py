@@ -17,11 +17,11 @@ from sidecar.routing.checking import problems_of
 from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import Callers, KeyFunction, by_constant, by_origin, by_path, by_segment, by_source, by_user
 from sidecar.routing.matcher import Patterns
-from sidecar.routing.plan import Facts, Methods, Plan, PlannedPool, PlannedRow, PlannedWorker, Step
+from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, form_pools, with_sends
 from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
-from sidecar.routing.workers import with_main
+from sidecar.routing.workers import Facts, PlannedWorker, with_main
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
 
@@ -74,6 +74,7 @@ class _Compiler:
         return Plan(
             workers=self.pools.workers,
             pools=self.planned,
+            membership=self.pools,
             rows=tuple(self._planned_row(row) for row in self.rows),
             problems=tuple(problems),
             start=patterns.compile(lambda found: self._methods(found, unknown)),

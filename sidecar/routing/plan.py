@@ -16,7 +16,9 @@ from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import ranked
 from sidecar.routing.keys import Key, KeyFunction
 from sidecar.routing.matcher import Node
+from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
+from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.shards import event_persister
@@ -25,39 +27,6 @@ DECISIONS = 32_768
 """Decisions that are remembered, of all endpoints together; when that many are, all are forgotten."""
 KEY_LENGTH = 256
 """Longest key whose decision is remembered. User and room ids have at most 255 octets (Matrix, appendices 3.2)."""
-
-
-@frozen(kw_only=True)
-class PlannedWorker:
-    """What routing needs to know of a process. `endpoint` is a Twisted client endpoint string."""
-
-    name: str
-    endpoint: str
-    serves: frozenset[str]
-    """Listener resources that can be reached at `endpoint`."""
-    writes: frozenset[str] = frozenset()
-    """Streams."""
-    weight: float = 1.0
-    media: bool = True
-    """It may have the media repository loaded (`enable_media_repo`), which some resources need."""
-    is_main: bool = False
-    body_limit: int | None = None
-    """Bytes of a request body that the process takes; None: unknown."""
-
-
-@frozen(kw_only=True)
-class Facts:
-    """What is known of the homeserver as a whole."""
-
-    known: bool = False
-    """Whether the topology was read from Synapse's own configuration; otherwise everything may exist."""
-    features: frozenset[str] = frozenset()
-    """What of `Endpoint.needs` is configured, except `media_repo`, which belongs to each process."""
-    writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
-    """Names of the writers of each stream, those that cannot be reached included. The order of `events` counts. A
-    stream that is missing is written by the workers that say so, in their order, else by main."""
-    appservices: Mapping[str, str] = field(factory=dict, repr=False)
-    """User id of the sender for each `as_token`."""
 
 
 @define(eq=False)
@@ -187,6 +156,8 @@ class Plan:
 
     workers: Mapping[str, PlannedWorker]
     pools: Mapping[str, PlannedPool]
+    membership: Pools
+    """Why they are as they are."""
     rows: tuple[PlannedRow, ...]
     problems: tuple[Problem, ...]
     """What is odd but no reason not to start."""

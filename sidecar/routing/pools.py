@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.routing.matcher import alternatives
-from sidecar.routing.plan import Facts, PlannedWorker
+from sidecar.routing.workers import Facts, PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN, MASTER, STREAMS
 

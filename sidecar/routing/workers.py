@@ -5,16 +5,49 @@ Reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem
-from sidecar.routing.plan import Facts, PlannedWorker
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
+
+
+@frozen(kw_only=True)
+class PlannedWorker:
+    """What routing needs to know of a process. `endpoint` is a Twisted client endpoint string."""
+
+    name: str
+    endpoint: str
+    serves: frozenset[str]
+    """Listener resources that can be reached at `endpoint`."""
+    writes: frozenset[str] = frozenset()
+    """Streams."""
+    weight: float = 1.0
+    media: bool = True
+    """It may have the media repository loaded (`enable_media_repo`), which some resources need."""
+    is_main: bool = False
+    body_limit: int | None = None
+    """Bytes of a request body that the process takes; None: unknown."""
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What is known of the homeserver as a whole."""
+
+    known: bool = False
+    """Whether the topology was read from Synapse's own configuration; otherwise everything may exist."""
+    features: frozenset[str] = frozenset()
+    """What of `Endpoint.needs` is configured, except `media_repo`, which belongs to each process."""
+    writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Names of the writers of each stream, those that cannot be reached included. The order of `events` counts. A
+    stream that is missing is written by the workers that say so, in their order, else by main."""
+    appservices: Mapping[str, str] = field(factory=dict, repr=False)
+    """User id of the sender for each `as_token`."""
+
 
 GENERIC_SERVES = frozenset(("client", "federation", "media", "keys", "openid", "health"))
 """Listener resources that a generic worker can have (replication and metrics are not for clients)."""

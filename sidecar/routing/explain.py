@@ -1,0 +1,150 @@
+"""Why a request goes where it goes, step by step. For people; `decide` alone decides.
+
+Walks the same way as `decide` once more and tells what it saw. Knows nothing of terminals or of JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from sidecar.routing.decide import decide, is_initial, matching_rule, origin_form, routed
+from sidecar.routing.decision import Decision
+from sidecar.routing.keys import Fields
+from sidecar.routing.plan import Plan, Step
+from sidecar.routing.rules import Rule
+from sidecar.routing.workers import PlannedWorker
+
+
+@frozen
+class Explanation:
+    """A decision and the way to it."""
+
+    decision: Decision
+    steps: tuple[tuple[str, str], ...]
+    """What was looked at and what was seen: request-target, route, row, pool, key, order."""
+    others: Mapping[str, str]
+    """For each worker that does not get the request, why not."""
+
+
+def as_json(method: str, target: str, decision: Decision) -> dict[str, Any]:
+    """The object that `explain --json` prints for one request."""
+    return {
+        "method": method,
+        "target": target,
+        "action": decision.action,
+        "status": decision.status,
+        "endpoint": decision.endpoint,
+        "pool": decision.pool,
+        "affinity": {"kind": decision.kind, "key": decision.key},
+        "candidates": list(decision.candidates),
+        "fallback": list(decision.fallback),
+        "reason": decision.reason,
+    }
+
+
+def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Explanation:
+    """The decision for a request with everything that led to it; never raises, as `decide` does not."""
+    decision = decide(method, target, fields, peer, plan)
+    path, query, form = _parsed(target)
+    node = plan.start
+    for segment in path.split(b"/", plan.splits):
+        node = node.get(segment) or node.other
+    methods = node.payload
+    table = methods.steps.get(method) or methods.unmatched
+    steps = [("request-target", form), ("row", _row(table, method))]
+    if decision.action == "refuse" and not decision.pool:
+        return Explanation(decision, (*steps, ("refused", decision.reason)), {})
+    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
+    steps.append(("route", _route(rule, plan)))
+    if rule is not None and rule.route.pool is None:
+        return Explanation(decision, (*steps, ("answered", decision.reason)), {})
+    step = table if rule is None else routed(plan, rule, table)
+    if step.initial is not None:
+        steps.append(("position", _position(step, query)))
+        step = step.initial if is_initial(query, step.position) else step
+    steps.extend(_outcome(step, decision))
+    return Explanation(decision, tuple(steps), _others(step, decision, plan))
+
+
+def _parsed(target: bytes) -> tuple[bytes, bytes, str]:
+    """Path, query, and how the request-target was read."""
+    form = "a path, compared as received, octet for octet"
+    if b"://" in target and target[:1] != b"/":
+        target, form = origin_form(target.partition(b"://")[2]), "a URL, of which the part after the authority counts"
+    path, _, query = target.partition(b"?")
+    return path, query, form
+
+
+def _row(step: Step, method: bytes) -> str:
+    if step.row is None:
+        return step.reason
+    return f"{step.endpoint}: {method.decode('latin-1')} /{'/'.join(step.row.path)}"
+
+
+def _route(rule: Rule | None, plan: Plan) -> str:
+    if rule is not None:
+        return f"routes[{rule.number}] is the first whose conditions all hold"
+    return (
+        "none of the configuration's routes holds" if plan.pathless or plan.routed else "no route of the configuration"
+    )
+
+
+def _position(step: Step, query: bytes) -> str:
+    name = step.position.decode()
+    if is_initial(query, step.position):
+        return f"no `{name}`, or `full_state`: an initial sync"
+    return f"`{name}` is given: the sync goes on from there"
+
+
+def _outcome(step: Step, decision: Decision) -> Iterator[tuple[str, str]]:
+    yield "pool", f"{step.pool}: {step.reason}"
+    if decision.key is None:
+        wanted = f" ({step.kind} was looked for)" if step.key_of is not None else ""
+        yield "key", f"none{wanted}: the worker with the fewest requests in flight gets it"
+    else:
+        yield "key", f"{decision.kind} {decision.key!r}"
+    if step.persisters and decision.candidates[:1] and decision.candidates[0] in step.persisters:
+        yield "owner", f"{decision.candidates[0]} persists the events of this room"
+    yield "order", ", ".join(decision.candidates) or "nobody"
+    yield "fallback", ", ".join(decision.fallback) or "none"
+
+
+def _others(step: Step, decision: Decision, plan: Plan) -> dict[str, str]:
+    chosen = {*decision.candidates, *decision.fallback}
+    return {name: _why_not(step, worker, plan) for name, worker in plan.workers.items() if name not in chosen}
+
+
+def _why_not(step: Step, worker: PlannedWorker, plan: Plan) -> str:
+    pools, row = plan.membership, step.row
+    if worker.weight <= 0:
+        return "its weight is 0"
+    if row is not None and not pools.serves(worker, row):
+        return _cannot(row.hard, row.stream, row.resources if worker.is_main else row.worker_resources, worker)
+    if step.pool in pools.named:
+        return f"pools.{step.pool}.workers does not name it"
+    if worker.name in pools.dedicated:
+        streams = ", ".join(stream for stream, names in pools.writers.items() if worker.name in names)
+        return f"it writes {streams} and is kept for that"
+    return f"it is not in pool {step.pool}"
+
+
+def _cannot(hard: bool, stream: str | None, needed: frozenset[str], worker: PlannedWorker) -> str:
+    if not needed:
+        return "no worker serves this endpoint"
+    if not needed & worker.serves:
+        return f"its listener has none of the resources {', '.join(sorted(needed))}"
+    return f"it does not write {stream}" if hard else "its media repository is disabled"
+
+
+def moved(before: Plan, after: Plan, requests: list[tuple[bytes, bytes, Fields, str]]) -> float:
+    """The share of these requests whose first candidate differs between two plans."""
+    changed = sum(_first(before, request) != _first(after, request) for request in requests)
+    return changed / len(requests) if requests else 0.0
+
+
+def _first(plan: Plan, request: tuple[bytes, bytes, Fields, str]) -> str:
+    decision = decide(*request, plan)
+    return decision.candidates[0] if decision.candidates else f"{decision.action} {decision.status}"
