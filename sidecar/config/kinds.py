@@ -307,10 +307,14 @@ Count = Annotated[int, _whole(1)]
 CountOrZero = Annotated[int, _whole(0)]
 """A number of things that may be zero."""
 Weight = Annotated[
-    float, Kind("weight", "1", _read_fraction(0, "from 0 to 1000000"), json={"type": "number", "minimum": 0})
+    float,
+    Kind("weight", "1", _read_fraction(0, "from 0 to 1000000"), "{:g}".format, json={"type": "number", "minimum": 0}),
 ]
 Factor = Annotated[
-    float, Kind("factor", "1.25", _read_fraction(1, "from 1 to 1000000"), json={"type": "number", "minimum": 1})
+    float,
+    Kind(
+        "factor", "1.25", _read_fraction(1, "from 1 to 1000000"), "{:g}".format, json={"type": "number", "minimum": 1}
+    ),
 ]
 Addresses = Annotated[Network, Kind("network", "10.0.0.0/8", _read_network, write_network)]
 ServerEndpoint = Annotated[

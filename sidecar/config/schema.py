@@ -27,7 +27,7 @@ def _doc(text: str) -> dict[str, Any]:
 
 @frozen(kw_only=True)
 class Limits:
-    """`limits:`. Every quantity that a peer could grow has a bound here. Sizes in bytes."""
+    """`limits:`. Every quantity that a peer could grow has a bound here."""
 
     request_target: Size = field(
         default=12 * KIB,
@@ -107,7 +107,7 @@ class Limits:
 
 @frozen(kw_only=True)
 class Timeouts:
-    """`timeouts:`. Every moment that can pass has a name here. Seconds."""
+    """`timeouts:`. Every moment that can pass has a name here."""
 
     head: Duration = field(
         default=10.0,
@@ -195,7 +195,7 @@ class Access:
 
 @frozen(kw_only=True)
 class Log:
-    """`log:`."""
+    """`log:`. What is written, and how much of it."""
 
     level: kinds.Level = field(default="info", metadata=_doc("Least important level that is written."))
     access: kinds.Flag = field(default=False, metadata=_doc("One line for each exchange."))
