@@ -1,0 +1,148 @@
+"""PostgreSQL and Redis for the laboratory, on UNIX sockets in one directory; nothing outlives it.
+
+Knows nothing of Synapse but that it wants UTF-8 with the C collation.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from .children import Child, LaboratoryError, run
+
+ROLE = "synapse"
+SOCKET_PATH_LIMIT = 107
+UNPRIVILEGED = ("postgres", "nobody")
+"""PostgreSQL refuses to run as root; the first of these accounts that exists runs it then."""
+
+
+def postgres_programs() -> Path | None:
+    """Directory with initdb and postgres: on the PATH, or the newest where Debian keeps them."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]))
+    return versions[-1].parent if versions else None
+
+
+def missing() -> list[str]:
+    """What the laboratory needs and this machine does not have, in words."""
+    absent = []
+    if postgres_programs() is None:
+        absent.append("PostgreSQL (Debian package postgresql)")
+    if shutil.which("redis-server") is None:
+        absent.append("Redis (Debian package redis-server)")
+    for module, package in (
+        ("synapse", "matrix-synapse[redis]"),
+        ("psycopg2", "psycopg2-binary"),
+        ("nio", "matrix-nio[e2e]"),
+        ("vodozemac", "matrix-nio[e2e]"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            absent.append(f"Python module {module} (pip install '{package}')")
+    return absent
+
+
+class Services:
+    """A running PostgreSQL and Redis. A context manager."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.postgres_directory = root / "pg"
+        self.redis_socket = root / "redis.sock"
+        self._children: list[Child] = []
+        if len(str(root)) > SOCKET_PATH_LIMIT - 40:
+            raise LaboratoryError(f"{root} is too long a path for UNIX sockets; set TMPDIR to a shorter one")
+
+    def __enter__(self) -> Services:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        Child.stop_all(self._children)
+
+    def _start(self) -> None:
+        redis = Child("redis", self._redis_command(), self.root / "redis.log", directory=self.root)
+        self._children.append(redis)
+        self._start_postgres()
+        redis.wait_until(self._redis_answers, limit=20)
+
+    def _redis_command(self) -> list[str | Path]:
+        command: list[str | Path] = ["redis-server", "--port", "0", "--unixsocket", self.redis_socket]
+        return [*command, "--save", "", "--appendonly", "no", "--daemonize", "no"]
+
+    def _redis_answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+            connection.connect(str(self.redis_socket))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16) == b"+PONG\r\n"
+        return False
+
+    def _start_postgres(self) -> None:
+        programs, user = self._programs(), _postgres_account()
+        data = self.postgres_directory / "data"
+        self.postgres_directory.mkdir(mode=0o700)
+        if user is not None:
+            self.root.chmod(0o711)
+            os.chown(self.postgres_directory, pwd.getpwnam(user).pw_uid, -1)
+        initdb = [programs / "initdb", "--no-sync", "-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "-D", data]
+        run(initdb, directory=self.postgres_directory, user=user)
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.postgres_directory),
+            "max_connections": "300",
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+        }
+        command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
+        postgres = Child(
+            "postgres",
+            command,
+            self.root / "postgres.log",
+            directory=self.postgres_directory,
+            user=user,
+            end=signal.SIGINT,  # «fast»: does not wait for clients to leave
+        )
+        self._children.append(postgres)
+        postgres.wait_until(lambda: self._postgres_answers("postgres"), limit=30)
+
+    def _programs(self) -> Path:
+        programs = postgres_programs()
+        if programs is None:
+            raise LaboratoryError("PostgreSQL was not found")
+        return programs
+
+    def _postgres_answers(self, database: str) -> bool:
+        import psycopg2  # here, because `missing` must be able to say that it is absent
+
+        with suppress(psycopg2.OperationalError):
+            psycopg2.connect(host=str(self.postgres_directory), user=ROLE, dbname=database).close()
+            return True
+        return False
+
+    def create_database(self, name: str, template: str = "template0") -> None:
+        """A new database, empty or a copy of another that nobody is connected to."""
+        connect = ["--host", self.postgres_directory, "--username", ROLE]
+        run([self._programs() / "createdb", *connect, "--template", template, name], directory=self.root)
+
+
+def _postgres_account() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED:
+        with suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise LaboratoryError(f"PostgreSQL does not run as root and none of {', '.join(UNPRIVILEGED)} exists")

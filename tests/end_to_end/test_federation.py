@@ -1,0 +1,62 @@
+"""Federation: signed requests whose signature covers the request-target as it was sent, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from .clients import Person, in_event_loop, people, say, shared_room
+from .exact_http import Reply
+from .laboratory import Gateway
+from .synapse_files import SERVER_NAME
+
+signedjson_key = pytest.importorskip("signedjson.key", reason="matrix-synapse is not installed")
+signedjson_sign = pytest.importorskip("signedjson.sign", reason="matrix-synapse is not installed")
+
+
+async def signed(person: Person, method: str, target: str, content: Any = None) -> Reply:
+    """Ask as a server would that holds this server's own key, which Synapse verifies without asking anybody."""
+    (key,) = signedjson_key.read_signing_keys(
+        (person.witness.gateway.laboratory.layout.etc / "signing.key").read_text().splitlines()
+    )
+    request = {"method": method, "uri": target, "origin": SERVER_NAME, "destination": SERVER_NAME}
+    if content is not None:
+        request["content"] = content
+    signature = signedjson_sign.sign_json(request, SERVER_NAME, key)["signatures"][SERVER_NAME]
+    ((key_id, value),) = signature.items()
+    authorization = f'X-Matrix origin="{SERVER_NAME}",key="{key_id}",sig="{value}",destination="{SERVER_NAME}"'
+    return await person.ask(method, target, content, authorization=authorization)
+
+
+@in_event_loop
+async def test_a_signed_request_arrives_in_the_spelling_that_was_signed(gateway: Gateway) -> None:
+    """Whether ids are percent-encoded, in either case, or not at all: the signature still fits."""
+    async with people(gateway, "alice") as (alice,):
+        room = await shared_room(alice)
+        event = await say(alice, room, "signed")
+        for spelling in (event, quote(event, safe=""), f"{event}?", f"{event}?x=%2f&y=%2F&z=a?b", f"{event}?&&="):
+            target = f"/_matrix/federation/v1/event/{spelling}"
+            reply = await signed(alice, "GET", target)
+            assert reply.status == 200, (target, reply.body)
+            assert reply.json["pdus"][0]["content"]["body"] == "signed"
+            assert (await alice.witness.logs.answer(alice.witness.newest)).target == target
+        for user in (alice.user_id, quote(alice.user_id, safe=""), quote(alice.user_id).replace("%3A", "%3a")):
+            reply = await signed(alice, "GET", f"/_matrix/federation/v1/query/profile?user_id={user}")
+            assert reply.json == {"displayname": alice.user}
+
+
+@in_event_loop
+async def test_a_transaction_of_another_server_is_taken(gateway: Gateway) -> None:
+    """A signed transaction is answered, and so are version and keys, which nobody signs."""
+    async with people(gateway, "alice") as (alice,):
+        body = {"origin": SERVER_NAME, "origin_server_ts": 0, "pdus": [], "edus": []}
+        taken = await signed(alice, "PUT", "/_matrix/federation/v1/send/transaction-1", body)
+        assert (taken.status, taken.json) == (200, {"pdus": {}})
+        version = await alice.ask("GET", "/_matrix/federation/v1/version", authorization="")
+        assert version.json["server"]["name"] == "Synapse"
+        keys = await alice.ask("GET", "/_matrix/key/v2/server", authorization="")
+        assert keys.json["server_name"] == SERVER_NAME
+        refused = await alice.ask("GET", "/_matrix/federation/v1/query/profile?user_id=@x:lab.test", authorization="")
+        assert refused.status == 401
