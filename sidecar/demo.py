@@ -65,6 +65,15 @@ class StandIn(Resource):
         return json.dumps(seen).encode() + b"\n"
 
 
+class QuietSite(Site):
+    """Logs nothing: what the sidecar does is to be seen."""
+
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """Every answer says where it came from; that is the log."""
+
+
 class DemoWorkers(Service):
     """The stand-in workers and the directory that holds their sockets and the configuration."""
 
@@ -79,8 +88,7 @@ class DemoWorkers(Service):
     def startService(self) -> None:
         super().startService()
         for name in WORKERS:
-            site = Site(StandIn(name))  # type: ignore[no-untyped-call]
-            site.noisy = False
+            site = QuietSite(StandIn(name))
             self._ports.append(self._reactor.listenUNIX(str(self.directory / f"{name}.sock"), site))
 
     def stopService(self) -> None:

@@ -5,9 +5,9 @@ Order matters in it: nothing listens before everything is read, and a stop ends 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -70,6 +70,8 @@ class SidecarService(Service):
     """Client endpoint string of each worker."""
     decide: Decide
     reactor: Any
+    introduction: str = ""
+    """Printed when everything listens."""
     gateway: Gateway = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
@@ -103,6 +105,9 @@ class SidecarService(Service):
             self.ports.append(self._listen(description, listener))
         for port in self.ports:
             _log.info("listening on {host}", host=_address(port))
+        if self.introduction:
+            # Past the log, for which twistd takes sys.stdout.
+            print(self.introduction, file=sys.__stdout__, flush=True)
 
     def _listen(self, description: str, listener: Listener) -> IListeningPort:
         results: list[Any] = []
@@ -165,11 +170,6 @@ class SidecarService(Service):
         return Deferred.fromCoroutine(self._drain())
 
 
-def static_decide(function: Any, plan: Any) -> Decide:
-    """`function(method, target, fields, client, plan)` with its plan."""
-    return partial(function, plan=plan)
-
-
 async def _deferred(result: Any) -> None:
     if isinstance(result, Deferred):
         await result
@@ -189,7 +189,7 @@ def _address(port: IListeningPort) -> str:
     return str(getattr(host, "name", host))
 
 
-def _why(error: BaseException) -> str:
+def _why(error: BaseException | None) -> str:
     """Why listening failed, in the words of the operating system."""
     if isinstance(error, CannotListenError):
         error = error.socketError

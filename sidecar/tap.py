@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
-import sys
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
-from twisted.python.usage import UsageError
 
+from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.routing.decide import decide
 from sidecar.service import SidecarService, use_monotonic_clock
-from sidecar.deployment import prepare
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
+
+_log = Logger(namespace="sidecar")
 
 
 class Options(UsageOptions):
@@ -36,26 +39,50 @@ class Options(UsageOptions):
         self["listen"].append(endpoint)
 
 
+class CommandLineService(MultiService):
+    """Ends the process with one sentence and a non-zero status where the sidecar cannot start."""
+
+    def startService(self) -> None:
+        try:
+            super().startService()
+        except SidecarError as error:
+            self.stopService()
+            raise SystemExit(f"matrix-sidecar: {error}") from None
+
+
 def makeService(options: Options) -> IService:
     """The service for twistd. A faulty configuration ends the process with sentences and a non-zero status."""
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
-    services = MultiService()
-    try:
-        if options["demo"]:
-            from sidecar.demo import DemoWorkers
+    services = CommandLineService()
+    path, introduction = options["config"], ""
+    if options["demo"]:
+        from sidecar.demo import DemoWorkers
 
-            demo = DemoWorkers(reactor, _free_port())  # type: ignore[arg-type]
-            demo.setServiceParent(services)
-            sidecar = prepare(str(demo.configuration), options["listen"], options["admin"], reactor)
-            sidecar.introduction = demo.introduction
-        else:
-            sidecar = prepare(options["config"], options["listen"], options["admin"], reactor)
-    except (ConfigError, SidecarError) as error:
-        raise SystemExit(f"{error}") from None
-    sidecar.setServiceParent(services)
+        demo = DemoWorkers(reactor, _free_port())  # type: ignore[arg-type]
+        demo.setServiceParent(services)
+        path, introduction = str(demo.configuration), demo.introduction
+    try:
+        deployment = read_deployment(path, listen=options["listen"], admin=options["admin"])
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    for warning in deployment.warnings:
+        _log.warn("{warning}", warning=str(warning))
+    sidecar_service(deployment, reactor, introduction).setServiceParent(services)
     return services
+
+
+def sidecar_service(deployment: Deployment, reactor: Any, introduction: str = "") -> SidecarService:
+    """The service that runs `deployment`."""
+    plan = deployment.plan
+    return SidecarService(
+        settings=deployment.settings,
+        workers={name: worker.endpoint for name, worker in plan.workers.items()},
+        decide=partial(decide, plan=plan),
+        reactor=reactor,
+        introduction=introduction,
+    )
 
 
 def _free_port(preferred: int = 8008) -> int:
@@ -69,7 +96,4 @@ def _free_port(preferred: int = 8008) -> int:
                 continue
             chosen: int = probe.getsockname()[1]
             return chosen
-    raise SidecarError("no free port on 127.0.0.1")
-
-
-__all__ = ["Any", "Options", "UsageError", "makeService", "sys"]
+    raise SystemExit("matrix-sidecar: no free port on 127.0.0.1")

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
 from sidecar.errors import WireError
 from sidecar.net.gateway import Gateway, request_limits
 from sidecar.net.relay import Relay
-from sidecar.net.transport import Send, pending, sender
+from sidecar.net.transport import DirectProtocol
 from sidecar.replies import refusal
 from sidecar.wire.reader import RequestReader
 
@@ -28,14 +28,12 @@ ANSWERED = 8
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class Downstream(Protocol):
+class Downstream(DirectProtocol):
     """One client connection.
 
     It keeps reading while a request is being answered, because only so a client that goes away is noticed at once;
     what it reads ahead is bounded by `limits.pipelined`.
     """
-
-    send: Send
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -57,7 +55,7 @@ class Downstream(Protocol):
     def connectionMade(self) -> None:
         transport: Any = self.transport
         self.open = True
-        self.send = sender(transport)
+        self.go_direct()
         self.peer = getattr(transport.getPeer(), "host", "")
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
@@ -138,10 +136,6 @@ class Downstream(Protocol):
             if not self._held and self.open and not self._half_closed:
                 transport: Any = self.transport
                 transport.resumeProducing()
-
-    @property
-    def unsent(self) -> bool:
-        return pending(self.transport)
 
     def close_after(self, octets: bytes) -> None:
         """Send `octets`, then close so that the client can read them: half-close, and discard what still comes.

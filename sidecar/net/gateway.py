@@ -14,11 +14,11 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.decision import Decision
 from sidecar.telemetry import Counters
+from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
-from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import ReaderLimits
 
-Decide = Callable[[bytes, bytes, RequestHead, str], Decision]
+Decide = Callable[[bytes, bytes, FieldSection, str], Decision]
 
 
 def request_limits(limits: Limits) -> ReaderLimits:

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefusedError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -276,18 +277,18 @@ class WorkerPool:
             self._connect()
 
 
-def is_busy(error: BaseException) -> bool:
+def is_busy(error: BaseException | None) -> bool:
     """The worker is there, but its backlog is full.
 
     Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
     a bare ConnectError for a connection that ended.
     """
-    if isinstance(error, ConnectionRefusedError) or not isinstance(error, ConnectError):
+    if isinstance(error, TwistedConnectionRefusedError) or not isinstance(error, ConnectError):
         return False
     return error.osError in (None, errno.EAGAIN)
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException | None) -> str:
     """A connection error in a few words, without Twisted's class names."""
     number = getattr(error, "osError", None)
     if isinstance(number, int):

@@ -139,8 +139,8 @@ class Relay:
         counters = gateway.counters
         counters.requests += 1
         counters.requests_open += 1
-        self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head)
-        self.decision = decision = gateway.decide(head.method, head.origin, head, self.client)
+        self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
+        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, self.client)
         raw = head.passed_on(forwarded)
         self.exchange = exchange = Exchange(
             head,
@@ -341,7 +341,7 @@ class Relay:
         octets = exchange.pass_final(head, request_sent=not unsent)
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
-            upstream.stop_sending()
+            upstream.abandon_writes()
             self._up.clear()
             self.downstream.hold(ANSWERED)
         return octets
@@ -451,6 +451,13 @@ class Relay:
             self._fail(Failure.CLIENT_CUT)
         else:
             exchange.close = True
+
+    def drain(self) -> None:
+        """The sidecar is stopping: end with the exchange that is running, or now if there is none."""
+        if self.exchange is not None:
+            self.exchange.close = True
+        elif self._deadline == "idle":
+            self.downstream.close()
 
     def client_gone(self) -> None:
         """The client's connection is gone: so is the worker's, at once."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from sidecar.net.transport import Send, abandon_writes, pending, readable, sender
+from sidecar.net.transport import DirectProtocol
 from sidecar.wire.reader import ResponseReader
 
 if TYPE_CHECKING:
@@ -34,11 +33,10 @@ class LeaseHolder(Protocol):
 
 
 @implementer(IPushProducer)
-class Upstream(TwistedProtocol):
+class Upstream(DirectProtocol):
     """One connection to one worker. Its own producer towards itself, so that it learns when it is clogged."""
 
     holder: LeaseHolder | None = None
-    send: Send
     reader: ResponseReader
     # Of the deadline that closes it while it is idle.
     expires: float = float("inf")
@@ -55,7 +53,7 @@ class Upstream(TwistedProtocol):
 
     def connectionMade(self) -> None:
         self.open = True
-        self.send = sender(self.transport)
+        self.go_direct()
         assert self.transport is not None
         self.transport.registerProducer(self, True)
 
@@ -83,15 +81,7 @@ class Upstream(TwistedProtocol):
     @property
     def usable(self) -> bool:
         """Nothing came and nothing ended since it was put back. A look into the kernel, not only our memory of it."""
-        return self.open and not readable(self.transport)
-
-    @property
-    def unsent(self) -> bool:
-        """Octets of the request still wait to be taken by the worker."""
-        return pending(self.transport)
-
-    def stop_sending(self) -> None:
-        abandon_writes(self.transport)
+        return self.open and not self.readable
 
     def pause(self) -> None:
         if self._reading and self.open:

@@ -5,7 +5,7 @@ Finds, counts and cuts field lines; never rewrites one. Does not know which fiel
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.grammar import FIELD_LINE, FIELD_NAME_AT_LINE_START, LIST_SEPARATOR, NOT_CONTROL
@@ -14,19 +14,20 @@ OWS = b" \t"
 
 
 class FieldSection:
-    """The field lines of a head.
+    """The field lines of a head, checked.
 
-    `raw` is the whole head with its last CRLF CRLF, `names` the field names in lower case in their order.
-    Reading a value costs only when asked, because most heads are passed on without anybody looking inside.
+    `raw` begins with the CRLF that ends the start-line and ends with the empty line; `names` are the field names in
+    lower case in their order. Reading a value costs only when asked, because most are passed on without anybody
+    looking inside. Immutable, so that one object can stand for every equal section.
     """
 
     __slots__ = ("lowered", "names", "raw")
 
-    def __init__(self, raw: bytes, first_line_end: int, most_fields: int) -> None:
-        """Check the syntax of every line after `first_line_end`, the offset of the first CRLF.
+    def __init__(self, raw: bytes) -> None:
+        """Check the syntax of every line.
 
         Raises WireError (RFC 9112 2.2, 5; RFC 9110 5.5) for bare CR or LF, control octets, folded lines, blanks
-        before a colon, missing colons, and for more than `most_fields` lines.
+        before a colon, and missing colons.
         """
         lines = raw.count(b"\r\n")
         if raw.count(b"\n") != lines or raw.count(b"\r") != lines:
@@ -34,12 +35,10 @@ class FieldSection:
         if raw.translate(None, NOT_CONTROL):
             raise WireError(Fault.SYNTAX, "a control octet in the head", "RFC 9110 5.5")
         self.raw = raw
-        self.lowered = lowered = raw.lower()
-        self.names: list[bytes] = FIELD_NAME_AT_LINE_START.findall(lowered, first_line_end)
+        self.lowered = raw.lower()
+        self.names: list[bytes] = FIELD_NAME_AT_LINE_START.findall(self.lowered)
         if len(self.names) != lines - 2:
             raise WireError(Fault.SYNTAX, "a malformed field line", "RFC 9112 5")
-        if lines - 2 > most_fields:
-            raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (given in lower case) without surrounding blanks, or None."""
@@ -51,24 +50,38 @@ class FieldSection:
 
     def get_all(self, name: bytes) -> list[bytes]:
         """All values of `name` (given in lower case), in their order."""
-        if name not in self.names:
-            return []
-        lines = self.raw.split(b"\r\n")
-        return [
-            lines[index].partition(b":")[2].strip(OWS)
-            for index, present in enumerate(self.names, start=1)
-            if present == name
-        ]
+        values = []
+        mark = b"\r\n" + name + b":"
+        start = self.lowered.find(mark)
+        while start >= 0:
+            start += len(mark)
+            end = self.raw.find(b"\r\n", start)
+            values.append(self.raw[start:end].strip(OWS))
+            start = self.lowered.find(mark, end)
+        return values
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The elements of the comma-separated list in all lines of `name`, lower-cased, empty ones left out."""
         values = b",".join(self.get_all(name)).lower()
         return [element for element in LIST_SEPARATOR.split(values.strip(OWS)) if element]
 
-    def lines_without(self, names: Container[bytes]) -> list[bytes]:
-        """The field lines as received, without CRLF, except those with one of `names` (lower case)."""
-        lines = self.raw.split(b"\r\n")
-        return [lines[index] for index, present in enumerate(self.names, start=1) if present not in names]
+    def without(self, names: Iterable[bytes]) -> bytes:
+        """`raw` without the lines of `names` (lower case), and without the CRLF of the empty line."""
+        cuts = []
+        for name in names:
+            mark = b"\r\n" + name + b":"
+            start = self.lowered.find(mark)
+            while start >= 0:
+                end = self.lowered.find(b"\r\n", start + 2)
+                cuts.append((start, end))
+                start = self.lowered.find(mark, end)
+        kept = []
+        position = 0
+        for start, end in sorted(cuts):
+            kept.append(self.raw[position:start])
+            position = end
+        kept.append(self.raw[position:-2])
+        return b"".join(kept)
 
 
 def parse_field_line(line: bytes) -> tuple[bytes, bytes]:

@@ -2,9 +2,14 @@
 
 Decides framing (RFC 9112 6), persistence (9.3), upgrade and expectation, and makes the head that goes on to the
 next hop by cutting whole lines. Does not know where the octets came from, nor where they go.
+
+A client sends the same fields with each of its requests, and a worker with all responses of one second. So a field
+section is judged once and remembered; what is left for each message is its start-line.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.fields import FieldSection
@@ -36,56 +41,181 @@ _NOT_HOP_BY_HOP = frozenset(
     }
 )
 
-# Requests with none of these need no closer look.
+# Sections with none of these need no closer look.
 _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
-_MOST_KNOWN_HOSTS = 1024
-_known_hosts: set[bytes] = set()
+# How many field sections are remembered of each kind, and how long one may be: at most 4 MiB each.
+MOST_SECTIONS = 2048
+LONGEST_SECTION = 2048
 
 
-class RequestHead(FieldSection):
+class RequestFields(FieldSection):
+    """The fields of a request, judged. `length` is the framing that they ask for."""
+
+    __slots__ = ("_forwarded", "_passed", "expectation", "host", "length", "options", "special")
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        names = self.names
+        self.special = _REQUEST_SPECIAL.intersection(names)
+        self.host = self._the_host()
+        self.length = self._length()
+        self.options: list[bytes] = self._connection_options() if b"connection" in self.special else []
+        self.expectation: list[bytes] = self.tokens(b"expect") if b"expect" in self.special else []
+        self._forwarded: bytes | None = None
+        self._passed = b""
+
+    def _the_host(self) -> bytes | None:
+        hosts = self.get_all(b"host")
+        if not hosts:
+            return None
+        if len(hosts) > 1:
+            raise WireError(Fault.SYNTAX, "more than one Host", "RFC 9112 3.2")
+        if HOST.fullmatch(hosts[0]) is None:
+            raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
+        return hosts[0]
+
+    def _length(self) -> int:
+        """The framing of a request (RFC 9112 6.3). Without framing fields there is no body."""
+        if b"transfer-encoding" in self.special:
+            _check_transfer_coding(self)
+            return CHUNKED
+        return _content_length(self) if b"content-length" in self.special else 0
+
+    def _connection_options(self) -> list[bytes]:
+        options = self.tokens(b"connection")
+        for option in options:
+            if option in _NOT_HOP_BY_HOP:
+                raise WireError(Fault.SYNTAX, "Connection names an end-to-end field", "RFC 9110 7.6.1")
+            if TOKEN.fullmatch(option) is None:
+                raise WireError(Fault.SYNTAX, "a connection option that is no token", "RFC 9110 7.6.1")
+        return options
+
+    def offered_protocols(self) -> bytes | None:
+        """The value of Upgrade where it can be offered to a worker: one line, and HTTP/2 is not among it."""
+        if b"upgrade" not in self.options or b"http2-settings" in self.special:
+            return None
+        offers = self.get_all(b"upgrade")
+        if len(offers) != 1 or not offers[0] or b"h2c" in offers[0].lower():
+            return None
+        return offers[0]
+
+    def passed_on(self, forwarded: bytes) -> bytes:
+        """What stands behind the request-line for the next hop, of a request of HTTP/1.1 without Upgrade."""
+        if self._forwarded != forwarded:
+            self._passed = self.edited(NOT_PASSED_ON, forwarded)
+            self._forwarded = forwarded
+        return self._passed
+
+    def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
+        """The section without the lines of this hop and those `dropped`, then `extra` (whole lines with CRLF)."""
+        special = self.special
+        cut = {*(special & dropped), *self.options}
+        if self.length == CHUNKED:
+            if self.get(b"transfer-encoding") != b"chunked":
+                cut.add(b"transfer-encoding")
+                extra = b"Transfer-Encoding: chunked\r\n" + extra
+        elif b"content-length" in special and self.get(b"content-length") != b"%d" % self.length:
+            cut.add(b"content-length")
+            extra = b"Content-Length: %d\r\n" % self.length + extra
+        kept = self.without(cut) if cut else self.raw[:-2]
+        return b"%b%b\r\n" % (kept, extra)
+
+
+class ResponseFields(FieldSection):
+    """The fields of a response, judged. `length` is the framing that they ask for, UNTIL_CLOSE without any."""
+
+    __slots__ = ("_passed", "length", "options", "special")
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw)
+        self.special = special = _RESPONSE_SPECIAL.intersection(self.names)
+        if b"transfer-encoding" in special:
+            _check_transfer_coding(self)
+            self.length = CHUNKED
+        elif b"content-length" in special:
+            self.length = _content_length(self)
+        else:
+            self.length = UNTIL_CLOSE
+        self.options: list[bytes] = self.tokens(b"connection") if b"connection" in special else []
+        self._passed: bytes | None = None
+
+    def passed_on(self) -> bytes:
+        """What stands behind the status-line for a client whose connection goes on."""
+        if self._passed is None:
+            self._passed = self.edited(b"", HOP_BY_HOP)
+        return self._passed
+
+    def edited(self, extra: bytes, dropped: frozenset[bytes]) -> bytes:
+        """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines)."""
+        special = self.special
+        # What Connection names is of this hop, except what frames the message.
+        cut = {*(special & dropped), *self.options} - {b"content-length"}
+        if b"transfer-encoding" not in dropped:
+            cut.discard(b"transfer-encoding")
+        if b"transfer-encoding" in special and b"transfer-encoding" not in cut:
+            if self.get(b"transfer-encoding") != b"chunked":
+                cut.add(b"transfer-encoding")
+                extra = b"Transfer-Encoding: chunked\r\n" + extra
+        elif self.length > 0 and self.get(b"content-length") != b"%d" % self.length:
+            cut.add(b"content-length")
+            extra = b"Content-Length: %d\r\n" % self.length + extra
+        if not cut and not extra:
+            return self.raw
+        return b"%b%b\r\n" % (self.without(cut) if cut else self.raw[:-2], extra)
+
+
+_Fields = TypeVar("_Fields", RequestFields, ResponseFields)
+
+_request_sections: dict[bytes, RequestFields] = {}
+_response_sections: dict[bytes, ResponseFields] = {}
+
+
+def _judge(raw: bytes, remembered: dict[bytes, _Fields], kind: type[_Fields]) -> _Fields:
+    """The section `raw`, judged anew, and remembered for its equals; raises WireError."""
+    fields = kind(raw)
+    if len(raw) <= LONGEST_SECTION:
+        if len(remembered) >= MOST_SECTIONS:
+            remembered.clear()
+        remembered[raw] = fields
+    return fields
+
+
+class RequestHead:
     """A request-line and its fields (RFC 9112 3).
 
-    `target` is the request-target as received; `origin` is what goes on: the same octets, or for absolute-form
-    the part after the authority. `length` is the framing. `special` are the names present that concern this hop.
+    `target` is the request-target as received; `origin` is what goes on: the same octets, or for absolute-form the
+    part after the authority. `length` is the framing, `upgrade` what can be offered to a worker.
     """
 
-    __slots__ = ("http11", "length", "method", "origin", "persistent", "special", "target", "upgrade")
+    __slots__ = ("_line", "fields", "http11", "length", "method", "origin", "persistent", "target", "upgrade")
 
     def __init__(self, raw: bytes, most_fields: int = 200) -> None:
         end = raw.find(b"\r\n")
         match = REQUEST_LINE.fullmatch(raw, 0, end)
         if match is None:
             raise malformed_request_line(raw[:end])
-        super().__init__(raw, end, most_fields)
+        section = raw[end:]
+        fields = _request_sections.get(section)
+        if fields is None:
+            fields = _judge(section, _request_sections, RequestFields)
+        if len(fields.names) > most_fields:
+            raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
+        self.fields = fields
         self.method, self.target, minor = match.groups()
+        self._line = raw[:end]
         self.origin = self.target
         self.http11 = minor == b"1"
-        self.special = special = _REQUEST_SPECIAL.intersection(self.names)
-        self.length = 0
+        self.length = fields.length
         self.persistent = self.http11
         self.upgrade: bytes | None = None
-        self._check_host()
         if self.target[0] != 0x2F:
             self._check_target()
+        if fields.special or not self.http11 or fields.host is None:
+            self._judge_together()
         if self.method in (b"CONNECT", b"TRACE"):
             raise WireError(Fault.METHOD, "CONNECT and TRACE are not served", "RFC 9110 9.3.6, 9.3.8")
-        if special:
-            self._read_special()
-
-    def _check_host(self) -> None:
-        hosts = self.names.count(b"host")
-        if hosts != 1 and (hosts or self.http11):
-            raise WireError(Fault.SYNTAX, "Host must be there exactly once", "RFC 9112 3.2")
-        host = self.get(b"host") if hosts else b""
-        if host not in _known_hosts:
-            assert host is not None
-            if HOST.fullmatch(host) is None:
-                raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
-            if len(_known_hosts) >= _MOST_KNOWN_HOSTS:
-                _known_hosts.clear()
-            _known_hosts.add(host)
 
     def _check_target(self) -> None:
         """Forms other than origin-form (RFC 9112 3.2)."""
@@ -93,91 +223,85 @@ class RequestHead(FieldSection):
             return
         match = ABSOLUTE_FORM.fullmatch(self.target)
         if match is None:
+            if self.method == b"CONNECT":
+                return
             raise WireError(Fault.SYNTAX, "a request-target in a form that is not served", "RFC 9112 3.2")
-        if match[1].lower() != (self.get(b"host") or b"").lower():
+        if match[1].lower() != (self.fields.host or b"").lower():
             raise WireError(Fault.SYNTAX, "Host differs from the authority of the request-target", "RFC 9112 3.2.2")
-        rest = match[2] or b""
-        if rest[:1] != b"/":
-            # RFC 9112 3.2.1: an empty path is sent as "/", or "*" for OPTIONS, which no worker understands.
-            rest = b"/" + rest
-        self.origin = rest
+        rest: bytes = match[2] or b""
+        # RFC 9112 3.2.1: an empty path is sent as "/".
+        self.origin = rest if rest[:1] == b"/" else b"/" + rest
+        self._line = b"%b %b HTTP/1.%d" % (self.method, self.origin, self.http11)
 
-    def _read_special(self) -> None:
-        self.length = request_length(self)
-        if b"connection" in self.special:
-            options = self.tokens(b"connection")
-            self._check_connection_options(options)
-            self.persistent = self.http11 and b"close" not in options
-            if b"upgrade" in options and self.http11:
-                self.upgrade = self._offered_protocols()
-        if b"expect" in self.special and self.http11 and self.tokens(b"expect") != [b"100-continue"]:
+    def _judge_together(self) -> None:
+        """What depends on the version and the fields."""
+        fields = self.fields
+        if not self.http11:
+            if self.length == CHUNKED:
+                raise WireError(Fault.FRAMING, "Transfer-Encoding in HTTP/1.0", "RFC 9112 6.1")
+            return
+        if fields.host is None:
+            raise WireError(Fault.SYNTAX, "Host is missing", "RFC 9112 3.2")
+        if b"close" in fields.options:
+            self.persistent = False
+        if b"upgrade" in fields.options:
+            self.upgrade = fields.offered_protocols()
+        if fields.expectation and fields.expectation != [b"100-continue"]:
             raise WireError(Fault.EXPECTATION, "an expectation other than 100-continue", "RFC 9110 10.1.1")
-
-    def _check_connection_options(self, options: list[bytes]) -> None:
-        for option in options:
-            if option in _NOT_HOP_BY_HOP:
-                raise WireError(Fault.SYNTAX, "Connection names an end-to-end field", "RFC 9110 7.6.1")
-            if TOKEN.fullmatch(option) is None:
-                raise WireError(Fault.SYNTAX, "a connection option that is no token", "RFC 9110 7.6.1")
-
-    def _offered_protocols(self) -> bytes | None:
-        """The value of Upgrade where it can be offered to a worker: one line, and HTTP/2 is not among it."""
-        offers = self.get_all(b"upgrade")
-        if len(offers) != 1 or not offers[0] or b"h2c" in offers[0].lower() or b"http2-settings" in self.special:
-            return None
-        return offers[0]
-
-    @property
-    def expects_continue(self) -> bool:
-        return b"expect" in self.special and self.http11
 
     def passed_on(self, forwarded: bytes) -> bytes:
         """The head for the next hop: the same lines but those of this hop, then `forwarded` (whole lines, CRLF)."""
-        if not self.special and self.origin is self.target:
-            return b"%b%b\r\n" % (self.raw[:-2], forwarded)
-        dropped: set[bytes] = set(NOT_PASSED_ON)
-        extra = forwarded
-        if b"connection" in self.special:
-            dropped.update(self.tokens(b"connection"))
-        if not self.http11:
-            dropped.add(b"expect")  # RFC 9110 10.1.1: ignored in HTTP/1.0
-        if self.length == CHUNKED:
-            if self.get(b"transfer-encoding") != b"chunked":
-                dropped.add(b"transfer-encoding")
-                extra = b"Transfer-Encoding: chunked\r\n" + extra
-        elif b"content-length" in self.special and self.get(b"content-length") != b"%d" % self.length:
-            dropped.add(b"content-length")
-            extra = b"Content-Length: %d\r\n" % self.length + extra
+        fields = self.fields
         if self.upgrade is not None:
-            extra = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade + extra
-        line = b"%b %b HTTP/1.%d" % (self.method, self.origin, self.http11)
-        return b"\r\n".join([line, *self.lines_without(dropped), extra + b"\r\n"])
+            extra = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade
+            return self._line + fields.edited(NOT_PASSED_ON, extra + forwarded)
+        if not self.http11:
+            # RFC 9110 10.1.1: an expectation is ignored in HTTP/1.0.
+            return self._line + fields.edited(NOT_PASSED_ON | {b"expect"}, forwarded)
+        return self._line + fields.passed_on(forwarded)
 
 
-class ResponseHead(FieldSection):
+class ResponseHead:
     """A status-line and its fields (RFC 9112 4).
 
     `length` is the framing for a response to `method` (RFC 9112 6.3); `persistent` tells whether the connection
     may carry another request after it.
     """
 
-    __slots__ = ("http11", "length", "persistent", "special", "status")
+    __slots__ = ("_line", "fields", "http11", "length", "persistent", "status")
 
     def __init__(self, raw: bytes, method: bytes, most_fields: int = 200) -> None:
         end = raw.find(b"\r\n")
         match = STATUS_LINE.fullmatch(raw, 0, end)
         if match is None:
             raise WireError(Fault.SYNTAX, "a malformed status-line", "RFC 9112 4")
-        super().__init__(raw, end, most_fields)
+        section = raw[end:]
+        fields = _response_sections.get(section)
+        if fields is None:
+            fields = _judge(section, _response_sections, ResponseFields)
+        if len(fields.names) > most_fields:
+            raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
+        self.fields = fields
+        self._line = raw[:end]
+        self.status = status = int(match[2])
         self.http11 = match[1] == b"1"
-        self.status = int(match[2])
-        self.special = special = _RESPONSE_SPECIAL.intersection(self.names)
-        self.persistent = self.http11
-        if b"connection" in special:
-            options = self.tokens(b"connection")
+        length = fields.length
+        if not self.http11:
+            # RFC 9112 2.3: a gateway sends its own version.
+            self._line = b"HTTP/1.1" + self._line[8:]
+            if length == CHUNKED:
+                raise WireError(Fault.FRAMING, "Transfer-Encoding in HTTP/1.0", "RFC 9112 6.1")
+        if status == 101:
+            length = TUNNEL
+        elif method == b"HEAD" or status < 200 or status == 204 or status == 304:
+            length = 0
+        self.length = length
+        options = fields.options
+        if options:
             self.persistent = b"close" not in options and (self.http11 or b"keep-alive" in options)
-        self.length = response_length(self, method)
-        if self.length == UNTIL_CLOSE:
+        else:
+            self.persistent = self.http11
+        if length == UNTIL_CLOSE:
             self.persistent = False
 
     @property
@@ -191,86 +315,40 @@ class ResponseHead(FieldSection):
         `close`: the connection ends after this response. `decoded`: the content goes on without its chunks, to a
         client of HTTP/1.0, delimited by the close.
         """
-        special = self.special
-        if not close and self.http11 and (not special or (len(special) == 1 and b"content-length" in special)):
-            return self.raw
-        dropped: set[bytes] = set(HOP_BY_HOP)
-        extra = b""
-        if b"connection" in special:
-            # What Connection names is of this hop, except what frames the message.
-            dropped.update(self.tokens(b"connection"))
-            dropped -= {b"content-length", b"transfer-encoding"}
-        if b"transfer-encoding" in special:
-            if decoded or self.length != CHUNKED or self.get(b"transfer-encoding") != b"chunked":
-                dropped.add(b"transfer-encoding")
-                if self.length == CHUNKED and not decoded:
-                    extra = b"Transfer-Encoding: chunked\r\n"
-        elif self.length > 0 and self.get(b"content-length") != b"%d" % self.length:
-            dropped.add(b"content-length")
-            extra = b"Content-Length: %d\r\n" % self.length
-        if close and not self.interim:
-            extra += b"Connection: close\r\n"
-        line = self.raw[: self.raw.find(b"\r\n")]
-        # RFC 9112 2.3: a gateway sends its own version.
-        return b"\r\n".join([b"HTTP/1.1" + line[8:], *self.lines_without(dropped), extra + b"\r\n"])
+        if not close:
+            return self._line + self.fields.passed_on()
+        dropped = HOP_BY_HOP | {b"transfer-encoding"} if decoded else HOP_BY_HOP
+        return self._line + self.fields.edited(b"Connection: close\r\n", dropped)
 
     def switched(self, upgrade: bytes) -> bytes:
-        """The 101 for the client, whose offer was `upgrade`; raises WireError where it does not match (RFC 9110 7.8)."""
-        chosen = self.tokens(b"upgrade")
+        """The 101 for the client whose offer was `upgrade`; raises WireError if it does not match (RFC 9110 7.8)."""
+        fields = self.fields
+        chosen = fields.tokens(b"upgrade")
         offered = {offer.strip() for offer in upgrade.lower().split(b",")}
-        if not chosen or not offered.issuperset(chosen) or b"upgrade" not in self.tokens(b"connection"):
+        if not chosen or not offered.issuperset(chosen) or b"upgrade" not in fields.options:
             raise WireError(Fault.SYNTAX, "a 101 that does not match the Upgrade of the request", "RFC 9110 7.8")
-        line = self.raw[: self.raw.find(b"\r\n")]
-        extra = b"Connection: Upgrade\r\n\r\n"
-        return b"\r\n".join([line, *self.lines_without(HOP_BY_HOP - {b"upgrade"}), extra])
+        return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(HOP_BY_HOP - {b"upgrade"})
 
 
-def request_length(head: RequestHead) -> int:
-    """The framing of a request (RFC 9112 6.3): bytes, or CHUNKED. Without framing fields there is no body."""
-    if b"transfer-encoding" in head.special:
-        _check_transfer_coding(head, http11=head.http11)
-        return CHUNKED
-    if b"content-length" in head.special:
-        return _content_length(head)
-    return 0
-
-
-def response_length(head: ResponseHead, method: bytes) -> int:
-    """The framing of a response to `method` (RFC 9112 6.3): bytes, CHUNKED, UNTIL_CLOSE or TUNNEL."""
-    status = head.status
-    coded = b"transfer-encoding" in head.special
-    if coded:
-        _check_transfer_coding(head, http11=head.http11)
-    length = _content_length(head) if b"content-length" in head.special else UNTIL_CLOSE
-    if status == 101:
-        return TUNNEL
-    if method == b"HEAD" or status < 200 or status in (204, 304):
-        return 0
-    return CHUNKED if coded else length
-
-
-def _check_transfer_coding(head: RequestHead | ResponseHead, *, http11: bool) -> None:
-    """Exactly one Transfer-Encoding, chunked, in HTTP/1.1, and no Content-Length beside it (RFC 9112 6.1, 6.3)."""
-    if b"content-length" in head.special:
+def _check_transfer_coding(fields: RequestFields | ResponseFields) -> None:
+    """Exactly one Transfer-Encoding, chunked, and no Content-Length beside it (RFC 9112 6.1, 6.3)."""
+    if b"content-length" in fields.special:
         raise WireError(Fault.FRAMING, "both Transfer-Encoding and Content-Length", "RFC 9112 6.3")
-    if not http11:
-        raise WireError(Fault.FRAMING, "Transfer-Encoding in HTTP/1.0", "RFC 9112 6.1")
-    values = head.get_all(b"transfer-encoding")
+    values = fields.get_all(b"transfer-encoding")
     if len(values) != 1:
         raise WireError(Fault.FRAMING, "more than one Transfer-Encoding", "RFC 9112 6.1")
     if values[0].lower() != b"chunked":
         raise WireError(Fault.CODING, "a transfer coding other than chunked", "RFC 9112 6.1")
 
 
-def _content_length(head: RequestHead | ResponseHead) -> int:
+def _content_length(fields: RequestFields | ResponseFields) -> int:
     """Content-Length in bytes: one line, digits only (RFC 9112 6.3)."""
-    if head.names.count(b"content-length") != 1:
+    values = fields.get_all(b"content-length")
+    if len(values) != 1:
         raise WireError(Fault.FRAMING, "more than one Content-Length", "RFC 9112 6.3")
-    value = head.get(b"content-length")
-    assert value is not None
-    if CONTENT_LENGTH.fullmatch(value) is None:
+    if CONTENT_LENGTH.fullmatch(values[0]) is None:
         raise WireError(Fault.FRAMING, "a Content-Length that is not 1 to 18 digits", "RFC 9110 8.6")
-    return int(value)
+    return int(values[0])
 
 
 def malformed_request_line(line: bytes) -> WireError:

@@ -1,0 +1,77 @@
+"""Everything that a start reads, read: settings, Synapse's topology, the endpoint table, and the plan made of them.
+
+The same for `twistd matrix-sidecar`, a reload, and the commands that only look. Opens files; no reactor, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attrs import evolve, frozen
+
+from sidecar.config.load import load_settings
+from sidecar.config.references import check_references
+from sidecar.config.schema import Settings
+from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.routing.compile import compile_plan
+from sidecar.routing.plan import Plan
+from sidecar.routing.workers import workers_of
+from sidecar.synapse.endpoints import EndpointTable, load_endpoints
+from sidecar.synapse.topology import Topology, read_topology
+
+
+@frozen(kw_only=True)
+class Deployment:
+    """What runs, or would run."""
+
+    settings: Settings
+    topology: Topology
+    table: EndpointTable
+    plan: Plan
+    warnings: tuple[Problem, ...]
+
+
+def read_deployment(
+    path: str, *, listen: Sequence[str] = (), admin: str | None = None, version: str | None = None
+) -> Deployment:
+    """Read the configuration file at `path` and all that it names.
+
+    `listen` and `admin` override the file; `version` is that of the running Synapse, used where the file states none.
+    Raises ConfigError with everything that prevents a start.
+    """
+    settings = load_settings(path)
+    if listen:
+        settings = evolve(settings, listen=tuple(listen))
+    if admin is not None:
+        settings = evolve(settings, admin=admin)
+    topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
+    problems = [*settings.warnings, *topology.problems]
+    problems += check_references(settings, {process.name: process.serves for process in topology.processes})
+    _raise_errors(problems)
+    table = _endpoints(settings, version)
+    workers, facts = workers_of(topology, settings)
+    plan = compile_plan(settings, workers, table.endpoints, facts)
+    problems += plan.problems
+    _raise_errors(problems)
+    if table.gap:
+        problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
+    warnings = tuple(dict.fromkeys(problems))
+    return Deployment(settings=settings, topology=topology, table=table, plan=plan, warnings=warnings)
+
+
+def _raise_errors(problems: Iterable[Problem]) -> None:
+    found = tuple(dict.fromkeys(problems))
+    if any(problem.severity is Severity.ERROR for problem in found):
+        raise ConfigError(found)  # type: ignore[arg-type]  # mypy does not see through the converter
+
+
+def _endpoints(settings: Settings, version: str | None) -> EndpointTable:
+    stated = settings.synapse.version
+    try:
+        return load_endpoints(stated or version)
+    except ValueError as error:
+        if stated is None:
+            return load_endpoints(None)
+        raise ConfigError(
+            (Problem(settings.path, 0, "synapse.version", str(error)),)  # type: ignore[arg-type]
+        ) from error
