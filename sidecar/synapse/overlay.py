@@ -113,7 +113,8 @@ def selects(selector: str, method: str, notation: str) -> bool:
     """Whether `selector`, such as `GET,PUT /_matrix/client/*/presence/**`, means `method` on `notation`.
 
     `*` is one segment of the notation (`{api/v1|r0|v3}` is one), `**` at the end any number of them, none included.
-    A selector without methods means all of them. Parts that may be absent count as present.
+    A selector without methods means all of them. Parts that may be absent count as present, except a mere slash and
+    "whatever follows" at the end, which count as absent.
     """
     methods, _, path = selector.rpartition(" ")
     if methods and method not in methods.split(","):
@@ -126,7 +127,8 @@ def selects(selector: str, method: str, notation: str) -> bool:
 
 
 def _segments(notation: str) -> list[str]:
-    return re.findall(r"/((?:\{[^}]*\}|[^/{])*)", notation.replace("[", "").replace("]", ""))
+    path = notation.removesuffix("[/**]").removesuffix("[/]")
+    return re.findall(r"/((?:\{[^}]*\}|[^/{])*)", path.replace("[", "").replace("]", ""))
 
 
 def read_overlay(file: Path = OVERLAY) -> Overlay:

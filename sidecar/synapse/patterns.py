@@ -30,16 +30,15 @@ class PatternError(ValueError):
 def notation_of(regex: str) -> str:
     """The notation of a servlet's `regex`, which Synapse matches with `re.match` on the raw path.
 
-    Two differences are meant. A dot that Synapse forgot to escape is a dot here. A class of characters
-    (`[\\w\\.]*`) is any segment here: outside the class no process serves the path, so all answer it alike.
+    Three differences are meant. A dot that Synapse forgot to escape is a dot here. Without `$` an expression also
+    matches what follows; here only what follows a slash. Both make the notation narrower, and what no row matches goes
+    to main, which has it too. A class of characters (`[\\w\\.]*`) is any segment here, which is wider: outside the class
+    no process serves the path, so all answer it alike.
     """
-    if not regex.endswith("$"):
-        raise PatternError(f"{regex!r} has no $ at its end")
-    tokens = _tokens(regex[:-1].removeprefix("^"))
-    choices = _choices(tokens, None)
+    choices = _choices(_tokens(regex.removeprefix("^").removesuffix("$")), None)
     if len(choices) != 1:
         raise PatternError(f"{regex!r} has alternatives that are not in a group")
-    return choices[0]
+    return choices[0] if regex.endswith("$") else choices[0] + "[/**]"
 
 
 def _tokens(regex: str) -> Iterator[re.Match[str]]:

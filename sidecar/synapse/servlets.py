@@ -26,7 +26,8 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.web.resource import Resource
 
-from sidecar.synapse.overlay import read_overlay
+from sidecar.synapse.overlay import OverlayError, read_overlay
+from sidecar.synapse.patterns import PatternError
 from sidecar.synapse.registrations import ProbeError, Registration, name_of, registrations
 from sidecar.synapse.releases import release_of
 from sidecar.synapse.table import TABLE, Fact, Facts, read_table, text_of_table
@@ -211,34 +212,42 @@ def conditions(presences: Presences) -> Facts:
     found: dict[tuple[str, str], Fact] = {}
     for key, fact in {**mas, **base}.items():
         media_repo = key in base and key not in presences.no_media
-        needs = {"mas": key not in base, "not_mas": key not in mas, "media_repo": media_repo}
-        found[key] = evolve(fact, needs=frozenset(word for word, needed in needs.items() if needed))
+        words = {"mas": key not in base, "not_mas": key not in mas, "media_repo": media_repo}
+        found[key] = evolve(fact, needs=_words(words))
     for option, (alone, with_mas) in presences.options.items():
         for key, fact in {**(with_mas or {}), **(alone or {})}.items():
-            if key not in base and key not in mas:
-                words = {option}
-                words |= {"mas"} if key not in (alone or {}) else set()
-                words |= {"not_mas"} if with_mas is not None and key not in with_mas else set()
-                _merge(found, evolve(fact, needs=frozenset(words)))
+            if key in base or key in mas:
+                found[key] = _both(found[key], fact)
+                continue
+            words = {
+                option: True,
+                "mas": key not in (alone or {}),
+                "not_mas": with_mas is not None and key not in with_mas,
+            }
+            fact = evolve(fact, needs=_words(words))
+            known = found.setdefault(key, fact)
+            found[key] = evolve(_both(known, fact), needs=_either(known.needs, fact.needs))
     return found
+
+
+def _words(words: Mapping[str, bool]) -> frozenset[str]:
+    return frozenset(word for word, needed in words.items() if needed)
+
+
+def _both(one: Fact, other: Fact) -> Fact:
+    return evolve(one, main=one.main | other.main, worker=one.worker | other.worker)
+
+
+def _either(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """What is needed where `one` will do and `other` will: the words of both, and of the rest any: `cas|oidc`."""
+    rest = "|".join(one ^ other).split("|")
+    return (one & other) | ({"|".join(sorted(set(rest)))} if one ^ other else set())
 
 
 def together(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Both settings in one; of `experimental_features`, which both may have, the flags of both."""
     features = {**first.get("experimental_features", {}), **second.get("experimental_features", {})}
     return {**first, **second, **({"experimental_features": features} if features else {})}
-
-
-def _merge(found: dict[tuple[str, str], Fact], fact: Fact) -> None:
-    """Adds `fact`; where another option brought the same endpoint, either will do: `cas|oidc`."""
-    key = (fact.method, fact.path)
-    known = found.get(key)
-    if known is None:
-        found[key] = fact
-        return
-    either = (known.needs | fact.needs) - (known.needs & fact.needs)
-    needs = (known.needs & fact.needs) | {"|".join(sorted(set("|".join(either).split("|"))))}
-    found[key] = evolve(known, main=known.main | fact.main, worker=known.worker | fact.worker, needs=needs)
 
 
 def experimental_options(source: str) -> dict[str, dict[str, Any]]:
@@ -252,6 +261,9 @@ def experimental_options(source: str) -> dict[str, dict[str, Any]]:
 
 def installed_facts() -> Facts:
     """What the installed Synapse has. Each configuration is tried in a process of its own, forked from this one."""
+    missing = [module for module in ("authlib", "saml2") if not find_spec(module)]
+    if missing:
+        raise ProbeError(f"{' and '.join(missing)} cannot be imported; install matrix-synapse[oidc,saml2]")
     for module in LISTENERS:
         import_module(module)  # so that the forked processes need not
     logging.disable(logging.CRITICAL)
@@ -268,18 +280,26 @@ def installed_facts() -> Facts:
         with_mas = pool.map(presence, [together(mas, options[name]) for name in worth], chunksize=1)
     both = dict(zip(worth, with_mas, strict=True))
     pairs = {name: (found, both.get(name)) for name, found in zip(options, alone, strict=True)}
+    for name in [name for name, pair in pairs.items() if pair == (None, None)]:
+        if name in OPTIONS:
+            raise ProbeError(f"Synapse refuses {name} as it is set up here, so what it brings cannot be known")
+        print(f"note: Synapse does not take {name} alone; what only it brings is missing", file=sys.stderr)
     return conditions(Presences(base=base, no_media=no_media, mas=under_mas, options=pairs))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Adds the installed release to the table; with `--check` only tells whether that would change it."""
+    """Adds the installed release to the table. Exit code 2: that cannot be done, and nothing was written."""
     parser = argparse.ArgumentParser(prog="python -m sidecar.synapse.servlets", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the table would change")
     parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="default: the one in the package")
     options = parser.parse_args(arguments)
     version = installed_version("matrix-synapse")
-    releases = {**read_table(options.table), release_of(version): installed_facts()}
-    text = text_of_table(releases, read_overlay())
+    try:
+        releases = {**read_table(options.table), release_of(version): installed_facts()}
+        text = text_of_table(releases, read_overlay())
+    except (ProbeError, PatternError, OverlayError) as error:
+        print(error, file=sys.stderr)
+        return 2
     changed = not options.table.exists() or options.table.read_text("utf-8") != text
     if changed and not options.check:
         options.table.write_text(text, "utf-8")
