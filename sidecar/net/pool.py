@@ -97,6 +97,7 @@ class WorkerPool:
     _idle: list[Upstream] = field(factory=list)
     _waiting: deque[Waiter] = field(factory=deque)
     _retry: IDelayedCall | None = None
+    _sweep: IDelayedCall | None = None
     _retry_after: float = _FIRST_RETRY
     _generation: int = 0
     _generation_checked: float = 0.0
@@ -157,19 +158,18 @@ class WorkerPool:
         if upstream.holder is not None:
             upstream.holder = None
             self.leased -= 1
-        elif upstream.slot or upstream in self._idle:
-            self.deadlines.clear(upstream)
-            if upstream in self._idle:
-                self._idle.remove(upstream)
+        elif upstream in self._idle:
+            self._idle.remove(upstream)
 
     def retire(self) -> None:
         """Close what is idle, and everything else when its lease ends. New leases are not asked for."""
         self.retired = True
         for upstream in tuple(self._idle):
             self.discard(upstream)
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for call in (self._retry, self._sweep):
+            if call is not None:
+                call.cancel()
+        self._retry = self._sweep = None
 
     def new_connection(self) -> Upstream:
         return Upstream(self, ResponseReader(self.reader_limits), self._generation)
@@ -182,16 +182,27 @@ class WorkerPool:
             upstream = self._idle.pop()
             if upstream.usable:
                 return upstream
-            self.deadlines.clear(upstream)
             upstream.abort()
         return None
 
     def _put_back(self, upstream: Upstream) -> None:
-        upstream.used = True
+        upstream.old = False
         self._idle.append(upstream)
-        self.deadlines.set(upstream, self.limits.idle_time)
         if len(self._idle) > self.limits.idle:
             self.discard(self._idle[0])
+        if self._sweep is None:
+            self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
+
+    def _close_old(self) -> None:
+        """Close what has been idle since the last sweep. Two sweeps in `idle_time` need no clock at each lease."""
+        self._sweep = None
+        for upstream in tuple(self._idle):
+            if upstream.old:
+                self.discard(upstream)
+            else:
+                upstream.old = True
+        if self._idle:
+            self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
 
     def _check_generation(self) -> None:
         """A worker that started anew has a new socket: connections to the old one are not used for new requests."""

@@ -15,6 +15,8 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
 
+_LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
 READ_SIZE = 65536
 """Bytes asked of the kernel at a time; more connections get their turn instead of one getting much."""
 
@@ -83,7 +85,7 @@ class DirectProtocol(Protocol):
         if self._socket is None:
             return False
         try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._socket.recv(1, _LOOK)
         except BlockingIOError:
             return False
         except OSError:

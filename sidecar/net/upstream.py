@@ -38,10 +38,8 @@ class Upstream(DirectProtocol):
 
     holder: LeaseHolder | None = None
     reader: ResponseReader
-    # Of the deadline that closes it while it is idle.
-    expires: float = float("inf")
-    slot: int = 0
-    used: bool = False
+    old: bool = False
+    """It was idle at the last sweep of its pool."""
     open: bool = False
     _reading: bool = True
 
@@ -72,9 +70,6 @@ class Upstream(DirectProtocol):
         if holder is not None:
             self.holder = None
             holder.upstream_lost(clean=reason.check(ConnectionDone) is not None)
-
-    def deadline_passed(self) -> None:
-        self.pool.discard(self)
 
     # What the relay asks for.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from sidecar.wire.fields import FieldSection
+from sidecar.wire.head import RequestFields
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -55,15 +55,15 @@ class ForwardedPolicy:
         """As `trusts`, for an address as text, empty for a UNIX peer."""
         return self.trusts(parse_address(peer) if peer else None)
 
-    def client(self, peer: str, scheme: str, head: FieldSection) -> tuple[str, bytes]:
+    def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, bytes]:
         """The client's address as text, and the field lines (with CRLF) that tell the worker.
 
         `peer` is the address of the other end of the connection, empty for a UNIX peer.
         """
-        names = head.names
-        if b"x-forwarded-for" in names or b"x-forwarded-proto" in names:
-            chain = b",".join(head.get_all(b"x-forwarded-for"))
-            return self._chain(peer, scheme, chain, head.get(b"x-forwarded-proto") or b"")
+        special = fields.special
+        if special and (b"x-forwarded-for" in special or b"x-forwarded-proto" in special):
+            chain = b",".join(fields.get_all(b"x-forwarded-for"))
+            return self._chain(peer, scheme, chain, fields.get(b"x-forwarded-proto") or b"")
         return self._chain(peer, scheme, b"", b"")
 
     def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, bytes]:

@@ -253,7 +253,7 @@ class ResponseReader:
         self._buffer = b""
         head = ResponseHead(data if end == len(data) else data[:end], self._method, self._limits.fields)
         rest = data[end:] if end < len(data) else b""
-        if head.interim:
+        if head.status < 200 and head.interim:
             return [head, *self._feed_head(rest)] if rest else [head]
         length = head.length
         if length == 0:
