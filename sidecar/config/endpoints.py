@@ -126,7 +126,7 @@ def _parameters(parts: list[str], names: tuple[str, ...]) -> dict[str, str]:
         named = _NAMED.fullmatch(part)
         if named:
             name, value = _unescape(named[1]), named[2]
-        elif position < len(names):
+        elif position < len(names) and (part or not position):
             name, value = names[position], part
             position += 1
         else:

@@ -169,17 +169,15 @@ def _refusal(message: str) -> Callable[[], Any]:
 
 
 def _described(value: Any) -> str:
-    if value is None:
-        return "nothing"
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "a single value"
 
 
 def _contradictions(settings: Settings) -> Iterator[Fault]:
     """What no key alone shows to be wrong."""
-    if not settings.synapse.config and not settings.workers:
-        yield (), "there is nothing to forward to; name Synapse's files in `synapse.config`, or workers in `workers`"
     if settings.synapse.workers and not settings.synapse.config:
         yield ("synapse", "workers"), "worker files merge over homeserver.yaml; name it in `synapse.config` as well"
+    elif not settings.synapse.config and not settings.workers:
+        yield (), "there is nothing to forward to; name Synapse's files in `synapse.config`, or workers in `workers`"
     if not settings.listen:
         yield ("listen",), "the list is empty; write for example `tcp:8008:interface=127.0.0.1`"
     if settings.admin in settings.listen:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import attrs
+import yaml
 
 from sidecar.config import kinds
 from sidecar.config.kinds import Kind
@@ -47,8 +48,8 @@ _NOTES = {
     "duration": "A number with `ms`, `s`, `m`, `h` or `d`, or a number of seconds; at most 365d.",
     "size": "A whole number of bytes, or one with `K`, `M` or `G` (1024, 1024², 1024³).",
     "network": "An address or a network of IPv4 or IPv6. No bits may be set behind the prefix length.",
-    "server endpoint": "A Twisted server endpoint string: `tcp:`, `tcp6:`, `ssl:`, `unix:`, `systemd:`, `haproxy:` before "
-    "one of them, or what a Twisted plugin brings. Colons in a value, as in IPv6 addresses, are written `\\:`.",
+    "server endpoint": "A Twisted server endpoint string: `tcp:`, `tcp6:`, `ssl:`, `unix:`, `systemd:`, `haproxy:` "
+    "before one of them, or what a Twisted plugin brings. Colons in a value, as in IPv6 addresses, are written `\\:`.",
     "client endpoint": "A Twisted client endpoint string: `unix:` with a path, or `tcp:` with host and port.",
     "path": "A file or a directory.",
     "name": "Letters, digits and `_ . : @ + -`, at most 128. The main process is always `main`.",
@@ -160,7 +161,7 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     annotation = _given(annotation)
     kind = kind_of(annotation)
     if kind is not None:
-        return {**kind.json, "examples": [kind.example]} if "enum" not in kind.json else dict(kind.json)
+        return dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
     if get_origin(annotation) is tuple:
         item = _schema_of(get_args(annotation)[0])
         several = {"type": "array", "items": item}

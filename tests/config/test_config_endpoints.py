@@ -1,0 +1,161 @@
+"""Endpoint strings: Twisted reads what we accept in the same way, and paths in them become absolute."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.testing import MemoryReactor
+
+from sidecar.config.endpoints import CLIENT, SERVER, EndpointError, any_of, client_endpoint, is_foreign, server_endpoint
+from sidecar.synapse.listeners import escape
+
+PATHS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute"),
+    [
+        ("tcp:8008", "tcp:8008"),
+        ("tcp:port=8008:interface=127.0.0.1", "tcp:8008:interface=127.0.0.1"),
+        ("tcp:8008:127.0.0.1", "tcp:8008:interface=127.0.0.1"),
+        (r"tcp:8008:interface=\:\:1", r"tcp:8008:interface=\:\:1"),
+        ("tcp6:0", "tcp6:0"),
+        ("unix:run/http.sock:mode=660", "unix:/etc/s/run/http.sock:mode=660"),
+        ("unix:/run/http.sock:lockfile=0", "unix:/run/http.sock:lockfile=0"),
+        ("unix:address=/run/http.sock", "unix:/run/http.sock"),
+        ("systemd:domain=INET:name=http", "systemd:domain=INET:name=http"),
+        ("systemd:INET6:index=0", "systemd:domain=INET6:index=0"),
+        ("haproxy:unix:http.sock", "haproxy:unix:/etc/s/http.sock"),
+        (
+            "ssl:8448:privateKey=key.pem:certKey=/c.pem",
+            "ssl:8448:/etc/s/key.pem:certKey=/c.pem",
+        ),
+        ("onion:8008:anything", "onion:8008:anything"),
+    ],
+)
+def test_server_endpoints_are_read(text: str, absolute: str) -> None:
+    """Every form of a server endpoint is accepted, and its paths are seen from the directory of the file."""
+    assert server_endpoint(text, "/etc/s") == absolute
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp:8008:interface=127.0.0.1:backlog=9",
+        r"tcp:8008:interface=\:\:1",
+        "unix:a b.sock:mode=660:lockfile=0",
+        "haproxy:tcp:1",
+    ],
+)
+def test_twisted_takes_the_server_endpoints_that_we_write(text: str) -> None:
+    """What comes out is an endpoint string for Twisted."""
+    assert serverFromString(MemoryReactor(), server_endpoint(text, "/etc/s"))
+
+
+@given(PATHS)
+def test_any_socket_path_arrives_at_twisted(path: str) -> None:
+    """Colons, equal signs and backslashes in a path survive."""
+    text = client_endpoint(f"unix:{escape(path)}", "/base")
+    endpoint = clientFromString(MemoryReactor(), text)
+    assert PurePosixPath(endpoint._path) == PurePosixPath("/base", path)
+    assert client_endpoint(text, "/elsewhere") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "absolute"),
+    [
+        ("unix:/run/a.sock", "unix:/run/a.sock"),
+        ("unix:path=a.sock:timeout=3", "unix:/etc/s/a.sock:timeout=3"),
+        ("tcp:10.0.0.2:8083", "tcp:10.0.0.2:8083"),
+        ("tcp:host=h:port=1:timeout=9", "tcp:h:1:timeout=9"),
+        (r"tcp:\:\:1:8083", r"tcp:\:\:1:8083"),
+    ],
+)
+def test_client_endpoints_are_read(text: str, absolute: str) -> None:
+    """Both forms of a client endpoint are accepted, and Twisted takes what comes out."""
+    assert client_endpoint(text, "/etc/s") == absolute
+    assert clientFromString(MemoryReactor(), absolute)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "it must begin with `tcp:`"),
+        ("8008", "it must begin with `tcp:`"),
+        ("tpc:8008", "`tcp:8008:interface=127.0.0.1`"),
+        ("haproxy:tpc:8008", "it must begin with"),
+        ("haproxy:", "it must begin with"),
+        ("tcp", "lacks the port"),
+        ("tcp:", "lacks the port"),
+        ("tcp:http", "its port must be a port number"),
+        ("tcp:65536", "its port must be a port number"),
+        ("tcp:8008:::1", "colons inside a value"),
+        ("tcp:8008:interface=::1", "colons inside a value"),
+        ("tcp:8008:127.0.0.1:50:1", "colons inside a value"),
+        ("tcp:8008:interfaces=1", "no parameter `interfaces`; do you mean `interface`?"),
+        ("tcp:8008:x=1", "no parameter `x`"),
+        ("tcp:8008:port=8009", "`port` is given twice"),
+        ("tcp:8008:backlog=many", "its backlog must be a number"),
+        ("unix:a:mode=999", "octal"),
+        ("unix:a:lockfile=yes", "`0` or `1`"),
+        ("unix:a\0", "control character"),
+        ("unix:a\\", "lone backslash"),
+        ("systemd:domain=INET", "either `index` or `name`"),
+        ("systemd:domain=INET:index=0:name=http", "either `index` or `name`"),
+        ("systemd:domain=IP:index=0", "`INET`, `INET6` or `UNIX`"),
+        ("systemd:index=0", "lacks the domain"),
+        ("ssl:8448", "lacks the privateKey"),
+    ],
+)
+def test_faulty_server_endpoints_are_sentences(text: str, sentence: str) -> None:
+    """Each fault of a server endpoint is told with what to write instead."""
+    with pytest.raises(EndpointError) as caught:
+        server_endpoint(text, "/")
+    assert sentence in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["systemd:domain=INET:index=0", "tls:a:1", "/run/a.sock", "unix:", "tcp:a", "tcp:a:b"])
+def test_faulty_client_endpoints_are_sentences(text: str) -> None:
+    """A worker is reached over `unix:` or `tcp:` only."""
+    with pytest.raises(EndpointError):
+        client_endpoint(text, "/")
+
+
+@given(
+    st.text(max_size=20)
+    | st.lists(st.sampled_from(["tcp", "unix", ":", "=", "\\", "1", "port", "::", "haproxy:"])).map("".join)
+)
+def test_any_text_is_an_endpoint_or_a_fault(text: str) -> None:
+    """No text raises anything but EndpointError, and what is accepted stays accepted."""
+    for read in (server_endpoint, client_endpoint):
+        try:
+            absolute = read(text, "/base")
+        except EndpointError:
+            continue
+        assert read(absolute, "/elsewhere") == absolute
+
+
+def test_kinds_of_plugins_are_told_apart_from_slips() -> None:
+    """A kind that looks like none of ours may be a plugin's; one that does is a slip."""
+    assert is_foreign("onion:8008")
+    assert not is_foreign("tcpp:8008")
+    assert not is_foreign("tcp:8008")
+    assert not is_foreign("onion")
+
+
+@pytest.mark.parametrize("form", [*SERVER.values(), *CLIENT.values()])
+def test_examples_are_right(form: object) -> None:
+    """What an error proposes is accepted."""
+    example = form.example
+    read = client_endpoint if form in CLIENT.values() else server_endpoint
+    assert read(example, "/")
+
+
+def test_words_are_joined_for_a_sentence() -> None:
+    """One word stands alone, several are joined by commas and `or`."""
+    assert any_of(["a"]) == "`a`"
+    assert any_of(["a", "b", "c"]) == "`a`, `b` or `c`"
