@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.plot:
         options.plot.write_text(plot(report))
     if options.docs:
-        _write_docs(report, ROOT / "docs")
+        write_docs(report, ROOT / "docs")
     return 1 if any(row.problem and not row.absent for row in report.rows) else 0
 
 
@@ -47,12 +47,13 @@ def _measured(options: argparse.Namespace) -> results.Report:
     return Run(options.only or PROGRAMS, sizes, lambda line: print(line, file=sys.stderr, flush=True)).report()
 
 
-def _write_docs(report: results.Report, docs: Path) -> None:
+def write_docs(report: results.Report, docs: Path) -> None:
     """Puts the tables between the two markers of `benchmarks.md`, and picture and numbers beside it."""
     page = docs / "benchmarks.md"
     before, _, rest = page.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
-    page.write_text(f"{before}{_BEGIN}\n{tables(report)}\n{_END}{after}")
+    picture = "![The comparison as bars](benchmarks.svg)"
+    page.write_text(f"{before}{_BEGIN}\n{picture}\n\n{tables(report)}\n{_END}{after}")
     (docs / "benchmarks.svg").write_text(plot(report))
     (docs / "benchmarks.json").write_text(results.to_json(report))
 

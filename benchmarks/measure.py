@@ -139,16 +139,17 @@ class Run:
     def _small(self, worker: Workers, tally: _Tally, proxy: Proxy) -> None:
         before, answered, begin = processes.usage(proxy.process.pid), worker.answered(), time.perf_counter()
         count = self._closed_loop(proxy, self.sizes.closed_loop)
-        elapsed, after = time.perf_counter() - begin, processes.usage(proxy.process.pid)
+        elapsed, spent = time.perf_counter() - begin, processes.usage(proxy.process.pid).since(before)
         if worker.answered() - answered != count:
             raise load.LoadError(f"{count} answers, of which the worker gave {worker.answered() - answered}")
-        total, system = after.total - before.total, after.system - before.system
-        tally.add(small=total / count * 1e6, system=system / count * 1e6, rate=count / elapsed, busy=total / elapsed)
+        micro = 1e6 / count
+        tally.add(small=spent.total * micro, system=spent.system * micro, rate=count / elapsed)
+        tally.add(waited=spent.waited / elapsed * 100)
 
     def _paced(self, tally: _Tally, proxy: Proxy) -> None:
         before, sizes = processes.usage(proxy.process.pid), self.sizes
         latencies = load.paced(proxy.address, self.requests, sizes.connections, sizes.rate, sizes.paced)
-        spent = processes.usage(proxy.process.pid).total - before.total
+        spent = processes.usage(proxy.process.pid).since(before).total
         percentiles = statistics.quantiles(latencies, n=100)
         tally.add(paced=spent / len(latencies) * 1e6, p50=percentiles[49] * 1e3, p99=percentiles[98] * 1e3)
 

@@ -13,10 +13,15 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @frozen
 class Usage:
-    """Processor time in seconds: `total`, to the nanosecond where the kernel counts so, and its `system` share."""
+    """Seconds on a processor, those of them in the kernel, and those spent ready but waiting for a processor."""
 
     total: float
     system: float
+    waited: float
+
+    def since(self, before: Usage) -> Usage:
+        """What was added after `before`."""
+        return Usage(self.total - before.total, self.system - before.system, self.waited - before.waited)
 
 
 def tree(pid: int) -> list[int]:
@@ -30,13 +35,10 @@ def tree(pid: int) -> list[int]:
 
 
 def usage(pid: int) -> Usage:
-    """User and system time of the tree below `pid`, of threads that live. Children that have ended are not in it."""
+    """The tree below `pid`: what its living threads have used, to the nanosecond, the kernel's share in clock ticks."""
     pids = tree(pid)
-    user, system = (sum(column) for column in zip(*(_ticks(each) for each in pids), strict=True))
-    try:
-        return Usage(sum(_nanoseconds(each) for each in pids) / 1e9, system / _TICK)
-    except OSError:  # a kernel without CONFIG_SCHED_INFO: clock ticks must do
-        return Usage((user + system) / _TICK, system / _TICK)
+    total, waited = (sum(column) / 1e9 for column in zip(*map(_nanoseconds, pids), strict=True))
+    return Usage(total, sum(map(_system_ticks, pids)) / _TICK, waited)
 
 
 def memory(pid: int) -> int:
@@ -44,14 +46,13 @@ def memory(pid: int) -> int:
     return sum(_proportional_set_size(each) for each in tree(pid))
 
 
-def _nanoseconds(pid: int) -> int:
-    tasks = (_PROC / str(pid) / "task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+def _nanoseconds(pid: int) -> tuple[int, int]:
+    tasks = [(task / "schedstat").read_text().split() for task in (_PROC / str(pid) / "task").iterdir()]
+    return sum(int(task[0]) for task in tasks), sum(int(task[1]) for task in tasks)
 
 
-def _ticks(pid: int) -> tuple[int, int]:
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]), int(fields[12])
+def _system_ticks(pid: int) -> int:
+    return int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[12])
 
 
 def _proportional_set_size(pid: int) -> int:

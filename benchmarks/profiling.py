@@ -85,10 +85,10 @@ def _parsed(line: str) -> tuple[list[str], int]:
 def _kernel_share(proxy: Proxy, connections: int) -> str:
     before = processes.usage(proxy.process.pid)
     count = load.closed_loop(proxy.address, traffic.small_requests(), connections, _SECONDS)
-    after = processes.usage(proxy.process.pid)
-    total, system = after.total - before.total, after.system - before.system
+    spent = processes.usage(proxy.process.pid).since(before)
     return (
-        f"{total / count * 1e6:.1f} µs per request, {system / total:.0%} of it in the kernel (not sampled meanwhile)."
+        f"{spent.total / count * 1e6:.1f} µs per request, {spent.system / spent.total:.0%} of it in the kernel "
+        "(not sampled meanwhile)."
     )
 
 

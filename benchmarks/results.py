@@ -31,6 +31,7 @@ METRICS = (
     Metric("download", "CPU per GiB down", "s", 2),
     Metric("upload", "CPU per GiB up", "s", 2),
     Metric("poll", "memory per idle long poll", "KiB", 1),
+    Metric("waited", "waiting for a processor that others held", "%", 1),
 )
 
 
@@ -42,6 +43,9 @@ class Limit:
     factor: float
     peer: str
 
+
+QUIET = 5.0
+"""Most per cent of `waited` at which a run says something; above, other programs disturbed it."""
 
 BUDGET = (
     Limit("small", 2.2, "nginx"),

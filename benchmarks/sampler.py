@@ -65,4 +65,4 @@ if __name__ == "__main__":
 
     signal.signal(signal.SIGUSR2, Sampler(Path(sys.argv[1])).toggle)
     sys.argv[:2] = ["twistd"]
-    run()  # type: ignore[no-untyped-call]
+    run()

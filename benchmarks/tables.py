@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.results import BUDGET, METRICS, Limit, Metric, Report, Row
+from benchmarks.results import BUDGET, METRICS, QUIET, Limit, Metric, Report, Row
 
 
 def tables(report: Report) -> str:
@@ -33,7 +33,9 @@ def _ratios(report: Report) -> str:
     if not report.row("sidecar").numbers or not peers:
         return ""
     lines = [
-        [metric.title, *(_times(report.ratio(Limit(metric.key, 0, peer))) for peer in peers)] for metric in METRICS
+        [metric.title, *(_times(report.ratio(Limit(metric.key, 0, peer))) for peer in peers)]
+        for metric in METRICS
+        if metric.key != "waited"
     ]
     return table([["sidecar in terms of", *peers], *lines])
 
@@ -57,6 +59,8 @@ def _notes(report: Report) -> str:
     sizes = [f"{name} {value:g}" for name, value in report.sizes.items()]
     versions = [f"{row.name} {row.version}" for row in report.rows if row.version]
     problems = [f"{row.name}: {row.problem}" for row in report.rows if row.problem]
+    if any((row.middle("waited") or 0.0) > QUIET for row in report.rows):
+        problems.append("Other programs took the proxies' processor during the run: no numbers for the record.")
     return "\n".join([", ".join(facts + versions) + ".", ", ".join(sizes) + ".", *problems])
 
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import load, processes, programs, traffic
-from benchmarks.__main__ import main
+from benchmarks.__main__ import main, write_docs
 from benchmarks.plot import plot
 from benchmarks.profiling import by_kind, inclusive, own
-from benchmarks.programs import PROGRAMS, TEMPLATES, Processors, ProgramError, Workers
+from benchmarks.programs import PROGRAMS, ROOT, TEMPLATES, Processors, ProgramError, Workers
 from benchmarks.results import BUDGET, METRICS, Limit, Report, Row, from_json, to_json
 from benchmarks.sampler import Sampler
 from benchmarks.tables import tables
@@ -71,6 +71,13 @@ def test_problem_is_said() -> None:
     """A program that was not measured has its reason below the tables."""
     report = Report({}, {}, (Row("caddy", problem="caddy is not installed", absent=True),))
     assert "caddy: caddy is not installed" in tables(report)
+
+
+@pytest.mark.parametrize(("waited", "said"), [(0.3, False), (31.0, True)])
+def test_disturbed_run_says_so(waited: float, said: bool) -> None:
+    """Numbers from a busy machine are marked as such."""
+    text = tables(Report({}, {}, (Row("nginx", numbers={"waited": (waited,)}),)))
+    assert ("no numbers for the record" in text) is said
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
@@ -264,3 +271,17 @@ def test_report_is_drawn_again(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "11.5" in picture.read_text()
     saved.write_text(to_json(Report({}, {}, (Row("nginx", problem="media: it stalled"),))))
     assert main(["--from", str(saved)]) == 1
+
+
+def test_page_keeps_its_text(tmp_path: Path) -> None:
+    """Renewing the page replaces only what stands between its two markers, however often it is done."""
+    page = tmp_path / "benchmarks.md"
+    page.write_text((ROOT / "docs" / "benchmarks.md").read_text() + "\nlast line\n")
+    write_docs(Report({}, {}, (Row("nginx", numbers={"small": (11.5,)}),)), tmp_path)
+    write_docs(Report({}, {}, (Row("nginx", numbers={"small": (22.5,)}),)), tmp_path)
+    text = page.read_text()
+    assert text.startswith("# What one hop costs\n")
+    assert text.endswith("\nlast line\n")
+    assert "22.5" in text
+    assert "11.5" not in text
+    assert from_json((tmp_path / "benchmarks.json").read_text()).row("nginx").middle("small") == 22.5
