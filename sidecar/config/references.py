@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from sidecar.config.schema import Pool, Settings
 from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity
-from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS, STREAMS
+from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS, STREAMS, WRITER_NEEDS
 
 BUILT_IN_POOLS: tuple[str, ...] = (
     MAIN,
@@ -110,9 +110,13 @@ def _stated(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fau
             known = get_close_matches(name, workers, 1)
             hint = f"do you mean `{known[0]}`?" if known else "write its `endpoint`"
             yield path, f"Synapse's files give no worker of this name a listener for requests; {hint}", Severity.ERROR
-        elif not workers[name]:
-            yield path, "the key `serves` is missing; write for example `[client, federation]`", Severity.ERROR
         for stream in worker.writes or ():
+            needed = WRITER_NEEDS.get(stream, "")
+            if needed and name != MAIN and needed not in workers.get(name, ()):
+                message = (
+                    f"requests for `{stream}` fail anywhere else, and `{name}` does not serve `{needed}`; add it there"
+                )
+                yield (*path, "writes"), message, Severity.ERROR
             if stream in SINGLE_WRITER_STREAMS and writers.setdefault(stream, name) != name:
                 message = (
                     f"`{stream}` has one writer, and `{writers[stream]}` is stated as that; leave it out here or there"

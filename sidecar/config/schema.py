@@ -214,7 +214,9 @@ class Worker:
     )
     serves: tuple[kinds.Resource, ...] | None = field(
         default=None,
-        metadata=_doc("Synapse listener resources: client, federation, media, keys, openid, health, …"),
+        metadata=_doc(
+            "Resources of its listener in Synapse; absent: those that Synapse's files say, else all that there are."
+        ),
     )
     writes: tuple[kinds.Stream, ...] | None = field(
         default=None, metadata=_doc("Streams that it writes: typing, to_device, receipts, events, …")

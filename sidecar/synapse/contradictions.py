@@ -14,14 +14,13 @@ from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import Merged
 from sidecar.synapse.listeners import Listener
-from sidecar.synapse.names import HARD_STREAMS, MAIN
+from sidecar.synapse.names import MAIN, WRITER_NEEDS
 from sidecar.synapse.processes import MEDIA_APP, Process
 
 if TYPE_CHECKING:
     from sidecar.synapse.topology import Topology
 
 _EXPLICIT = "sidecar.yaml"
-_WRITER_NEEDS = dict.fromkeys(HARD_STREAMS, "client") | {"quarantined_media_changes": "media"}
 _FAILS = {
     "typing": "typing notifications (PUT …/typing/…)",
     "to_device": "messages between devices (PUT …/sendToDevice/…), and with them encryption,",
@@ -67,31 +66,29 @@ def _shared(topology: Topology) -> Merged:
 
 
 def _no_main(topology: Topology) -> Iterator[Problem]:
-    if any(process.is_main and "client" in process.serves for process in topology.processes):
+    if not topology.known or any(process.is_main and "client" in process.serves for process in topology.processes):
         return
     message = (
         "the main process has no listener with the resource `client` that can be reached, and many requests have no "
         "other place to go; give it one with `path`, or state `workers.main.endpoint` in sidecar.yaml"
     )
-    config = _shared(topology)
-    yield config.problem(("listeners",), message) if config.file else Problem(_EXPLICIT, 0, "workers.main", message)
+    yield _shared(topology).problem(("listeners",), message)
 
 
 def _writers(topology: Topology) -> Iterator[Problem]:
     config = _shared(topology)
     known = {process.name: process for process in _all(topology)}
-    located = config.get("instance_map")
-    for stream, names in topology.writers.items():
-        stated = config.get("stream_writers")
-        in_files = isinstance(stated, dict) and stream in stated
-        for name in names:
-            if name != MAIN and in_files and name not in (located if isinstance(located, dict) else ()):
-                yield config.problem(("stream_writers", stream), _absent(name, known))
+    stated, located = config.get("stream_writers"), config.get("instance_map")
+    for stream in stated if isinstance(stated, dict) else ():
+        path = ("stream_writers", stream)
+        for name in topology.writers.get(stream, ()):
+            if name != MAIN and name not in (located if isinstance(located, dict) else ()):
+                yield config.problem(path, _absent(name, known))
             elif name not in (MAIN, *known):
                 message = f"`{name}` is described by no worker file; name its file in `synapse.workers`"
-                yield config.problem(("stream_writers", stream), message, _severity(stream in HARD_STREAMS))
-            if name in known:
-                yield from _unreachable_writer(config, stream, known[name])
+                yield config.problem(path, message, _severity(stream in WRITER_NEEDS))
+            if name in known and not _is_answered(stream, known[name]):
+                yield config.problem(path, _unanswered(stream, name))
 
 
 def _absent(name: str, known: Iterable[str]) -> str:
@@ -103,19 +100,17 @@ def _absent(name: str, known: Iterable[str]) -> str:
     )
 
 
-def _unreachable_writer(config: Merged, stream: str, process: Process) -> Iterator[Problem]:
-    needed = _WRITER_NEEDS.get(stream)
-    if process.is_main or needed is None or (process.endpoint and needed in process.serves):
-        return
-    message = (
-        f"only `{process.name}` can answer {_FAILS[stream]} but has no reachable listener with the resource "
-        f"`{needed}`: all of them fail with status 500; give it one"
+def _is_answered(stream: str, process: Process) -> bool:
+    """Whether the requests that only a writer of `stream` can answer reach this one."""
+    needed = WRITER_NEEDS.get(stream)
+    return process.is_main or needed is None or bool(process.endpoint and needed in process.serves)
+
+
+def _unanswered(stream: str, name: str) -> str:
+    return (
+        f"only `{name}` can answer {_FAILS[stream]} but has no reachable listener with the resource "
+        f"`{WRITER_NEEDS[stream]}`: all of them fail with status 500; give it one"
     )
-    stated = config.get("stream_writers")
-    if isinstance(stated, dict) and stream in stated:
-        yield config.problem(("stream_writers", stream), message)
-    else:
-        yield Problem(_EXPLICIT, 0, f"workers.{process.name}.writes", message)
 
 
 def _instance_map(topology: Topology) -> Iterator[Problem]:
@@ -143,10 +138,10 @@ def _media(topology: Topology) -> Iterator[Problem]:
     serving = [process for process in topology.processes if _serves_media(process)]
     if not serving:
         message = (
-            "no process serves media: every upload, download and thumbnail is answered 404; give a worker "
-            "`enable_media_repo: true` and a listener with the resource `media`"
+            "no process serves media: unless another program does, every upload and download is answered 404; give a "
+            "worker `enable_media_repo: true` and a listener with the resource `media`"
         )
-        yield shared.problem(("enable_media_repo",), message)
+        yield shared.warning(("enable_media_repo",), message)
     jobs = shared.get("media_instance_running_background_jobs")
     names = " and ".join(process.name for process in serving)
     if jobs is None and len(serving) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 MAIN = "main"
 """What this project calls the main process. `instance_map` says `main` too, `stream_writers` says `master`."""
 MASTER = "master"
@@ -28,7 +30,12 @@ STREAMS: tuple[str, ...] = (
 SINGLE_WRITER_STREAMS = frozenset(("typing", "to_device", "account_data", "presence", "push_rules"))
 """Streams for which Synapse accepts exactly one writer."""
 
-HARD_STREAMS = frozenset(
-    ("typing", "to_device", "receipts", "push_rules", "thread_subscriptions", "quarantined_media_changes")
-)
-"""Streams whose requests fail with status 500 in every process but a writer."""
+WRITER_NEEDS: Mapping[str, str] = {
+    "typing": "client",
+    "to_device": "client",
+    "receipts": "client",
+    "push_rules": "client",
+    "thread_subscriptions": "client",
+    "quarantined_media_changes": "media",
+}
+"""Streams whose requests fail with status 500 in every process but a writer, and the resource that brings them."""

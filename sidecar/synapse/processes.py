@@ -36,11 +36,6 @@ WORKER_APPS = (
     "synapse.app.synchrotron",
     "synapse.app.user_dir",
 )
-ASSUMED_FEATURES = frozenset(
-    ("not_mas", "oidc", "cas", "saml2", "sso", "email", "user_consent", "login_via_existing_session")
-)
-"""What is taken to be configured where Synapse's own files are not known."""
-
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
@@ -180,12 +175,7 @@ def features(config: Merged, problems: list[Problem]) -> frozenset[str]:
         "user_consent": bool(section("user_consent")),
         "login_via_existing_session": bool(section("login_via_existing_session").get("enabled")),
         "federation_whitelist_endpoint": bool(config.get("federation_whitelist_endpoint_enabled")),
-        "refresh_tokens": config.get("refreshable_access_token_lifetime") is not None,
-        "delayed_events": bool(config.get("max_event_delay_duration")),
-        "retention": bool(section("retention").get("enabled")),
-        "matrix_rtc": bool(section("matrix_rtc").get("transports")),
     }
     found["not_mas"] = not found["mas"]
-    found["sso"] = found["oidc"] or found["cas"] or found["saml2"]
     flags = {str(flag) for flag, value in section("experimental_features").items() if value and value != "off"}
     return frozenset(flags | {name for name, holds in found.items() if holds})

@@ -19,7 +19,6 @@ from sidecar.synapse.contradictions import contradictions
 from sidecar.synapse.files import Merged, find_files, merge, read_files
 from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
 from sidecar.synapse.processes import (
-    ASSUMED_FEATURES,
     MAIN_APP,
     UPLOAD_LIMIT,
     Process,
@@ -30,8 +29,10 @@ from sidecar.synapse.processes import (
 
 Writers = Mapping[str, tuple[str, ...]]
 
-MAIN_SERVES = frozenset(("client", "consent", "federation", "keys", "media", "openid", "static"))
-"""What a main process that is stated by hand serves unless told otherwise."""
+WORKER_SERVES = frozenset(("client", "federation", "health", "keys", "media", "openid"))
+"""What a worker that is stated by hand serves unless told otherwise."""
+MAIN_SERVES = WORKER_SERVES | {"consent", "metrics", "static"}
+"""The same for the main process."""
 _WORKER_KEYS = frozenset(("worker_app", "worker_name", "worker_listeners"))
 _ONLY_MAIN: Writers = dict.fromkeys(STREAMS, (MAIN,))
 
@@ -61,7 +62,7 @@ class Topology:
     """For each stream its writers. The order of `events` matters: it decides which of them a room belongs to."""
     known: bool = False
     """Whether Synapse's own files were read; otherwise everything may exist."""
-    features: frozenset[str] = ASSUMED_FEATURES
+    features: frozenset[str] = frozenset()
     """What is configured of `Endpoint.needs` (see `Process.features`) on main."""
     appservices: Mapping[str, str] = field(factory=dict, repr=False)
     """For each `as_token` the user id of its sender."""
@@ -204,16 +205,15 @@ def state_workers(topology: Topology, stated: Mapping[str, Stated]) -> Topology:
 
 
 def _stated_anew(name: str, topology: Topology) -> Process:
-    serves = MAIN_SERVES if name == MAIN else frozenset[str]()
-    return Process(name=name, serves=serves, features=topology.features, media=name == MAIN)
+    serves = MAIN_SERVES if name == MAIN else WORKER_SERVES
+    return Process(name=name, serves=serves, features=topology.features, media=True)
 
 
 def _overridden(process: Process, worker: Stated) -> Process:
     if worker.endpoint is not None:
         process = evolve(process, endpoint=worker.endpoint, listener=None, x_forwarded=True)
     if worker.serves is not None:
-        serves = frozenset(worker.serves)
-        process = evolve(process, serves=serves, media=process.media if process.file else "media" in serves)
+        process = evolve(process, serves=frozenset(worker.serves))
     return evolve(process, weight=worker.weight)
 
 

@@ -75,13 +75,6 @@ def test_what_refers_to_nothing_is_told(text: str, sentence: str) -> None:
     assert sentence in message
 
 
-def test_a_stated_worker_says_what_it_serves() -> None:
-    """A worker that only `sidecar.yaml` knows needs `serves`."""
-    settings = settle(parse_document(b"workers: {a: {endpoint: unix:/a}}", "/s.yaml"))
-    (problem,) = check_references(settings, {"a": frozenset()})
-    assert "the key `serves` is missing; write for example `[client, federation]`" in str(problem)
-
-
 def test_built_in_pools_are_those_of_the_contract() -> None:
     """Eleven pools by task, and one for each stream."""
     assert len(set(BUILT_IN_POOLS)) == 21
