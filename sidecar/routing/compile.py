@@ -81,6 +81,7 @@ class _Compiler:
             splits=patterns.depth + 1,
             unknown=unknown,
             anything=self._preflight(unknown),
+            rules=len(rules),
             pathless=index(each for each in rules if each.route.path is None),
             gate=gate(self.settings.access),
             route=self._routed,

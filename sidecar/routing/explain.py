@@ -87,9 +87,7 @@ def _row(step: Step, method: bytes) -> str:
 def _route(rule: Rule | None, plan: Plan) -> str:
     if rule is not None:
         return f"routes[{rule.number}] is the first whose conditions all hold"
-    return (
-        "none of the configuration's routes holds" if plan.pathless or plan.routed else "no route of the configuration"
-    )
+    return f"none of {plan.rules} holds" if plan.rules else "the configuration has none"
 
 
 def _position(step: Step, query: bytes) -> str:

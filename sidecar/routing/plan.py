@@ -167,6 +167,8 @@ class Plan:
     unknown: Step
     anything: Step
     """For `OPTIONS *`."""
+    rules: int
+    """How many rules the operator gave."""
     pathless: RuleIndex | None
     gate: Gate
     route: Callable[[Rule, Step], Step] = field(repr=False)

@@ -64,7 +64,7 @@ def planned_workers(settings: Settings) -> tuple[PlannedWorker, ...]:
             serves=_served(worker.serves, is_main=name == MAIN),
             writes=frozenset(worker.writes or ()),
             weight=worker.weight,
-            media=not says_media if name == MAIN and worker.serves is None else True,
+            media=_has_media(worker.serves, main_besides_media_worker=name == MAIN and says_media),
             is_main=name == MAIN,
         )
         for name, worker in settings.workers.items()
@@ -111,6 +111,11 @@ def with_main(workers: tuple[PlannedWorker, ...], settings: Settings) -> tuple[P
     )
     problem = Problem(settings.path, 0, "workers.main" if workers else "workers", message)
     raise ConfigError((problem,))  # type: ignore[arg-type]  # mypy does not see through the converter
+
+
+def _has_media(stated: Sequence[str] | None, *, main_besides_media_worker: bool) -> bool:
+    """Main has no media repository beside a worker that was given it, because Synapse wants it switched off there."""
+    return not main_besides_media_worker if stated is None else "media" in stated
 
 
 def _served(stated: Sequence[str] | None, *, is_main: bool) -> frozenset[str]:

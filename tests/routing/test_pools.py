@@ -1,0 +1,356 @@
+"""Who is in which pool, from what processes serve and write and from what the configuration says."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.config.schema import Pool, Settings, Worker
+from sidecar.errors import ConfigError, Severity
+from sidecar.routing.compile import compile_plan
+from sidecar.routing.workers import Facts, PlannedWorker, planned_workers, workers_of
+from sidecar.synapse.processes import Process
+from sidecar.synapse.shards import event_persister
+from sidecar.synapse.topology import Topology
+
+from .plans import MAIN, SPLIT, TABLE, asked, authorized, client, endpoint, plan_of
+
+ROOM = "/_matrix/client/v3/rooms/!r:example.org"
+SEND = f"{ROOM}/send/m.room.message/t1"
+FREE = {"sync1", "sync2", "sync3", "client1"}
+
+
+def members(plan, pool: str) -> set[str]:
+    return set(plan.pools[pool].workers)
+
+
+def test_built_in_pools_are_formed_from_what_workers_serve() -> None:
+    """Without a word in `pools`, roles follow from resources and streams."""
+    plan = plan_of()
+    for pool in ("sync", "initial_sync", "client", "rooms", "user_directory", "sso"):
+        assert members(plan, pool) == FREE
+    assert members(plan, "federation") == members(plan, "federation_send") == {"fed1", "fed2"}
+    assert members(plan, "media") == {"media1"}
+    assert members(plan, "main") == {"main"}
+    assert members(plan, "receipts") == {"receipts1", "receipts2"}
+    assert plan.pools["sync"].fallback == ("main",)
+    assert plan.pools["typing"].fallback == ()
+    assert not plan.pools["sync"].explicit
+
+
+def test_main_alone_gets_everything() -> None:
+    """One process: all candidates are main, nothing to fall back to."""
+    plan = plan_of({"main": MAIN})
+    for target in ("/_matrix/client/v3/sync", SEND, "/_matrix/federation/v1/version", "/_matrix/media/v3/config", "/x"):
+        decision = asked(plan, "PUT" if target == SEND else "GET", target, authorized())
+        assert (decision.candidates, decision.fallback) == (("main",), ())
+    assert asked(plan, "PUT", f"{ROOM}/typing/@a:b").candidates == ("main",)
+
+
+def test_a_worker_alone_stands_for_main() -> None:
+    """Whatever it is called and whatever it says that it serves."""
+    plan = plan_of({"synapse": client()})
+    assert asked(plan, "GET", "/_matrix/client/v3/sync").candidates == ("synapse",)
+    assert asked(plan, "GET", "/_matrix/federation/v1/version").candidates == ("synapse",)
+    assert asked(plan, "GET", "/anything").candidates == ("synapse",)
+    assert asked(plan, "PUT", f"{ROOM}/typing/@a:b").candidates == ("synapse",)
+    assert plan.main == "synapse"
+
+
+@pytest.mark.parametrize("workers", [{}, {"a": client(), "b": client()}])
+def test_a_topology_without_main_is_a_fault(workers: dict[str, Worker]) -> None:
+    """The sentence says what to write."""
+    with pytest.raises(ConfigError, match="no process is known as the main process"):
+        plan_of(workers)
+
+
+def test_a_worker_that_says_nothing_serves_whatever_a_worker_can() -> None:
+    """A name and an endpoint are enough to try things."""
+    plan = plan_of({"main": MAIN, "w1": Worker(endpoint="unix:/w1")})
+    for target in ("/_matrix/client/v3/sync", "/_matrix/federation/v1/version", "/_matrix/media/v3/config"):
+        decision = asked(plan, "GET", target)
+        assert (decision.candidates, decision.fallback) == (("w1",), ("main",))
+    assert asked(plan, "POST", "/_matrix/client/v3/logout").candidates == ("main",)
+
+
+def test_main_is_no_substitute_for_a_media_repository_of_its_own() -> None:
+    """Where a worker is said to serve media, main has none (`enable_media_repo: false`) and would answer 404."""
+    assert asked(plan_of(), "GET", "/_matrix/media/v3/config").fallback == ()
+    kept = plan_of({**SPLIT, "main": Worker(endpoint="unix:/m", serves=("client", "media"))})
+    assert asked(kept, "GET", "/_matrix/media/v3/config").fallback == ("main",)
+
+
+def test_hard_writers_never_fall_back() -> None:
+    """Anybody but the writer would answer 500; another writer of the same stream is no substitute but an equal."""
+    plan = plan_of()
+    typing = asked(plan, "PUT", f"{ROOM}/typing/@a:b")
+    assert (typing.pool, typing.candidates, typing.fallback) == ("typing", ("typing1",), ())
+    receipt = asked(plan, "POST", f"{ROOM}/receipt/m.read/$e")
+    assert (set(receipt.candidates), receipt.fallback) == ({"receipts1", "receipts2"}, ())
+    stated = plan_of(pools={"typing": Pool(fallback=("client", "main"))})
+    assert asked(stated, "PUT", f"{ROOM}/typing/@a:b").fallback == ()
+
+
+def test_soft_streams_prefer_their_writer() -> None:
+    """Others pass it on; where main is the writer, a worker spares it the work."""
+    plan = plan_of()
+    target = "/_matrix/client/v3/user/@alice:example.org/account_data/m.direct"
+    decision = asked(plan, "PUT", target, authorized())
+    assert (decision.pool, decision.candidates) == ("account_data", ("account1",))
+    assert set(decision.fallback) == {*FREE, "main"}
+    assert decision.fallback[-1] == "main"
+    devices = asked(plan, "GET", "/_matrix/client/v3/devices", authorized())
+    assert (devices.pool, set(devices.candidates), devices.fallback) == ("device_lists", FREE, ("main",))
+
+
+def test_push_rules_are_written_by_their_writer_only_and_read_there_first() -> None:
+    """Reading elsewhere can miss what was just written, writing elsewhere fails."""
+    plan = plan_of()
+    rule = "/_matrix/client/v3/pushrules/global/override/x"
+    assert asked(plan, "PUT", rule).candidates == asked(plan, "GET", rule).candidates == ("account1",)
+    assert asked(plan, "PUT", rule).fallback == ()
+    assert asked(plan, "GET", rule).fallback
+
+
+def test_only_main_answers_what_only_main_has() -> None:
+    """By method and path: a worker answers 404 or 405."""
+    plan = plan_of()
+    for method, target in [
+        ("POST", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/abc"),
+        ("PUT", "/_matrix/client/v3/directory/list/appservice/n/!r"),
+        ("POST", "/_matrix/client/v3/logout"),
+        ("GET", "/_matrix/client/v3/pushers"),
+        ("GET", "/_matrix/client/v3/auth/m.login.recaptcha/fallback/web"),
+        ("POST", "/_matrix/client/v3/register/email/requestToken"),
+    ]:
+        assert asked(plan, method, target, authorized()).candidates == ("main",)
+    assert asked(plan, "GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events/abc").pool == "client"
+
+
+def test_sends_go_to_the_persister_of_the_room() -> None:
+    """Synapse's own function names it, whatever the spelling; the others and then the workers follow."""
+    plan = plan_of()
+    persisters = ("event1", "event2", "event3")
+    for number in range(30):
+        room = f"!room{number}:example.org"
+        for method, rest in [("PUT", "send/m.x/t"), ("POST", "join"), ("PUT", "state/m.x"), ("PUT", "redact/$e/t")]:
+            decision = asked(plan, method, f"/_matrix/client/v3/rooms/%21{room[1:]}/{rest}", authorized())
+            assert decision.pool == "events"
+            assert decision.candidates[0] == event_persister(room, persisters)
+            assert sorted(decision.candidates) == list(persisters)
+            assert set(decision.fallback) == {*FREE, "main"}
+    assert asked(plan, "GET", f"{ROOM}/state/m.x").pool == "rooms"
+    assert asked(plan, "POST", "/_matrix/client/v3/join/%23alias:example.org").pool == "events"
+
+
+def test_the_order_of_stream_writers_decides_who_owns_a_room() -> None:
+    """It is the order in Synapse's configuration, not that of names; a persister out of reach keeps its place."""
+    order = ("event3", "hidden", "event1")
+    plan = plan_of(facts=Facts(writers={"events": order}))
+    owners = {f"!{number}:x": event_persister(f"!{number}:x", order) for number in range(60)}
+    for room, owner in owners.items():
+        decision = asked(plan, "PUT", f"/_matrix/client/v3/rooms/{room}/send/m.x/t")
+        assert decision.pool == "events"
+        if owner != "hidden":
+            assert decision.candidates[0] == owner
+        assert "hidden" not in decision.candidates
+        assert FREE <= set(decision.candidates)
+
+
+def test_sends_stay_with_the_rooms_where_no_persister_takes_requests() -> None:
+    """Persisters that have only a replication listener are asked by the workers themselves."""
+    silent = {name: worker for name, worker in SPLIT.items() if not name.startswith("event")}
+    for facts in (Facts(), Facts(writers={"events": ("e1", "e2")}), Facts(writers={"events": ("main",)})):
+        decision = asked(plan_of(silent, facts=facts), "PUT", SEND)
+        assert (decision.pool, set(decision.candidates), decision.fallback) == ("rooms", FREE, ("main",))
+
+
+def test_initial_syncs_cascade() -> None:
+    """`initial_sync`, then `sync`, then main; later syncs stay in `sync`."""
+    plan = plan_of(pools={"initial_sync": Pool(workers=("sync3",)), "sync": Pool(workers=("sync1", "sync2"))})
+    for target in (
+        "/_matrix/client/v3/sync",
+        "/_matrix/client/v3/sync?filter=since=1",
+        "/_matrix/client/v3/sync?since=s1&full_state=true",
+        "/_matrix/client/v3/sync?full_state=true;since=s1",
+        "/_matrix/client/v3/initialSync",
+        f"{ROOM}/initialSync",
+    ):
+        decision = asked(plan, "GET", target, authorized())
+        assert (decision.pool, decision.candidates) == ("initial_sync", ("sync3",))
+        assert set(decision.fallback[:2]) == {"sync1", "sync2"}
+        assert decision.fallback[2:] == ("main",)
+    for target in ("?since=s1", "?a=b&since=s1", "?%73ince=s1", "?since=1&full_state=false", "?a;since=s1"):
+        decision = asked(plan, "GET", f"/_matrix/client/v3/sync{target}", authorized())
+        assert (decision.pool, set(decision.candidates), decision.fallback) == ("sync", {"sync1", "sync2"}, ("main",))
+
+
+def test_sliding_sync_begins_in_the_initial_pool() -> None:
+    """Without `pos`; unless sliding sync alone was given workers of its own."""
+    target = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
+    plan = plan_of(pools={"initial_sync": Pool(workers=("sync3",)), "sliding_sync": Pool(workers=("sync2",))})
+    assert asked(plan, "POST", target).candidates == ("sync3",)
+    assert asked(plan, "POST", f"{target}?pos=0").candidates == ("sync2",)
+    own = plan_of(pools={"sliding_sync": Pool(workers=("sync2",))})
+    assert asked(own, "POST", target).pool == "sliding_sync"
+    assert set(asked(plan_of(), "POST", f"{target}?pos=1").candidates) == FREE
+
+
+def test_a_pool_of_the_file_has_the_workers_that_it_names() -> None:
+    """Globs are unfolded; weight 0 takes a worker out; a pool without workers is formed as ever."""
+    workers = {**SPLIT, "sync9": client(weight=0)}
+    plan = plan_of(workers, pools={"sync": Pool(workers=("sync*",)), "client": Pool(answer=3.0)})
+    assert set(asked(plan, "GET", "/_matrix/client/v3/sync?since=1").candidates) == {"sync1", "sync2", "sync3"}
+    assert "sync9" not in asked(plan, "GET", "/_matrix/client/versions").candidates
+    assert asked(plan, "GET", "/_matrix/client/versions").answer == 3.0
+    assert plan.pools["sync"].explicit
+
+
+def test_a_request_never_goes_to_a_worker_that_does_not_serve_it() -> None:
+    """Not even when the file puts that worker into the pool; the fallback takes it, and it is a warning."""
+    plan = plan_of(pools={"sync": Pool(workers=("fed1",)), "media": Pool(workers=("sync1", "media1"))})
+    assert asked(plan, "GET", "/_matrix/client/v3/sync?since=1").candidates == ("main",)
+    assert asked(plan, "POST", "/_matrix/media/v3/upload").candidates == ("media1",)
+    warned = [problem for problem in plan.problems if problem.key == "pools.sync.workers"]
+    assert [problem.severity for problem in warned] == [Severity.WARNING]
+    assert "`fed1` serves no endpoint of this pool" in warned[0].message
+
+
+def test_a_stated_fallback_is_the_whole_fallback() -> None:
+    """Pools in order; an empty list means none."""
+    plan = plan_of(
+        pools={"sync": Pool(workers=("sync1",), fallback=()), "federation": Pool(fallback=("client", "main"))}
+    )
+    assert asked(plan, "GET", "/_matrix/client/v3/sync?since=1").fallback == ()
+    assert asked(plan, "GET", "/_matrix/federation/v1/version").fallback == ("main",)
+    assert plan.pools["sync"].fallback == ()
+
+
+def test_stream_pools_written_by_hand_name_the_writers() -> None:
+    """Without Synapse's files, `pools.typing.workers` says who writes typing; with them, they say it."""
+    workers = {"main": MAIN, "c1": client(), "t1": client()}
+    pools = {"typing": Pool(workers=("t1",))}
+    by_hand = plan_of(workers, pools=pools)
+    assert asked(by_hand, "PUT", f"{ROOM}/typing/@a:b").candidates == ("t1",)
+    assert asked(by_hand, "GET", "/_matrix/client/v3/sync").candidates == ("c1",)
+    known = plan_of(workers, pools=pools, facts=Facts(known=True, writers={"typing": ("main",)}))
+    assert asked(known, "PUT", f"{ROOM}/typing/@a:b").action == "refuse"
+
+
+def test_a_hard_stream_whose_writer_is_out_of_reach_is_refused() -> None:
+    """503 instead of somebody's 500, and a warning that says what to do."""
+    plan = plan_of(facts=Facts(known=True, writers={"typing": ("hidden",)}))
+    decision = asked(plan, "PUT", f"{ROOM}/typing/@a:b")
+    assert (decision.action, decision.status, decision.candidates) == ("refuse", 503, ())
+    assert "typing" in decision.reason
+    assert any(problem.key == "pools.typing" and "hidden" in problem.message for problem in plan.problems)
+    assert asked(plan, "OPTIONS", f"{ROOM}/typing/@a:b").candidates == ("main",)
+
+
+def test_dedicated_writers_serve_others_only_when_nobody_else_does() -> None:
+    """A topology of main and one writer leaves main what only main can do."""
+    plan = plan_of({"main": MAIN, "writer1": client("typing to_device")})
+    assert asked(plan, "GET", "/_matrix/client/v3/sync").candidates == ("writer1",)
+
+
+def test_rows_exist_under_their_configuration_only() -> None:
+    """Features that Synapse's files do not switch on are unknown paths, and these go to main."""
+    rows = [
+        endpoint("/plain"),
+        endpoint("/mas", needs=frozenset({"mas", "msc1_enabled"})),
+        endpoint("/sso", needs=frozenset({"cas|oidc"})),
+        endpoint("/media", needs=frozenset({"media_repo"})),
+    ]
+    workers = [
+        PlannedWorker(name="main", endpoint="x", serves=frozenset({"client"}), is_main=True),
+        PlannedWorker(name="w1", endpoint="x", serves=frozenset({"client"}), media=False),
+    ]
+
+    def first(features: str, target: str, *, known: bool = True) -> tuple[str, str]:
+        facts = Facts(known=known, features=frozenset(features.split()))
+        decision = asked(plan_of({}, rows=rows, planned=workers, facts=facts), "GET", target)
+        return decision.endpoint, decision.candidates[0]
+
+    assert first("", "/plain") == ("plain", "w1")
+    assert first("mas", "/mas") == ("unknown", "main")
+    assert first("mas msc1_enabled", "/mas") == ("mas", "w1")
+    assert first("cas", "/sso") == first("oidc", "/sso") == ("sso", "w1")
+    assert first("", "/sso") == ("unknown", "main")
+    assert first("", "/sso", known=False) == ("sso", "w1")
+    assert first("", "/media") == ("media", "main")
+
+
+def test_what_nobody_serves_goes_to_main_all_the_same() -> None:
+    """Main answers it as Synapse does, with 404."""
+    workers = [
+        PlannedWorker(name="main", endpoint="x", serves=frozenset({"client"}), is_main=True),
+        PlannedWorker(name="w1", endpoint="x", serves=frozenset({"client"})),
+    ]
+    plan = plan_of({}, planned=workers)
+    assert asked(plan, "GET", "/_matrix/federation/v1/version").candidates == ("main",)
+
+
+def test_limits_of_pools_and_processes_come_with_the_decision() -> None:
+    """A pool's own limit, else the least of what its workers take, never more than the configuration allows."""
+    workers = [
+        PlannedWorker(name="main", endpoint="x", serves=frozenset({"client"}), is_main=True, body_limit=13_107_200),
+        PlannedWorker(name="w1", endpoint="x", serves=frozenset({"client"}), body_limit=13_107_200),
+        PlannedWorker(name="w2", endpoint="x", serves=frozenset({"client"}), body_limit=99_000_000_000),
+        PlannedWorker(name="m1", endpoint="x", serves=frozenset({"media"}), body_limit=99_000_000_000),
+    ]
+    plan = plan_of({}, planned=workers, pools={"sync": Pool(request_body=5, answer=7.5)})
+    assert asked(plan, "GET", "/_matrix/client/versions").body_limit == 13_107_200
+    assert asked(plan, "POST", "/_matrix/media/v3/upload").body_limit == Settings().limits.request_body
+    decision = asked(plan, "GET", "/_matrix/client/v3/sync?since=1")
+    assert (decision.body_limit, decision.answer) == (5, 7.5)
+    assert asked(plan, "GET", "/x").body_limit == 13_107_200
+    assert asked(plan_of(), "GET", "/_matrix/client/versions").body_limit is None
+
+
+@pytest.mark.parametrize(
+    ("pools", "words"),
+    [
+        ({"sync": Pool(workers=("synk1",))}, "pools.sync.workers: no worker is called `synk1`; do you mean `sync1`?"),
+        ({"sync": Pool(workers=("zz*",))}, "pools.sync.workers: no worker is called `zz*`; known are main, "),
+        ({"sync": Pool(fallback=("mian",))}, "pools.sync.fallback: there is no pool `mian`; do you mean `main`?"),
+    ],
+)
+def test_a_pool_that_names_nobody_is_a_fault(pools: dict[str, Pool], words: str) -> None:
+    """Every fault is told with its key and the nearest name."""
+    with pytest.raises(ConfigError) as caught:
+        plan_of(pools=pools)
+    assert words in str(caught.value)
+
+
+def test_a_topology_read_from_synapse_becomes_a_plan() -> None:
+    """Processes, writers and features come over; what is stated by hand alone serves what a worker can."""
+    topology = Topology(
+        processes=(
+            Process(name="main", endpoint="unix:/m", serves=frozenset({"client"}), media=True, file="homeserver.yaml"),
+            Process(
+                name="w1", endpoint="unix:/w", serves=frozenset({"client"}), file="w1.yaml", weight=2.0, body_limit=9
+            ),
+            Process(name="extra", endpoint="unix:/e", writes=frozenset({"typing"})),
+        ),
+        writers={"typing": ("extra",), "events": ("main",)},
+        known=True,
+        features=frozenset({"oidc"}),
+        appservices={"secret": "@b:x"},
+    )
+    settings = Settings(workers={"extra": Worker(endpoint="unix:/e")})
+    workers, facts = workers_of(topology, settings)
+    assert [worker.name for worker in workers] == ["main", "w1", "extra"]
+    assert (workers[0].is_main, workers[0].media, workers[1].weight, workers[1].body_limit) == (True, True, 2.0, 9)
+    assert workers[2].serves >= {"client", "federation"}
+    assert workers[2].writes == {"typing"}
+    assert (facts.known, facts.features, "secret" in repr(facts)) == (True, {"oidc"}, False)
+    plan = compile_plan(settings, workers, TABLE, facts)
+    assert asked(plan, "PUT", f"{ROOM}/typing/@a:b").candidates == ("extra",)
+
+
+def test_processes_from_the_configuration_alone() -> None:
+    """`workers:` is taken as it stands."""
+    found = {worker.name: worker for worker in planned_workers(Settings(workers={**SPLIT, "main": MAIN}))}
+    assert found["main"].is_main
+    assert not found["main"].media
+    assert found["typing1"].writes == {"typing"}
+    assert found["fed1"].serves == {"federation"}

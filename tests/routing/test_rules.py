@@ -1,0 +1,167 @@
+"""The operator's own routes."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from sidecar.config.schema import Pool, Redirect, Respond, Route
+from sidecar.errors import ConfigError
+
+from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
+
+WORKERS = {**SPLIT, "mas": client(serves=""), "bots1": client()}
+POOLS = {"mas": Pool(workers=("mas",)), "bots": Pool(workers=("bots1",), affinity="room", request_body=7, answer=5.0)}
+
+
+def plan(*routes: Route):
+    return plan_of(WORKERS, pools=POOLS, routes=routes)
+
+
+def host(name: bytes) -> Headers:
+    return Headers([(b"host", name)])
+
+
+def test_a_path_sends_to_a_pool_as_written() -> None:
+    """A parameter is one segment; the pool need not serve what the table says."""
+    rules = plan(Route(path="/_matrix/client/{version}/login", pool="mas"))
+    decision = asked(rules, "POST", "/_matrix/client/v3/login")
+    assert (decision.pool, decision.candidates, decision.fallback) == ("mas", ("mas",), ("main",))
+    assert "routes[0]" in decision.reason
+    assert asked(rules, "POST", "/_matrix/client/v3/x/login").pool == "main"
+    assert asked(rules, "POST", "/_matrix/client/v3/login/x").pool == "main"
+
+
+def test_the_first_route_of_the_file_wins() -> None:
+    """However literal, whichever conditions it has."""
+    rules = plan(
+        Route(path="/a/**", method=("PUT",), refuse=405),
+        Route(path="/a/**", pool="bots"),
+        Route(path="/a/b", pool="mas"),
+        Route(host=("x.org",), pool="mas"),
+        Route(path="/c", pool="bots"),
+    )
+    assert asked(rules, "PUT", "/a/b").status == 405
+    assert asked(rules, "GET", "/a/b").pool == "bots"
+    assert asked(rules, "GET", "/a").pool == "main"
+    assert asked(rules, "GET", "/c", host(b"x.org")).pool == "mas"
+    assert asked(rules, "GET", "/c", host(b"y.org")).pool == "bots"
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        (b"bots.example.org", "bots"),
+        (b"BOTS.example.org:8448", "bots"),
+        (b"a.b.example.com", "bots"),
+        (b"example.com", "main"),
+        (b"notbots.example.org", "main"),
+        (b"[::1]", "bots"),
+        (b"[::1]:80", "bots"),
+        (b"", "main"),
+    ],
+)
+def test_hosts_are_compared_without_port_and_case(name: bytes, pool: str) -> None:
+    """`*.example.com` is everything below, not the domain itself."""
+    rules = plan(Route(host=("bots.example.org", "[::1]"), pool="bots"), Route(host=("*.Example.com",), pool="bots"))
+    assert asked(rules, "GET", "/x", host(name)).pool == pool
+
+
+def test_methods_queries_headers_and_sources() -> None:
+    """All conditions of a route must hold; null means present, whatever the value."""
+    rules = plan(
+        Route(method=("get",), path="/m", pool="bots"),
+        Route(path="/q", query={"a": "1 2", "b": None}, pool="bots"),
+        Route(path="/h", header={"X-Kind": "bot", "X-Any": None}, pool="bots"),
+        Route(path="/s", source=(ip_network("192.0.2.0/24"),), pool="bots"),
+    )
+    assert asked(rules, "GET", "/m").pool == asked(rules, "HEAD", "/m").pool == "bots"
+    assert asked(rules, "POST", "/m").pool == "main"
+    assert asked(rules, "GET", "/q?b&a=0&a=1+2").pool == "bots"
+    assert asked(rules, "GET", "/q?a=1+2").pool == asked(rules, "GET", "/q").pool == "main"
+    both = Headers([(b"x-kind", b"human"), (b"x-kind", b"bot"), (b"x-any", b"")])
+    assert asked(rules, "GET", "/h", both).pool == "bots"
+    assert asked(rules, "GET", "/h", Headers([(b"x-kind", b"bot")])).pool == "main"
+    assert asked(rules, "GET", "/h", Headers([(b"x-kind", b"Bot"), (b"x-any", b"")])).pool == "main"
+    assert asked(rules, "GET", "/s", peer=PEER).pool == "bots"
+    assert asked(rules, "GET", "/s", peer="198.51.100.1").pool == "main"
+
+
+def test_a_route_may_answer_by_itself() -> None:
+    """A fixed response, a redirect, a refusal; none has candidates."""
+    rules = plan(
+        Route(
+            path="/.well-known/matrix/client", respond=Respond(body="{}", headers={"Content-Type": "application/json"})
+        ),
+        Route(path="/old/**", redirect=Redirect(to="https://new.example{target}", status=308)),
+        Route(path="/no", refuse=404),
+    )
+    fixed = asked(rules, "GET", "/.well-known/matrix/client")
+    assert (fixed.action, fixed.status, fixed.body, fixed.candidates) == ("respond", 200, b"{}", ())
+    assert fixed.headers == (("Content-Type", "application/json"),)
+    away = asked(rules, "GET", "/old/a%20b?c=d")
+    assert (away.action, away.status) == ("redirect", 308)
+    assert away.headers == (("Location", "https://new.example/old/a%20b?c=d"),)
+    refused = asked(rules, "GET", "/no")
+    assert (refused.action, refused.status) == ("refuse", 404)
+
+
+def test_a_pool_brings_its_limits_and_its_affinity() -> None:
+    """The room is found in the row's path, or in the route's own."""
+    rules = plan(Route(path="/bots/{room_id}/x", pool="bots"), Route(header={"x-bot": None}, pool="bots"))
+    own = asked(rules, "GET", "/bots/%21r/x")
+    assert (own.kind, own.key, own.body_limit, own.answer) == ("room", "!r", 7, 5.0)
+    bot = Headers([(b"x-bot", b"")])
+    known = asked(rules, "PUT", "/_matrix/client/v3/rooms/!r/typing/@a:b", bot)
+    assert (known.pool, known.key, known.fallback) == ("bots", "!r", ())
+    assert asked(rules, "GET", "/elsewhere", bot).keyless
+
+
+def test_a_built_in_pool_can_be_named_without_being_written_out() -> None:
+    """`pool: federation` for a path of one's own means the workers that serve federation."""
+    rules = plan(Route(path="/own", pool="federation"), Route(path="/events", pool="presence"))
+    assert set(asked(rules, "GET", "/own").candidates) == {"fed1", "fed2"}
+    assert asked(rules, "GET", "/events").candidates == ("account1",)
+
+
+def test_a_preflight_follows_the_route() -> None:
+    """OPTIONS goes to the pool that the request itself will go to."""
+    rules = plan(Route(path="/_matrix/client/v3/login", pool="mas"))
+    assert asked(rules, "OPTIONS", "/_matrix/client/v3/login").candidates == ("mas",)
+
+
+def test_two_thousand_routes_are_found_without_trying_each() -> None:
+    """A request is compared with the rules of its own path or host only."""
+    routes = [Route(path=f"/own/{number}/{{id}}", pool="bots") for number in range(1_000)]
+    routes += [Route(host=(f"h{number}.example.org",), pool="bots") for number in range(1_000)]
+    rules = plan(*routes)
+    assert asked(rules, "GET", "/own/777/x").pool == "bots"
+    assert asked(rules, "GET", "/x", host(b"h777.example.org")).pool == "bots"
+    node = rules.start
+    for segment in b"/own/777/x".split(b"/"):
+        node = node.get(segment) or node.other
+    assert node.payload.rules is not None
+    assert [each.number for each in node.payload.rules.others] == [777]
+    assert rules.pathless is not None
+    assert [each.number for each in rules.pathless.by_host[b"h777.example.org"]] == [1_777]
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (Route(path="/x", pool="synk"), "routes[0].pool: there is no pool `synk`; do you mean `sync`?"),
+        (Route(path="/x/**/y", refuse=404), "routes[0].path: `**` stands for the rest"),
+    ],
+)
+def test_a_route_that_cannot_work_is_a_fault(route: Route, words: str) -> None:
+    """The sentence names the key and what to write instead."""
+    with pytest.raises(ConfigError, match=r"routes\[0\]") as caught:
+        plan(route)
+    assert words in str(caught.value)
+
+
+def test_a_route_does_not_hide_a_token() -> None:
+    """The user of a request keeps his key in the operator's pool."""
+    rules = plan(Route(path="/_matrix/client/v3/sync", pool="mas"))
+    assert asked(rules, "GET", "/_matrix/client/v3/sync", authorized()).key == "alice"

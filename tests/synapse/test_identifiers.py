@@ -1,0 +1,95 @@
+"""Identifiers in paths and queries: one key for every spelling."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.synapse.identifiers import decode_segment, localpart, query_pairs, query_value, text_of
+from sidecar.synapse.shards import event_persister
+
+
+def spelled(text: str) -> st.SearchStrategy[bytes]:
+    """The UTF-8 octets of `text`, any of them percent-encoded with digits of either case."""
+    choices = [
+        st.sampled_from(
+            [f"%{octet:02x}".encode(), f"%{octet:02X}".encode(), *([bytes([octet])] if octet != 37 else [])]
+        )
+        for octet in text.encode()
+    ]
+    return st.tuples(*choices).map(b"".join)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=12).flatmap(lambda text: st.tuples(st.just(text), spelled(text))))
+def test_every_percent_spelling_of_an_identifier_is_one_text(drawn) -> None:
+    """Decoded once, `%21x%3Ay` is `!x:y`."""
+    text, segment = drawn
+    assert decode_segment(segment) == text
+
+
+@given(st.binary(max_size=30))
+def test_any_octets_are_some_text_that_can_be_written(octets) -> None:
+    """Decoding never fails and never yields what UTF-8 cannot hold."""
+    decode_segment(octets).encode()
+
+
+def test_unequal_octets_that_are_no_utf_8_stay_unequal() -> None:
+    """Two rooms never become one key because of damaged octets."""
+    assert text_of(b"\xff") != text_of(b"\xfe")
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name"),
+    [
+        ("@alice:example.org", "alice"),
+        ("@alice:example.org:8448", "alice"),
+        ("@alice", "alice"),
+        ("@b_ob.x-y=z/+:h", "b_ob.x-y=z/+"),
+        ("@:example.org", None),
+        ("alice:example.org", None),
+        ("", None),
+        ("@", None),
+    ],
+)
+def test_the_localpart_of_a_user_id(user_id: str, name: str | None) -> None:
+    """What stands between `@` and the first colon."""
+    assert localpart(user_id) == name
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=4), st.binary(max_size=40))
+def test_query_pairs_are_those_of_a_form(pairs, octets) -> None:
+    """Names and values are decoded as a form's, and any octets at all are divided somehow."""
+    from urllib.parse import urlencode
+
+    encoded = urlencode(pairs, errors="surrogatepass").encode()
+    expected = [
+        (name.encode("utf-8", "surrogatepass"), value.encode("utf-8", "surrogatepass"))
+        for name, value in parse_qsl(encoded.decode(), keep_blank_values=True, errors="surrogatepass")
+    ]
+    assert [pair for pair in query_pairs(encoded) if pair != (b"", b"")] == [p for p in expected if p != (b"", b"")]
+    assert len(list(query_pairs(octets))) == 1 + octets.count(b"&") + octets.count(b";")
+
+
+def test_the_first_value_of_a_parameter_counts() -> None:
+    """Synapse takes the first one, at whichever separator it stands."""
+    assert query_value(b"a=1&b=2&b=3", b"b") == b"2"
+    assert query_value(b"a=1;%62=2+3", b"b") == b"2 3"
+    assert query_value(b"ab=1&b", b"b") == b""
+    assert query_value(b"ab=1&xb=1", b"b") is None
+
+
+@pytest.mark.parametrize(
+    ("room", "owners"),
+    [
+        ("!x:y", ("a", "a", "b")),
+        ("!hbHKA5hYPOdlG5lKrk0EPacvN9kOaVpr0xziY5Dpfvc", ("a", "a", "b")),
+        ("!r:example.org", ("a", "a", "c")),
+    ],
+)
+def test_the_owner_of_a_room_is_the_one_that_synapse_chooses(room: str, owners: tuple[str, ...]) -> None:
+    """SHA-256 of the room id as a little-endian number, modulo the count (Synapse config/_base.py)."""
+    persisters = ["a", "b", "c"]
+    assert tuple(event_persister(room, persisters[:count]) for count in (1, 2, 3)) == owners
