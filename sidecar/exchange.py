@@ -11,7 +11,7 @@ from enum import Enum
 from attrs import frozen
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead
+from sidecar.wire.head import TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead
 
 # RFC 9110 9.2.2. PATCH and POST are not; what Matrix makes idempotent beyond HTTP comes from the endpoint table.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
@@ -71,42 +71,42 @@ class Exchange:
     __slots__ = (
         *(
             "_body",
-            "_interim_left",
+            "_interim",
             "_kept",
+            "_leased",
             "_raw_head",
             "_replay_limit",
             "attempts",
             "begun",
             "close",
             "cut",
-            "decoded",
         ),
-        *("head", "idempotent", "passed", "received", "response", "sent", "status", "tunnel"),
+        *("head", "idempotent", "passed", "received", "response", "sent", "tunnel"),
     )
 
     def __init__(
         self,
         head: RequestHead,
         raw_head: bytes,
-        *,
         replayable: bool = False,
-        replay_limit: int = 65536,
-        interim_limit: int = 20,
         close: bool = False,
+        *,
+        replay_limit: int = 65536,
     ) -> None:
         """`raw_head` is what goes upstream; `replayable`: safe to send twice although its method is not idempotent.
 
-        `replay_limit` bounds the bytes of body kept; `close` ends the client's connection after this exchange.
+        `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept.
         """
         self.head = head
         self._raw_head = raw_head
         self.idempotent = replayable or head.method in IDEMPOTENT
         self._replay_limit = replay_limit
-        self._interim_left = interim_limit
+        self._interim = 0
         self._body: list[bytes] | None = None
         self._kept = 0
         self.close = close or not head.persistent
         self.attempts = 0
+        self._leased = False
         self.received = False
         self.sent = False
         self.begun = False
@@ -114,8 +114,6 @@ class Exchange:
         self.cut = False
         self.tunnel = False
         self.response: ResponseHead | None = None
-        self.decoded = False
-        self.status = 0
 
     # The request.
 
@@ -123,7 +121,7 @@ class Exchange:
         """Take a part of the request body; return what to send upstream now (nothing while there is no lease)."""
         if self.cut:
             return b""
-        if self.attempts == 0:
+        if not self._leased:
             self._keep(octets)
             return b""
         if self._kept + len(octets) <= self._replay_limit:
@@ -143,17 +141,22 @@ class Exchange:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of body that wait for a lease."""
-        return self._kept if self.attempts == 0 else 0
+        return 0 if self._leased else self._kept
 
     def start(self) -> bytes:
         """A worker's connection is there; return what to send first on it."""
         self.attempts += 1
+        self._leased = True
         if self._body is None:
             return self._raw_head
         octets = b"".join([self._raw_head, *self._body])
         if self._kept > self._replay_limit:
             self._body = None
         return octets
+
+    def lease_lost(self) -> None:
+        """The worker's connection is gone and a replay will follow: until then the body waits, and all of it is kept."""
+        self._leased = False
 
     @property
     def may_replay(self) -> bool:
@@ -168,10 +171,10 @@ class Exchange:
 
     # The response.
 
-    def pass_interim(self, head: ResponseHead) -> bytes:
-        """What the client gets of an interim response; raises WireError when there are too many (RFC 9110 15.2)."""
-        self._interim_left -= 1
-        if self._interim_left < 0:
+    def pass_interim(self, head: ResponseHead, most: int) -> bytes:
+        """What the client gets of an interim response; raises WireError beyond `most` of them (RFC 9110 15.2)."""
+        self._interim += 1
+        if self._interim > most:
             raise WireError(Fault.SYNTAX, "too many interim responses", "RFC 9110 15.2")
         if not self.head.http11:
             return b""
@@ -190,18 +193,15 @@ class Exchange:
                 raise WireError(Fault.SYNTAX, "a 101 that nobody asked for", "RFC 9110 15.2.2")
             switched = head.switched(self.head.upgrade)
         self.response = head
-        self.status = head.status
         self.passed = True
         if length == TUNNEL:
             self.tunnel = True
             return switched
         if not (self.received and request_sent):
             self.cut = True
-        if length == CHUNKED and not self.head.http11:
-            self.decoded = True
-        if length == UNTIL_CLOSE or self.cut or self.decoded:
+        if length == UNTIL_CLOSE or self.cut:
             self.close = True
-        return head.passed_on(close=self.close, decoded=self.decoded)
+        return head.passed_on(close=self.close, decoded=not self.head.http11)
 
     # The end.
 

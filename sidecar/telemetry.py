@@ -15,7 +15,6 @@ class Counters:
     connections_refused: int = 0
     """Client connections beyond the limit of their address."""
     requests: int = 0
-    requests_open: int = 0
     refused: int = 0
     """Requests answered by the sidecar itself because they were malformed, too large or closed by `access`."""
     failed: int = 0

@@ -31,13 +31,16 @@ class Deadlines:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self.now = clock.seconds
+        self.recent = self.now()
+        """When a deadline was last set: the time, cheaply, for what need not be exact."""
         self._slots: dict[int, set[HasDeadline]] = {}
         self._next = int(self.now() / GRANULARITY) + 1
         self._call: IDelayedCall | None = None
 
     def set(self, owner: HasDeadline, seconds: float) -> None:
         """Let `owner.deadline_passed()` be called `seconds` from now unless it is set again before."""
-        owner.expires = expires = self.now() + seconds
+        self.recent = now = self.now()
+        owner.expires = expires = now + seconds
         slot = int(expires / GRANULARITY) + 1
         if slot < owner.slot or not owner.slot:
             self._place(owner, slot)

@@ -71,7 +71,7 @@ class Downstream(DirectProtocol):
             self._discard(data)
             return
         relay = self.relay
-        if relay.tunnel:
+        if relay.tunnelled:
             relay.tunnel_up(data)
             return
         reader = self.reader

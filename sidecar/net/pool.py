@@ -116,11 +116,16 @@ class WorkerPool:
 
         A waiter that gives up calls `leave`.
         """
-        if self._idle:
-            upstream = self._newest_usable()
-            if upstream is not None:
-                self.leased += 1
-                return upstream
+        idle = self._idle
+        if idle:
+            if self.deadlines.recent - self._generation_checked >= _GENERATION_CHECK:
+                self._check_generation()
+            while idle:
+                upstream = idle.pop()
+                if upstream.open and not upstream.readable:
+                    self.leased += 1
+                    return upstream
+                upstream.abort()
         if len(self._waiting) >= self.limits.waiting:
             return Refusal.FULL
         self._waiting.append(waiter)
@@ -137,7 +142,8 @@ class WorkerPool:
     def release(self, upstream: Upstream) -> None:
         """The lease has ended and the connection can be used again."""
         upstream.holder = None
-        upstream.resume()
+        if not upstream.reading:
+            upstream.resume()
         self.leased -= 1
         if self.retired or upstream.generation != self._generation:
             upstream.abort()
@@ -176,15 +182,6 @@ class WorkerPool:
 
     # Idle connections.
 
-    def _newest_usable(self) -> Upstream | None:
-        self._check_generation()
-        while self._idle:
-            upstream = self._idle.pop()
-            if upstream.usable:
-                return upstream
-            upstream.abort()
-        return None
-
     def _put_back(self, upstream: Upstream) -> None:
         upstream.old = False
         self._idle.append(upstream)
@@ -206,10 +203,9 @@ class WorkerPool:
 
     def _check_generation(self) -> None:
         """A worker that started anew has a new socket: connections to the old one are not used for new requests."""
-        now = self.deadlines.now()
-        if self.socket_path is None or now - self._generation_checked < _GENERATION_CHECK:
+        self._generation_checked = self.deadlines.recent
+        if self.socket_path is None:
             return
-        self._generation_checked = now
         try:
             status = os.stat(self.socket_path)
         except OSError:

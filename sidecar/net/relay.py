@@ -35,7 +35,7 @@ class Relay:
 
     __slots__ = (
         *("_body_limit", "_candidates", "_clogged", "_deadline", "_pumping", "_up", "client", "decision", "downstream"),
-        *("exchange", "expires", "gateway", "slot", "upstream", "waiting_for", "__weakref__"),
+        *("exchange", "expires", "gateway", "slot", "tunnelled", "upstream", "waiting_for", "__weakref__"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
@@ -50,7 +50,9 @@ class Relay:
         self._candidates: list[str] = []
         self._clogged = False  # the worker takes less than it is sent
         self._pumping = False
-        self._up: list[bytes] = []
+        self._up = b""
+        self.tunnelled = False
+        """Octets pass in both directions without being looked at (RFC 9110 7.8)."""
         self._deadline = "idle"
         self.expires = float("inf")
         self.slot = 0
@@ -128,7 +130,8 @@ class Relay:
                 if events:
                     self.requests(events)
                 else:
-                    self.head_begun()
+                    if downstream.reader.buffered:
+                        self.head_begun()
                     return
         finally:
             self._pumping = False
@@ -136,19 +139,11 @@ class Relay:
     def _begin(self, head: RequestHead) -> None:
         gateway = self.gateway
         downstream = self.downstream
-        counters = gateway.counters
-        counters.requests += 1
-        counters.requests_open += 1
+        gateway.counters.requests += 1
         self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, self.client)
         raw = head.passed_on(forwarded)
-        self.exchange = exchange = Exchange(
-            head,
-            raw,
-            replayable=decision.replayable,
-            interim_limit=gateway.limits.interim_responses,
-            close=gateway.draining,
-        )
+        self.exchange = exchange = Exchange(head, raw, decision.replayable, gateway.draining)
         if decision.action != "forward":
             self._answer(decision, exchange)
             return
@@ -170,7 +165,7 @@ class Relay:
             return
         up = exchange.receive_body(octets)
         if up:
-            self._up.append(up)
+            self._up += up
         elif exchange.waiting_bytes > self.gateway.limits.pipelined:
             self.downstream.hold(WAITING)
         if self.waiting_for is None and not exchange.begun:
@@ -181,7 +176,9 @@ class Relay:
         assert exchange is not None
         exchange.received = True
         if self.waiting_for is None and not exchange.begun:
-            self._expect_answer()
+            decision = self.decision
+            assert decision is not None
+            self.expect("answer", decision.answer or self.gateway.timeouts.answer)
 
     def _expect_answer(self) -> None:
         decision = self.decision
@@ -190,11 +187,10 @@ class Relay:
 
     def _send_up(self) -> None:
         """Send what has gathered for the worker, in one piece."""
-        up = self._up
-        if not up:
+        octets = self._up
+        if not octets:
             return
-        octets = up[0] if len(up) == 1 else b"".join(up)
-        up.clear()
+        self._up = b""
         upstream = self.upstream
         exchange = self.exchange
         if upstream is None or exchange is None:
@@ -265,7 +261,7 @@ class Relay:
         upstream.holder = self
         head = exchange.head
         upstream.reader.next_message(head.method, decoded=not head.http11)
-        self._up.append(exchange.start())
+        self._up = exchange.start()
         if self.downstream.clogged:
             upstream.pause()
 
@@ -292,7 +288,7 @@ class Relay:
 
     def _replay(self) -> None:
         self.gateway.counters.replayed += 1
-        self._up.clear()
+        self._up = b""
         self._lease()
         self._send_up()
 
@@ -335,14 +331,14 @@ class Relay:
                 self.expect("answer body", self.gateway.timeouts.answer_body)
 
     def _response_head(self, exchange: Exchange, upstream: Upstream, head: ResponseHead) -> bytes:
-        if head.interim:
-            return exchange.pass_interim(head)
+        if head.status < 200 and head.interim:
+            return exchange.pass_interim(head, self.gateway.limits.interim_responses)
         unsent = upstream.unsent
         octets = exchange.pass_final(head, request_sent=not unsent)
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
             upstream.abandon_writes()
-            self._up.clear()
+            self._up = b""
             self.downstream.hold(ANSWERED)
         return octets
 
@@ -353,8 +349,10 @@ class Relay:
         outcome = exchange.finish()
         if upstream is not None:
             self.upstream = None
-            self._unclog()
-            if outcome.reuse_upstream and not upstream.reader.excess and not upstream.unsent:
+            if self._clogged:
+                self._unclog()
+            # An exchange whose request had not been sent completely is never reused (`Exchange.cut`).
+            if outcome.reuse_upstream and not upstream.reader.excess:
                 upstream.pool.release(upstream)
             else:
                 upstream.pool.discard(upstream)
@@ -368,8 +366,8 @@ class Relay:
         """Every exchange, however it ends, passes here exactly once."""
         self.exchange = None
         self.decision = None
-        self._up.clear()
-        self.gateway.counters.requests_open -= 1
+        self.tunnelled = False
+        self._up = b""
 
     # Replies of our own.
 
@@ -516,11 +514,8 @@ class Relay:
 
     # A tunnel (RFC 9110 7.8).
 
-    @property
-    def tunnel(self) -> bool:
-        return self.exchange is not None and self.exchange.tunnel
-
     def _begin_tunnel(self, upstream: Upstream) -> None:
+        self.tunnelled = True
         self.expect("tunnel", self.gateway.timeouts.tunnel)
         self.downstream.unhold(PIPELINED)
         ahead = self.downstream.reader.take_buffered()

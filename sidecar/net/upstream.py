@@ -41,7 +41,7 @@ class Upstream(DirectProtocol):
     old: bool = False
     """It was idle at the last sweep of its pool."""
     open: bool = False
-    _reading: bool = True
+    reading: bool = True
 
     def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int) -> None:
         self.pool = pool
@@ -73,20 +73,15 @@ class Upstream(DirectProtocol):
 
     # What the relay asks for.
 
-    @property
-    def usable(self) -> bool:
-        """Nothing came and nothing ended since it was put back. A look into the kernel, not only our memory of it."""
-        return self.open and not self.readable
-
     def pause(self) -> None:
-        if self._reading and self.open:
-            self._reading = False
+        if self.reading and self.open:
+            self.reading = False
             assert self.transport is not None
             self.transport.pauseProducing()  # type: ignore[attr-defined]
 
     def resume(self) -> None:
-        if not self._reading and self.open:
-            self._reading = True
+        if not self.reading and self.open:
+            self.reading = True
             assert self.transport is not None
             self.transport.resumeProducing()  # type: ignore[attr-defined]
 

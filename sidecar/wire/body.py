@@ -7,7 +7,7 @@ leading zeros of a size, and trailer fields that could pass for framing or routi
 from __future__ import annotations
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.fields import parse_field_line
+from sidecar.wire.fields import field_name
 from sidecar.wire.grammar import CHUNK_LINE, CHUNK_LINE_PREFIX
 
 # RFC 9110 6.5.1: fields that a trailer must not carry, because a recipient that merges it would act on them.
@@ -136,8 +136,7 @@ class ChunkedDelimiter:
         self._trailer_left -= len(line) + 2
         if self._trailer_left < 0:
             raise WireError(Fault.HEAD_TOO_LARGE, "a trailer section beyond its limit", "RFC 9112 7.1.2")
-        name, _ = parse_field_line(line)
-        if name not in _NOT_IN_TRAILER:
+        if field_name(line) not in _NOT_IN_TRAILER:
             self._trailer.append(line + b"\r\n")
         return False
 
@@ -151,10 +150,11 @@ class ChunkedDelimiter:
 
     def _check_incomplete_line(self, line: bytes) -> None:
         """Refuse now what can no longer become a good line, so that nobody waits for it."""
+        length = len(line) - line.endswith(b"\r")
         if self._state == _SIZE:
-            if CHUNK_LINE_PREFIX.fullmatch(line) is None or len(line) > self._line_limit:
+            if CHUNK_LINE_PREFIX.fullmatch(line) is None or length > self._line_limit:
                 raise WireError(Fault.FRAMING, "a malformed chunk-size line", "RFC 9112 7.1")
         elif b"\n" in line or b"\r" in line[:-1]:
             raise WireError(Fault.SYNTAX, "a bare CR or LF in the trailer section", "RFC 9112 2.2")
-        elif len(line) > self._trailer_left:
+        elif length and length + 2 > self._trailer_left:
             raise WireError(Fault.HEAD_TOO_LARGE, "a trailer section beyond its limit", "RFC 9112 7.1.2")

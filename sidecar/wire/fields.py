@@ -84,9 +84,9 @@ class FieldSection:
         return b"".join(kept)
 
 
-def parse_field_line(line: bytes) -> tuple[bytes, bytes]:
-    """Name in lower case and value of one line without CRLF; raises WireError (RFC 9112 5)."""
+def field_name(line: bytes) -> bytes:
+    """The name, in lower case, of one line without CRLF; raises WireError (RFC 9112 5)."""
     match = FIELD_LINE.fullmatch(line)
     if match is None:
         raise WireError(Fault.SYNTAX, "a malformed field line", "RFC 9112 5")
-    return match[1].lower(), match[2].strip(OWS)
+    return match[1].lower()

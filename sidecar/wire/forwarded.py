@@ -15,12 +15,14 @@ from sidecar.wire.head import RequestFields
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+# What is remembered is chosen by clients: so many chains, none of them longer in bytes.
 _CACHED_CHAINS = 4096
+_LONGEST_CACHED = 256
 
 
 def parse_address(text: str) -> Address | None:
     """An address in any form that proxies write: plain, `[v6]`, with a port, or IPv4 mapped into IPv6."""
-    text = text.strip().strip('"')
+    text = text.strip(" \t").strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -45,15 +47,14 @@ class ForwardedPolicy:
         self._proto = proto
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
 
-    def trusts(self, address: Address | None) -> bool:
-        """Whether `address` may speak for others; None is a UNIX peer, which may."""
-        return address is None or any(
-            address in network for network in self._trust if network.version == address.version
-        )
+    def trusts(self, address: Address) -> bool:
+        """Whether `address` may speak for others."""
+        return any(address in network for network in self._trust if network.version == address.version)
 
     def trusts_text(self, peer: str) -> bool:
-        """As `trusts`, for an address as text, empty for a UNIX peer."""
-        return self.trusts(parse_address(peer) if peer else None)
+        """As `trusts`, for an address as text. Empty is a UNIX peer, which may; what is no address may not."""
+        address = parse_address(peer)
+        return not peer or (address is not None and self.trusts(address))
 
     def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, bytes]:
         """The client's address as text, and the field lines (with CRLF) that tell the worker.
@@ -63,18 +64,19 @@ class ForwardedPolicy:
         special = fields.special
         if special and (b"x-forwarded-for" in special or b"x-forwarded-proto" in special):
             chain = b",".join(fields.get_all(b"x-forwarded-for"))
-            return self._chain(peer, scheme, chain, fields.get(b"x-forwarded-proto") or b"")
+            proto = b",".join(fields.get_all(b"x-forwarded-proto"))
+            resolve = self._chain if len(chain) + len(proto) <= _LONGEST_CACHED else self._resolve
+            return resolve(peer, scheme, chain, proto)
         return self._chain(peer, scheme, b"", b"")
 
     def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, bytes]:
-        address = parse_address(peer) if peer else None
-        client = address
-        if self.trusts(address):
-            client = self._rightmost_untrusted(address, chain)
-            told = proto.decode("latin-1").rpartition(",")[2].strip().lower()
-        else:
-            told = ""
-        text = str(client) if client is not None else "127.0.0.1"
+        client = parse_address(peer)
+        told = ""
+        if self.trusts_text(peer):
+            client = self._rightmost_untrusted(client, chain)
+            told = proto.decode("latin-1").rpartition(",")[2].strip(" \t").lower()
+        # A UNIX peer is this host. What is neither must not pass for it.
+        text = str(client or ("0.0.0.0" if peer else "127.0.0.1"))
         sent = told if told in ("http", "https") else self._proto or scheme
         return text, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
 

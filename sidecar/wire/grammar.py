@@ -28,12 +28,12 @@ REQUEST_LINE_PREFIX = re.compile(
 OTHER_VERSION = re.compile(rb"[" + _TCHAR + rb"]{1,32} [\x21\x22\x24-\x7e]+ HTTP/[0-9]\.[0-9]")
 
 # RFC 9112 4: status-line = HTTP-version SP status-code SP [ reason-phrase ]. 100 to 999.
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)")
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*")
 
 # RFC 9112 5: field-line = field-name ":" OWS field-value OWS, seen after lower-casing. No blank before the colon,
 # no line that starts with one (obs-fold), and a name there must be.
 FIELD_NAME_AT_LINE_START = re.compile(rb"\r\n([!#$%&'*+\-.^_`|~0-9a-z]+):")
-FIELD_LINE = re.compile(rb"([" + _TCHAR + rb"]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+FIELD_LINE = re.compile(rb"([" + _TCHAR + rb"]+):[\t\x20-\x7e\x80-\xff]*")
 
 # What `bytes.translate` may delete from a head: anything but control octets; HTAB, CR and LF are judged apart.
 NOT_CONTROL = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t\r\n"

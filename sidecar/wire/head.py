@@ -41,6 +41,8 @@ _NOT_HOP_BY_HOP = frozenset(
     }
 )
 
+_NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
+
 # Sections with none of these need no closer look.
 _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
@@ -158,7 +160,7 @@ class ResponseFields(FieldSection):
             if self.get(b"transfer-encoding") != b"chunked":
                 cut.add(b"transfer-encoding")
                 extra = b"Transfer-Encoding: chunked\r\n" + extra
-        elif self.length > 0 and self.get(b"content-length") != b"%d" % self.length:
+        elif self.length >= 0 and self.get(b"content-length") != b"%d" % self.length:
             cut.add(b"content-length")
             extra = b"Content-Length: %d\r\n" % self.length + extra
         if not cut and not extra:
@@ -192,6 +194,7 @@ class RequestHead:
     __slots__ = ("_line", "fields", "http11", "length", "method", "origin", "persistent", "target", "upgrade")
 
     def __init__(self, raw: bytes, most_fields: int = 200) -> None:
+        """`raw` is the head with its empty line; raises WireError."""
         end = raw.find(b"\r\n")
         match = REQUEST_LINE.fullmatch(raw, 0, end)
         if match is None:
@@ -203,18 +206,18 @@ class RequestHead:
         if len(fields.names) > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
-        self.method, self.target, minor = match.groups()
+        method, target, minor = match.groups()
+        self.method = method
+        self.target = self.origin = target
         self._line = raw[:end]
-        self.origin = self.target
-        self.http11 = minor == b"1"
+        self.http11 = self.persistent = http11 = minor == b"1"
         self.length = fields.length
-        self.persistent = self.http11
         self.upgrade: bytes | None = None
-        if self.target[0] != 0x2F:
+        if target[0] != 0x2F:
             self._check_target()
-        if fields.special or not self.http11 or fields.host is None:
+        if fields.special or not http11 or fields.host is None:
             self._judge_together()
-        if self.method in (b"CONNECT", b"TRACE"):
+        if method in _NOT_SERVED:
             raise WireError(Fault.METHOD, "CONNECT and TRACE are not served", "RFC 9110 9.3.6, 9.3.8")
 
     def _check_target(self) -> None:
@@ -229,8 +232,10 @@ class RequestHead:
         if match[1].lower() != (self.fields.host or b"").lower():
             raise WireError(Fault.SYNTAX, "Host differs from the authority of the request-target", "RFC 9112 3.2.2")
         rest: bytes = match[2] or b""
-        # RFC 9112 3.2.1: an empty path is sent as "/".
-        self.origin = rest if rest[:1] == b"/" else b"/" + rest
+        # RFC 9112 3.2.1, 3.2.4: an empty path is sent as "/", but OPTIONS of the server as a whole as "*".
+        if rest[:1] != b"/":
+            rest = b"/" + rest if rest or self.method != b"OPTIONS" else b"*"
+        self.origin = rest
         self._line = b"%b %b HTTP/1.%d" % (self.method, self.origin, self.http11)
 
     def _judge_together(self) -> None:
@@ -283,26 +288,27 @@ class ResponseHead:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
         self._line = raw[:end]
-        self.status = status = int(match[2])
-        self.http11 = match[1] == b"1"
+        minor, code = match.groups()
+        self.status = status = int(code)
+        self.http11 = http11 = minor == b"1"
         length = fields.length
-        if not self.http11:
+        if not http11:
             # RFC 9112 2.3: a gateway sends its own version.
             self._line = b"HTTP/1.1" + self._line[8:]
             if length == CHUNKED:
                 raise WireError(Fault.FRAMING, "Transfer-Encoding in HTTP/1.0", "RFC 9112 6.1")
         if status == 101:
             length = TUNNEL
-        elif method == b"HEAD" or status < 200 or status == 204 or status == 304:
+        elif status < 200 or status == 204 or status == 304 or method == b"HEAD":
             length = 0
         self.length = length
         options = fields.options
-        if options:
-            self.persistent = b"close" not in options and (self.http11 or b"keep-alive" in options)
-        else:
-            self.persistent = self.http11
         if length == UNTIL_CLOSE:
             self.persistent = False
+        elif options:
+            self.persistent = b"close" not in options and (http11 or b"keep-alive" in options)
+        else:
+            self.persistent = http11
 
     @property
     def interim(self) -> bool:
@@ -327,7 +333,9 @@ class ResponseHead:
         offered = {offer.strip() for offer in upgrade.lower().split(b",")}
         if not chosen or not offered.issuperset(chosen) or b"upgrade" not in fields.options:
             raise WireError(Fault.SYNTAX, "a 101 that does not match the Upgrade of the request", "RFC 9110 7.8")
-        return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(HOP_BY_HOP - {b"upgrade"})
+        # Nor may framing fields be there, which would tell the client where a tunnel ends (RFC 9110 8.6).
+        cut = {*_RESPONSE_SPECIAL, *fields.options} - {b"upgrade"}
+        return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(cut)
 
 
 def _check_transfer_coding(fields: RequestFields | ResponseFields) -> None:

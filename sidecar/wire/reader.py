@@ -127,19 +127,22 @@ class RequestReader:
                 seen = 0
             elif len(data) > 1:
                 raise WireError(Fault.SYNTAX, "a bare CR before the request", "RFC 9112 2.2")
-        end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
-        if end < 4 or end > self._limits.head or data[0] not in REQUEST_START or data[0] == 0x0D:
+        limits = self._limits
+        end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0) + 4
+        if end < 4 or end > limits.head or data[0] not in REQUEST_START or data[0] == 0x0D:
             self._check_incomplete(data, seen)
             self._buffer = data
             return []
-        self._buffer = b""
-        line_end = data.find(b"\r\n")
-        if line_end > self._limits.target:
-            self._check_line_length(line_end)
-        head = RequestHead(data if end == len(data) else data[:end], self._limits.fields)
-        if len(head.target) > self._limits.target:
+        if end == len(data):
+            raw, rest = data, b""
+        else:
+            raw, rest = data[:end], data[end:]
+        if end > limits.target:
+            self._check_line_length(raw.find(b"\r\n"))
+        head = RequestHead(raw, limits.fields)
+        if end > limits.target and len(head.target) > limits.target:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
-        rest = data[end:] if end < len(data) else b""
+        self._buffer = b""
         if head.length == 0:
             self.ended = True
             self._buffer = rest
@@ -179,7 +182,7 @@ class RequestReader:
             raise WireError(Fault.SYNTAX, "no request begins with this octet", "RFC 9112 3")
         line_end = data.find(b"\r\n")
         if line_end < 0:
-            self._check_line_length(len(data))
+            self._check_line_length(len(data) - data.endswith(b"\r"))
             if data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
                 raise malformed_request_line(data)
         else:
@@ -239,28 +242,48 @@ class ResponseReader:
         if self.ended:
             self._buffer += data
             return []
-        return self._feed_head(data)
+        events = self._feed_head(data)
+        if self._buffer and events and not self.ended:
+            self._feed_behind_interim(events)
+        return events
+
+    def _feed_behind_interim(self, events: list[ResponseEvent]) -> None:
+        """Append what came with an interim response. A loop, because any number of them may come at once."""
+        more = events
+        while more and self._buffer and not self.ended:
+            rest = self._buffer
+            self._buffer = b""
+            more = self._feed_head(rest)
+            events += more
 
     def _feed_head(self, data: bytes) -> list[ResponseEvent]:
         seen = len(self._buffer)
         if seen:
             data = self._buffer + data
-        end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
-        if end < 4 or end > self._limits.head:
+            self._buffer = b""
+        limits = self._limits
+        end = data.find(b"\r\n\r\n", seen - 3 if seen > 3 else 0) + 4
+        if end < 4 or end > limits.head:
             self._check_incomplete(data, seen)
             self._buffer = data
             return []
-        self._buffer = b""
-        head = ResponseHead(data if end == len(data) else data[:end], self._method, self._limits.fields)
-        rest = data[end:] if end < len(data) else b""
+        if end == len(data):
+            raw, rest = data, b""
+        else:
+            raw, rest = data[:end], data[end:]
+        head = ResponseHead(raw, self._method, limits.fields)
         if head.status < 200 and head.interim:
-            return [head, *self._feed_head(rest)] if rest else [head]
+            self._buffer = rest
+            return [head]
         length = head.length
         if length == 0:
             self.ended = True
             self._buffer = rest
             return [head, END]
         if length > 0:
+            if len(rest) == length:
+                self.ended = True
+                return [head, rest, END]
             self._left = length
             return [head, *self._feed_length(rest)] if rest else [head]
         if length == CHUNKED:
