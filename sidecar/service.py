@@ -21,6 +21,7 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
+from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Listener
 from sidecar.net.gateway import Decide, Gateway, response_limits
@@ -73,6 +74,7 @@ class SidecarService(Service):
     introduction: str = ""
     """Printed when everything listens."""
     gateway: Gateway = field(init=False)
+    data_reactor: BatchingReactor = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     _drained: Deferred[None] | None = field(init=False, default=None)
@@ -80,11 +82,12 @@ class SidecarService(Service):
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
+        self.data_reactor = BatchingReactor(self.reactor)
         deadlines = Deadlines(self.reactor)
         self.gateway = Gateway(
             decide=self.decide,
             pools={
-                name: worker_pool(name, endpoint, settings, self.reactor, deadlines)
+                name: worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
                 for name, endpoint in self.workers.items()
             },
             forwarded=ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto),
@@ -112,7 +115,7 @@ class SidecarService(Service):
     def _listen(self, description: str, listener: Listener) -> IListeningPort:
         results: list[Any] = []
         try:
-            serverFromString(self.reactor, description).listen(listener).addBoth(results.append)
+            serverFromString(self.data_reactor, description).listen(listener).addBoth(results.append)
         except (ValueError, IndexError, TypeError, OSError) as error:
             raise SidecarError(f"cannot listen on {description}: {error}") from error
         if not results:
@@ -158,6 +161,7 @@ class SidecarService(Service):
                 limit.cancel()
         for pool in self.gateway.pools.values():
             pool.retire()
+        self.data_reactor.close()
 
     def _give_up(self) -> None:
         left = [connection for listener in self.listeners for connection in listener.connections]
