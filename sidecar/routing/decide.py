@@ -33,7 +33,7 @@ def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) 
     if step.guarded:
         if path[:1] != b"/":
             return _other_form(method, target, fields, peer, plan)
-        refusal = _refusal(path, peer, step, plan)
+        refusal = closed(path, peer, step, plan)
         if refusal is not None:
             return refusal
     if methods.rules is not None or plan.pathless is not None:
@@ -120,7 +120,8 @@ def authored(rule: Rule, target: bytes, step: Step) -> Decision:
     return Decision(action="refuse", endpoint=step.endpoint, pool="", status=route.refuse or 403, reason=reason)
 
 
-def _refusal(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
+def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
+    """The refusal of a path that leads to what is not for this peer; None where the way is free."""
     resource = closed_resource(path, known=step.row is not None)
     if resource is None or plan.gate.admits(resource, peer):
         return None
@@ -135,15 +136,18 @@ def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: P
     """Absolute-form is decided by its path, the asterisk goes anywhere; nothing else is a request-target of ours."""
     if target == b"*" and method == b"OPTIONS":
         return _settled(plan.anything, (target,), target, b"", fields, peer, plan)
-    scheme, _, rest = target.partition(b"://")
-    if scheme.lower() not in (b"http", b"https") or not rest:
+    origin = origin_form(target)
+    if origin is None:
         reason = "the request-target is neither a path nor an http URL"
         return Decision(action="refuse", endpoint=plan.unknown.endpoint, pool="", status=400, reason=reason)
-    return decide(method, origin_form(rest), fields, peer, plan)
+    return decide(method, origin, fields, peer, plan)
 
 
-def origin_form(rest: bytes) -> bytes:
-    """The origin-form in what follows `http://`, cut out and not rewritten; a missing path becomes `/`."""
+def origin_form(target: bytes) -> bytes | None:
+    """The origin-form in an http URL, cut out and not rewritten; a missing path becomes `/`. None for anything else."""
+    scheme, _, rest = target.partition(b"://")
+    if scheme.lower() not in (b"http", b"https") or not rest:
+        return None
     before_query = rest.partition(b"?")[0]
     slash = before_query.find(b"/")
     return rest[slash:] if slash >= 0 else b"/" + rest[len(before_query) :]

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.routing.decide import decide, is_initial, matching_rule, origin_form, routed
+from sidecar.routing.decide import closed, decide, is_initial, matching_rule, origin_form, routed
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
@@ -55,7 +55,8 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan)
     methods = node.payload
     table = methods.steps.get(method) or methods.unmatched
     steps = [("request-target", form), ("row", _row(table, method))]
-    if decision.action == "refuse" and not decision.pool:
+    barred = table.guarded and closed(path, peer, table, plan) is not None
+    if barred or (path[:1] != b"/" and decision.action == "refuse"):
         return Explanation(decision, (*steps, ("refused", decision.reason)), {})
     rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
     steps.append(("route", _route(rule, plan)))
@@ -70,12 +71,12 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan)
 
 
 def _parsed(target: bytes) -> tuple[bytes, bytes, str]:
-    """Path, query, and how the request-target was read."""
+    """Path, query, and how the request-target was read; the path begins with no slash where it is none."""
     form = "a path, compared as received, octet for octet"
-    if b"://" in target and target[:1] != b"/":
-        target, form = origin_form(target.partition(b"://")[2]), "a URL, of which the part after the authority counts"
+    if target[:1] != b"/":
+        target, form = origin_form(target) or target, "a URL, of which the part after the authority counts"
     path, _, query = target.partition(b"?")
-    return path, query, form
+    return path, query, form if path[:1] == b"/" else "neither a path nor a URL"
 
 
 def _row(step: Step, method: bytes) -> str:

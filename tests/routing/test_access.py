@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.config.schema import Access, Route
 from sidecar.routing.access import closed_resource, is_within
 
-from .plans import PEER, asked, plan_of
+from .plans import asked, plan_of
 
 CLOSED = plan_of()
 OPEN = plan_of(access=Access(admin=(ip_network("192.0.2.0/24"),), mas=(ip_network("10.0.0.1/32"),)))
