@@ -1,0 +1,149 @@
+"""What a wheel, an sdist and an editable install bring, built from a copy of this tree without the network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NAME = "matrix_sidecar"
+PLUGIN = "twisted/plugins/matrix_sidecar_plugin.py"
+DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"}
+CONFIGURATIONS = {"conf/explicit.yaml", "conf/minimal.yaml", "conf/sidecar.yaml"}
+UNITS = {"systemd/matrix-sidecar.service", "systemd/matrix-sidecar.socket"}
+PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
+SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg"}
+SKIPPED = ".*", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
+COMMAND = re.compile(r"^\s+matrix-sidecar\s", re.MULTILINE)
+TWISTD = "from twisted.scripts.twistd import run; run()"
+LOADED = """
+import sidecar.tap, twisted.plugin, twisted.application.service as service
+assert "matrix-sidecar" in {maker.tapname for maker in twisted.plugin.getPlugins(service.IServiceMaker)}
+import twisted.plugins.matrix_sidecar_plugin as plugin
+print(plugin.__file__, sidecar.tap.__file__)
+"""
+PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
+BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+
+
+def python(*arguments: str | Path, directory: Path, interpreter: str | Path = sys.executable) -> str:
+    """What Python printed, errors included; the test fails with it if Python does."""
+    command = [interpreter, *arguments]
+    done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def fresh_environment(place: Path) -> Path:
+    """Makes an environment that has the packages of this one, but not the plugin; returns where its own go."""
+    python("-m", "venv", "--without-pip", place, directory=place.parent)
+    own = Path(python("-I", "-c", PACKAGES, directory=place, interpreter=place / "bin" / "python").strip())
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (own / "borrowed.pth").write_text("".join(f"{path}\n" for path in borrowed))
+    return own
+
+
+def install(environment: Path, *arguments: str | Path) -> None:
+    """Install with pip, which takes everything that it needs from this environment."""
+    to = ("-m", "pip", "--python", environment / "bin" / "python", "install", "--ignore-installed")
+    python(*to, "--no-index", "--no-deps", "--no-build-isolation", *arguments, directory=environment)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, because what an earlier build left behind ends up in the next."""
+    copy = tmp_path_factory.mktemp("tree") / "clone"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*SKIPPED))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def modules(tree: Path) -> set[str]:
+    """Every module that is in the tree, so that a package which setup.cfg forgets is missed."""
+    return {PLUGIN} | {path.relative_to(tree).as_posix() for path in tree.glob("sidecar/**/*.py")}
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sdist")
+    said = python("-c", BUILD, "build_sdist", place, directory=tree)
+    assert "absent from" not in said
+    return next(place.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the sdist, which must therefore hold everything."""
+    place = tmp_path_factory.mktemp("wheel")
+    shutil.unpack_archive(sdist, place)
+    said = python("-c", BUILD, "build_wheel", place, directory=place / sdist.name.removesuffix(".tar.gz"))
+    assert "absent from" not in said
+    return next(place.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_the_plugin_and_the_examples(wheel: Path, modules: set[str]) -> None:
+    """A wheel holds all modules and data, the twistd plugin, configurations and units, and no test."""
+    stem = f"{NAME}-{version('matrix-sidecar')}"
+    shared = {f"{stem}.data/data/share/matrix-sidecar/{path}" for path in CONFIGURATIONS | UNITS}
+    records = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert sorted(names) == sorted(modules | DATA | shared | {f"{stem}.dist-info/{name}" for name in records})
+
+
+def test_the_sdist_holds_what_the_wheel_is_built_from(sdist: Path, modules: set[str]) -> None:
+    """An sdist holds the sources of the wheel, the pages and the settings, and nothing else."""
+    with tarfile.open(sdist) as archive:
+        paths = {Path(*Path(member.name).parts[1:]).as_posix() for member in archive if member.isfile()}
+    written = {path for path in paths if path == "PKG-INFO" or path.startswith(f"{NAME}.egg-info/")}
+    assert sorted(paths - written) == sorted(modules | DATA | CONFIGURATIONS | UNITS | PAGES | SETTINGS)
+
+
+def test_the_running_environment_lists_the_command(tmp_path: Path) -> None:
+    """Where this suite runs, twistd knows matrix-sidecar."""
+    assert COMMAND.search(python("-c", TWISTD, "--help", directory=tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist", "editable"])
+def test_an_install_brings_the_command(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Installed in each of the three ways, twistd lists the command and starts it from what was installed."""
+    environment = tmp_path / "environment"
+    own = fresh_environment(environment)
+    source = request.getfixturevalue("tree" if kind == "editable" else kind)
+    install(environment, *(["--editable", source] if kind == "editable" else [source]))
+    interpreter = environment / "bin" / "python"
+    assert COMMAND.search(python("-I", "-c", TWISTD, "--help", directory=tmp_path, interpreter=interpreter))
+    options = python("-I", "-c", TWISTD, "matrix-sidecar", "--help", directory=tmp_path, interpreter=interpreter)
+    assert "--demo" in options
+    home = source if kind == "editable" else own
+    found = python("-I", "-c", LOADED, directory=tmp_path, interpreter=interpreter).split()
+    assert found == [str(home / PLUGIN), str(home / "sidecar/tap.py")]
+    assert (environment / "bin" / "matrix-sidecar").exists()
+
+
+def test_an_install_brings_examples_and_units(wheel: Path, tmp_path: Path) -> None:
+    """The example configurations and the systemd units are below share/matrix-sidecar."""
+    fresh_environment(tmp_path / "environment")
+    install(tmp_path / "environment", wheel)
+    shared = tmp_path / "environment" / "share" / "matrix-sidecar"
+    assert {path.relative_to(shared).as_posix() for path in shared.glob("*/*")} == CONFIGURATIONS | UNITS
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    """systemd finds nothing to say about the units, once the program that they start exists."""
+    for path in UNITS:
+        unit = (ROOT / path).read_text().replace("/opt/venvs/matrix-sidecar/bin/twistd", sys.executable)
+        (tmp_path / Path(path).name).write_text(unit)
+    command = ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
