@@ -24,6 +24,8 @@ MOST_VALUES = 200_000
 """Most keys and values after aliases are expanded: a «billion laughs» of ten lines would be a billion of them."""
 MOST_DEPTH = 64
 """Deepest nesting; real configurations have less than ten levels."""
+MOST_BITS = 1024
+"""Largest integer. Hexadecimal ones can be so long that Python refuses to print them."""
 _TOO_DEEP = f"values are nested deeper than {MOST_DEPTH} levels"
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -190,7 +192,10 @@ class _Builder:
                 _line(node), "this value begins with a YAML tag (`!`) that is not supported; put it in quotes"
             )
         try:
-            return self._scalars.construct_object(node)
+            value = self._scalars.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > MOST_BITS:
+                raise ValueError
+            return value
         except _UNFIT:
             kind = node.tag.removeprefix(_TAG)
             message = f"YAML takes this value for `{kind}`, but it is none; put it in quotes"

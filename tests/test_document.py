@@ -122,6 +122,7 @@ def test_overriding_a_merged_key_is_no_repetition() -> None:
         (b"\na: !secret x", "f:2: this value begins with a YAML tag"),
         (b"a: !!set {x}", "has a YAML tag"),
         (b"a: !t [x]", "has a YAML tag"),
+        (b"a: 0x" + b"f" * 5000, "takes this value for `int`"),
         (b"a: 2001-99-99", "takes this value for `timestamp`"),
         (b"? [x]\n: y", "a list or mapping cannot be a key"),
         (b"<<: 3", "`<<` takes a mapping"),

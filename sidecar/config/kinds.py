@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value for an error message: short, on one line."""
-    text = "a huge number" if isinstance(value, int) and abs(value) > 10**40 else " ".join(str(value).split())
+    text = " ".join(str(value).split())
     return f"`{text[:39]}…`" if len(text) > 40 else f"`{text}`"
 
 

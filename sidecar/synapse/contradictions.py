@@ -92,8 +92,6 @@ def _writers(topology: Topology) -> Iterator[Problem]:
 
 
 def _absent(name: str, known: Iterable[str]) -> str:
-    if name == MAIN:
-        return "Synapse calls its main process `master` here; write that"
     there = "" if name in known else ", and described by no worker file"
     return (
         f"`{name}` is absent from `instance_map`{there}; Synapse refuses to start: add its replication listener there"

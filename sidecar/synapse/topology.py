@@ -190,6 +190,8 @@ def _writers_fault(stream: Any, names: Any) -> str | None:
         return f"Synapse knows no such stream and refuses to start; {hint}"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         return "must be the name of a worker or a list of them; write `master` for the main process"
+    if MAIN in names:
+        return "Synapse calls its main process `master` here, and workers refuse to start; write that"
     if stream in SINGLE_WRITER_STREAMS and len(names) > 1:
         return f"has {len(names)} writers, and Synapse refuses to start; write only one"
     return None

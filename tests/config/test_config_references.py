@@ -61,6 +61,10 @@ def test_what_refers_to_something_is_right(text: str) -> None:
         ("pools: {federation_send: {workers: 'sync1'}}", "would answer 404"),
         ("pools: {media: {workers: fed1}}", "has no listener with the resource `media`"),
         ("routes: [{path: /a, pool: bridge}]", "routes[0].pool: there is no pool `bridge`"),
+        (
+            "workers: {fed1: {writes: [events, typing]}}",
+            "workers.fed1.writes: requests for `typing` fail anywhere else",
+        ),
         ("workers: {sync3: {weight: 2}}", "workers.sync3: Synapse's files give no worker of this name a listener"),
         (
             "workers: {sync1: {writes: typing}, sync2: {writes: typing}}",
