@@ -45,6 +45,7 @@ class Downstream(DirectProtocol):
         self._lingering = False
         self._linger_left = 0
         self._half_closed = False
+        self._left = 0
         self.open = False
         self.peer = ""
         self.scheme = listener.scheme
@@ -111,6 +112,7 @@ class Downstream(DirectProtocol):
     def pauseProducing(self) -> None:
         if not self.clogged:
             self.clogged = True
+            self._left = self.unsent
             self.relay.client_clogged()
 
     def resumeProducing(self) -> None:
@@ -149,25 +151,35 @@ class Downstream(DirectProtocol):
         self._linger_left = self.gateway.limits.linger
         transport: Any = self.transport
         timeouts = self.gateway.timeouts
-        self.relay.expect("linger", timeouts.stall if self.unsent else timeouts.linger)
+        self._left = self.unsent
+        self.relay.expect("linger", timeouts.stall if self._left else timeouts.linger)
         transport.unregisterProducer()
         self.reader.take_buffered()
         transport.loseWriteConnection()
         self.unhold(~0)
 
     def close(self) -> None:
-        """Close without a word."""
+        """Close without a word, when the client has taken what waits for it."""
         if self.open:
             transport: Any = self.transport
+            self._left = self.unsent
+            if self._left:
+                self.relay.expect("linger", self.gateway.timeouts.stall)
             transport.unregisterProducer()
             transport.loseConnection()
 
     def abort(self) -> None:
         """Reset, so that the client does not take what it has for complete."""
         if self.open:
+            self.open = False
             transport: Any = self.transport
             transport.unregisterProducer()
             transport.abortConnection()
+
+    def took_some(self) -> bool:
+        """Whether the client took octets, of those that waited for it, since it clogged or this was last asked."""
+        before, self._left = self._left, self.unsent
+        return 0 < self._left < before
 
     def _discard(self, data: bytes) -> None:
         self._linger_left -= len(data)

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.error import ConnectError
-from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefusedError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -99,9 +98,13 @@ class WorkerPool:
     _retry: IDelayedCall | None = None
     _sweep: IDelayedCall | None = None
     _retry_after: float = _FIRST_RETRY
+    _factory: _UpstreamFactory = field(init=False)
     _generation: int = 0
     _generation_checked: float = 0.0
     _log: Logger = field(factory=lambda: Logger(namespace="sidecar.pool"))
+
+    def __attrs_post_init__(self) -> None:
+        self._factory = _UpstreamFactory(self)
 
     @property
     def idle(self) -> int:
@@ -147,6 +150,7 @@ class WorkerPool:
         self.leased -= 1
         if self.retired or upstream.generation != self._generation:
             upstream.abort()
+            self._connect_more()
         elif self._waiting:
             self._hand_over(upstream)
         else:
@@ -156,16 +160,16 @@ class WorkerPool:
         """The connection cannot be used again, leased or idle."""
         self.forget(upstream)
         upstream.abort()
-        if self._waiting:
-            self._connect_more()
 
     def forget(self, upstream: Upstream) -> None:
-        """The connection is gone."""
+        """The connection is gone, and makes room for another one."""
         if upstream.holder is not None:
             upstream.holder = None
             self.leased -= 1
         elif upstream in self._idle:
             self._idle.remove(upstream)
+        if self._waiting:
+            self._connect_more()
 
     def retire(self) -> None:
         """Close what is idle, and everything else when its lease ends. New leases are not asked for."""
@@ -236,9 +240,10 @@ class WorkerPool:
 
     def _connect(self) -> None:
         self.connecting += 1
-        self.endpoint.connect(_UpstreamFactory(self)).addCallbacks(self._connected, self._not_connected)
+        self.endpoint.connect(self._factory).addErrback(self._not_connected)
 
-    def _connected(self, upstream: Upstream) -> None:
+    def connected(self, upstream: Upstream) -> None:
+        """A connection has been made."""
         self.connecting -= 1
         self.connects += 1
         self._retry_after = _FIRST_RETRY
@@ -290,9 +295,7 @@ def is_busy(error: BaseException | None) -> bool:
     Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
     a bare ConnectError for a connection that ended.
     """
-    if isinstance(error, TwistedConnectionRefusedError) or not isinstance(error, ConnectError):
-        return False
-    return error.osError in (None, errno.EAGAIN)
+    return type(error) is ConnectError and error.osError in (None, errno.EAGAIN)
 
 
 def describe(error: BaseException | None) -> str:

@@ -34,7 +34,7 @@ class Relay:
     """Runs the exchanges of one client connection."""
 
     __slots__ = (
-        *("_body_limit", "_candidates", "_clogged", "_deadline", "_pumping", "_up", "client", "decision", "downstream"),
+        *("_body_limit", "_clogged", "_deadline", "_pumping", "_up", "client", "decision", "downstream"),
         *("exchange", "expires", "gateway", "slot", "tunnelled", "upstream", "waiting_for", "__weakref__"),
     )
 
@@ -47,7 +47,6 @@ class Relay:
         self.decision: Decision | None = None
         self.client = ""
         self._body_limit = 0
-        self._candidates: list[str] = []
         self._clogged = False  # the worker takes less than it is sent
         self._pumping = False
         self._up = b""
@@ -79,6 +78,9 @@ class Relay:
             self._fail(Failure.WORKER_STALLED)
         elif deadline == "answer body":
             self._fail(Failure.ANSWER_CUT)
+        elif self.downstream.took_some():
+            # A slow client, not one that has stalled.
+            self.expect(deadline, self.gateway.timeouts.stall)
         elif deadline == "stall":
             self._fail(Failure.CLIENT_STALLED)
         else:
@@ -154,13 +156,15 @@ class Relay:
             self._fail(Failure.HEAD_TOO_LARGE)
         else:
             self._body_limit = limit
-            self._candidates = [*decision.candidates, *decision.fallback]
             self._lease()
+            if head.length and self.upstream is not None:
+                # Its body is expected from now on, even if not an octet of it came with the head.
+                self.expect("body", gateway.timeouts.body)
 
     def _request_body(self, octets: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
-        if self.downstream.reader.content > self._body_limit and exchange.head.length == CHUNKED:
+        if self.downstream.reader.content > self._body_limit and exchange.length == CHUNKED:
             self._fail(Failure.BODY_TOO_LARGE)
             return
         up = exchange.receive_body(octets)
@@ -168,14 +172,14 @@ class Relay:
             self._up += up
         elif exchange.waiting_bytes > self.gateway.limits.pipelined:
             self.downstream.hold(WAITING)
-        if self.waiting_for is None and not exchange.begun:
+        if self.waiting_for is None and not exchange.passed:
             self.expect("body", self.gateway.timeouts.body)
 
     def _request_end(self) -> None:
         exchange = self.exchange
         assert exchange is not None
         exchange.received = True
-        if self.waiting_for is None and not exchange.begun:
+        if self.waiting_for is None and not exchange.passed:
             decision = self.decision
             assert decision is not None
             self.expect("answer", decision.answer or self.gateway.timeouts.answer)
@@ -203,19 +207,15 @@ class Relay:
 
     def _lease(self) -> None:
         """Ask the first candidate that is not known to be away; if all are, wait for the first."""
+        decision = self.decision
+        assert decision is not None
         pools = self.gateway.pools
-        assert self.decision is not None
-        chosen: WorkerPool | None = None
-        for name in self._candidates:
-            pool = pools[name]
-            if not pool.down:
-                chosen = pool
-                break
-        if chosen is None:
-            if not self._candidates:
-                self._fail(Failure.NO_WORKER)
-                return
-            chosen = pools[self._candidates[0]]
+        chosen = pools[decision.candidates[0]]
+        if chosen.down:
+            for name in (*decision.candidates[1:], *decision.fallback):
+                if not pools[name].down:
+                    chosen = pools[name]
+                    break
         self.waiting_for = chosen
         lease = chosen.lease(self)
         if lease is None:
@@ -234,24 +234,34 @@ class Relay:
         """A connection for which we waited in line."""
         self.waiting_for = None
         self._attach(upstream)
-        self.downstream.unhold(WAITING)
-        exchange = self.exchange
-        assert exchange is not None
-        if exchange.received:
-            self._expect_answer()
-        else:
-            self.expect("body", self.gateway.timeouts.body)
-        self._send_up()
+        self._go_on()
 
     def worker_away(self) -> None:
         """The worker for which we wait cannot be reached: another candidate, if there is one, is better."""
         pool = self.waiting_for
+        decision = self.decision
         assert pool is not None
-        if all(self.gateway.pools[name].down for name in self._candidates):
+        assert decision is not None
+        if all(self.gateway.pools[name].down for name in (*decision.candidates, *decision.fallback)):
             return
         pool.leave(self)
         self.waiting_for = None
+        self._lease_and_go_on()
+
+    def _lease_and_go_on(self) -> None:
         self._lease()
+        if self.upstream is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """A request that waited has a connection: send it, read the rest of it, and time what it waits for now."""
+        exchange = self.exchange
+        assert exchange is not None
+        self.downstream.unhold(WAITING)
+        if exchange.received:
+            self._expect_answer()
+        else:
+            self.expect("body", self.gateway.timeouts.body)
         self._send_up()
 
     def _attach(self, upstream: Upstream) -> None:
@@ -259,8 +269,7 @@ class Relay:
         assert exchange is not None
         self.upstream = upstream
         upstream.holder = self
-        head = exchange.head
-        upstream.reader.next_message(head.method, decoded=not head.http11)
+        upstream.reader.next_message(exchange.method, decoded=not exchange.http11)
         self._up = exchange.start()
         if self.downstream.clogged:
             upstream.pause()
@@ -289,8 +298,9 @@ class Relay:
     def _replay(self) -> None:
         self.gateway.counters.replayed += 1
         self._up = b""
-        self._lease()
-        self._send_up()
+        assert self.exchange is not None
+        self.exchange.lease_lost()
+        self._lease_and_go_on()
 
     # The response.
 
@@ -321,7 +331,11 @@ class Relay:
         if down:
             data = down[0] if len(down) == 1 else b"".join(down)
             self.gateway.counters.bytes_down += len(data)
-            self.downstream.send(data)
+            if not self.downstream.send(data):
+                # A client that is not being read tells only so that it is gone.
+                self.downstream.abort()
+                self.client_gone()
+                return
         if ended:
             self._finish(upstream)
         elif exchange.passed:
@@ -374,9 +388,8 @@ class Relay:
     def _answer(self, decision: Decision, exchange: Exchange) -> None:
         """Refuse, respond or redirect as the routes say. The connection lives on if the request is complete."""
         status = decision.status or 403
-        head = exchange.head
-        close = exchange.close or head.length != 0
-        is_head = head.method == b"HEAD"
+        close = exchange.close or exchange.length != 0
+        is_head = exchange.method == b"HEAD"
         if decision.action == "refuse":
             self.gateway.counters.refused += 1
             octets = refusal(status, decision.reason, close=close, head=is_head)
@@ -420,7 +433,7 @@ class Relay:
                 refusal(
                     status,
                     failure.value.capitalize(),
-                    head=exchange.head.method == b"HEAD",
+                    head=exchange.method == b"HEAD",
                     retry_after=2 if status == 503 else None,
                 )
             )
@@ -488,20 +501,22 @@ class Relay:
         if self.upstream is not None:
             self.upstream.resume()
         exchange = self.exchange
-        if exchange is not None and exchange.passed:
+        if self.tunnelled:
+            self.expect("tunnel", self.gateway.timeouts.tunnel)
+        elif exchange is not None and exchange.passed:
             self.expect("answer body", self.gateway.timeouts.answer_body)
 
     def upstream_clogged(self) -> None:
         self._clogged = True
         self.downstream.hold(CLOGGED_UPSTREAM)
         exchange = self.exchange
-        if exchange is not None and not exchange.begun:
+        if exchange is not None and not exchange.passed:
             self.expect("upload", self.gateway.timeouts.stall)
 
     def upstream_flowing(self) -> None:
         self._unclog()
         exchange = self.exchange
-        if exchange is not None and not exchange.begun:
+        if exchange is not None and not exchange.passed:
             if exchange.received:
                 self._expect_answer()
             else:

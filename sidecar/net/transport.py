@@ -72,12 +72,13 @@ class DirectProtocol(Protocol):
         return None
 
     @property
-    def unsent(self) -> bool:
-        """Octets wait for the kernel to take them."""
+    def unsent(self) -> int:
+        """How many octets wait for the kernel to take them."""
         transport: Any = self.transport
         if self._socket is None:
-            return False
-        return bool(transport.dataBuffer or transport._tempDataBuffer)
+            return 0
+        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return waiting
 
     @property
     def readable(self) -> bool:
