@@ -81,7 +81,7 @@ class Exchange:
             "close",
             "cut",
         ),
-        *("head", "idempotent", "passed", "received", "response", "sent", "tunnel"),
+        *("_upgrade", "http11", "idempotent", "length", "method", "passed", "received", "response", "sent", "tunnel"),
     )
 
     def __init__(
@@ -97,9 +97,13 @@ class Exchange:
 
         `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept.
         """
-        self.head = head
+        # Not the head itself: thousands of long polls wait at once, and its fields are as large as all the rest.
+        self.method = method = head.method
+        self.http11 = head.http11
+        self.length = head.length
+        self._upgrade = head.upgrade
         self._raw_head = raw_head
-        self.idempotent = replayable or head.method in IDEMPOTENT
+        self.idempotent = replayable or method in IDEMPOTENT
         self._replay_limit = replay_limit
         self._interim = 0
         self._body: list[bytes] | None = None
@@ -155,7 +159,7 @@ class Exchange:
         return octets
 
     def lease_lost(self) -> None:
-        """The worker's connection is gone and a replay will follow: until then the body waits, and all of it is kept."""
+        """The worker's connection is gone and a replay will follow; until then the body waits again."""
         self._leased = False
 
     @property
@@ -176,7 +180,7 @@ class Exchange:
         self._interim += 1
         if self._interim > most:
             raise WireError(Fault.SYNTAX, "too many interim responses", "RFC 9110 15.2")
-        if not self.head.http11:
+        if not self.http11:
             return b""
         return head.passed_on(close=False, decoded=False)
 
@@ -189,9 +193,9 @@ class Exchange:
         """
         length = head.length
         if length == TUNNEL:
-            if self.head.upgrade is None or not self.received:
+            if self._upgrade is None or not self.received:
                 raise WireError(Fault.SYNTAX, "a 101 that nobody asked for", "RFC 9110 15.2.2")
-            switched = head.switched(self.head.upgrade)
+            switched = head.switched(self._upgrade)
         self.response = head
         self.passed = True
         if length == TUNNEL:
@@ -201,7 +205,7 @@ class Exchange:
             self.cut = True
         if length == UNTIL_CLOSE or self.cut:
             self.close = True
-        return head.passed_on(close=self.close, decoded=not self.head.http11)
+        return head.passed_on(close=self.close, decoded=not self.http11)
 
     # The end.
 
@@ -209,7 +213,7 @@ class Exchange:
         """The response is complete."""
         response = self.response
         assert response is not None
-        reuse = response.persistent and not self.cut and self.head.http11 and not self.tunnel
+        reuse = response.persistent and not self.cut and self.http11 and not self.tunnel
         if self.close:
             return _KEEP_UPSTREAM if reuse else _KEEP_NONE
         return _KEEP_BOTH if reuse else _KEEP_DOWNSTREAM

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -24,6 +24,7 @@ from sidecar.errors import SidecarError
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Listener
+from sidecar.net.endpoints import worker_endpoint
 from sidecar.net.gateway import Decide, Gateway, response_limits
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -42,13 +43,11 @@ def use_monotonic_clock(reactor: Any) -> None:
 def worker_pool(name: str, endpoint: str, settings: Settings, reactor: Any, deadlines: Deadlines) -> WorkerPool:
     """The pool of connections to the worker at `endpoint`, a Twisted client endpoint string."""
     limits = settings.limits
-    if ":timeout=" not in endpoint:
-        endpoint = f"{endpoint}:timeout={max(1, round(settings.timeouts.connect))}"
-    client = clientFromString(reactor, endpoint)
+    client, path = worker_endpoint(reactor, endpoint, settings.timeouts.connect)
     return WorkerPool(
         name=name,
         endpoint=client,
-        socket_path=getattr(client, "_path", None),
+        socket_path=path,
         limits=PoolLimits(
             connections=limits.worker_connections,
             idle=limits.worker_idle,

@@ -54,6 +54,7 @@ class Upstream(DirectProtocol):
         self.go_direct()
         assert self.transport is not None
         self.transport.registerProducer(self, True)
+        self.pool.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         holder = self.holder

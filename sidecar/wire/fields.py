@@ -16,12 +16,12 @@ OWS = b" \t"
 class FieldSection:
     """The field lines of a head, checked.
 
-    `raw` begins with the CRLF that ends the start-line and ends with the empty line; `names` are the field names in
-    lower case in their order. Reading a value costs only when asked, because most are passed on without anybody
-    looking inside. Immutable, so that one object can stand for every equal section.
+    `raw` begins with the CRLF that ends the start-line and ends with the empty line; `count` is how many lines there
+    are between. Reading a value costs only when asked, and nothing is kept for it, because most are passed on without
+    anybody looking inside. Immutable, so that one object can stand for every equal section.
     """
 
-    __slots__ = ("lowered", "names", "raw")
+    __slots__ = ("count", "raw")
 
     def __init__(self, raw: bytes) -> None:
         """Check the syntax of every line.
@@ -35,14 +35,19 @@ class FieldSection:
         if raw.translate(None, NOT_CONTROL):
             raise WireError(Fault.SYNTAX, "a control octet in the head", "RFC 9110 5.5")
         self.raw = raw
-        self.lowered = raw.lower()
-        self.names: list[bytes] = FIELD_NAME_AT_LINE_START.findall(self.lowered)
-        if len(self.names) != lines - 2:
+        self.count = lines - 2
+        if len(self.names) != self.count:
             raise WireError(Fault.SYNTAX, "a malformed field line", "RFC 9112 5")
+
+    @property
+    def names(self) -> list[bytes]:
+        """The field names in lower case, in their order."""
+        names: list[bytes] = FIELD_NAME_AT_LINE_START.findall(self.raw.lower())
+        return names
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (given in lower case) without surrounding blanks, or None."""
-        start = self.lowered.find(b"\r\n" + name + b":")
+        start = self.raw.lower().find(b"\r\n" + name + b":")
         if start < 0:
             return None
         start += len(name) + 3
@@ -52,12 +57,13 @@ class FieldSection:
         """All values of `name` (given in lower case), in their order."""
         values = []
         mark = b"\r\n" + name + b":"
-        start = self.lowered.find(mark)
+        lowered = self.raw.lower()
+        start = lowered.find(mark)
         while start >= 0:
             start += len(mark)
-            end = self.raw.find(b"\r\n", start)
+            end = lowered.find(b"\r\n", start)
             values.append(self.raw[start:end].strip(OWS))
-            start = self.lowered.find(mark, end)
+            start = lowered.find(mark, end)
         return values
 
     def tokens(self, name: bytes) -> list[bytes]:
@@ -68,13 +74,14 @@ class FieldSection:
     def without(self, names: Iterable[bytes]) -> bytes:
         """`raw` without the lines of `names` (lower case), and without the CRLF of the empty line."""
         cuts = []
+        lowered = self.raw.lower()
         for name in names:
             mark = b"\r\n" + name + b":"
-            start = self.lowered.find(mark)
+            start = lowered.find(mark)
             while start >= 0:
-                end = self.lowered.find(b"\r\n", start + 2)
+                end = lowered.find(b"\r\n", start + 2)
                 cuts.append((start, end))
-                start = self.lowered.find(mark, end)
+                start = lowered.find(mark, end)
         kept = []
         position = 0
         for start, end in sorted(cuts):

@@ -75,8 +75,8 @@ class ForwardedPolicy:
         if self.trusts_text(peer):
             client = self._rightmost_untrusted(client, chain)
             told = proto.decode("latin-1").rpartition(",")[2].strip(" \t").lower()
-        # A UNIX peer is this host. What is neither must not pass for it.
-        text = str(client or ("0.0.0.0" if peer else "127.0.0.1"))
+        # A UNIX peer is this host. What has no address must not pass for it: RFC 7600 4.8 keeps one for nobody.
+        text = str(client or ("192.0.0.8" if peer else "127.0.0.1"))
         sent = told if told in ("http", "https") else self._proto or scheme
         return text, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
 

@@ -9,6 +9,7 @@ section is judged once and remembered; what is left for each message is its star
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from sidecar.errors import Fault, WireError
@@ -41,14 +42,15 @@ _NOT_HOP_BY_HOP = frozenset(
     }
 )
 
+_NONE: frozenset[bytes] = frozenset()
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
 
 # Sections with none of these need no closer look.
 _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
-# How many field sections are remembered of each kind, and how long one may be: at most 4 MiB each.
-MOST_SECTIONS = 2048
+# How many field sections are remembered of each kind, and how long one may be: at most 2 MiB each, commonly a tenth.
+MOST_SECTIONS = 512
 LONGEST_SECTION = 2048
 
 
@@ -59,12 +61,11 @@ class RequestFields(FieldSection):
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
-        names = self.names
-        self.special = _REQUEST_SPECIAL.intersection(names)
+        self.special = _REQUEST_SPECIAL.intersection(self.names) or _NONE
         self.host = self._the_host()
         self.length = self._length()
-        self.options: list[bytes] = self._connection_options() if b"connection" in self.special else []
-        self.expectation: list[bytes] = self.tokens(b"expect") if b"expect" in self.special else []
+        self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
+        self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
         self._forwarded: bytes | None = None
         self._passed = b""
 
@@ -132,7 +133,7 @@ class ResponseFields(FieldSection):
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
-        self.special = special = _RESPONSE_SPECIAL.intersection(self.names)
+        self.special = special = _RESPONSE_SPECIAL.intersection(self.names) or _NONE
         if b"transfer-encoding" in special:
             _check_transfer_coding(self)
             self.length = CHUNKED
@@ -140,7 +141,7 @@ class ResponseFields(FieldSection):
             self.length = _content_length(self)
         else:
             self.length = UNTIL_CLOSE
-        self.options: list[bytes] = self.tokens(b"connection") if b"connection" in special else []
+        self.options: Sequence[bytes] = self.tokens(b"connection") if b"connection" in special else ()
         self._passed: bytes | None = None
 
     def passed_on(self) -> bytes:
@@ -203,7 +204,7 @@ class RequestHead:
         fields = _request_sections.get(section)
         if fields is None:
             fields = _judge(section, _request_sections, RequestFields)
-        if len(fields.names) > most_fields:
+        if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
         method, target, minor = match.groups()
@@ -284,7 +285,7 @@ class ResponseHead:
         fields = _response_sections.get(section)
         if fields is None:
             fields = _judge(section, _response_sections, ResponseFields)
-        if len(fields.names) > most_fields:
+        if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
         self._line = raw[:end]

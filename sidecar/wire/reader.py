@@ -138,7 +138,7 @@ class RequestReader:
         else:
             raw, rest = data[:end], data[end:]
         if end > limits.target:
-            self._check_line_length(raw.find(b"\r\n"))
+            self._check_request_line(raw, raw.find(b"\r\n"))
         head = RequestHead(raw, limits.fields)
         if end > limits.target and len(head.target) > limits.target:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
@@ -182,16 +182,19 @@ class RequestReader:
             raise WireError(Fault.SYNTAX, "no request begins with this octet", "RFC 9112 3")
         line_end = data.find(b"\r\n")
         if line_end < 0:
-            self._check_line_length(len(data) - data.endswith(b"\r"))
             if data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
                 raise malformed_request_line(data)
-        else:
-            self._check_line_length(line_end)
-            if line_end >= seen - 1 and REQUEST_LINE.fullmatch(data, 0, line_end) is None:
-                raise malformed_request_line(data[:line_end])
+            self._check_line_length(len(data) - data.endswith(b"\r"))
+        elif line_end >= seen - 1:
+            self._check_request_line(data, line_end)
         check_partial_lines(data, seen)
         if len(data) > self._limits.head:
             raise WireError(Fault.HEAD_TOO_LARGE, "a request head beyond its limit", "RFC 6585 5")
+
+    def _check_request_line(self, data: bytes, end: int) -> None:
+        if REQUEST_LINE.fullmatch(data, 0, end) is None:
+            raise malformed_request_line(data[:end])
+        self._check_line_length(end)
 
     def _check_line_length(self, length: int) -> None:
         # 32 octets of method, 8 of version, two blanks.
