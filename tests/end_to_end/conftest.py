@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 
 import pytest
 
-from .laboratory import Gateway, Laboratory, running_services, running_sidecar, running_synapse, scratch_directory
+from .laboratory import Gateway, running_services, running_sidecar, running_synapse, scratch_directory
 from .services import Services, missing
 from .topology import TOPOLOGIES, Configuration
 
-CONFIGURATIONS: tuple[Configuration, ...] = ("explicit",)
+CONFIGURATIONS: tuple[Configuration, ...] = ("explicit", "three_lines")
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,13 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session", params=TOPOLOGIES)
-def laboratory(request: pytest.FixtureRequest, services: Services) -> Iterator[Laboratory]:
-    with running_synapse(services, TOPOLOGIES[request.param]) as running:
-        yield running
+def gateways(request: pytest.FixtureRequest, services: Services) -> Iterator[Mapping[Configuration, Gateway]]:
+    """All sidecars in front of one Synapse, side by side."""
+    with ExitStack() as stack:
+        laboratory = stack.enter_context(running_synapse(services, TOPOLOGIES[request.param]))
+        yield {name: stack.enter_context(running_sidecar(laboratory, name)) for name in CONFIGURATIONS}
 
 
-@pytest.fixture(scope="session", params=CONFIGURATIONS)
-def gateway(request: pytest.FixtureRequest, laboratory: Laboratory) -> Iterator[Gateway]:
-    with running_sidecar(laboratory, request.param) as running:
-        yield running
+@pytest.fixture(params=CONFIGURATIONS)
+def gateway(request: pytest.FixtureRequest, gateways: Mapping[Configuration, Gateway]) -> Gateway:
+    return gateways[request.param]

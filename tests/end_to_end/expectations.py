@@ -17,6 +17,7 @@ from .topology import MAIN, Configuration, Topology
 CLIENT = r"/_matrix/client/(?:r0|v\d+|unstable)"
 ROOM = CLIENT + r"/rooms/(?P<room>[^/]+)"
 USER = CLIENT + r"/user/[^/]+"
+SUBSCRIPTION = CLIENT + r"/io\.element\.msc4306/rooms/[^/]+/thread/[^/]+/subscription"
 GET, PUT, POST, DELETE, ANY = ("GET",), ("PUT",), ("POST",), ("DELETE",), ()
 
 
@@ -47,12 +48,14 @@ TABLE = (
     Row(GET, ROOM + "/initialSync", "initial_sync", "user"),
     Row(GET, CLIENT + "/events", "sync", "user"),
     Row(POST, CLIENT + r"/org\.matrix\.simplified_msc3575/sync", "sliding_sync", "user"),
-    # Writers. Push rules are read from their writer too: another process may not have seen a change yet.
+    # Writers. Reading what main writes is anybody's who serves clients, and a moment later than at main.
     Row(PUT, ROOM + "/typing/[^/]+", "typing"),
     Row(PUT, CLIENT + "/sendToDevice/[^/]+/[^/]+", "to_device"),
     Row(POST, ROOM + "/(?:receipt/[^/]+/[^/]+|read_markers)", "receipts"),
+    Row(GET, CLIENT + "/pushrules/.*", "read push_rules"),
     Row(ANY, CLIENT + "/pushrules/.*", "push_rules"),
-    Row(ANY, CLIENT + r"/io\.element\.msc4306/rooms/[^/]+/thread/[^/]+/subscription", "thread_subscriptions"),
+    Row(GET, SUBSCRIPTION, "read thread_subscriptions"),
+    Row(ANY, SUBSCRIPTION, "thread_subscriptions"),
     Row(ANY, USER + "/(?:rooms/[^/]+/)?account_data/[^/]+", "account_data"),
     Row(ANY, USER + "/rooms/[^/]+/tags(?:/[^/]+)?", "account_data"),
     Row(ANY, CLIENT + "/presence/[^/]+/status", "presence"),
@@ -71,7 +74,8 @@ TABLE = (
     # Rooms.
     Row(GET, ROOM + "/messages", "rooms", "room"),
     Row(GET, ROOM + "/.+", "rooms"),
-    Row(ANY, CLIENT + "/(?:join|knock)/[^/]+", "membership"),
+    Row(ANY, CLIENT + "/(?:join|knock)/(?P<room>(?:!|%21)[^/]+)", "membership"),
+    Row(ANY, CLIENT + "/(?:join|knock)/[^/]+", "rooms"),
     # Everything else that any worker with the resource can answer.
     Row(ANY, "/_matrix/media/.*|/_matrix/client/v1/media/.*", "media"),
     Row(POST, CLIENT + "/user_directory/search", "user_directory"),
@@ -111,6 +115,9 @@ def _workers(topology: Topology, configuration: Configuration, pool: str, room: 
     pools = topology.pools[configuration]
     if pool == "main":
         return MAIN
+    if pool.startswith("read "):
+        writers = pools[pool.removeprefix("read ")]
+        return [*writers, *pools["client"]] if writers == MAIN else writers
     persisters_answer = pools["events"] == topology.event_writers
     if pool == "membership":  # the persister saves Synapse a hop, but joining may also ask other servers
         return [*pools["rooms"], persister(topology, room)] if room and persisters_answer else pools["rooms"]

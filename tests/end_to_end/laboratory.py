@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from .synapse_files import SERVER_NAME, Layout, write_schema_owner, write_sideca
 from .topology import TOPOLOGIES, Configuration, Process, Topology
 
 SCHEMA = "schema"
+MEMORY = Path("/dev/shm")
+ROOM_NEEDED = 1024**3
 START_LIMIT = 90.0
 PASSWORD = "correct horse battery staple"
 
@@ -55,8 +58,12 @@ class Gateway:
 
 @contextmanager
 def scratch_directory(*, keep: bool = False) -> Iterator[Path]:
-    """A directory with a path short enough for UNIX sockets."""
-    root = Path(tempfile.mkdtemp(prefix="lab-"))
+    """A directory with a path short enough for UNIX sockets, in memory where there is room.
+
+    On a disk that discards what is deleted, getting rid of PostgreSQL's files took 13 s.
+    """
+    in_memory = MEMORY.is_dir() and "TMPDIR" not in os.environ and shutil.disk_usage(MEMORY).free > ROOM_NEEDED
+    root = Path(tempfile.mkdtemp(prefix="lab-", dir=MEMORY if in_memory else None))
     try:
         yield root
     finally:
