@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field
 
 from sidecar.config.schema import Pool, Settings
-from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.routing.access import gate
-from sidecar.routing.checking import problems_of
+from sidecar.routing.checking import idle_members
 from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import Callers, KeyFunction, by_constant, by_origin, by_path, by_segment, by_source, by_user
 from sidecar.routing.matcher import Patterns
@@ -37,22 +36,15 @@ _ROOM = ("room_id", "room_identifier", "room_alias")
 def compile_plan(
     settings: Settings, workers: Iterable[PlannedWorker], endpoints: Iterable[Endpoint], facts: Facts
 ) -> Plan:
-    """The plan for these processes; raises ConfigError with every fault found.
+    """The plan for these processes; raises ConfigError where none of several is the main process.
 
-    `workers` holds one main process; without one, a worker alone takes its place.
+    Pools that `routes` and `fallback` name exist, and so do the workers of pools (`sidecar.config.references`).
     """
     known = {worker.name: worker for worker in with_main(tuple(workers), settings)}
     pools = form_pools(known, settings.pools, facts)
     rows = tuple(row for row in with_sends(endpoints) if pools.exists(row))
-    problems = problems_of(settings, pools, rows)
-    faults = [problem for problem in problems if problem.severity is Severity.ERROR]
-    if faults:
-        raise ConfigError(faults)  # type: ignore[arg-type]  # mypy does not see through the converter
-    return _Compiler(settings, pools, rows, Callers(_encoded(facts.appservices))).plan(problems)
-
-
-def _encoded(appservices: Mapping[str, str]) -> dict[bytes, str]:
-    return {token.encode(): sender for token, sender in appservices.items()}
+    callers = Callers({token.encode(): sender for token, sender in facts.appservices.items()})
+    return _Compiler(settings, pools, rows, callers).plan()
 
 
 @define(eq=False)
@@ -66,7 +58,7 @@ class _Compiler:
     steps: dict[int, Step] = field(factory=dict)
     planned: dict[str, PlannedPool] = field(factory=dict)
 
-    def plan(self, problems: Sequence[Problem]) -> Plan:
+    def plan(self) -> Plan:
         self.planned = self._planned_pools()
         unknown = self._unknown()
         rules = [rule(number, route) for number, route in enumerate(self.settings.routes)]
@@ -76,7 +68,7 @@ class _Compiler:
             pools=self.planned,
             membership=self.pools,
             rows=tuple(self._planned_row(row) for row in self.rows),
-            problems=tuple(problems),
+            problems=tuple(idle_members(self.settings, self.pools, self.rows)),
             start=patterns.compile(lambda found: self._methods(found, unknown)),
             splits=patterns.depth + 1,
             unknown=unknown,

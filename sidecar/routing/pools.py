@@ -135,13 +135,13 @@ class Pools:
 def form_pools(workers: Mapping[str, PlannedWorker], settings: Mapping[str, Pool], facts: Facts) -> Pools:
     """Membership from processes and from `pools:`. `workers` holds exactly one main process."""
     main = next(each for each in workers.values() if each.is_main)
-    named = {name: unfold(pool.workers, workers) for name, pool in settings.items() if pool.workers is not None}
+    named = {name: _unfold(pool.workers, workers) for name, pool in settings.items() if pool.workers is not None}
     writers = {stream: _writers_of(stream, workers, named, facts, main.name) for stream in STREAMS}
     dedicated = {name for names in writers.values() for name in names if name != main.name}
     return Pools(workers, main, facts, settings, named, writers, frozenset(dedicated))
 
 
-def unfold(patterns: Sequence[str], names: Mapping[str, object]) -> tuple[str, ...]:
+def _unfold(patterns: Sequence[str], names: Mapping[str, object]) -> tuple[str, ...]:
     """The names that the patterns mean, each once, in the order of the patterns."""
     return tuple(dict.fromkeys(name for pattern in patterns for name in names if fnmatchcase(name, pattern)))
 

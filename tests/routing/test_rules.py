@@ -7,7 +7,6 @@ from ipaddress import ip_network
 import pytest
 
 from sidecar.config.schema import Pool, Redirect, Respond, Route
-from sidecar.errors import ConfigError
 
 from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
 
@@ -145,20 +144,6 @@ def test_two_thousand_routes_are_found_without_trying_each() -> None:
     assert [each.number for each in node.payload.rules.others] == [777]
     assert rules.pathless is not None
     assert [each.number for each in rules.pathless.by_host[b"h777.example.org"]] == [1_777]
-
-
-@pytest.mark.parametrize(
-    ("route", "words"),
-    [
-        (Route(path="/x", pool="synk"), "routes[0].pool: there is no pool `synk`; do you mean `sync`?"),
-        (Route(path="/x/**/y", refuse=404), "routes[0].path: `**` stands for the rest"),
-    ],
-)
-def test_a_route_that_cannot_work_is_a_fault(route: Route, words: str) -> None:
-    """The sentence names the key and what to write instead."""
-    with pytest.raises(ConfigError, match=r"routes\[0\]") as caught:
-        plan(route)
-    assert words in str(caught.value)
 
 
 def test_a_route_does_not_hide_a_token() -> None:
