@@ -65,6 +65,9 @@ STATUS_OF_FAILURE = {
 }
 """What a client is told of an exchange that failed before an answer began."""
 
+RETRY_AFTER = 2
+"""Seconds after which a client may try again what a restarting worker could not answer."""
+
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
     414: "URI Too Long",
@@ -76,15 +79,19 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
 def response(
     status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False
 ) -> bytes:
-    """A whole response; `head`: its content is left out, as an answer to HEAD (RFC 9110 9.3.2)."""
+    """A whole response; `head`: its content is left out, as an answer to HEAD (RFC 9110 9.3.2).
+
+    A 204 or 304 has no content, whatever is given.
+    """
+    bodiless = status in (204, 304)
     lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
     lines += [f"{name}: {value}" for name, value in fields]
-    if status >= 200 and status != 204:
+    if not bodiless:
         lines.append(f"Content-Length: {len(content)}")
     if close:
         lines.append("Connection: close")
     octets = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-    return octets if head else octets + content
+    return octets if head or bodiless else octets + content
 
 
 def refusal(
@@ -92,12 +99,14 @@ def refusal(
 ) -> bytes:
     """A refusal as a Matrix client expects it: `errcode` and `error` in JSON, readable across origins.
 
-    `retry_after` is in seconds (RFC 9110 10.2.3); every 503 should have one.
+    `retry_after` is in seconds (RFC 9110 10.2.3); a 503 has one in any case.
     """
     content = json.dumps({"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error}).encode()
     fields = [("Content-Type", "application/json"), *CORS]
     if status == 405:
         fields.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
+    if retry_after is None and status == 503:
+        retry_after = RETRY_AFTER
     if retry_after is not None:
         fields.append(("Retry-After", str(retry_after)))
     return response(status, fields, content, close=close, head=head)

@@ -21,8 +21,9 @@ REQUEST_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZa
 # The beginning of a request-line that can still become a good one. The method is bounded here so that a flood of
 # letters is refused before the limit of the target.
 REQUEST_LINE_PREFIX = re.compile(
-    rb"[" + _TCHAR + rb"]{0,32}(?: [\x21\x22\x24-\x7e]*(?: H?T?T?P?/?[0-9]?\.?[0-9]?)?)?\r?"
+    rb"[" + _TCHAR + rb"]{0,32}(?: (?:[\x21\x22\x24-\x7e]+(?: H?T?T?P?/?[0-9]?\.?[0-9]?)?)?)?\r?"
 )
+TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != 0x23)
 
 # RFC 9112 2.3: a well-formed version that is not one of ours, told apart so that it can be answered 505.
 OTHER_VERSION = re.compile(rb"[" + _TCHAR + rb"]{1,32} [\x21\x22\x24-\x7e]+ HTTP/[0-9]\.[0-9]")

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.body import ChunkedDelimiter
-from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START
+from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START, TARGET_OCTETS
 from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead, malformed_request_line
 
 
@@ -23,6 +23,9 @@ class End(Enum):
 
 
 END = End.END
+
+# Behind so many octets of a request-line that arrives in small pieces, octets of a target are not read again.
+_LONG_LINE = 256
 
 RequestEvent = RequestHead | bytes | End
 ResponseEvent = ResponseHead | bytes | End
@@ -182,7 +185,8 @@ class RequestReader:
             raise WireError(Fault.SYNTAX, "no request begins with this octet", "RFC 9112 3")
         line_end = data.find(b"\r\n")
         if line_end < 0:
-            if data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
+            known = seen > _LONG_LINE and not data[seen:].translate(None, TARGET_OCTETS)
+            if not known and data != b"\r" and REQUEST_LINE_PREFIX.fullmatch(data) is None:
                 raise malformed_request_line(data)
             self._check_line_length(len(data) - data.endswith(b"\r"))
         elif line_end >= seen - 1:
