@@ -1,0 +1,8 @@
+"""Prints the oldest version of each dependency that pyproject.toml allows, as constraints for pip."""
+
+from __future__ import annotations
+
+from importlib.metadata import requires
+
+for requirement in requires("matrix-sidecar") or []:
+    print(requirement.replace(">=", "=="))
