@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 GRANULARITY = 0.25
 """Seconds between two looks; a deadline passes at most this much late, never early."""
 
 NEVER = float("inf")
+
+_log = Logger(namespace="sidecar.deadlines")
 
 
 class HasDeadline(Protocol):
@@ -64,8 +67,14 @@ class Deadlines:
         owners.add(owner)
         owner.slot = slot
         if self._call is None:
-            self._next = max(self._next, int(self.now() / GRANULARITY))
-            self._call = self._clock.callLater(GRANULARITY, self._turn)  # type: ignore[assignment]
+            self._look_later()
+
+    def _look_later(self) -> None:
+        """Look when the slot that has begun is over: between its end and a later look, deadlines would be late twice."""
+        now = self.now()
+        current = int(now / GRANULARITY)
+        self._next = max(self._next, current)
+        self._call = self._clock.callLater((current + 1) * GRANULARITY - now, self._turn)  # type: ignore[assignment]
 
     def _turn(self) -> None:
         """Look at every slot whose time has come, be it that the reactor was held up for long."""
@@ -79,8 +88,16 @@ class Deadlines:
                 owner.slot = 0
                 if owner.expires <= now:
                     owner.expires = NEVER
-                    owner.deadline_passed()
+                    _tell(owner)
                 elif owner.expires != NEVER:
                     self._place(owner, int(owner.expires / GRANULARITY) + 1)
         if self._slots and self._call is None:
-            self._call = self._clock.callLater(GRANULARITY, self._turn)  # type: ignore[assignment]
+            self._look_later()
+
+
+def _tell(owner: HasDeadline) -> None:
+    """One owner that fails must not take the deadlines of all others with it."""
+    try:
+        owner.deadline_passed()
+    except Exception:
+        _log.failure("a deadline could not be handled")

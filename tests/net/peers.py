@@ -1,0 +1,324 @@
+"""The far ends of connections, played by a test over real sockets: clients, workers, and the sidecar between them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sidecar.config.schema import Limits, Timeouts
+from sidecar.net.deadlines import Deadlines
+from sidecar.net.downstream import Downstream, Listener
+from sidecar.net.gateway import Gateway, response_limits
+from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.routing.decision import Decision
+from sidecar.wire.forwarded import ForwardedPolicy
+
+from .turns import reactor, turns
+
+FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+"""The lines that the sidecar adds to a request of a client of these tests."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Peer(Protocol):
+    """One end of a connection; a test writes to it and awaits what comes."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.ended = ""
+        """How the other side ended: `closed` in good order, or `reset`."""
+        self.gone = False
+        """Nothing is left of the connection."""
+        self._waiting: list[tuple[Callable[[], Any], Deferred[None]]] = []
+
+    # Twisted calls.
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._look()
+
+    def readConnectionLost(self) -> None:
+        self.ended = self.ended or "closed"
+        self._look()
+
+    def writeConnectionLost(self) -> None:
+        """We did it ourselves."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True
+        self.ended = self.ended or ("closed" if reason.check(ConnectionDone) else "reset")
+        self._look()
+
+    # What a test says.
+
+    def send(self, octets: bytes) -> None:
+        self.transport.write(octets)
+
+    def half_close(self) -> None:
+        self.transport.loseWriteConnection()
+
+    def close(self) -> None:
+        self.transport.loseConnection()
+
+    def reset(self) -> None:
+        self.transport.abortConnection()
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        self.transport.resumeProducing()
+
+    # What a test awaits.
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until `condition` holds, looked at whenever something comes or ends."""
+        if not condition():
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append((condition, waiting))
+            await waiting
+
+    async def gets(self, expected: bytes) -> None:
+        """Take exactly `expected`; anything else fails."""
+        await self.until(lambda: len(self.received) >= len(expected) or self.ended)
+        assert bytes(self.received[: len(expected)]) == expected, f"{self.ended}: {bytes(self.received[:2000])!r}"
+        del self.received[: len(expected)]
+
+    async def head(self) -> bytes:
+        """Take everything up to the end of a head."""
+        await self.until(lambda: b"\r\n\r\n" in self.received or self.ended)
+        assert b"\r\n\r\n" in self.received, f"{self.ended}: {bytes(self.received)!r}"
+        end = self.received.index(b"\r\n\r\n") + 4
+        head = bytes(self.received[:end])
+        del self.received[:end]
+        return head
+
+    async def end(self, how: str = "closed") -> bytes:
+        """Wait for the end, which must be as it should, and take what came before it."""
+        await self.until(lambda: self.ended)
+        assert self.ended == how, bytes(self.received[:2000])
+        rest = bytes(self.received)
+        self.received.clear()
+        return rest
+
+    async def vanishes(self) -> None:
+        """Wait until nothing is left of the connection."""
+        await self.until(lambda: self.gone)
+
+    def _look(self) -> None:
+        for waiting in tuple(self._waiting):
+            condition, deferred = waiting
+            if condition():
+                self._waiting.remove(waiting)
+                deferred.callback(None)
+
+
+class Worker(Factory):
+    """Listens on a UNIX socket and hands each connection to the test, in the order in which they came."""
+
+    noisy = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.accepted: list[Peer] = []
+        self._new: deque[Peer] = deque()
+        self._asked: deque[Deferred[Peer]] = deque()
+        self._port: Any = None
+
+    def buildProtocol(self, addr: object) -> Peer:
+        peer = _Accepted(self)
+        self.accepted.append(peer)
+        return peer
+
+    def start(self) -> Worker:
+        self._port = reactor.listenUNIX(str(self.path), self)
+        return self
+
+    async def stop(self) -> None:
+        """Stop listening; connections stay."""
+        port, self._port = self._port, None
+        if port is not None:
+            await port.stopListening()
+
+    async def connection(self) -> Peer:
+        """The next connection that was not asked for yet."""
+        if self._new:
+            return self._new.popleft()
+        asked: Deferred[Peer] = Deferred()
+        self._asked.append(asked)
+        return await asked
+
+    def came(self, peer: Peer) -> None:
+        if self._asked:
+            self._asked.popleft().callback(peer)
+        else:
+            self._new.append(peer)
+
+
+class _Accepted(Peer):
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def connectionMade(self) -> None:
+        self._worker.came(self)
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()
+        self.transport.loseConnection()
+
+
+def forward(*candidates: str, **others: Any) -> Callable[..., Decision]:
+    """Decides the same for every request."""
+    decision = Decision(action="forward", endpoint="any", pool="any", candidates=candidates or ("main",), **others)
+    return lambda *_: decision
+
+
+class Stage:
+    """A gateway on a TCP port with its workers on UNIX sockets, and a clock that only the test moves."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        workers: tuple[str, ...] = ("main",),
+        away: tuple[str, ...] = (),
+        decide: Callable[..., Decision] | None = None,
+        limits: dict[str, Any] | None = None,
+        timeouts: dict[str, Any] | None = None,
+        trust: str = "127.0.0.0/8",
+        idle: int = 64,
+        connections: int = 8192,
+        waiting: int = 1000,
+    ) -> None:
+        self.directory = directory
+        self.clock = Clock()
+        self.clock.advance(1000.0)
+        self.limits = Limits(**(limits or {}))
+        self.timeouts = Timeouts(**(timeouts or {}))
+        self.workers = {name: Worker(directory / f"{name}.sock") for name in workers}
+        deadlines = Deadlines(self.clock)
+        self.pools = {
+            name: WorkerPool(
+                name=name,
+                endpoint=UNIXClientEndpoint(reactor, str(worker.path)),
+                socket_path=str(worker.path),
+                limits=PoolLimits(idle=idle, connections=connections, waiting=waiting),
+                reader_limits=response_limits(self.limits),
+                clock=self.clock,
+                deadlines=deadlines,
+            )
+            for name, worker in self.workers.items()
+        }
+        self.gateway = Gateway(
+            decide=decide or forward(*workers),
+            pools=self.pools,
+            forwarded=ForwardedPolicy([ip_network(trust)], None),
+            limits=self.limits,
+            timeouts=self.timeouts,
+            deadlines=deadlines,
+        )
+        for name, worker in self.workers.items():
+            if name not in away:
+                worker.start()
+        self.listener = Listener(self.gateway)
+        self.port = reactor.listenTCP(0, self.listener, interface="127.0.0.1")
+        self.clients: list[Peer] = []
+
+    @property
+    def worker(self) -> Worker:
+        """The first worker."""
+        return next(iter(self.workers.values()))
+
+    @property
+    def pool(self) -> WorkerPool:
+        return next(iter(self.pools.values()))
+
+    @property
+    def counters(self) -> Any:
+        return self.gateway.counters
+
+    async def client(self, octets: bytes = b"", *, source: str = "127.0.0.1") -> Peer:
+        """A new connection to the sidecar, on which `octets` were sent."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port, bindAddress=(source, 0))
+        factory = Factory.forProtocol(Peer)
+        factory.noisy = False
+        peer: Peer = await endpoint.connect(factory)
+        self.clients.append(peer)
+        peer.transport.setTcpNoDelay(True)
+        if octets:
+            peer.send(octets)
+        return peer
+
+    async def exchange(self, octets: bytes) -> tuple[Peer, Peer]:
+        """A new client that sent `octets`, and the worker's connection on which their head arrived (and was taken)."""
+        client = await self.client(octets)
+        worker = await self.worker.connection()
+        await worker.head()
+        return client, worker
+
+    async def inside(self, client: Peer) -> Downstream:
+        """The sidecar's end of the client's connection."""
+        address = client.transport.getHost()
+        while True:
+            for connection in self.listener.connections:
+                if connection.transport.getPeer() == address:
+                    return connection
+            await turns(1)
+
+    async def empties(self) -> None:
+        """Wait until the sidecar has no client any more."""
+        while self.listener.connections:
+            await turns(1)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let what was sent arrive, then let the time pass, in steps that leave no timer out."""
+        await turns()
+        whole, rest = divmod(seconds, 0.25)
+        for _ in range(int(whole)):
+            self.clock.advance(0.25)
+        self.clock.advance(rest)
+        await turns()
+
+    async def strike(self) -> None:
+        """End everything that the test left."""
+        await self.port.stopListening()
+        for worker in self.workers.values():
+            await worker.stop()
+        for peer in [*self.clients, *(peer for worker in self.workers.values() for peer in worker.accepted)]:
+            if not peer.gone:
+                peer.reset()
+                await peer.vanishes()
+        for connection in tuple(self.listener.connections):
+            connection.abort()
+        for pool in self.pools.values():
+            pool.retire()
+        while self.listener.connections or any(pool.leased or pool.connecting for pool in self.pools.values()):
+            await turns(1)
+        assert not self.clock.getDelayedCalls() or all(call.active() for call in self.clock.getDelayedCalls())
+
+
+def refuse_reading(peer: Peer, octets: int = 4096) -> None:
+    """Let the kernel keep as little as it can for a peer, which then stops reading."""
+    peer.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, octets)
+    peer.pause()
+
+
+def crash(peer: Peer) -> None:
+    """Let a UNIX peer end without reading what it was sent, as a killed process does."""
+    peer.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.reset()
