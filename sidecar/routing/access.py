@@ -7,7 +7,7 @@ segments resolved or not, in any case. Knows nothing of pools or endpoint rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ from attrs import frozen
 from sidecar.config.schema import Access, Network
 
 REPLICATION = "replication"
+_ROOT = b"_synapse"
 CLOSED = (b"admin", b"mas", b"metrics", REPLICATION.encode())
 _ROUNDS = 4
 """Percent-encoding upon percent-encoding is followed so far; Synapse follows it once."""
@@ -56,31 +57,27 @@ def closed_resource(path: bytes, *, known: bool) -> str | None:
     segment is text and divides nothing.
     """
     lowered = path.lower()
-    if b"synapse" not in lowered and b"%" not in lowered:
+    if _ROOT not in lowered and b"%" not in lowered:
         return None
-    for reading in _readings(lowered, known=known):
-        if len(reading) >= 2 and reading[0] == b"_synapse" and reading[1] in CLOSED:
-            return reading[1].decode()
-    return None
+    decoded = _decoded(lowered)
+    found = _closed_in(_resolved(_decoded(part) for part in lowered.split(b"/"))) if _ROOT in decoded else None
+    for _ in range(1 if known else _ROUNDS):
+        if found is None and _ROOT in decoded:
+            segments = _segments(decoded)
+            found = _closed_in(segments) or (None if known else _closed_in(_resolved(segments)))
+        once_more = _decoded(decoded)
+        if found is not None or once_more == decoded:
+            break
+        decoded = once_more
+    return found
 
 
-def _readings(path: bytes, *, known: bool) -> Iterator[list[bytes]]:
-    """The sequences of segments that a path in lower case may be read as."""
-    decoded = _decoded(path)
-    yield _segments(decoded)
-    yield _resolved(_decoded(segment) for segment in path.split(b"/"))
-    if known:
-        return
-    for _ in range(_ROUNDS):
-        yield _segments(decoded)
-        yield _resolved(_segments(decoded))
-        if b"%" not in decoded:
-            return
-        decoded = _decoded(decoded)
+def _closed_in(segments: list[bytes]) -> str | None:
+    return segments[1].decode() if segments[:1] == [_ROOT] and segments[1:2] and segments[1] in CLOSED else None
 
 
 def _decoded(octets: bytes) -> bytes:
-    return unquote_to_bytes(octets).lower()
+    return unquote_to_bytes(octets).lower() if b"%" in octets else octets
 
 
 def _segments(path: bytes) -> list[bytes]:

@@ -23,8 +23,12 @@ _X_MATRIX = b"x-matrix"
 _USUAL_ORIGIN = b'X-Matrix origin="'
 
 # RFC 9110 11.2: auth-param = token BWS "=" BWS ( token / quoted-string ). An unquoted value may hold more than a token
-# may, because server names hold colons and brackets. A parameter that is none is stepped over.
-_PARAMETER = re.compile(rb'([!#-\'*+.^-z|~0-9A-Z-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))', re.DOTALL)
+# may, because server names hold colons and brackets. A parameter that is none is stepped over. A name begins where no
+# name goes on already: otherwise a long word without `=` would be tried from each of its octets.
+_NAME = rb"!#-'*+.^-z|~0-9A-Z-"
+_PARAMETER = re.compile(
+    rb"(?<![" + _NAME + rb"])([" + _NAME + rb']+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))', re.DOTALL
+)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 
 

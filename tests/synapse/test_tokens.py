@@ -133,6 +133,12 @@ def test_an_ipv6_server_name_is_an_origin() -> None:
     assert origin_of(b"X-Matrix sig=x,origin=[2001:db8::1]:8448") == "[2001:db8::1]:8448"
 
 
+def test_a_hostile_line_is_read_once() -> None:
+    """A long word is no parameter and hides none: reading it takes one pass, not one from each of its octets."""
+    assert origin_of(b"X-Matrix " + b"a" * 100_000) is None
+    assert origin_of(b"X-Matrix " + b"a" * 100_000 + b",origin=b") == "b"
+
+
 @pytest.mark.parametrize("line", [b"X-Matrix", b"X-Matrix key=x", b'X-Matrix origin=""', b"Bearer origin=x", b""])
 def test_a_line_without_an_origin_names_no_server(line: bytes) -> None:
     """Another scheme, no such parameter, or an empty one."""
