@@ -125,6 +125,11 @@ class Downstream(DirectProtocol):
 
     # What the relay asks for.
 
+    @property
+    def reading(self) -> bool:
+        transport: Any = self.transport
+        return self.open and not self._held and not transport.disconnecting
+
     def hold(self, reason: int) -> None:
         """Stop reading for `reason`; reading goes on when every reason is gone."""
         if not self._held and self.open:

@@ -129,7 +129,7 @@ class WorkerPool:
                     self.leased += 1
                     return upstream
                 upstream.abort()
-        if len(self._waiting) >= self.limits.waiting:
+        if len(self._waiting) >= self.limits.waiting and not self._may_connect():
             return Refusal.FULL
         self._waiting.append(waiter)
         self._connect_more()
@@ -145,7 +145,7 @@ class WorkerPool:
     def release(self, upstream: Upstream) -> None:
         """The lease has ended and the connection can be used again."""
         upstream.holder = None
-        if not upstream.reading:
+        if upstream.paused:
             upstream.resume()
         self.leased -= 1
         if self.retired or upstream.generation != self._generation:
@@ -225,18 +225,20 @@ class WorkerPool:
 
     def _connect_more(self) -> None:
         """Start as many connections as there are waiters without one, within the limits."""
-        if self._retry is not None or self.retired:
-            return
+        if self._may_connect():
+            self._check_generation()
+        while self.connecting < len(self._waiting) and self._may_connect():
+            self._connect()
+
+    def _may_connect(self) -> bool:
+        """Whether one more connection can be made now; who waits for that is not in line yet."""
         limits = self.limits
-        self._check_generation()
-        while (
-            self.connecting < len(self._waiting)
+        return (
+            self._retry is None
+            and not self.retired
             and self.connecting < limits.connecting
             and self.leased + self.connecting + len(self._idle) < limits.connections
-        ):
-            self._connect()
-            if self._retry is not None:
-                return
+        )
 
     def _connect(self) -> None:
         self.connecting += 1

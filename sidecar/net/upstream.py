@@ -41,7 +41,7 @@ class Upstream(DirectProtocol):
     old: bool = False
     """It was idle at the last sweep of its pool."""
     open: bool = False
-    reading: bool = True
+    paused: bool = False
 
     def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int) -> None:
         self.pool = pool
@@ -74,15 +74,19 @@ class Upstream(DirectProtocol):
 
     # What the relay asks for.
 
+    @property
+    def reading(self) -> bool:
+        return self.open and not self.paused
+
     def pause(self) -> None:
-        if self.reading and self.open:
-            self.reading = False
+        if not self.paused and self.open:
+            self.paused = True
             assert self.transport is not None
             self.transport.pauseProducing()  # type: ignore[attr-defined]
 
     def resume(self) -> None:
-        if not self.reading and self.open:
-            self.reading = True
+        if self.paused and self.open:
+            self.paused = False
             assert self.transport is not None
             self.transport.resumeProducing()  # type: ignore[attr-defined]
 
