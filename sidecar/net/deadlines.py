@@ -70,7 +70,7 @@ class Deadlines:
             self._look_later()
 
     def _look_later(self) -> None:
-        """Look when the slot that has begun is over: between its end and a later look, deadlines would be late twice."""
+        """Look when the slot that has begun is over; later, its deadlines would be late twice."""
         now = self.now()
         current = int(now / GRANULARITY)
         self._next = max(self._next, current)

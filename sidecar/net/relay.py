@@ -210,9 +210,13 @@ class Relay:
         decision = self.decision
         assert decision is not None
         pools = self.gateway.pools
-        chosen = pools[decision.candidates[0]]
+        names = decision.candidates or decision.fallback
+        if not names:
+            self._fail(Failure.NO_WORKER)
+            return
+        chosen = pools[names[0]]
         if chosen.down:
-            for name in (*decision.candidates[1:], *decision.fallback):
+            for name in (*decision.candidates, *decision.fallback):
                 if not pools[name].down:
                     chosen = pools[name]
                     break

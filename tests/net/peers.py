@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_network
@@ -312,13 +310,6 @@ class Stage:
         assert not self.clock.getDelayedCalls() or all(call.active() for call in self.clock.getDelayedCalls())
 
 
-def refuse_reading(peer: Peer, octets: int = 4096) -> None:
-    """Let the kernel keep as little as it can for a peer, which then stops reading."""
-    peer.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, octets)
-    peer.pause()
-
-
 def crash(peer: Peer) -> None:
-    """Let a UNIX peer end without reading what it was sent, as a killed process does."""
-    peer.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """Let a peer end as a killed process does: what it was sent and has not read makes it a reset."""
     peer.reset()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.routing.decision import Decision
+
 from .peers import FORWARDED, Stage, crash, forward
 from .turns import staged, turns
 
@@ -660,9 +662,7 @@ async def test_invalid_request_behind_a_good_one(stage: Stage) -> None:
     assert stage.counters.requests == 1
 
 
-def _authored(method: bytes, target: bytes, *_: object) -> object:
-    from sidecar.routing.decision import Decision
-
+def _authored(_method: bytes, target: bytes, *_: object) -> Decision:
     if target == b"/refuse":
         return Decision(action="refuse", endpoint="", pool="", status=404, reason="Not here")
     if target == b"/respond":

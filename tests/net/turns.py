@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 reactor: Any = _reactor
-LIMIT = 3.0
+LIMIT = 30.0
 """Seconds after which a scenario that does not get on has failed."""
 
 
