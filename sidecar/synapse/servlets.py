@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -95,6 +96,9 @@ FLAG = re.compile(r'experimental\.get\(\s*"(\w+)"(?:,\s*([^)]*?))?,?\s*\)')
 FLAG_VALUES = {"msc3886_endpoint": "https://table.invalid/", "msc4388_mode": "open"}
 
 
+Presence = Mapping[tuple[str, str], Fact]
+"""By method and notation: what exists under one configuration."""
+
 LISTENERS = ("synapse.app.homeserver", "synapse.app.generic_worker", "synapse.app._base", "synapse.http.server")
 
 
@@ -171,7 +175,7 @@ class Listeners:
         return {**BASE, **places, **settings, **process}
 
 
-def presence(settings: Mapping[str, Any]) -> Facts | None:
+def presence(settings: Mapping[str, Any]) -> Presence | None:
     """What exists under `settings`; None where Synapse refuses them. To be called once in a process."""
     found: dict[tuple[str, str], Fact] = {}
     with tempfile.TemporaryDirectory(prefix="synapse-table-") as directory:
@@ -199,43 +203,46 @@ class Presences:
     """What exists under the base settings, without a media repository, under MAS; and with each option alone and
     together with MAS (None: Synapse refuses that)."""
 
-    base: Facts
-    no_media: Facts
-    mas: Facts
-    options: Mapping[str, tuple[Facts | None, Facts | None]]
+    base: Presence
+    no_media: Presence
+    mas: Presence
+    options: Mapping[str, tuple[Presence | None, Presence | None]]
     """Together with MAS only where the option alone is refused or brings something."""
 
 
 def conditions(presences: Presences) -> Facts:
     """Everything that some settings bring, with what each needs."""
-    base, mas = presences.base, presences.mas
-    found: dict[tuple[str, str], Fact] = {}
-    for key, fact in {**mas, **base}.items():
-        media_repo = key in base and key not in presences.no_media
-        words = {"mas": key not in base, "not_mas": key not in mas, "media_repo": media_repo}
-        found[key] = evolve(fact, needs=_words(words))
+    base = {key: _in_base(fact, presences) for key, fact in presences.base.items()}
+    mas = {
+        key: evolve(fact, needs=frozenset({"mas"}))
+        for key, fact in presences.mas.items()
+        if key not in base or "not_mas" in base[key].needs
+    }
+    brought: dict[tuple[str, str], Fact] = {}
     for option, (alone, with_mas) in presences.options.items():
         for key, fact in {**(with_mas or {}), **(alone or {})}.items():
-            if key in base or key in mas:
-                found[key] = _both(found[key], fact)
-                continue
-            words = {
-                option: True,
-                "mas": key not in (alone or {}),
-                "not_mas": with_mas is not None and key not in with_mas,
-            }
-            fact = evolve(fact, needs=_words(words))
-            known = found.setdefault(key, fact)
-            found[key] = evolve(_both(known, fact), needs=_either(known.needs, fact.needs))
-    return found
+            if key not in base and key not in mas:
+                words = {
+                    option: True,
+                    "mas": key not in (alone or {}),
+                    "not_mas": with_mas is not None and key not in with_mas,
+                }
+                fact = evolve(fact, needs=_words(words))
+                known = brought.setdefault(key, fact)
+                brought[key] = evolve(known, needs=_either(known.needs, fact.needs))
+    return frozenset([*base.values(), *mas.values(), *brought.values()])
+
+
+def _in_base(fact: Fact, presences: Presences) -> Fact:
+    """With its needs; `not_mas` also where MAS changes who serves it, which makes two facts of it."""
+    key = (fact.method, fact.path)
+    with_mas = presences.mas.get(key)
+    differs = with_mas is None or (with_mas.main, with_mas.worker) != (fact.main, fact.worker)
+    return evolve(fact, needs=_words({"not_mas": differs, "media_repo": key not in presences.no_media}))
 
 
 def _words(words: Mapping[str, bool]) -> frozenset[str]:
     return frozenset(word for word, needed in words.items() if needed)
-
-
-def _both(one: Fact, other: Fact) -> Fact:
-    return evolve(one, main=one.main | other.main, worker=one.worker | other.worker)
 
 
 def _either(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
@@ -293,10 +300,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the table would change")
     parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="default: the one in the package")
     options = parser.parse_args(arguments)
-    version = installed_version("matrix-synapse")
     try:
+        version = installed_version("matrix-synapse")
         releases = {**read_table(options.table), release_of(version): installed_facts()}
         text = text_of_table(releases, read_overlay())
+    except PackageNotFoundError:
+        print("there is no Synapse here; run this where matrix-synapse is installed", file=sys.stderr)
+        return 2
     except (ProbeError, PatternError, OverlayError) as error:
         print(error, file=sys.stderr)
         return 2

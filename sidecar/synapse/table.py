@@ -31,8 +31,8 @@ class Fact:
     needs: frozenset[str] = frozenset()
 
 
-Facts = Mapping[tuple[str, str], Fact]
-"""By method and path: what one release has."""
+Facts = frozenset[Fact]
+"""What one release has. One method of one path is there twice where it depends on the configuration who serves it."""
 
 
 @frozen
@@ -53,7 +53,7 @@ def spans_of(releases: Mapping[Release, Facts]) -> list[Span]:
     spans: list[Span] = []
     running: dict[Fact, tuple[Release | None, str]] = {}
     for previous, release in zip([None, *order], order, strict=False):
-        present = {evolve(fact, name=""): fact.name for fact in releases[release].values()}
+        present = {evolve(fact, name=""): fact.name for fact in releases[release]}
         for fact in [each for each in running if each not in present]:
             since, name = running.pop(fact)
             spans.append(Span(evolve(fact, name=name), since, release))
@@ -64,15 +64,12 @@ def spans_of(releases: Mapping[Release, Facts]) -> list[Span]:
     return spans
 
 
-def releases_of(spans: list[Span], known: list[Release]) -> dict[Release, dict[tuple[str, str], Fact]]:
+def releases_of(spans: list[Span], known: list[Release]) -> dict[Release, Facts]:
     """The reverse of `spans_of`, for all `known` releases; a name is that of the newest release."""
-    return {
-        release: {(s.fact.method, s.fact.path): s.fact for s in spans if s.holds_in(release)}
-        for release in sorted(known)
-    }
+    return {release: frozenset(span.fact for span in spans if span.holds_in(release)) for release in sorted(known)}
 
 
-def read_table(file: Path = TABLE) -> dict[Release, dict[tuple[str, str], Fact]]:
+def read_table(file: Path = TABLE) -> dict[Release, Facts]:
     """The facts in `file` by release; empty where there is no file yet."""
     if not file.exists():
         return {}
@@ -109,14 +106,18 @@ def text_of_table(releases: Mapping[Release, Facts], overlay: Overlay) -> str:
 
 
 def _rows(spans: list[Span], overlay: Overlay) -> Iterator[dict[str, Any]]:
-    """Rows for the file; methods that agree in everything else share one."""
+    """Rows for the file; methods that agree in everything else share one. What MAS brings comes after what it ends."""
     merged: dict[str, dict[str, Any]] = {}
-    for span in sorted(spans, key=lambda s: (s.fact.path, s.since or (0, 0), s.fact.method)):
+    for span in sorted(spans, key=_place):
         row = _row(span, _judge(span.fact, overlay))
         methods = row.pop("methods")
         same = merged.setdefault(json.dumps(row, sort_keys=True), {"path": row["path"], "methods": "", **row})
         same["methods"] = f"{same['methods']} {methods}".strip()
     yield from merged.values()
+
+
+def _place(span: Span) -> tuple[object, ...]:
+    return (span.fact.path, span.since or (0, 0), "mas" in span.fact.needs, span.fact.method, sorted(span.fact.needs))
 
 
 def _judge(fact: Fact, overlay: Overlay) -> Judgement:
