@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
-from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
 
 from sidecar.config.schema import Access, Network
+from sidecar.synapse.identifiers import percent_decoded
 
 REPLICATION = "replication"
 _ROOT = b"_synapse"
@@ -77,7 +77,7 @@ def _closed_in(segments: list[bytes]) -> str | None:
 
 
 def _decoded(octets: bytes) -> bytes:
-    return unquote_to_bytes(octets).lower() if b"%" in octets else octets
+    return percent_decoded(octets).lower()
 
 
 def _segments(path: bytes) -> list[bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.synapse.identifiers import decode_segment, localpart, query_pairs, query_value, text_of
+from sidecar.synapse.identifiers import decode_segment, localpart, percent_decoded, query_pairs, query_value, text_of
 from sidecar.synapse.shards import event_persister
 
 
@@ -34,6 +34,13 @@ def test_every_percent_spelling_of_an_identifier_is_one_text(drawn) -> None:
 def test_any_octets_are_some_text_that_can_be_written(octets) -> None:
     """Decoding never fails and never yields what UTF-8 cannot hold."""
     decode_segment(octets).encode()
+
+
+@given(st.binary(max_size=30), st.lists(st.sampled_from([b"%", b"4", b"f", b"F", b"%c3", b"%5F", b"%Fc"]), max_size=9))
+def test_percent_decoding_is_that_of_the_standard_library(octets, pieces) -> None:
+    """Also of what is no percent-encoding."""
+    for each in (octets, b"".join(pieces), octets + b"".join(pieces)):
+        assert percent_decoded(each) == unquote_to_bytes(each)
 
 
 def test_unequal_octets_that_are_no_utf_8_stay_unequal() -> None:
@@ -62,8 +69,6 @@ def test_the_localpart_of_a_user_id(user_id: str, name: str | None) -> None:
 @given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=4), st.binary(max_size=40))
 def test_query_pairs_are_those_of_a_form(pairs, octets) -> None:
     """Names and values are decoded as a form's, and any octets at all are divided somehow."""
-    from urllib.parse import urlencode
-
     encoded = urlencode(pairs, errors="surrogatepass").encode()
     expected = [
         (name.encode("utf-8", "surrogatepass"), value.encode("utf-8", "surrogatepass"))
