@@ -36,6 +36,15 @@ async def test_a_stranger_is_not_believed(gateway: Gateway) -> None:
     await _ask(gateway, STRANGER, ["198.51.100.7"], "198.51.100.7" if trusts_all_loopback else STRANGER)
 
 
+@in_event_loop
+async def test_synapse_is_always_told_the_scheme(gateway: Gateway) -> None:
+    """No process of Synapse warns that it was told the client's address but not the scheme, and so has to guess."""
+    await _ask(gateway, STRANGER, [], STRANGER)
+    layout, topology = gateway.laboratory.layout, gateway.laboratory.topology
+    for process in topology.processes:
+        assert "lacks an x-forwarded-proto" not in layout.log(process.name).read_text()
+
+
 async def _ask(gateway: Gateway, peer: str, claims: list[str], client: str) -> None:
     witness = witness_of(gateway)
     fields = [(REQUEST_ID_HEADER, witness.note(client)), *(("X-Forwarded-For", claim) for claim in claims)]
