@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
@@ -88,7 +89,7 @@ class DemoWorkers(Service):
     def startService(self) -> None:
         super().startService()
         for name in WORKERS:
-            site = QuietSite(StandIn(name))
+            site: Any = QuietSite(StandIn(name))
             self._ports.append(self._reactor.listenUNIX(str(self.directory / f"{name}.sock"), site))
 
     def stopService(self) -> None:

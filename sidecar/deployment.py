@@ -5,7 +5,7 @@ The same for `twistd matrix-sidecar`, a reload, and the commands that only look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import evolve, frozen
 
@@ -16,6 +16,7 @@ from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import workers_of
+from sidecar.synapse.asker import ask_version
 from sidecar.synapse.endpoints import EndpointTable, load_endpoints
 from sidecar.synapse.topology import Topology, read_topology
 
@@ -57,6 +58,19 @@ def read_deployment(
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
     warnings = tuple(dict.fromkeys(problems))
     return Deployment(settings=settings, topology=topology, table=table, plan=plan, warnings=warnings)
+
+
+def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1.0) -> Deployment:
+    """What `read` (`read_deployment` with its arguments) reads, with the endpoints of the Synapse that is running.
+
+    Where the file states the version, or the main process does not tell it within `timeout` seconds, nobody is asked
+    twice. Raises ConfigError.
+    """
+    deployment = read()
+    if deployment.settings.synapse.version is not None:
+        return deployment
+    version = ask_version(deployment.plan.workers[deployment.plan.main].endpoint, timeout)
+    return deployment if version is None else read(version=version)
 
 
 def _raise_errors(problems: Iterable[Problem]) -> None:

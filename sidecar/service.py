@@ -72,6 +72,10 @@ class SidecarService(Service):
     reactor: Any
     introduction: str = ""
     """Printed when everything listens."""
+    weights: Mapping[str, float] = field(factory=dict)
+    """Of each worker, where it is not 1."""
+    bounded: Mapping[str, float] = field(factory=dict)
+    """`bounded` of each pool that has it."""
     gateway: Gateway = field(init=False)
     data_reactor: BatchingReactor = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
@@ -93,6 +97,8 @@ class SidecarService(Service):
             limits=settings.limits,
             timeouts=settings.timeouts,
             deadlines=deadlines,
+            weights=self.weights,
+            bounded=self.bounded,
         )
 
     # Start.

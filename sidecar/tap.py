@@ -10,10 +10,11 @@ from twisted.application.service import IService, MultiService
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 
-from sidecar.deployment import Deployment, read_deployment
+from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.routing.decide import decide
 from sidecar.service import SidecarService, use_monotonic_clock
+from sidecar.version_watch import VersionWatch
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 
@@ -63,13 +64,16 @@ def makeService(options: Options) -> IService:
         demo = DemoWorkers(reactor, _free_port())  # type: ignore[arg-type]
         demo.setServiceParent(services)
         path, introduction = str(demo.configuration), demo.introduction
+    read = partial(read_deployment, path, listen=options["listen"], admin=options["admin"])
     try:
-        deployment = read_deployment(path, listen=options["listen"], admin=options["admin"])
+        deployment = read_for_running_synapse(read)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
     for warning in deployment.warnings:
         _log.warn("{warning}", warning=str(warning))
-    sidecar_service(deployment, reactor, introduction).setServiceParent(services)
+    sidecar = sidecar_service(deployment, reactor, introduction)
+    sidecar.setServiceParent(services)
+    VersionWatch(sidecar, deployment, read, reactor).setServiceParent(services)
     return services
 
 
@@ -82,6 +86,8 @@ def sidecar_service(deployment: Deployment, reactor: Any, introduction: str = ""
         decide=partial(decide, plan=plan),
         reactor=reactor,
         introduction=introduction,
+        weights={name: worker.weight for name, worker in plan.workers.items()},
+        bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
     )
 
 

@@ -21,6 +21,12 @@ _log = Logger(namespace="sidecar")
 MOST_EVENTS = 512
 """Events taken in one turn; timers and other descriptors of the process get their turn after them."""
 
+# What concerns time, threads and the life of the process is asked of the reactor that runs.
+_OF_THE_PROCESS = (
+    *("addSystemEventTrigger", "callFromThread", "callLater", "callWhenRunning", "getDelayedCalls", "getThreadPool"),
+    *("removeSystemEventTrigger", "seconds"),
+)
+
 
 class BatchingReactor(EPollReactor):
     """Listens and connects as any reactor of Twisted does; to be given to endpoints. `close` ends it."""
@@ -28,17 +34,21 @@ class BatchingReactor(EPollReactor):
     def __init__(self, outer: Any) -> None:
         self._outer = outer
         super().__init__()
+        for name in _OF_THE_PROCESS:
+            setattr(self, name, getattr(outer, name))
         outer.addReader(self)
 
     def close(self) -> None:
         """Leave the reactor that runs; descriptors that are left are told that their connection is lost."""
         self._outer.removeReader(self)
         self.connectionLost(Failure(CONNECTION_LOST))
+        self._poller.close()
 
     # To the reactor that runs we are one descriptor.
 
     def fileno(self) -> int:
-        return self._poller.fileno()
+        descriptor: int = self._poller.fileno()
+        return descriptor
 
     def logPrefix(self) -> str:
         return "sidecar"
@@ -65,25 +75,5 @@ class BatchingReactor(EPollReactor):
         for selectable in self.removeAll():
             selectable.connectionLost(reason)
 
-    # What concerns the process.
-
     def installWaker(self) -> None:
         """There is nobody to wake: the reactor that runs polls us."""
-
-    def seconds(self) -> float:
-        return float(self._outer.seconds())
-
-    def callLater(self, delay: float, function: Any, *args: object, **kw: object) -> Any:
-        return self._outer.callLater(delay, function, *args, **kw)
-
-    def callFromThread(self, function: Any, *args: object, **kw: object) -> None:
-        self._outer.callFromThread(function, *args, **kw)
-
-    def callWhenRunning(self, function: Any, *args: object, **kw: object) -> Any:
-        return self._outer.callWhenRunning(function, *args, **kw)
-
-    def addSystemEventTrigger(self, phase: str, event: str, function: Any, *args: object, **kw: object) -> Any:
-        return self._outer.addSystemEventTrigger(phase, event, function, *args, **kw)
-
-    def getThreadPool(self) -> Any:
-        return self._outer.getThreadPool()

@@ -74,7 +74,7 @@ class Deadlines:
         now = self.now()
         current = int(now / GRANULARITY)
         self._next = max(self._next, current)
-        self._call = self._clock.callLater((current + 1) * GRANULARITY - now, self._turn)  # type: ignore[assignment]
+        self._call = self._clock.callLater((current + 1) * GRANULARITY - now, self._turn)
 
     def _turn(self) -> None:
         """Look at every slot whose time has come, be it that the reactor was held up for long."""

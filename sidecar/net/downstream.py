@@ -206,7 +206,7 @@ class Listener(Factory):
         """Called after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
         self._per_address: dict[str, int] = {}
 
-    def buildProtocol(self, addr: object) -> Downstream:  # type: ignore[override]
+    def buildProtocol(self, addr: object) -> Downstream:
         return Downstream(self)
 
     def use(self, gateway: Gateway) -> None:

@@ -26,9 +26,9 @@ class _Attempt(ClientFactory):
         self._factory: IProtocolFactory | None = factory
         self._outcome: Deferred[Any] | None = outcome
 
-    def buildProtocol(self, addr: Any) -> IProtocol | None:
+    def buildProtocol(self, addr: Any) -> Any:
         assert self._factory is not None
-        protocol = self._factory.buildProtocol(addr)
+        protocol: IProtocol | None = self._factory.buildProtocol(addr)
         self._factory = self._outcome = None
         return protocol
 

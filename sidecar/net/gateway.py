@@ -13,6 +13,7 @@ from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.decision import Decision
+from sidecar.routing.hashing import bounded, least_busy
 from sidecar.telemetry import Counters
 from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -55,5 +56,20 @@ class Gateway:
     timeouts: Timeouts
     deadlines: Deadlines
     counters: Counters = field(factory=Counters)
+    weights: Mapping[str, float] = field(factory=dict)
+    """Of each worker, where it is not 1."""
+    bounded: Mapping[str, float] = field(factory=dict)
+    """For pools whose workers pass keys on when they hold more than this many times their fair part."""
     draining: bool = False
     """Every response from now on closes its connection."""
+
+    def candidates(self, decision: Decision) -> tuple[str, ...]:
+        """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""
+        names = decision.candidates
+        if len(names) < 2 or not (decision.keyless or decision.pool in self.bounded):
+            return names
+        in_flight = {name: self.pools[name].leased + self.pools[name].waiting for name in names}
+        if not decision.keyless:
+            return bounded(names, in_flight, self.weights, self.bounded[decision.pool])
+        first = least_busy(names, in_flight, self.weights)
+        return (first, *(name for name in names if name != first))

@@ -9,6 +9,7 @@ import errno
 import os
 import random
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -63,7 +64,7 @@ class _UpstreamFactory(Factory):
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
 
-    def buildProtocol(self, addr: object) -> Upstream:  # type: ignore[override]
+    def buildProtocol(self, addr: object) -> Upstream:
         return self._pool.new_connection()
 
 
@@ -91,6 +92,8 @@ class WorkerPool:
     """Connections that could not be made so far."""
     down: bool = False
     """The last attempt to connect failed, and not for being busy."""
+    on_new_life: Callable[[], None] | None = None
+    """Called when the worker has come back, or turns out to have been started anew."""
     retired: bool = False
     reason: str = ""
     _idle: list[Upstream] = field(factory=list)
@@ -216,10 +219,17 @@ class WorkerPool:
             return
         generation = hash((status.st_dev, status.st_ino, status.st_ctime_ns))
         if generation != self._generation:
+            first_look = not self._generation
             self._generation = generation
+            if not first_look:
+                self._begin_new_life()
             for upstream in tuple(self._idle):
                 if upstream.generation != generation:
                     self.discard(upstream)
+
+    def _begin_new_life(self) -> None:
+        if self.on_new_life is not None:
+            self.on_new_life()
 
     # New connections.
 
@@ -252,6 +262,7 @@ class WorkerPool:
         if self.down:
             self.down = False
             self._log.info("worker {name} accepts connections again", name=self.name)
+            self._begin_new_life()
         if self.retired:
             upstream.abort()
         elif self._waiting:
@@ -277,7 +288,7 @@ class WorkerPool:
         if (self._waiting or self.down) and self._retry is None and not self.retired:
             delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
             self._retry_after = _FIRST_RETRY if busy else min(self._retry_after * 2, _LAST_RETRY)
-            self._retry = self.clock.callLater(delay, self._try_again)  # type: ignore[assignment]
+            self._retry = self.clock.callLater(delay, self._try_again)
         if not busy:
             for waiter in tuple(self._waiting):
                 waiter.worker_away()

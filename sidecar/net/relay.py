@@ -104,7 +104,7 @@ class Relay:
             if event is END:
                 self._request_end()
             elif event.__class__ is bytes:
-                self._request_body(event)  # type: ignore[arg-type]
+                self._request_body(event)
             else:
                 self._begin(event)  # type: ignore[arg-type]
             if self.exchange is None:
@@ -180,9 +180,7 @@ class Relay:
         assert exchange is not None
         exchange.received = True
         if self.waiting_for is None and not exchange.passed:
-            decision = self.decision
-            assert decision is not None
-            self.expect("answer", decision.answer or self.gateway.timeouts.answer)
+            self._expect_answer()
 
     def _expect_answer(self) -> None:
         decision = self.decision
@@ -210,13 +208,14 @@ class Relay:
         decision = self.decision
         assert decision is not None
         pools = self.gateway.pools
-        names = decision.candidates or decision.fallback
+        candidates = self.gateway.candidates(decision)
+        names = candidates or decision.fallback
         if not names:
             self._fail(Failure.NO_WORKER)
             return
         chosen = pools[names[0]]
         if chosen.down:
-            for name in (*decision.candidates, *decision.fallback):
+            for name in (*candidates, *decision.fallback):
                 if not pools[name].down:
                     chosen = pools[name]
                     break
@@ -323,11 +322,11 @@ class Relay:
         try:
             for event in upstream.reader.feed(octets):
                 if event.__class__ is bytes:
-                    down.append(event)  # type: ignore[arg-type]
+                    down.append(event)
                 elif event is END:
                     ended = True
                 elif event.__class__ is ResponseHead:
-                    down.append(self._response_head(exchange, upstream, event))  # type: ignore[arg-type]
+                    down.append(self._response_head(exchange, upstream, event))
         except WireError as error:
             _log.warn("worker {worker} sent an invalid answer: {error}", worker=upstream.pool.name, error=str(error))
             self._fail(Failure.ANSWER_CUT if exchange.passed else Failure.WORKER_INVALID)

@@ -36,7 +36,8 @@ class DirectProtocol(Protocol):
         transport: Any = self.transport
         if isinstance(transport, Connection) and not transport.TLS:
             self._socket = transport.socket
-            transport.doRead = self._receive  # type: ignore[method-assign]
+            edge: Any = transport
+            edge.doRead = self._receive
 
     def send(self, octets: bytes) -> bool:
         """Send `octets`, at once where it can be, else when the kernel takes them.

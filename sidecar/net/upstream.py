@@ -5,7 +5,7 @@ Reports to the relay that holds its lease, or to its pool while it is idle. Know
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -52,8 +52,8 @@ class Upstream(DirectProtocol):
     def connectionMade(self) -> None:
         self.open = True
         self.go_direct()
-        assert self.transport is not None
-        self.transport.registerProducer(self, True)
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
         self.pool.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -81,23 +81,23 @@ class Upstream(DirectProtocol):
     def pause(self) -> None:
         if not self.paused and self.open:
             self.paused = True
-            assert self.transport is not None
-            self.transport.pauseProducing()  # type: ignore[attr-defined]
+            transport: Any = self.transport
+            transport.pauseProducing()
 
     def resume(self) -> None:
         if self.paused and self.open:
             self.paused = False
-            assert self.transport is not None
-            self.transport.resumeProducing()  # type: ignore[attr-defined]
+            transport: Any = self.transport
+            transport.resumeProducing()
 
     def abort(self) -> None:
         """Close at once; the worker sees that nobody wants its answer. Never a half-close, which Synapse mistakes."""
         self.holder = None
         if self.open:
             self.open = False
-            assert self.transport is not None
-            self.transport.unregisterProducer()
-            self.transport.abortConnection()  # type: ignore[attr-defined]
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.abortConnection()
 
     # IPushProducer: our own transport tells how full it is.
 

@@ -1,0 +1,98 @@
+"""Notices that the running Synapse is another version than before, and routes by the endpoints of that one.
+
+Asks when the main process has come back or has been started anew; an upgrade cannot happen otherwise. Part of the
+service layer: it may know everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import treq
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from sidecar.deployment import Deployment
+from sidecar.routing.decide import decide
+from sidecar.service import SidecarService
+from sidecar.synapse.asker import PATH, version_in
+
+_log = Logger(namespace="sidecar")
+
+TIMEOUT = 10.0
+"""Seconds for the main process to say its version; it may still be busy with starting."""
+
+
+@implementer(IAgentEndpointFactory)
+@define(eq=False)
+class _Always:
+    """Connects to one endpoint, whatever the URL."""
+
+    endpoint: IStreamClientEndpoint
+
+    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
+        return self.endpoint
+
+
+@define(eq=False)
+class VersionWatch(Service):
+    """Keeps the endpoint table in step with Synapse, unless the configuration states a version."""
+
+    sidecar: SidecarService
+    deployment: Deployment
+    read: Callable[..., Deployment]
+    """`read_deployment` with its arguments, but for `version`."""
+    reactor: Any
+    _asking: bool = field(default=False, init=False)
+
+    def startService(self) -> None:
+        super().startService()
+        if self.deployment.settings.synapse.version is None:
+            self.sidecar.gateway.pools[self.deployment.plan.main].on_new_life = self.ask
+
+    def ask(self) -> None:
+        """Ask main, and route by what it says; nothing while an answer is awaited already."""
+        if self.running and not self._asking:
+            Deferred.fromCoroutine(self.learn())
+
+    async def learn(self) -> None:
+        """Ask main, and route by what it says. Whatever fails is logged."""
+        self._asking = True
+        try:
+            version = await self._version()
+            if version is not None and version != self.deployment.table.asked:
+                self._use(version)
+        except Exception as error:
+            _log.warn("the version of the running Synapse could not be learnt: {error}", error=str(error))
+        finally:
+            self._asking = False
+
+    async def _version(self) -> str | None:
+        endpoint = clientFromString(self.reactor, self.deployment.plan.workers[self.deployment.plan.main].endpoint)
+        agent = Agent.usingEndpointFactory(self.reactor, _Always(endpoint))
+        headers = Headers({"Host": ["localhost"], "X-Forwarded-For": ["127.0.0.1"]})
+        response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent, timeout=TIMEOUT)
+        content = await treq.content(response)
+        server = response.headers.getRawHeaders("Server") or [""]
+        return version_in(response.code, server[0], content)
+
+    def _use(self, version: str) -> None:
+        before = self.deployment.table.release
+        self.deployment = self.read(version=version)
+        self.sidecar.gateway.decide = partial(decide, plan=self.deployment.plan)
+        _log.info(
+            "Synapse is {version} now; requests go by the endpoints of {release} (before: {before})",
+            version=version,
+            release=self.deployment.table.release,
+            before=before,
+        )
