@@ -178,7 +178,7 @@ async def test_stalled_client(stage: Stage) -> None:
 async def test_slow_client(stage: Stage) -> None:
     """A client that takes something is not a stalled one, and gets everything."""
     size = 6_000_000
-    client, worker = await clogged(stage, size)
+    client, _ = await clogged(stage, size)
     inside = await stage.inside(client)
     for _ in range(4):
         await stage.pass_time(50)

@@ -1,0 +1,511 @@
+"""The pool of connections against a trivial model, and what it makes of real sockets that come and go."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.address import IPv4Address
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionRefusedError, TimeoutError, UnknownHostError
+from twisted.internet.task import Clock
+
+from fakes import FakeEndpoint, FakeTransport
+from sidecar.net.deadlines import Deadlines
+from sidecar.net.pool import PoolLimits, Refusal, WorkerPool, describe, is_busy
+from sidecar.net.upstream import Upstream
+from sidecar.wire.reader import ReaderLimits
+
+from .peers import Worker
+from .turns import reactor, spin, turns
+
+BUSY = ConnectError()
+AWAY = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+MISSING = ConnectError(errno.ENOENT, "missing")
+
+
+class Waiting:
+    """Waits in line, holds what it gets, and notes what it was told."""
+
+    def __init__(self) -> None:
+        self.upstream: Upstream | None = None
+        self.told_away = 0
+        self.lost: list[bool] = []
+
+    def leased(self, upstream: Upstream) -> None:
+        assert self.upstream is None
+        self.upstream = upstream
+        upstream.holder = self
+
+    def worker_away(self) -> None:
+        self.told_away += 1
+
+    def upstream_data(self, octets: bytes) -> None: ...
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        self.upstream = None
+        self.lost.append(clean)
+
+    def upstream_clogged(self) -> None: ...
+
+    def upstream_flowing(self) -> None: ...
+
+
+def pool_of(endpoint: object, clock: Clock, limits: PoolLimits, path: str | None = None) -> WorkerPool:
+    return WorkerPool(
+        name="w",
+        endpoint=endpoint,  # type: ignore[arg-type]
+        socket_path=path,
+        limits=limits,
+        reader_limits=ReaderLimits(),
+        clock=clock,
+        deadlines=Deadlines(clock),
+    )
+
+
+LIMITS = PoolLimits(connections=4, idle=2, connecting=2, waiting=3, idle_time=30.0)
+
+
+class PoolModel(RuleBasedStateMachine):
+    """P7: within its limits, newest first, in order, nothing dead, and empty in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.endpoint = FakeEndpoint()
+        self.pool = pool_of(self.endpoint, self.clock, LIMITS)
+        self.leases: list[Waiting] = []
+        self.line: deque[Waiting] = deque()
+        self.idle: list[Upstream] = []
+        self.retired = False
+
+    @initialize()
+    def begin(self) -> None:
+        self.clock.advance(100)
+
+    def _settle(self) -> None:
+        """Let connections end that were aborted, and move whoever was served from the line to the leases."""
+        for transport in tuple(self.endpoint.made):
+            transport.turn()
+            if not transport.connected:
+                self.endpoint.made.remove(transport)
+        while self.line and self.line[0].upstream is not None:
+            self.leases.append(self.line.popleft())
+        assert all(waiting.upstream is None for waiting in self.line), "served out of turn"
+        self.idle = list(self.pool._idle)
+
+    @precondition(lambda self: not self.retired)
+    @rule()
+    def lease(self) -> None:
+        waiting = Waiting()
+        newest = next((one for one in reversed(self.idle) if one.open), None)
+        leased = self.pool.lease(waiting)
+        if isinstance(leased, Upstream):
+            assert leased is newest
+            waiting.leased(leased)
+            self.leases.append(waiting)
+        elif leased is None:
+            assert newest is None
+            self.line.append(waiting)
+        else:
+            assert leased is Refusal.FULL
+            assert len(self.line) >= LIMITS.waiting
+        self._settle()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        upstream, waiting.upstream = waiting.upstream, None
+        self.pool.release(upstream)
+        self._settle()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def discard(self, data: st.DataObject) -> None:
+        waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        upstream, waiting.upstream = waiting.upstream, None
+        self.pool.discard(upstream)
+        self._settle()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), clean=st.booleans())
+    def lose_a_leased_one(self, data: st.DataObject, clean: bool) -> None:
+        waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
+        transport: FakeTransport = waiting.upstream.transport  # type: ignore[assignment,union-attr]
+        transport.hang_up(clean=clean)
+        transport.turn()
+        assert waiting.lost == [clean]
+        self._settle()
+
+    @precondition(lambda self: self.idle)
+    @rule(data=st.data(), octets=st.booleans())
+    def spoil_an_idle_one(self, data: st.DataObject, octets: bool) -> None:
+        upstream = data.draw(st.sampled_from(self.idle))
+        transport: FakeTransport = upstream.transport  # type: ignore[assignment]
+        if octets:
+            transport.deliver(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        else:
+            transport.hang_up()
+        transport.turn()
+        self._settle()
+        assert upstream not in self.idle
+
+    @precondition(lambda self: self.line)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        waiting = data.draw(st.sampled_from(list(self.line)))
+        self.line.remove(waiting)
+        self.pool.leave(waiting)
+        self.pool.leave(waiting)
+        self._settle()
+
+    @precondition(lambda self: self.endpoint.attempts)
+    @rule()
+    def accept(self) -> None:
+        self.endpoint.accept()
+        self._settle()
+        assert not self.pool.down
+
+    @precondition(lambda self: self.endpoint.attempts)
+    @rule(error=st.sampled_from([BUSY, AWAY, MISSING]))
+    def refuse(self, error: Exception) -> None:
+        before = [waiting.told_away for waiting in self.line]
+        was_down = self.pool.down
+        self.endpoint.refuse(error)
+        assert self.pool.down == (was_down or error is not BUSY)
+        assert [waiting.told_away for waiting in self.line] == [n + (error is not BUSY) for n in before]
+        self._settle()
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 10.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self._settle()
+
+    @rule()
+    def retire(self) -> None:
+        self.retired = True
+        self.pool.retire()
+        for waiting in self.line:
+            self.pool.leave(waiting)
+        self.line.clear()
+        self._settle()
+
+    @invariant()
+    def counts_agree(self) -> None:
+        pool = self.pool
+        assert pool.leased == len(self.leases)
+        assert pool.waiting == len(self.line) <= LIMITS.waiting + LIMITS.connecting
+        assert pool.connecting == len(self.endpoint.attempts)
+        assert pool.idle == len(self.idle)
+
+    @invariant()
+    def within_the_limits(self) -> None:
+        pool = self.pool
+        assert pool.leased + pool.idle + pool.connecting <= LIMITS.connections
+        assert pool.idle <= LIMITS.idle
+        assert pool.connecting <= LIMITS.connecting
+
+    @invariant()
+    def nothing_dead_is_leased_or_idle(self) -> None:
+        assert all(waiting.upstream.open and waiting.upstream.transport.connected for waiting in self.leases)
+        assert all(upstream.open for upstream in self.idle)
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        """Who waits does so because a connection is being made, will be tried, or none may be made."""
+        pool = self.pool
+        if self.line:
+            assert not self.idle
+            assert pool.connecting or pool._retry is not None or pool.leased == LIMITS.connections
+
+    @invariant()
+    def empties_out(self) -> None:
+        if self.retired:
+            assert not self.idle
+            assert len(self.endpoint.made) == len(self.leases)
+
+    def teardown(self) -> None:
+        for transport in self.endpoint.made:
+            assert transport.connected
+
+
+PoolModel.TestCase.settings = settings(deadline=None)
+TestPool = PoolModel.TestCase
+
+
+def test_idle_connections_are_closed_in_time() -> None:
+    """An idle connection is closed after `idle_time` at the latest, and not before half of it."""
+    clock = Clock()
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, clock, PoolLimits(idle_time=30.0))
+    waiting = Waiting()
+    pool.lease(waiting)
+    transport = endpoint.accept()
+    for _ in range(5):
+        pool.release(waiting.upstream)  # type: ignore[arg-type]
+        clock.advance(14.9)
+        assert pool.lease(waiting) is waiting.upstream
+        waiting.upstream.holder = waiting  # type: ignore[union-attr]
+        clock.advance(100)
+        transport.turn()
+        assert transport.connected
+    pool.release(waiting.upstream)  # type: ignore[arg-type]
+    clock.pump([1.0] * 30)
+    transport.turn()
+    assert not transport.connected
+    assert not clock.getDelayedCalls()
+
+
+def test_a_busy_worker_is_not_down() -> None:
+    """A full backlog is tried again soon, and is not taken for a worker that is away (F-6)."""
+    clock = Clock()
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, clock, PoolLimits())
+    waiting = Waiting()
+    pool.lease(waiting)
+    for _ in range(20):
+        endpoint.refuse(BUSY)
+        assert not pool.down
+        assert not waiting.told_away
+        clock.advance(0.03)
+        assert len(endpoint.attempts) == 1
+    endpoint.accept()
+    assert waiting.upstream is not None
+    assert pool.failures == 20
+    assert pool.connects == 1
+
+
+def test_a_worker_that_is_away_is_tried_with_patience() -> None:
+    """Attempts at a worker that is away become rarer, up to half a second, and go on when nobody waits."""
+    clock = Clock()
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, clock, PoolLimits())
+    waiting = Waiting()
+    pool.lease(waiting)
+    endpoint.refuse(MISSING)
+    assert pool.down
+    assert pool.reason == os.strerror(errno.ENOENT)
+    pool.leave(waiting)
+    attempts = 0
+    for _ in range(1000):
+        clock.advance(0.01)
+        while endpoint.attempts:
+            attempts += 1
+            endpoint.refuse(AWAY)
+    assert 20 <= attempts <= 60
+    clock.advance(0.6)
+    endpoint.accept()
+    assert not pool.down
+    assert pool.idle == 1
+
+
+def test_retired_while_connecting() -> None:
+    """A connection that is made after its pool retired is closed, and nothing is tried any more."""
+    clock = Clock()
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, clock, PoolLimits())
+    pool.lease(Waiting())
+    pool.lease(Waiting())
+    pool.retire()
+    transport = endpoint.accept()
+    transport.turn()
+    assert not transport.connected
+    endpoint.refuse(MISSING)
+    assert not clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize(
+    ("error", "busy", "words"),
+    [
+        (ConnectError(), True, "An error occurred while connecting."),
+        (ConnectError(errno.EAGAIN, "again"), True, os.strerror(errno.EAGAIN)),
+        (MISSING, False, "No such file or directory"),
+        (AWAY, False, "Connection refused"),
+        (TimeoutError(), False, "User timeout caused connection failure."),
+        (UnknownHostError(), False, "Hostname couldn't be looked up."),
+        (ValueError(), False, "ValueError"),
+    ],
+)
+def test_what_a_failure_means(error: Exception, busy: bool, words: str) -> None:
+    """Only a full backlog means busy; everything else means away, and is told in the system's words."""
+    assert is_busy(error) is busy
+    assert describe(error).startswith(words)
+
+
+# With real sockets.
+
+
+def on_socket(path: Path, clock: Clock, **limits: object) -> WorkerPool:
+    endpoint = UNIXClientEndpoint(reactor, str(path))
+    return pool_of(endpoint, clock, PoolLimits(**limits), str(path))  # type: ignore[arg-type]
+
+
+async def leased(pool: WorkerPool, clock: Clock) -> Waiting:
+    """A lease, as soon as there is one; time passes for the pool meanwhile."""
+    waiting = Waiting()
+    at_once = pool.lease(waiting)
+    if isinstance(at_once, Upstream):
+        waiting.leased(at_once)
+    while waiting.upstream is None:
+        await turns(1)
+        clock.advance(0.05)
+    return waiting
+
+
+def test_missing_file_and_stale_file(tmp_path: Path) -> None:
+    """A socket file that is missing, or that nobody listens on, means away; the pool finds out when that ends."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        path = tmp_path / "w.sock"
+        pool = on_socket(path, clock)
+        waiting = Waiting()
+        pool.lease(waiting)
+        while not pool.down:
+            await turns(1)
+        assert pool.reason == "No such file or directory"
+        pool.leave(waiting)
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
+        failures = pool.failures
+        while pool.failures == failures:
+            clock.advance(0.6)
+            await turns(1)
+        assert pool.down
+        path.unlink()
+        worker = Worker(path).start()
+        while pool.down:
+            clock.advance(0.6)
+            await turns(1)
+        assert pool.idle == 1
+        connection = await worker.connection()
+        pool.retire()
+        await connection.end()
+        await worker.stop()
+
+    spin(scenario())
+
+
+def test_full_backlog(tmp_path: Path) -> None:
+    """A real worker with a full backlog is busy, and gets the request when it accepts again (F-6)."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        path = tmp_path / "w.sock"
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as filler:
+            listener.bind(str(path))
+            listener.listen(0)
+            filler.connect(str(path))
+            pool = on_socket(path, clock)
+            waiting = Waiting()
+            pool.lease(waiting)
+            while pool.failures < 3:
+                clock.advance(0.03)
+                await turns(1)
+            assert not pool.down
+            accepted, _ = listener.accept()
+            while waiting.upstream is None:
+                clock.advance(0.03)
+                await turns(1)
+            pool.discard(waiting.upstream)
+            pool.retire()
+            await turns()
+            accepted.close()
+
+    spin(scenario())
+
+
+def test_restarted_worker(tmp_path: Path) -> None:
+    """When the socket file was replaced, connections to the one before it are not used for new requests (R-57, F-24)."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        path = tmp_path / "w.sock"
+        old = Worker(path).start()
+        pool = on_socket(path, clock)
+        first, second = await leased(pool, clock), await leased(pool, clock)
+        pool.release(first.upstream)
+        # As at a deployment that moves a new socket over the old one, whose process goes on for a while.
+        new = Worker(tmp_path / "new.sock").start()
+        (tmp_path / "new.sock").rename(path)
+        clock.advance(2.0)
+        pool.deadlines.recent = clock.seconds()
+        third = await leased(pool, clock)
+        while not new.accepted:
+            await turns(1)
+        assert len(new.accepted) == 1
+        await (await old.connection()).end()
+        old_lease = second.upstream
+        pool.release(old_lease)
+        assert not old_lease.open
+        pool.release(third.upstream)
+        assert pool.idle == 1
+        pool.retire()
+        # Twisted removes the path at which it began to listen.
+        await old.stop()
+        (tmp_path / "new.sock").touch()
+        await new.stop()
+
+    spin(scenario())
+
+
+def test_connections_of_a_worker_that_went(tmp_path: Path) -> None:
+    """While the socket file is missing, connections that are alive are still used."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        path = tmp_path / "w.sock"
+        worker = Worker(path).start()
+        pool = on_socket(path, clock)
+        lease = await leased(pool, clock)
+        pool.release(lease.upstream)
+        path.unlink()
+        clock.advance(2.0)
+        pool.deadlines.recent = clock.seconds()
+        again = await leased(pool, clock)
+        assert pool.connects == 1
+        pool.discard(again.upstream)
+        pool.retire()
+        path.touch()
+        await worker.stop()
+
+    spin(scenario())
+
+
+def test_a_worker_on_tcp() -> None:
+    """A worker on TCP has no socket file, and is reached all the same."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        worker = Worker(Path("unused"))
+        port = reactor.listenTCP(0, worker, interface="127.0.0.1")
+        address = port.getHost()
+        assert isinstance(address, IPv4Address)
+        assert ip_address(address.host).is_loopback
+        pool = pool_of(TCP4ClientEndpoint(reactor, address.host, address.port), clock, PoolLimits())
+        lease = await leased(pool, clock)
+        pool.release(lease.upstream)
+        clock.advance(2.0)
+        pool.deadlines.recent = clock.seconds()
+        again = await leased(pool, clock)
+        assert pool.connects == 1
+        pool.discard(again.upstream)
+        pool.retire()
+        await port.stopListening()
+        await (await worker.connection()).end("reset")
+
+    spin(scenario())
