@@ -117,11 +117,12 @@ class _Compiler:
         return pool if own else INITIAL
 
     def _plain(self, row: Endpoint, pool: str) -> Step:
-        groups = [_weights(self.pools.members(pool, row)), *map(_weights, self.pools.after(pool, row))]
-        groups = [group for group in groups if group]
-        if not groups and not row.hard:
-            groups = [_weights((self.pools.main,))]
-        members, fallback = (groups[0], tuple(groups[1:])) if groups else ({}, ())
+        members, *fallback = _filled(
+            _weights(self.pools.members(pool, row)),
+            *map(_weights, self.pools.after(pool, row)),
+            # What nobody serves is a 404, and main says so; a hard stream would be a 500.
+            last=() if row.hard else (self.pools.main,),
+        )
         kind = self._kind(pool, row)
         step = Step(
             endpoint=row.name,
@@ -129,7 +130,7 @@ class _Compiler:
             kind=kind,
             key_of=self._key_of(kind, row.path, row, pool),
             members=members,
-            fallback=fallback,
+            fallback=tuple(fallback),
             row=row,
             persisters=self.pools.writers[EVENTS] if pool == EVENTS else (),
             guarded=row.path[0] == "_synapse" or row.path[-1] == "**",
@@ -178,15 +179,15 @@ class _Compiler:
     def _preflight(self, step: Step) -> Step:
         """OPTIONS, which every process answers alike, so that even a writer has substitutes."""
         reason = "every process answers OPTIONS alike"
-        groups = [group for group in (step.members, *step.fallback, _weights((self.pools.main,))) if group]
+        members, *fallback = _filled(step.members, *step.fallback, _weights((self.pools.main,)))
         return self._finished(
             Step(
                 step.endpoint,
                 step.pool,
                 "none",
                 None,
-                groups[0],
-                tuple(groups[1:]),
+                members,
+                tuple(fallback),
                 step.row,
                 reason=reason,
                 guarded=step.guarded,
@@ -198,6 +199,9 @@ class _Compiler:
         """A rule's pool as the operator wrote it; the row gives the key, and main for a fallback where it serves."""
         row, pool = step.row, rule.route.pool or MAIN
         planned = self.planned[pool]
+        members, *fallback = _filled(
+            self._weights_of(planned.workers), self._weights_of(self._substitutes(planned, row))
+        )
         path = row.path if row is not None else segments_of(rule.route.path or "")
         kind = self._kind(pool, row)
         return self._finished(
@@ -206,11 +210,11 @@ class _Compiler:
                 pool=pool,
                 kind=kind,
                 key_of=self._key_of(kind, path, row, pool),
-                members=self._weights_of(planned.workers),
-                fallback=(self._weights_of(self._substitutes(planned, row)),),
+                members=members,
+                fallback=tuple(fallback),
                 row=row,
                 replayable=step.replayable,
-                reason=f"routes[{rule.number}] of the configuration sends it to pool {pool}",
+                reason=f"a route of the configuration sends it to pool {pool}",
             )
         )
 
@@ -280,6 +284,11 @@ def _weights(workers: Iterable[PlannedWorker]) -> dict[str, float]:
     """Weights above zero by name. The main process cannot be taken out, because some requests have nowhere else."""
     weights = {worker.name: worker.weight or float(worker.is_main) for worker in workers}
     return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def _filled(*groups: Mapping[str, float], last: Sequence[PlannedWorker] = ()) -> list[Mapping[str, float]]:
+    """The groups that have anybody in them; where none has, that of `last`, be it empty."""
+    return [group for group in groups if group] or [_weights(last)]
 
 
 def _position(path: Sequence[str], names: Sequence[str]) -> int:

@@ -86,9 +86,11 @@ def matching_rule(
 
 def routed(plan: Plan, rule: Rule, step: Step) -> Step:
     """The step of a request that `rule` sends to a pool; `step` is what the table says of it."""
-    known = plan.routed.get((rule.number, id(step)))
+    # Rules of one pool share a step: hosts times endpoints could be many. The path matters only where no row has one.
+    place = (rule.route.pool, None if step.row is not None else rule.route.path, id(step))
+    known = plan.routed.get(place)
     if known is None:
-        known = plan.routed[rule.number, id(step)] = plan.route(rule, step)
+        known = plan.routed[place] = plan.route(rule, step)
     return known
 
 

@@ -173,7 +173,7 @@ class Plan:
     gate: Gate
     route: Callable[[Rule, Step], Step] = field(repr=False)
     """The step of a request that a rule sends to its pool; the other step is what the table says."""
-    routed: dict[tuple[int, int], Step] = field(factory=dict, repr=False)
+    routed: dict[tuple[str | None, str | None, int], Step] = field(factory=dict, repr=False)
     memory: Memory = field(factory=Memory, repr=False)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.config.schema import Access, Route
@@ -121,6 +121,7 @@ def test_no_mixture_of_spellings_opens_it(front, synapse, between, admin) -> Non
 
 
 @given(st.binary(max_size=60), st.booleans())
+@example(b"/%" + b"25" * 9 + b"5Fsynapse/admin", False)
 def test_reading_a_path_never_fails(octets, known) -> None:
     """Any octets are closed or open."""
     assert closed_resource(octets, known=known) in (None, "admin", "mas", "metrics", "replication")

@@ -27,7 +27,7 @@ def test_a_path_sends_to_a_pool_as_written() -> None:
     rules = plan(Route(path="/_matrix/client/{version}/login", pool="mas"))
     decision = asked(rules, "POST", "/_matrix/client/v3/login")
     assert (decision.pool, decision.candidates, decision.fallback) == ("mas", ("mas",), ("main",))
-    assert "routes[0]" in decision.reason
+    assert decision.reason == "a route of the configuration sends it to pool mas"
     assert asked(rules, "POST", "/_matrix/client/v3/x/login").pool == "main"
     assert asked(rules, "POST", "/_matrix/client/v3/login/x").pool == "main"
 
@@ -144,6 +144,22 @@ def test_two_thousand_routes_are_found_without_trying_each() -> None:
     assert [each.number for each in node.payload.rules.others] == [777]
     assert rules.pathless is not None
     assert [each.number for each in rules.pathless.by_host[b"h777.example.org"]] == [1_777]
+
+
+def test_rules_of_one_pool_share_what_is_remembered() -> None:
+    """Many hosts times many endpoints must not fill the memory."""
+    rules = plan(*(Route(host=(f"h{number}",), pool="bots") for number in range(50)))
+    for number in range(50):
+        asked(rules, "GET", "/_matrix/client/versions", host(b"h%d" % number))
+        asked(rules, "GET", "/unknown", host(b"h%d" % number))
+    assert len(rules.routed) == 2
+
+
+def test_a_pool_without_anybody_leaves_its_requests_to_the_fallback() -> None:
+    """Weight 0 for all of its workers, say, while they are being replaced."""
+    resting = {**WORKERS, "bots1": client(weight=0)}
+    rules = plan_of(resting, pools=POOLS, routes=(Route(path="/_matrix/client/versions", pool="bots"),))
+    assert asked(rules, "GET", "/_matrix/client/versions").candidates == ("main",)
 
 
 def test_a_route_does_not_hide_a_token() -> None:
