@@ -1,0 +1,116 @@
+"""Replies of our own, octet for octet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.errors import Fault
+from sidecar.exchange import Failure
+from sidecar.replies import RETRY_AFTER, STATUS_OF_FAILURE, STATUS_OF_FAULT, refusal, response
+from sidecar.wire.reader import END, ReaderLimits, ResponseReader
+
+STATUSES = sorted({*STATUS_OF_FAILURE.values(), *STATUS_OF_FAULT.values(), 403, 404, 429})
+
+
+def read(octets: bytes, method: bytes = b"GET") -> tuple[int, dict[bytes, bytes], bytes]:
+    """Status, fields and content as our own strict reader sees them; nothing may be left over."""
+    reader = ResponseReader(ReaderLimits())
+    reader.next_message(method, decoded=False)
+    head, *content, end = reader.feed(octets)
+    assert end is END
+    assert not reader.excess
+    assert len(head.fields.names) == len(set(head.fields.names))
+    return head.status, {name: head.fields.get(name) for name in head.fields.names}, b"".join(content)
+
+
+def test_a_refusal_is_these_octets() -> None:
+    """Matrix JSON, readable across origins, delimited, and closing."""
+    assert refusal(400, "Nein: \u201ex\u201c") == (
+        b"HTTP/1.1 400 Bad Request\r\n"
+        b"Content-Type: application/json\r\n"
+        b"Access-Control-Allow-Origin: *\r\n"
+        b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"
+        b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date\r\n"
+        b"Content-Length: 56\r\n"
+        b"Connection: close\r\n"
+        b"\r\n"
+        b'{"errcode": "M_UNKNOWN", "error": "Nein: \\u201ex\\u201c"}'
+    )
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_refusal_is_matrix_json_of_the_length_that_it_says(status: int) -> None:
+    """errcode and error, CORS, Content-Length, and a reason phrase."""
+    octets = refusal(status, 'a "sentence"', close=False)
+    assert octets.startswith(b"HTTP/1.1 %d " % status)
+    assert octets.partition(b"\r\n")[0][13:].strip()
+    got, fields, content = read(octets)
+    body = json.loads(content)
+    assert (got, body["error"], body["errcode"][:2]) == (status, 'a "sentence"', "M_")
+    assert fields[b"access-control-allow-origin"] == b"*"
+    assert fields[b"content-type"] == b"application/json"
+    assert b"connection" not in fields
+    assert (b"allow" in fields) is (status == 405)
+    assert fields.get(b"retry-after") == (b"%d" % RETRY_AFTER if status == 503 else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "errcode"),
+    [(403, "M_FORBIDDEN"), (404, "M_UNRECOGNIZED"), (405, "M_UNRECOGNIZED"), (413, "M_TOO_LARGE"), (429, "M_LIMIT_EXCEEDED"), (418, "M_UNKNOWN")],
+)
+def test_the_errcode_fits_the_status(status: int, errcode: str) -> None:
+    """Client-server API, standard error response; what has none is unknown."""
+    assert json.loads(read(refusal(status, "x"))[2])["errcode"] == errcode
+
+
+def test_retry_after_is_what_is_asked_for() -> None:
+    """In seconds, with any status."""
+    assert read(refusal(503, "x", retry_after=7))[1][b"retry-after"] == b"7"
+    assert read(refusal(429, "x", retry_after=0))[1][b"retry-after"] == b"0"
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_an_answer_to_head_has_the_fields_and_no_content(status: int) -> None:
+    """RFC 9110 9.3.2."""
+    whole = refusal(status, "x")
+    head = refusal(status, "x", head=True)
+    assert head == whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    assert read(head, b"HEAD")[1] == read(whole)[1]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_some_statuses_have_no_content_and_no_length(status: int) -> None:
+    """RFC 9110 6.4.1, 8.6: whatever is given."""
+    got, fields, content = read(response(status, [("X", "y")], b"lost", close=False))
+    assert (got, fields, content) == (status, {b"x": b"y"}, b"")
+
+
+@given(
+    st.sampled_from([200, 299, 302, 404, 599]),
+    st.lists(st.tuples(st.sampled_from(["A", "B", "Location"]), st.text("abc/:\xe9 ", max_size=5)), max_size=3, unique_by=lambda f: f[0]),
+    st.binary(max_size=40),
+    st.booleans(),
+)
+def test_a_response_arrives_as_it_was_meant(status: int, fields: list[tuple[str, str]], content: bytes, close: bool) -> None:  # noqa: FBT001
+    """Fields in order, content in full, and whether the connection ends."""
+    octets = response(status, fields, content, close=close)
+    got, read_fields, read_content = read(octets)
+    expected = {name.lower().encode(): value.strip(" ").encode("latin-1") for name, value in fields}
+    expected[b"content-length"] = b"%d" % len(content)
+    if close:
+        expected[b"connection"] = b"close"
+    assert (got, list(read_fields.items()), read_content) == (status, list(expected.items()), content)
+
+
+def test_every_fault_has_a_status() -> None:
+    """The only place where faults meet statuses leaves none out."""
+    assert set(STATUS_OF_FAULT) == set(Fault)
+
+
+def test_every_failure_that_is_told_has_a_status() -> None:
+    """All but those of which nobody is left to be told, or too late."""
+    assert set(Failure) - set(STATUS_OF_FAILURE) == {Failure.CLIENT_GONE, Failure.CLIENT_STALLED, Failure.ANSWER_CUT}
