@@ -44,6 +44,8 @@ BASE: Mapping[str, Any] = {
     "form_secret": "-",
     "trusted_key_servers": [],
     "enable_metrics": True,
+    "url_preview_enabled": True,
+    "url_preview_ip_range_blacklist": ["127.0.0.0/8"],
     "retention": {"enabled": True},
     "matrix_rtc": {"transports": [{"type": "livekit", "livekit_service_url": "https://table.invalid/"}]},
 }
@@ -78,6 +80,8 @@ OIDC = {
     "jwks_uri": "https://table.invalid/j",
     "userinfo_endpoint": "https://table.invalid/u",
 }
+EXTRAS = "oidc,saml2,url-preview"
+
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "oidc": {"oidc_providers": [OIDC]},
     "cas": {"cas_config": {"enabled": True, "server_url": "https://table.invalid/"}},
@@ -268,9 +272,9 @@ def experimental_options(source: str) -> dict[str, dict[str, Any]]:
 
 def installed_facts() -> Facts:
     """What the installed Synapse has. Each configuration is tried in a process of its own, forked from this one."""
-    missing = [module for module in ("authlib", "saml2") if not find_spec(module)]
+    missing = [module for module in ("authlib", "saml2", "lxml") if not find_spec(module)]
     if missing:
-        raise ProbeError(f"{' and '.join(missing)} cannot be imported; install matrix-synapse[oidc,saml2]")
+        raise ProbeError(f"{' and '.join(missing)} cannot be imported; install matrix-synapse[{EXTRAS}]")
     for module in LISTENERS:
         import_module(module)  # so that the forked processes need not
     logging.disable(logging.CRITICAL)
@@ -280,7 +284,9 @@ def installed_facts() -> Facts:
     with get_context("fork").Pool(maxtasksperchild=1) as pool:
         base, no_media, under_mas, *alone = pool.map(presence, [{}, NO_MEDIA, mas, *options.values()], chunksize=1)
         if base is None or no_media is None or under_mas is None:
-            raise ProbeError("Synapse refuses the settings without which nothing can be said")
+            raise ProbeError(
+                f"Synapse refuses the settings to begin with; is it matrix-synapse[{EXTRAS}] that is installed?"
+            )
         worth = [
             name for name, found in zip(options, alone, strict=True) if found is None or found.keys() - base.keys()
         ]

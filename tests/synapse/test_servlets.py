@@ -115,6 +115,7 @@ class GenericWorkerServer(homeserver.SynapseHomeServer):
 """,
     "authlib/__init__.py": "",
     "saml2/__init__.py": "",
+    "lxml/__init__.py": "",
 }
 
 
@@ -125,7 +126,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         file = tmp_path / "site" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
-    names = ("synapse", "authlib", "saml2")
+    names = ("synapse", "authlib", "saml2", "lxml")
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in names}
     monkeypatch.syspath_prepend(tmp_path / "site")
     yield tmp_path / "site"
@@ -187,7 +188,7 @@ def test_without_what_sso_needs_nothing_is_asked(stand_in: Path) -> None:
     (stand_in / "saml2").rmdir()
     if any((Path(each) / "saml2").exists() for each in sys.path):
         pytest.skip("saml2 is installed here")
-    with pytest.raises(ProbeError, match=r"saml2 cannot be imported; install matrix-synapse\[oidc,saml2\]"):
+    with pytest.raises(ProbeError, match=r"saml2 cannot be imported; install matrix-synapse\[oidc,saml2,url-preview\]"):
         installed_facts()
 
 

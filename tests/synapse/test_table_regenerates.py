@@ -27,9 +27,9 @@ def newest_synapse() -> None:
         pytest.skip(f"matrix-synapse {newest} is not installed")
     if release_of(installed) != release_of(newest):
         pytest.skip(f"matrix-synapse is {installed} here, the newest in the table is {newest}")
-    for module in ("authlib", "saml2"):
+    for module in ("authlib", "saml2", "lxml", "bs4"):
         if not find_spec(module):
-            pytest.skip(f"{module} is not installed; matrix-synapse[oidc,saml2] brings it")
+            pytest.skip(f"{module} is not installed; matrix-synapse[oidc,saml2,url-preview] brings it")
 
 
 def test_the_newest_synapse_gives_the_same_table() -> None:
