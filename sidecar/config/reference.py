@@ -117,8 +117,9 @@ def _section(heading: str, section: type) -> Iterator[str]:
 
 def _section_of(annotation: Any) -> type | None:
     """The section that an annotation leads to, directly, in a list or in a mapping."""
-    if isinstance(annotation, type) and attrs.has(annotation):
-        return annotation
+    if attrs.has(annotation):
+        section: type = annotation
+        return section
     inner = [_section_of(part) for part in get_args(annotation)] if kind_of(annotation) is None else []
     return next((section for section in inner if section is not None), None)
 

@@ -161,9 +161,11 @@ def _media_disabled(topology: Topology) -> Iterator[Problem]:
         if listener is None or process.media or "media" not in listener.resources:
             continue
         if process.is_main:
-            yield process.config.problem(
-                listener.path, "the resource `media` contradicts `enable_media_repo: false`; Synapse refuses to start"
+            alone = listener.resources.isdisjoint(("client", "federation"))
+            message = (
+                "the resource `media` contradicts `enable_media_repo: false`; Synapse ignores or refuses it: remove it"
             )
+            yield process.config.problem(listener.path, message, _severity(alone))
         else:
             message = "Synapse ignores the resource `media` here; write `enable_media_repo: true` into this file"
             yield process.config.problem(listener.path, message)

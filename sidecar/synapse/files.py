@@ -50,11 +50,17 @@ def merge(documents: Iterable[Document], file: str = "") -> Merged:
     return Merged(values, origins, file)
 
 
-def find_files(paths: Sequence[str]) -> tuple[list[str], list[Problem]]:
-    """Files in the order in which they are merged: of a directory all `*.yaml`, sorted, none of its subdirectories."""
+def find_files(paths: Sequence[str], *, may_lack: bool = False) -> tuple[list[str], list[Problem]]:
+    """Files in the order in which they are merged: of a directory all `*.yaml`, sorted, none of its subdirectories.
+
+    `may_lack`: whether there may well be no file at all, as where there are no workers.
+    """
     files: list[str] = []
     problems: list[Problem] = []
     for path in paths:
+        if may_lack and not path.endswith(".yaml") and not os.path.lexists(path):
+            problems.append(Problem(path, 0, "", "does not exist, so that it describes no worker", Severity.WARNING))
+            continue
         if not os.path.isdir(path):
             files.append(path)
             continue
@@ -65,6 +71,8 @@ def find_files(paths: Sequence[str]) -> tuple[list[str], list[Problem]]:
             continue
         files.extend(os.path.join(path, name) for name in names if name.endswith(".yaml"))
         problems.extend(_skipped(path, names))
+        if not may_lack and not any(name.endswith(".yaml") for name in names):
+            problems.append(Problem(path, 0, "", "there is no file `*.yaml` in this directory", Severity.WARNING))
     return files, problems
 
 
@@ -73,8 +81,6 @@ def _skipped(path: str, names: Sequence[str]) -> Iterable[Problem]:
         if name.endswith((".yml", ".YAML", ".YML")):
             message = "Synapse reads only files that end in `.yaml` from a directory, and skips this one; rename it"
             yield Problem(os.path.join(path, name), 0, "", message, Severity.WARNING)
-    if not any(name.endswith(".yaml") for name in names):
-        yield Problem(path, 0, "", "there is no file `*.yaml` in this directory", Severity.WARNING)
 
 
 def read_files(files: Iterable[str]) -> tuple[list[Document], list[Problem]]:

@@ -87,7 +87,7 @@ def read_topology(
     directories. `stated` are the workers of `sidecar.yaml`, which add to the ones read or override them.
     """
     shared_files, shared_problems = find_files(config)
-    worker_files, worker_problems = find_files(workers)
+    worker_files, worker_problems = find_files(workers, may_lack=True)
     shared, shared_faults = read_files(shared_files)
     own, own_faults = read_files(file for file in worker_files if file not in shared_files)
     topology = assemble(shared, own) if config or workers else Topology()

@@ -310,7 +310,7 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
     kind = kind_of(annotation)
     if kind is not None:
         return leaf(kind)
-    if isinstance(annotation, type):
+    if attrs.has(annotation):
         return sections(annotation)
     parts = get_args(annotation)
     if get_origin(annotation) is tuple:

@@ -237,6 +237,15 @@ def test_odd_files_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_homeserver_without_workers_may_lack_their_directory(tmp_path: Path) -> None:
+    """The three lines suit a homeserver without workers: that there are none is no error."""
+    directory = write(tmp_path, {"homeserver.yaml": HOMESERVER})
+    (tmp_path / "none").mkdir()
+    files, (problem,) = find_files([f"{directory}/none", f"{directory}/absent", "/absent.yaml"], may_lack=True)
+    assert files == ["/absent.yaml"]
+    assert (problem.severity, problem.message) == (Severity.WARNING, "does not exist, so that it describes no worker")
+
+
 def test_a_directory_that_cannot_be_listed_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests may run as root, so the refusal is made up."""
 
