@@ -11,7 +11,8 @@ from enum import Enum
 from attrs import frozen
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.head import TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead
+from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
+from sidecar.wire.head import RequestHead, ResponseHead
 
 # RFC 9110 9.2.2. PATCH and POST are not; what Matrix makes idempotent beyond HTTP comes from the endpoint table.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})

@@ -58,7 +58,7 @@ class Life(RuleBasedStateMachine):
     most_interim = 3
 
     @initialize(**REQUESTS)
-    def begin(self, start: bytes, version: bytes, close: bool, replayable: bool, draining: bool, limit: int) -> None:  # noqa: FBT001
+    def begin(self, start: bytes, version: bytes, close: bool, replayable: bool, draining: bool, limit: int) -> None:
         self.head = request(start + version, *([b"Connection: close"] if close else []))
         self.raw_head = self.head.passed_on(b"X-Forwarded-For: 1.2.3.4\r\n")
         self.exchange = Exchange(self.head, self.raw_head, replayable, draining, replay_limit=limit)
@@ -115,7 +115,11 @@ class Life(RuleBasedStateMachine):
         assert self.ends == [Outcome(ABORT, False, failure)]
 
     @precondition(lambda self: not self.ends and self.response is None)
-    @rule(failure=st.sampled_from([Failure.NO_WORKER, Failure.WORKER_SILENT, Failure.CLIENT_SLOW_BODY, Failure.BODY_TOO_LARGE]))
+    @rule(
+        failure=st.sampled_from(
+            [Failure.NO_WORKER, Failure.WORKER_SILENT, Failure.CLIENT_SLOW_BODY, Failure.BODY_TOO_LARGE]
+        )
+    )
     def patience_ends(self, failure: Failure) -> None:
         self.end(self.exchange.fail(failure))
         assert self.ends == [Outcome(LINGER, False, failure, reply=True)]
@@ -170,7 +174,7 @@ class Life(RuleBasedStateMachine):
         persistent=st.booleans(),
         unsent=st.booleans(),
     )
-    def final_response(self, framing: bytes, persistent: bool, unsent: bool) -> None:  # noqa: FBT001
+    def final_response(self, framing: bytes, persistent: bool, unsent: bool) -> None:
         self.answered = self.exchange.begun = True
         line = b"" if persistent else b"Connection: close\r\n"
         self.response = answer(b"HTTP/1.1 200 OK\r\n" + framing + line + b"\r\n", self.head.method)
@@ -297,7 +301,7 @@ def test_a_body_that_grew_while_a_replay_waited_is_sent_whole() -> None:
 
 @pytest.mark.parametrize(("size", "replayed"), [(6, True), (7, False)])
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_body_beyond_the_limit_ends_the_hope_of_a_replay(size: int, replayed: bool, waits: bool) -> None:  # noqa: FBT001
+def test_a_body_beyond_the_limit_ends_the_hope_of_a_replay(size: int, replayed: bool, waits: bool) -> None:
     """R-62: only what is kept whole can be sent again, whether it waited for the lease or came after it."""
     one = exchange(b"PUT /x HTTP/1.1", b"Content-Length: 20", replay_limit=6)
     if not waits:
@@ -339,7 +343,9 @@ def test_an_answer_before_the_last_octet_left_is_early() -> None:
         (b"GET /x HTTP/1.0", b"Connection: keep-alive", FINAL, Outcome(LINGER, False)),
     ],
 )
-def test_each_connection_lives_on_only_if_both_sides_allow_it(start: bytes, line: bytes, raw: bytes, outcome: Outcome) -> None:
+def test_each_connection_lives_on_only_if_both_sides_allow_it(
+    start: bytes, line: bytes, raw: bytes, outcome: Outcome
+) -> None:
     """R-41, R-50, R-51; DESIGN 3: the connection behind a request of HTTP/1.0 is not reused."""
     one = sent(exchange(start, line))
     passed = one.pass_final(answer(raw), request_sent=True)
@@ -358,7 +364,9 @@ def test_draining_ends_the_connection_with_the_answer() -> None:
 def test_a_client_of_http_1_0_sees_no_transfer_coding(method: bytes) -> None:
     """R-41: not even in an answer without content (RFC 9112 6.1)."""
     one = sent(exchange(method + b" /x HTTP/1.0"))
-    passed = one.pass_final(answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n", method), request_sent=True)
+    passed = one.pass_final(
+        answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n", method), request_sent=True
+    )
     assert passed == b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\n"
 
 
@@ -393,7 +401,7 @@ def test_a_tunnel_opens_behind_a_101_that_was_asked_for() -> None:
         (b"GET /x HTTP/1.1", UPGRADE, True, SWITCHED.replace(b"websocket", b"bar")),
     ],
 )
-def test_no_tunnel_opens_otherwise(start: bytes, lines: tuple[bytes, ...], received: bool, raw: bytes) -> None:  # noqa: FBT001
+def test_no_tunnel_opens_otherwise(start: bytes, lines: tuple[bytes, ...], received: bool, raw: bytes) -> None:
     """R-37: a 101 that nobody asked for is a fault of the worker, and nothing of it passes."""
     one = exchange(start, *lines)
     one.start()

@@ -60,7 +60,14 @@ def test_every_refusal_is_matrix_json_of_the_length_that_it_says(status: int) ->
 
 @pytest.mark.parametrize(
     ("status", "errcode"),
-    [(403, "M_FORBIDDEN"), (404, "M_UNRECOGNIZED"), (405, "M_UNRECOGNIZED"), (413, "M_TOO_LARGE"), (429, "M_LIMIT_EXCEEDED"), (418, "M_UNKNOWN")],
+    [
+        (403, "M_FORBIDDEN"),
+        (404, "M_UNRECOGNIZED"),
+        (405, "M_UNRECOGNIZED"),
+        (413, "M_TOO_LARGE"),
+        (429, "M_LIMIT_EXCEEDED"),
+        (418, "M_UNKNOWN"),
+    ],
 )
 def test_the_errcode_fits_the_status(status: int, errcode: str) -> None:
     """Client-server API, standard error response; what has none is unknown."""
@@ -91,11 +98,17 @@ def test_some_statuses_have_no_content_and_no_length(status: int) -> None:
 
 @given(
     st.sampled_from([200, 299, 302, 404, 599]),
-    st.lists(st.tuples(st.sampled_from(["A", "B", "Location"]), st.text("abc/:\xe9 ", max_size=5)), max_size=3, unique_by=lambda f: f[0]),
+    st.lists(
+        st.tuples(st.sampled_from(["A", "B", "Location"]), st.text("abc/:\xe9 ", max_size=5)),
+        max_size=3,
+        unique_by=lambda f: f[0],
+    ),
     st.binary(max_size=40),
     st.booleans(),
 )
-def test_a_response_arrives_as_it_was_meant(status: int, fields: list[tuple[str, str]], content: bytes, close: bool) -> None:  # noqa: FBT001
+def test_a_response_arrives_as_it_was_meant(
+    status: int, fields: list[tuple[str, str]], content: bytes, close: bool
+) -> None:
     """Fields in order, content in full, and whether the connection ends."""
     octets = response(status, fields, content, close=close)
     got, read_fields, read_content = read(octets)

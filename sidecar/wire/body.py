@@ -63,8 +63,7 @@ class ChunkedDelimiter:
         kept_from = 0  # what stands between here and `position` goes on as it is
         end = len(data)
         while position < end:
-            state = self._state
-            if state == _DATA:
+            if self._state == _DATA:
                 taken = min(self._left, end - position)
                 position += taken
                 self._left -= taken
@@ -72,46 +71,37 @@ class ChunkedDelimiter:
                     self._state = _DATA_END
                 continue
             line_end = data.find(b"\r\n", position)
-            if state == _DATA_END:
-                if line_end != position:
-                    self._check_data_end(data[position : position + 2])
-                    break
-                if self._decoded:
-                    out.append(data[kept_from:position])
-                    kept_from = position + 2
-                position += 2
-                self._state = _SIZE
-                continue
-            if line_end < 0:
+            if line_end < 0 or (self._state == _DATA_END and line_end > position):
                 self._check_incomplete_line(data[position:])
+                self._pending = data[position:]
                 break
-            line = data[position:line_end]
-            if state == _SIZE:
-                canonical = self._chunk_line(line)
-                if canonical is not line or self._decoded:
-                    out.append(data[kept_from:position])
-                    if canonical and not self._decoded:
-                        out.append(canonical + b"\r\n")
-                    kept_from = line_end + 2
-            else:
+            instead = self._take_line(data[position:line_end])
+            if instead is not None:
+                out += (data[kept_from:position], instead)
                 kept_from = line_end + 2
-                if self._trailer_line(line):
-                    out.append(self._end())
-                    self.rest = data[kept_from:]
-                    position = end
-                    break
             position = line_end + 2
-        if self._state == _DONE:
-            return b"".join(out)
-        if position < end:
-            self._pending = data[position:]
+            if self._state == _DONE:
+                self.rest = data[position:]
+                return b"".join(out)
         if kept_from == 0 and position == end:
             return data
         out.append(data[kept_from:position])
         return b"".join(out)
 
-    def _chunk_line(self, line: bytes) -> bytes:
-        """Take the size from `line`; return the line to pass on, empty for the last chunk."""
+    def _take_line(self, line: bytes) -> bytes | None:
+        """Take one line without its CRLF; return what goes on instead of it, None for the line itself."""
+        if self._state == _SIZE:
+            return self._chunk_line(line)
+        if self._state == _DATA_END:
+            self._state = _SIZE
+            return b"" if self._decoded else None
+        if line:
+            self._trailer_line(line)
+            return b""
+        self._state = _DONE
+        return b"" if self._decoded else b"0\r\n%b\r\n" % b"".join(self._trailer)
+
+    def _chunk_line(self, line: bytes) -> bytes | None:
         match = CHUNK_LINE.fullmatch(line)
         if match is None or len(line) > self._line_limit:
             raise WireError(Fault.FRAMING, "a malformed chunk-size line", "RFC 9112 7.1")
@@ -122,34 +112,29 @@ class ChunkedDelimiter:
             if self._extensions_left < 0:
                 raise WireError(Fault.FRAMING, "too many chunk extensions", "RFC 9112 7.1.1")
         if size == 0:
+            # The last chunk goes on together with the trailer section.
             self._state = _TRAILER
             return b""
         self.content += size
         self._left = size
         self._state = _DATA
-        return line if len(line) == len(digits) else bytes(digits)
+        if self._decoded:
+            return b""
+        return None if len(line) == len(digits) else b"%b\r\n" % digits
 
-    def _trailer_line(self, line: bytes) -> bool:
-        """Take one line of the trailer section; true for the empty one that ends it."""
-        if not line:
-            return True
+    def _trailer_line(self, line: bytes) -> None:
         self._trailer_left -= len(line) + 2
         if self._trailer_left < 0:
             raise WireError(Fault.HEAD_TOO_LARGE, "a trailer section beyond its limit", "RFC 9112 7.1.2")
         if field_name(line) not in _NOT_IN_TRAILER:
             self._trailer.append(line + b"\r\n")
-        return False
-
-    def _end(self) -> bytes:
-        self._state = _DONE
-        return b"" if self._decoded else b"0\r\n" + b"".join(self._trailer) + b"\r\n"
-
-    def _check_data_end(self, two: bytes) -> None:
-        if two != b"\r":
-            raise WireError(Fault.FRAMING, "chunk data without CRLF behind them", "RFC 9112 7.1")
 
     def _check_incomplete_line(self, line: bytes) -> None:
         """Refuse now what can no longer become a good line, so that nobody waits for it."""
+        if self._state == _DATA_END:
+            if line != b"\r":
+                raise WireError(Fault.FRAMING, "chunk data without CRLF behind them", "RFC 9112 7.1")
+            return
         length = len(line) - line.endswith(b"\r")
         if self._state == _SIZE:
             if CHUNK_LINE_PREFIX.fullmatch(line) is None or length > self._line_limit:

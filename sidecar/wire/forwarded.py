@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from sidecar.wire.head import RequestFields
+from sidecar.wire.framing import RequestFields
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

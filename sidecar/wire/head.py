@@ -1,7 +1,7 @@
 """Heads: start-line and field section of one message, parsed strictly and kept as received.
 
-Decides framing (RFC 9112 6), persistence (9.3), upgrade and expectation, and makes the head that goes on to the
-next hop by cutting whole lines. Does not know where the octets came from, nor where they go.
+Decides persistence (RFC 9112 9.3), upgrade and expectation, and makes the head that goes on to the next hop by
+cutting whole lines. Does not know where the octets came from, nor where they go.
 
 A client sends the same fields with each of its requests, and a worker with all responses of one second. So a field
 section is judged once and remembered; what is left for each message is its start-line.
@@ -9,164 +9,26 @@ section is judged once and remembered; what is left for each message is its star
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.fields import FieldSection
-from sidecar.wire.grammar import (
-    ABSOLUTE_FORM,
-    CONTENT_LENGTH,
-    HOST,
-    OTHER_VERSION,
-    REQUEST_LINE,
-    STATUS_LINE,
-    TOKEN,
+from sidecar.wire.framing import CHUNKED as CHUNKED  # relays ask for it together with heads
+from sidecar.wire.framing import (
+    HOP_BY_HOP,
+    NOT_PASSED_ON,
+    RESPONSE_SPECIAL,
+    TUNNEL,
+    UNTIL_CLOSE,
+    RequestFields,
+    ResponseFields,
 )
+from sidecar.wire.grammar import ABSOLUTE_FORM, OTHER_VERSION, REQUEST_LINE, STATUS_LINE
 
-# Framing of a body (RFC 9112 6.3): a length in bytes, or one of these.
-CHUNKED = -1
-UNTIL_CLOSE = -2
-TUNNEL = -3
-
-# RFC 9110 7.6.1 and what clients and proxies of old send with the same meaning.
-HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings"})
-# The next hop must not be able to tell our word from a client's, nor take a client for another proxy.
-NOT_PASSED_ON = HOP_BY_HOP | {b"proxy-authorization", b"x-forwarded-for", b"x-forwarded-proto"}
-
-# A client that names one of these in Connection wants a field to vanish on which the next hop relies.
-_NOT_HOP_BY_HOP = frozenset(
-    {
-        *(b"authorization", b"content-length", b"content-type", b"content-encoding", b"cookie", b"date", b"expect"),
-        *(b"host", b"origin", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"),
-    }
-)
-
-_NONE: frozenset[bytes] = frozenset()
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
-
-# Sections with none of these need no closer look.
-_REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
-_RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 # How many field sections are remembered of each kind, and how long one may be: at most 2 MiB each, commonly a tenth.
 MOST_SECTIONS = 512
 LONGEST_SECTION = 2048
-
-
-class RequestFields(FieldSection):
-    """The fields of a request, judged. `length` is the framing that they ask for."""
-
-    __slots__ = ("_forwarded", "_passed", "expectation", "host", "length", "options", "special")
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__(raw)
-        self.special = _REQUEST_SPECIAL.intersection(self.names) or _NONE
-        self.host = self._the_host()
-        self.length = self._length()
-        self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
-        self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
-        self._forwarded: bytes | None = None
-        self._passed = b""
-
-    def _the_host(self) -> bytes | None:
-        hosts = self.get_all(b"host")
-        if not hosts:
-            return None
-        if len(hosts) > 1:
-            raise WireError(Fault.SYNTAX, "more than one Host", "RFC 9112 3.2")
-        if HOST.fullmatch(hosts[0]) is None:
-            raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
-        return hosts[0]
-
-    def _length(self) -> int:
-        """The framing of a request (RFC 9112 6.3). Without framing fields there is no body."""
-        if b"transfer-encoding" in self.special:
-            _check_transfer_coding(self)
-            return CHUNKED
-        return _content_length(self) if b"content-length" in self.special else 0
-
-    def _connection_options(self) -> list[bytes]:
-        options = self.tokens(b"connection")
-        for option in options:
-            if option in _NOT_HOP_BY_HOP:
-                raise WireError(Fault.SYNTAX, "Connection names an end-to-end field", "RFC 9110 7.6.1")
-            if TOKEN.fullmatch(option) is None:
-                raise WireError(Fault.SYNTAX, "a connection option that is no token", "RFC 9110 7.6.1")
-        return options
-
-    def offered_protocols(self) -> bytes | None:
-        """The value of Upgrade where it can be offered to a worker: one line, and HTTP/2 is not among it."""
-        if b"upgrade" not in self.options or b"http2-settings" in self.special:
-            return None
-        offers = self.get_all(b"upgrade")
-        if len(offers) != 1 or not offers[0] or b"h2c" in offers[0].lower():
-            return None
-        return offers[0]
-
-    def passed_on(self, forwarded: bytes) -> bytes:
-        """What stands behind the request-line for the next hop, of a request of HTTP/1.1 without Upgrade."""
-        if self._forwarded != forwarded:
-            self._passed = self.edited(NOT_PASSED_ON, forwarded)
-            self._forwarded = forwarded
-        return self._passed
-
-    def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
-        """The section without the lines of this hop and those `dropped`, then `extra` (whole lines with CRLF)."""
-        special = self.special
-        cut = {*(special & dropped), *self.options}
-        if self.length == CHUNKED:
-            if self.get(b"transfer-encoding") != b"chunked":
-                cut.add(b"transfer-encoding")
-                extra = b"Transfer-Encoding: chunked\r\n" + extra
-        elif b"content-length" in special and self.get(b"content-length") != b"%d" % self.length:
-            cut.add(b"content-length")
-            extra = b"Content-Length: %d\r\n" % self.length + extra
-        kept = self.without(cut) if cut else self.raw[:-2]
-        return b"%b%b\r\n" % (kept, extra)
-
-
-class ResponseFields(FieldSection):
-    """The fields of a response, judged. `length` is the framing that they ask for, UNTIL_CLOSE without any."""
-
-    __slots__ = ("_passed", "length", "options", "special")
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__(raw)
-        self.special = special = _RESPONSE_SPECIAL.intersection(self.names) or _NONE
-        if b"transfer-encoding" in special:
-            _check_transfer_coding(self)
-            self.length = CHUNKED
-        elif b"content-length" in special:
-            self.length = _content_length(self)
-        else:
-            self.length = UNTIL_CLOSE
-        self.options: Sequence[bytes] = self.tokens(b"connection") if b"connection" in special else ()
-        self._passed: bytes | None = None
-
-    def passed_on(self) -> bytes:
-        """What stands behind the status-line for a client whose connection goes on."""
-        if self._passed is None:
-            self._passed = self.edited(b"", HOP_BY_HOP)
-        return self._passed
-
-    def edited(self, extra: bytes, dropped: frozenset[bytes]) -> bytes:
-        """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines)."""
-        special = self.special
-        # What Connection names is of this hop, except what frames the message.
-        cut = {*(special & dropped), *self.options} - {b"content-length"}
-        if b"transfer-encoding" not in dropped:
-            cut.discard(b"transfer-encoding")
-        if b"transfer-encoding" in special and b"transfer-encoding" not in cut:
-            if self.get(b"transfer-encoding") != b"chunked":
-                cut.add(b"transfer-encoding")
-                extra = b"Transfer-Encoding: chunked\r\n" + extra
-        elif self.length >= 0 and self.get(b"content-length") != b"%d" % self.length:
-            cut.add(b"content-length")
-            extra = b"Content-Length: %d\r\n" % self.length + extra
-        if not cut and not extra:
-            return self.raw
-        return b"%b%b\r\n" % (self.without(cut) if cut else self.raw[:-2], extra)
 
 
 _Fields = TypeVar("_Fields", RequestFields, ResponseFields)
@@ -335,29 +197,8 @@ class ResponseHead:
         if not chosen or not offered.issuperset(chosen) or b"upgrade" not in fields.options:
             raise WireError(Fault.SYNTAX, "a 101 that does not match the Upgrade of the request", "RFC 9110 7.8")
         # Nor may framing fields be there, which would tell the client where a tunnel ends (RFC 9110 8.6).
-        cut = {*_RESPONSE_SPECIAL, *fields.options} - {b"upgrade"}
+        cut = {*RESPONSE_SPECIAL, *fields.options} - {b"upgrade"}
         return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(cut)
-
-
-def _check_transfer_coding(fields: RequestFields | ResponseFields) -> None:
-    """Exactly one Transfer-Encoding, chunked, and no Content-Length beside it (RFC 9112 6.1, 6.3)."""
-    if b"content-length" in fields.special:
-        raise WireError(Fault.FRAMING, "both Transfer-Encoding and Content-Length", "RFC 9112 6.3")
-    values = fields.get_all(b"transfer-encoding")
-    if len(values) != 1:
-        raise WireError(Fault.FRAMING, "more than one Transfer-Encoding", "RFC 9112 6.1")
-    if values[0].lower() != b"chunked":
-        raise WireError(Fault.CODING, "a transfer coding other than chunked", "RFC 9112 6.1")
-
-
-def _content_length(fields: RequestFields | ResponseFields) -> int:
-    """Content-Length in bytes: one line, digits only (RFC 9112 6.3)."""
-    values = fields.get_all(b"content-length")
-    if len(values) != 1:
-        raise WireError(Fault.FRAMING, "more than one Content-Length", "RFC 9112 6.3")
-    if CONTENT_LENGTH.fullmatch(values[0]) is None:
-        raise WireError(Fault.FRAMING, "a Content-Length that is not 1 to 18 digits", "RFC 9110 8.6")
-    return int(values[0])
 
 
 def malformed_request_line(line: bytes) -> WireError:

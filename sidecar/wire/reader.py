@@ -12,8 +12,9 @@ from attrs import frozen
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.body import ChunkedDelimiter
+from sidecar.wire.framing import CHUNKED, TUNNEL, UNTIL_CLOSE
 from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START, TARGET_OCTETS
-from sidecar.wire.head import CHUNKED, TUNNEL, UNTIL_CLOSE, RequestHead, ResponseHead, malformed_request_line
+from sidecar.wire.head import RequestHead, ResponseHead, malformed_request_line
 
 
 class End(Enum):

@@ -13,7 +13,7 @@ HEX = DIGITS + b"abcdefABCDEF"
 TCHARS = b"!#$%&'*+-.^_`|~" + DIGITS + b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class NotStrict(Exception):
+class NotStrictError(Exception):
     """The octets are no message that a strict reader takes."""
 
 
@@ -30,9 +30,9 @@ class Strict:
         return [value for other, value in self.fields if other.lower() == name]
 
 
-def _require(condition: bool, what: str) -> None:  # noqa: FBT001
+def _require(condition: bool, what: str) -> None:
     if not condition:
-        raise NotStrict(what)
+        raise NotStrictError(what)
 
 
 def _all_in(octets: bytes, allowed: bytes) -> bool:
@@ -109,7 +109,7 @@ def dechunk(stream: bytes, at: int = 0) -> tuple[bytes, list[tuple[bytes, bytes]
 
 
 def strict_request(stream: bytes) -> Strict:
-    """The first message of `stream`; raises NotStrict."""
+    """The first message of `stream`; raises NotStrictError."""
     line, at = _line(stream, 0)
     if not line:
         line, at = _line(stream, at)
@@ -125,7 +125,7 @@ def strict_request(stream: bytes) -> Strict:
 
 
 def strict_response(stream: bytes) -> Strict:
-    """The first message of `stream`, an answer to GET; raises NotStrict."""
+    """The first message of `stream`, an answer to GET; raises NotStrictError."""
     line, at = _line(stream, 0)
     start = line.split(b" ", 2)
     _require(len(start) == 3 and start[0] in (b"HTTP/1.1", b"HTTP/1.0"), "no status-line")

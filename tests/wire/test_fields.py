@@ -64,7 +64,9 @@ def test_the_name_of_a_trailer_line(line: bytes) -> None:
     assert field_name(line) == b"x"
 
 
-@pytest.mark.parametrize("line", [b"", b"X", b"X : y", b": y", b" X: y", b"X: a\rb", b"X: a\nb", b"X: a\x00", b"X\xe9: y", b"X: \x7f"])
+@pytest.mark.parametrize(
+    "line", [b"", b"X", b"X : y", b": y", b" X: y", b"X: a\rb", b"X: a\nb", b"X: a\x00", b"X\xe9: y", b"X: \x7f"]
+)
 def test_a_malformed_trailer_line_is_refused(line: bytes) -> None:
     """R-31: as strict as in a head."""
     with pytest.raises(WireError) as refusal:

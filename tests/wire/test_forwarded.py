@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.wire import forwarded as forwarded_module
 from sidecar.wire.forwarded import ForwardedPolicy, parse_address
-from sidecar.wire.head import RequestFields
+from sidecar.wire.framing import RequestFields
 
 TRUST = [ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 LOOPBACK = "127.0.0.1"
@@ -41,7 +41,21 @@ def client(peer: str, *lines: bytes, proto: str | None = None, scheme: str = "ht
         ('"[2001:db8::1]:8080"', "2001:db8::1"),
         ("fe80::1%eth0", "fe80::1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
-        *((text, None) for text in ("", "unknown", "_hidden", "192.0.2", "192.0.2.256", "192.0.2.01", "1.2.3.4.5", "[", "::g", "\xa01.2.3.4")),
+        *(
+            (text, None)
+            for text in (
+                "",
+                "unknown",
+                "_hidden",
+                "192.0.2",
+                "192.0.2.256",
+                "192.0.2.01",
+                "1.2.3.4.5",
+                "[",
+                "::g",
+                "\xa01.2.3.4",
+            )
+        ),
         *((text, None) for text in ("1.2.3.4 5.6.7.8", "1.2.3.\xb2", "evil.test", "[]", '"', "1.2.3.4\x0b")),
     ],
 )
@@ -99,7 +113,9 @@ def test_the_client_is_the_rightmost_address_that_is_not_trusted(peer: str, line
         ("", [b"X-Forwarded-Proto: https"], None, "https"),
     ],
 )
-def test_the_scheme_is_what_a_trusted_peer_says_last(peer: str, lines: list[bytes], proto: str | None, expected: str) -> None:
+def test_the_scheme_is_what_a_trusted_peer_says_last(
+    peer: str, lines: list[bytes], proto: str | None, expected: str
+) -> None:
     """Else what is configured, else what the listener speaks; nothing but http and https."""
     assert client(peer, *lines, proto=proto)[1] == expected
 
@@ -144,7 +160,12 @@ def test_a_stranger_cannot_say_who_it_is(peer: str, chains: list[bytes], proto: 
     assert client(peer, *lines) == client(peer)
 
 
-@given(st.ip_addresses().filter(lambda address: not any(address in net for net in TRUST if net.version == address.version)), VALUES)
+@given(
+    st.ip_addresses().filter(
+        lambda address: not any(address in net for net in TRUST if net.version == address.version)
+    ),
+    VALUES,
+)
 def test_what_stands_left_of_the_client_does_not_matter(address: object, spoof: bytes) -> None:
     """A client that sends its own X-Forwarded-For through an honest proxy is still who it is."""
     assert client(LOOPBACK, b"X-Forwarded-For: " + spoof + b", %b" % str(address).encode()) == client(str(address))

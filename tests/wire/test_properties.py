@@ -10,12 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from reading import LIMITS, octet_by_octet, read_requests, read_response
 from strategies import BLANKS, END_TO_END_LINES, HOP_BY_HOP_LINES, chunked_bodies, pieces, requests, responses, spoilt
-from strict import NotStrict, dechunk, strict_request, strict_response
+from strict import dechunk, strict_request, strict_response
 
-from sidecar.errors import WireError
+from sidecar.errors import Fault, WireError
 from sidecar.wire import head as head_module
 from sidecar.wire.body import ChunkedDelimiter
-from sidecar.wire.head import HOP_BY_HOP, NOT_PASSED_ON, RequestHead, ResponseHead
+from sidecar.wire.framing import HOP_BY_HOP, NOT_PASSED_ON
+from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import ReaderLimits, RequestReader, ResponseReader
 
 SMALL = ReaderLimits(head=120, target=24, fields=6, chunk_line=12, chunk_extensions=20, trailers=40)
@@ -78,12 +79,20 @@ def test_the_declared_edits_are_the_only_ones(message: tuple[bytes, bytes], data
     assert after.start == before.start
     options = {option.strip(b" \t").lower() for value in before.values(b"connection") for option in value.split(b",")}
     cut = NOT_PASSED_ON | options | {b"transfer-encoding", b"content-length", b"upgrade", b"connection"}
-    lines = [line for line in stream.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in cut]
+    lines = [
+        line
+        for line in stream.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        if line.partition(b":")[0].lower() not in cut
+    ]
     passed = read.passed_on.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
     assert [line for line in passed if line.partition(b":")[0].lower() not in cut] == lines
     # Nothing of this hop is left, but for an upgrade that is offered.
     names = {name.lower() for name, _ in after.fields}
-    assert names & cut <= {b"transfer-encoding", b"content-length", *((b"connection", b"upgrade") if read.head.upgrade else ())}
+    assert names & cut <= {
+        b"transfer-encoding",
+        b"content-length",
+        *((b"connection", b"upgrade") if read.head.upgrade else ()),
+    }
 
 
 # P2.
@@ -117,7 +126,10 @@ def test_segments_of_requests_change_nothing_near_limits(stream: bytes, data: st
 
 @given(spoilt(responses()), st.booleans(), st.sampled_from([LIMITS, SMALL]), st.data())
 def test_segments_of_responses_change_nothing(
-    stream: bytes, decoded: bool, limits: ReaderLimits, data: st.DataObject  # noqa: FBT001
+    stream: bytes,
+    decoded: bool,
+    limits: ReaderLimits,
+    data: st.DataObject,
 ) -> None:
     """P2, the other way."""
     _assert_same_in_all_segments(
@@ -135,7 +147,11 @@ def _most_kept(limits: ReaderLimits) -> int:
     return limits.head + limits.chunk_line + limits.trailers + 2
 
 
-@given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"GET / HTTP/1.1\r\n", b"\r\n", b"Host: h\r\n"])), max_size=8))
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=40), st.sampled_from([b"GET / HTTP/1.1\r\n", b"\r\n", b"Host: h\r\n"])), max_size=8
+    )
+)
 def test_any_octets_are_requests_or_a_wire_error(segments: list[bytes]) -> None:
     """P3: no other exception, and no buffer beyond the limits."""
     reader = RequestReader(SMALL)
@@ -145,8 +161,8 @@ def test_any_octets_are_requests_or_a_wire_error(segments: list[bytes]) -> None:
             while reader.ended and reader.buffered:
                 reader.next_message()
             assert reader.buffered <= _most_kept(SMALL)
-    except WireError as error:
-        assert str(error)
+    except WireError:
+        return
 
 
 @given(spoilt(responses()), st.data())
@@ -158,21 +174,23 @@ def test_any_octets_are_responses_or_a_wire_error(stream: bytes, data: st.DataOb
         for segment in data.draw(pieces(stream)):
             reader.feed(segment)
             assert reader.ended or len(reader._buffer) <= SMALL.head
-    except WireError as error:
-        assert str(error)
+    except WireError:
+        return
 
 
 @pytest.mark.parametrize("endless", [b"a", b"A: b\r\n", b"\r\n", b"\x00", b"5", b"0;a"])
-@pytest.mark.parametrize("start", [b"", b"GET /", b"GET / HTTP/1.1\r\n", CHUNKED_HEAD, CHUNKED_HEAD + b"0\r\n", CHUNKED_HEAD + b"5;a=\""])
+@pytest.mark.parametrize(
+    "start", [b"", b"GET /", b"GET / HTTP/1.1\r\n", CHUNKED_HEAD, CHUNKED_HEAD + b"0\r\n", CHUNKED_HEAD + b'5;a="']
+)
 def test_what_never_ends_is_refused_and_not_kept(start: bytes, endless: bytes) -> None:
     """P3, R-15: a flood of anything is refused within the limits of the thing that it pretends to be."""
     if start == CHUNKED_HEAD + b"0\r\n" and endless == b"\r\n":
         return  # this one ends
     reader = RequestReader(SMALL)
     reader.feed(start)
+    flood = [endless] * (_most_kept(SMALL) + 1)
     with pytest.raises(WireError):
-        for _ in range(_most_kept(SMALL) + 1):
-            reader.feed(endless)
+        list(map(reader.feed, flood))
 
 
 # P4.
@@ -246,7 +264,10 @@ def test_responses_that_are_relayed_are_what_strict_readers_read(stream: bytes) 
 
 @given(chunked_bodies(), st.binary(max_size=8), st.booleans(), st.data())
 def test_chunks_mean_what_the_model_says(
-    body: tuple[bytes, bytes], tail: bytes, decoded: bool, data: st.DataObject  # noqa: FBT001
+    body: tuple[bytes, bytes],
+    tail: bytes,
+    decoded: bool,
+    data: st.DataObject,
 ) -> None:
     """P4: content, count of content, end of body and canonical form are those of a trivial model."""
     octets, content = body
@@ -265,7 +286,12 @@ def test_chunks_mean_what_the_model_says(
         return
     passed, trailers, end = dechunk(out)
     assert (passed, end) == (content, len(out))
-    assert not {name.lower() for name, _ in trailers} & {b"content-length", b"host", b"transfer-encoding", b"authorization"}
+    assert not {name.lower() for name, _ in trailers} & {
+        b"content-length",
+        b"host",
+        b"transfer-encoding",
+        b"authorization",
+    }
     assert b";" not in b"".join(line for line in out.split(b"\r\n") if line[:1].isdigit() and len(line) < 3)
 
 
@@ -273,7 +299,7 @@ def test_chunks_mean_what_the_model_says(
 
 
 @given(st.lists(st.one_of(END_TO_END_LINES, HOP_BY_HOP_LINES), max_size=8), st.booleans())
-def test_a_response_loses_exactly_the_lines_of_this_hop(lines: list[bytes], close: bool) -> None:  # noqa: FBT001
+def test_a_response_loses_exactly_the_lines_of_this_hop(lines: list[bytes], close: bool) -> None:
     """R-35, R-48: every other line passes byte for byte and in order."""
     start = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
     head = ResponseHead(start + b"".join(line + b"\r\n" for line in lines) + b"\r\n", b"GET")
@@ -285,15 +311,28 @@ def test_a_response_loses_exactly_the_lines_of_this_hop(lines: list[bytes], clos
         for option in line.partition(b":")[2].split(b",")
     }
     kept = [line for name, line in pairs if name not in HOP_BY_HOP | options]
-    expected = start + b"".join(line + b"\r\n" for line in kept) + (b"Connection: close\r\n" if close else b"") + b"\r\n"
+    expected = (
+        start + b"".join(line + b"\r\n" for line in kept) + (b"Connection: close\r\n" if close else b"") + b"\r\n"
+    )
     assert head.passed_on(close=close, decoded=False) == expected
 
 
 # Memory of field sections.
 
 
+def _head_or_fault(raw: bytes) -> RequestHead | Fault:
+    try:
+        return RequestHead(raw)
+    except WireError as error:
+        return error.fault
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.binary(min_size=1, max_size=3), st.booleans(), st.booleans()), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 2), st.binary(min_size=1, max_size=3), st.booleans(), st.booleans()),
+        min_size=1,
+        max_size=12,
+    ),
     st.lists(requests(), min_size=3, max_size=3),
 )
 def test_remembered_sections_change_nothing_and_leak_nothing(
@@ -306,19 +345,15 @@ def test_remembered_sections_change_nothing_and_leak_nothing(
         forwarded = b"X-Forwarded-For: %b\r\n" % client.hex().encode()
         if cold:
             head_module._request_sections.clear()
-        try:
-            warm = RequestHead(raw)
-        except WireError as error:
-            head_module._request_sections.clear()
-            with pytest.raises(WireError) as refusal:
-                RequestHead(raw)
-            assert str(refusal.value) == str(error)
+        warm = _head_or_fault(raw)
+        head_module._request_sections.clear()
+        fresh = _head_or_fault(raw)
+        if isinstance(warm, Fault):
+            assert fresh is warm
             continue
         passed = warm.passed_on(forwarded)
         assert passed.count(b"X-Forwarded-For: ") == 1
         assert passed.endswith(forwarded + b"\r\n")
-        head_module._request_sections.clear()
-        fresh = RequestHead(raw)
         assert fresh.passed_on(forwarded) == passed
         for name in ("method", "target", "origin", "http11", "length", "persistent", "upgrade"):
             assert getattr(fresh, name) == getattr(warm, name)

@@ -7,7 +7,8 @@ from reading import LIMITS, octet_by_octet, read_requests, refused
 
 from sidecar.errors import Fault, WireError
 from sidecar.replies import STATUS_OF_FAULT
-from sidecar.wire.head import CHUNKED, RequestHead
+from sidecar.wire.framing import CHUNKED
+from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import ReaderLimits, RequestReader
 
 HOST = b"Host: hs1.test\r\n"

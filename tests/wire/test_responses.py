@@ -6,7 +6,8 @@ import pytest
 from reading import LIMITS, octet_by_octet, read_response
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.head import TUNNEL, UNTIL_CLOSE, ResponseHead
+from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
+from sidecar.wire.head import ResponseHead
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -29,9 +30,22 @@ REFUSED = [
         ("R-42", with_start(line))
         for line in (
             *(b"HTTP/2 200 OK", b"http/1.1 200 OK", b"HTTP/1.1  200 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK"),
-            *(b"HTTP/1.1 +200 OK", b"HTTP/1.1 2_0 OK", b"HTTP/1.1 000 OK", b"HTTP/1.1 099 OK", b"HTTP/1.1 200", b"<html>"),
+            *(
+                b"HTTP/1.1 +200 OK",
+                b"HTTP/1.1 2_0 OK",
+                b"HTTP/1.1 000 OK",
+                b"HTTP/1.1 099 OK",
+                b"HTTP/1.1 200",
+                b"<html>",
+            ),
             *(b"HTTP/3.0 200 OK", b"HTTP/1.2 200 OK", b"HTTP/1.1\t200 OK", b"HTTP/1.1 200\tOK", b"HTTP/1.1 2\xb20 OK"),
-            *(b"SSH-2.0-x", b"\x00\x01\x02garbage", b" HTTP/1.1 200 OK", b"\r\nHTTP/1.1 200 OK", b"HTTP/1.1 200 a\x00b"),
+            *(
+                b"SSH-2.0-x",
+                b"\x00\x01\x02garbage",
+                b" HTTP/1.1 200 OK",
+                b"\r\nHTTP/1.1 200 OK",
+                b"HTTP/1.1 200 a\x00b",
+            ),
             *(b"HTTP/1.1 200 a\x7fb", b"GET / HTTP/1.1"),
         )
     ),
@@ -39,23 +53,48 @@ REFUSED = [
     *(
         ("R-43", with_line(line))
         for line in (
-            *(b"X-A: a\rSet-Cookie: evil=1", b"X-A: a\nSet-Cookie: evil=1", b"X : a", b": a", b"garbage", b"X: a\r\n b"),
+            *(
+                b"X-A: a\rSet-Cookie: evil=1",
+                b"X-A: a\nSet-Cookie: evil=1",
+                b"X : a",
+                b": a",
+                b"garbage",
+                b"X: a\r\n b",
+            ),
             *(b"X: a\x00", b"X\xff: a", b"X: \x0b"),
         )
     ),
     ("R-43", OK + b" X: folded\r\nContent-Length: 0\r\n\r\n"),
-    *(("R-44", OK + b"Content-Length: " + value + b"\r\n\r\n12345") for value in (b"+5", b"5, 5", b"", b"0x5", b"5 5", b"1" * 19)),
+    *(
+        ("R-44", OK + b"Content-Length: " + value + b"\r\n\r\n12345")
+        for value in (b"+5", b"5, 5", b"", b"0x5", b"5 5", b"1" * 19)
+    ),
     ("R-44", OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\n12345"),
     ("R-44", OK + b"Content-Length: 5\r\ncontent-length: 3\r\n\r\n12345"),
     ("R-44", OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     *(
         ("R-44", OK + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n")
-        for value in (b"cow", b"identity", b"gzip, chunked", b"chunked, chunked", b"", b"chunked;x", b"chunked\r\nTransfer-Encoding: chunked")
+        for value in (
+            b"cow",
+            b"identity",
+            b"gzip, chunked",
+            b"chunked, chunked",
+            b"",
+            b"chunked;x",
+            b"chunked\r\nTransfer-Encoding: chunked",
+        )
     ),
     ("R-44", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     *(
         ("R-46", with_chunks(chunks))
-        for chunks in (b"g\r\n", b"5\r\nhelloXX", b"5 \r\nhello\r\n", b"5\nhello\n", b"fffffffffffffffff\r\n", b"0\r\nbad\r\n\r\n")
+        for chunks in (
+            b"g\r\n",
+            b"5\r\nhelloXX",
+            b"5 \r\nhello\r\n",
+            b"5\nhello\n",
+            b"fffffffffffffffff\r\n",
+            b"0\r\nbad\r\n\r\n",
+        )
     ),
     ("R-49", with_line(b"X: " + b"a" * LIMITS.head)),
     ("R-49", with_line(b"X: y\r\n" * LIMITS.fields + b"X: z")),
@@ -89,12 +128,18 @@ SERVED = [
     ("R-48", with_start(b"HTTP/1.0 200 OK"), with_start(b"HTTP/1.1 200 OK")),
     (
         "R-35",
-        with_line(b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX: y\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nx-hop:2\r\nTE: x"),
+        with_line(
+            b"Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX: y\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nx-hop:2\r\nTE: x"
+        ),
         with_line(b"X: y"),
     ),
     # What frames the message is never cut, whatever Connection names.
     ("R-27", with_line(b"Connection: content-length"), OK + b"Content-Length: 0\r\n\r\n"),
-    ("R-27", with_chunks(b"0\r\n\r\n").replace(b"\r\n\r\n0", b"\r\nConnection: transfer-encoding\r\n\r\n0"), with_chunks(b"0\r\n\r\n")),
+    (
+        "R-27",
+        with_chunks(b"0\r\n\r\n").replace(b"\r\n\r\n0", b"\r\nConnection: transfer-encoding\r\n\r\n0"),
+        with_chunks(b"0\r\n\r\n"),
+    ),
     ("R-40", b"HTTP/1.1 100 Continue\r\n\r\n" + with_line(b"X: y"), None),
     ("R-40", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 3 + with_line(b"X: y"), None),
 ]
@@ -257,7 +302,9 @@ def _switching(lines: bytes) -> ResponseHead:
 
 def test_a_matching_101_opens_a_tunnel() -> None:
     """R-36: with one Connection line of ours, without what Connection names, and without any framing."""
-    head = _switching(b"connection: upgrade, x-hop\r\nUPGRADE: WebSocket\r\nX-Hop: 1\r\nContent-Length: 5\r\nX: y\r\nTE: x\r\n")
+    head = _switching(
+        b"connection: upgrade, x-hop\r\nUPGRADE: WebSocket\r\nX-Hop: 1\r\nContent-Length: 5\r\nX: y\r\nTE: x\r\n"
+    )
     assert (head.length, head.interim) == (TUNNEL, False)
     expected = b"HTTP/1.1 101 Switching Protocols\r\nUPGRADE: WebSocket\r\nX: y\r\nConnection: Upgrade\r\n\r\n"
     assert head.switched(b"foo, websocket") == expected
