@@ -110,7 +110,12 @@ class SidecarService(Service):
             listener = Listener(self.gateway, "https" if description.startswith("ssl:") else "http")
             listener.on_change = self._connections_changed
             self.listeners.append(listener)
-            self.ports.append(self._listen(description, listener))
+            try:
+                self.ports.append(self._listen(description, listener))
+            except SidecarError:
+                _each(self.ports, "stopListening")
+                self.ports.clear()
+                raise
         for port in self.ports:
             _log.info("listening on {host}", host=_address(port))
         if self.introduction:
@@ -151,7 +156,8 @@ class SidecarService(Service):
 
     async def _drain(self) -> None:
         """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
-        for port in self.ports:
+        ports, self.ports = self.ports, []
+        for port in ports:
             await _deferred(port.stopListening())
         self.gateway.draining = True
         connections = [connection for listener in self.listeners for connection in listener.connections]

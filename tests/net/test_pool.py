@@ -10,15 +10,15 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from fakes import FakeEndpoint, FakeTransport
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet import error as connecting
 from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionRefusedError, TimeoutError, UnknownHostError
 from twisted.internet.task import Clock
 
-from fakes import FakeEndpoint, FakeTransport
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import PoolLimits, Refusal, WorkerPool, describe, is_busy
 from sidecar.net.upstream import Upstream
@@ -27,9 +27,9 @@ from sidecar.wire.reader import ReaderLimits
 from .peers import Worker
 from .turns import reactor, spin, turns
 
-BUSY = ConnectError()
-AWAY = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-MISSING = ConnectError(errno.ENOENT, "missing")
+BUSY = connecting.ConnectError()
+AWAY = connecting.ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+MISSING = connecting.ConnectError(errno.ENOENT, "missing")
 
 
 class Waiting:
@@ -326,12 +326,12 @@ def test_retired_while_connecting() -> None:
 @pytest.mark.parametrize(
     ("error", "busy", "words"),
     [
-        (ConnectError(), True, "An error occurred while connecting."),
-        (ConnectError(errno.EAGAIN, "again"), True, os.strerror(errno.EAGAIN)),
+        (connecting.ConnectError(), True, "An error occurred while connecting."),
+        (connecting.ConnectError(errno.EAGAIN, "again"), True, os.strerror(errno.EAGAIN)),
         (MISSING, False, "No such file or directory"),
         (AWAY, False, "Connection refused"),
-        (TimeoutError(), False, "User timeout caused connection failure."),
-        (UnknownHostError(), False, "Hostname couldn't be looked up."),
+        (connecting.TimeoutError(), False, "User timeout caused connection failure."),
+        (connecting.UnknownHostError(), False, "Hostname couldn't be looked up."),
         (ValueError(), False, "ValueError"),
     ],
 )
@@ -427,7 +427,7 @@ def test_full_backlog(tmp_path: Path) -> None:
 
 
 def test_restarted_worker(tmp_path: Path) -> None:
-    """When the socket file was replaced, connections to the one before it are not used for new requests (R-57, F-24)."""
+    """When the socket file was replaced, connections to the one before are not used again (R-57, F-24)."""
 
     async def scenario() -> None:
         clock = Clock()

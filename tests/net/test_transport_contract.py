@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes import FakeTransport
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from fakes import FakeTransport
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.transport import READ_SIZE, DirectProtocol
 

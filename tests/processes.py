@@ -1,0 +1,192 @@
+"""Real processes for tests: the sidecar as `twistd` runs it, from the checkout, and clients with plain sockets."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).parent.parent
+TWISTD = Path(sys.executable).parent / "twistd"
+PATIENCE = 30.0
+"""Seconds after which a process that does not do what it should has failed."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Where the checkout is found, and its plugin, installed or not."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(TWISTD), "-n", "--pidfile=", "matrix-sidecar", *arguments]
+
+
+def run(*arguments: str, user: int | None = None, cwd: Path) -> tuple[int, str]:
+    """Start the sidecar where it should end by itself; its exit status and all that it said."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        user=user,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode()
+
+
+class Running:
+    """A running sidecar, whose output is read as it comes; ended with the block."""
+
+    def __init__(self, arguments: Sequence[str], cwd: Path, prefix: Sequence[str] | None = None) -> None:
+        self.said = ""
+        self._changed = threading.Condition()
+        self._process = subprocess.Popen(
+            command(*arguments) if prefix is None else [*prefix, *arguments],
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                with self._changed:
+                    self.said += line.decode()
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def says(self, pattern: str) -> re.Match[str]:
+        """Wait until it has said something that matches."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: re.search(pattern, self.said) or not self._reader.is_alive(), timeout=PATIENCE
+            )
+        assert isinstance(found, re.Match), f"{pattern!r} was not said:\n{self.said}"
+        return found
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens, as soon as it does."""
+        return "127.0.0.1", int(self.says(r"listening on 127\.0\.0\.1:(\d+)")[1])
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def ends(self) -> int:
+        """Wait for its end; the exit status."""
+        status = self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return status
+
+    def memory(self) -> int:
+        """Bytes that it has in memory now."""
+        return _status(self.pid, "VmRSS")
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self.ends()
+
+
+def _status(pid: int, name: str) -> int:
+    line = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert line is not None
+    return int(line[1]) * 1024
+
+
+def connect(address: tuple[str, int]) -> socket.socket:
+    """A connection that fails rather than hangs."""
+    return socket.create_connection(address, timeout=PATIENCE)
+
+
+def read_until(connection: socket.socket, condition: Callable[[bytes], bool]) -> bytes:
+    """What comes until `condition` holds of all of it; the end of the connection is a failure."""
+    got = b""
+    while not condition(got):
+        piece = connection.recv(65536)
+        assert piece, got
+        got += piece
+    return got
+
+
+def exchange(connection: socket.socket, request: bytes) -> bytes:
+    """A request, and its answer, which has a Content-Length."""
+    connection.sendall(request)
+    head = read_until(connection, lambda got: b"\r\n\r\n" in got)
+    length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head, re.IGNORECASE)
+    assert length is not None, head
+    whole = head.index(b"\r\n\r\n") + 4 + int(length[1])
+    return head if len(head) >= whole else head + read_until(connection, lambda got: len(head) + len(got) >= whole)
+
+
+def stuck(connection: socket.socket, for_seconds: float = 0.1) -> bool:
+    """Nobody takes what this connection would send, and has not for a while."""
+    return not select.select([], [connection], [], for_seconds)[1]
+
+
+class PlainWorker:
+    """A worker on a UNIX socket in a thread; `serve` gets each connection."""
+
+    def __init__(self, path: Path, serve: Callable[[socket.socket], None]) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(50)
+        self._serve = serve
+        self.failure: BaseException | None = None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self._serve(connection)
+            except (ConnectionError, TimeoutError):
+                return
+            except BaseException as failure:
+                self.failure = failure
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """For what another process does without telling."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
