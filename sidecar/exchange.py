@@ -159,6 +159,11 @@ class Exchange:
             self._body = None
         return octets
 
+    def bypass(self) -> None:
+        """The rest of the body goes to the worker without passing here, so this request cannot be sent again."""
+        self._kept = self._replay_limit + 1
+        self._body = None
+
     def lease_lost(self) -> None:
         """The worker's connection is gone and a replay will follow; until then the body waits again."""
         self._leased = False

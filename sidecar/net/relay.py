@@ -14,6 +14,7 @@ from sidecar.errors import WireError
 from sidecar.exchange import Downstream as DownstreamEnd
 from sidecar.exchange import Exchange, Failure, Outcome
 from sidecar.net.pool import Refusal, WorkerPool
+from sidecar.net.splicing import WORTH_IT, Pipe, Splice
 from sidecar.replies import STATUS_OF_FAILURE, STATUS_OF_FAULT, refusal, response
 from sidecar.wire.head import CHUNKED, RequestHead, ResponseHead
 from sidecar.wire.reader import END, RequestEvent
@@ -34,7 +35,7 @@ class Relay:
     """Runs the exchanges of one client connection."""
 
     __slots__ = (
-        *("_body_limit", "_clogged", "_deadline", "_pumping", "_up", "client", "decision", "downstream"),
+        *("_body_limit", "_clogged", "_deadline", "_pumping", "_splice", "_up", "client", "decision", "downstream"),
         *("exchange", "expires", "gateway", "slot", "tunnelled", "upstream", "waiting_for", "__weakref__"),
     )
 
@@ -47,6 +48,7 @@ class Relay:
         self.decision: Decision | None = None
         self.client = ""
         self._body_limit = 0
+        self._splice: Splice | None = None
         self._clogged = False  # the worker takes less than it is sent
         self._pumping = False
         self._up = b""
@@ -113,6 +115,8 @@ class Relay:
         self._send_up()
         if self.exchange is None:
             self._pump()
+        elif self.downstream.reader.body_left > WORTH_IT:
+            self._splice_up()
 
     def _pump(self) -> None:
         """Go on with requests that were read ahead. A loop, because a reply of ours ends an exchange at once."""
@@ -281,6 +285,7 @@ class Relay:
         """The worker's connection has ended, in good order or not."""
         upstream = self.upstream
         assert upstream is not None
+        self._end_splice()
         self.upstream = None
         self._unclog()
         exchange = self.exchange
@@ -335,9 +340,7 @@ class Relay:
             data = down[0] if len(down) == 1 else b"".join(down)
             self.gateway.counters.bytes_down += len(data)
             if not self.downstream.send(data):
-                # A client that is not being read tells only so that it is gone.
-                self.downstream.abort()
-                self.client_gone()
+                self._client_vanished()
                 return
         if ended:
             self._finish(upstream)
@@ -346,14 +349,16 @@ class Relay:
                 self._begin_tunnel(upstream)
             elif not self.downstream.clogged:
                 self.expect("answer body", self.gateway.timeouts.answer_body)
+                if upstream.reader.body_left > WORTH_IT:
+                    self._splice_down(upstream)
 
     def _response_head(self, exchange: Exchange, upstream: Upstream, head: ResponseHead) -> bytes:
         if head.status < 200 and head.interim:
             return exchange.pass_interim(head, self.gateway.limits.interim_responses)
-        unsent = upstream.unsent
-        octets = exchange.pass_final(head, request_sent=not unsent)
+        octets = exchange.pass_final(head, request_sent=not upstream.unsent)
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
+            self._end_splice()
             upstream.abandon_writes()
             self._up = b""
             self.downstream.hold(ANSWERED)
@@ -381,10 +386,58 @@ class Relay:
 
     def _end_exchange(self) -> None:
         """Every exchange, however it ends, passes here exactly once."""
+        self._end_splice()
         self.exchange = None
         self.decision = None
         self.tunnelled = False
         self._up = b""
+
+    # Large bodies (net/splicing.py).
+
+    def _splice_up(self) -> None:
+        """Let the rest of the request body go past us, if both ends are plain sockets and nothing is in the way."""
+        exchange, upstream, downstream = self.exchange, self.upstream, self.downstream
+        if exchange is None or upstream is None or self._splice is not None or exchange.begun or self._clogged:
+            return
+        if upstream.direct and downstream.direct and not upstream.unsent:
+            pipe = Pipe.take()
+            if pipe is not None:
+                exchange.bypass()
+                octets = downstream.reader.body_left
+                # A worker that has closed may have answered before: what it sent is read first, and then its end.
+                self._splice = Splice(downstream, upstream, octets, pipe, self._moved_up, self.upstream_clogged)
+
+    def _moved_up(self, octets: int) -> None:
+        self.gateway.counters.bytes_up += octets
+        if self.downstream.reader.skip(octets):
+            self._end_splice()
+            self._request_end()
+        elif not self._clogged:
+            self.expect("body", self.gateway.timeouts.body)
+
+    def _splice_down(self, upstream: Upstream) -> None:
+        """The same for the rest of a response body."""
+        downstream = self.downstream
+        if self._splice is None and upstream.direct and downstream.direct and not downstream.unsent:
+            pipe = Pipe.take()
+            if pipe is not None:
+                octets = upstream.reader.body_left
+                self._splice = Splice(upstream, downstream, octets, pipe, self._moved_down, self._client_vanished)
+
+    def _moved_down(self, octets: int) -> None:
+        upstream = self.upstream
+        assert upstream is not None
+        self.gateway.counters.bytes_down += octets
+        if upstream.reader.skip(octets):
+            self._end_splice()
+            self._finish(upstream)
+        elif not self.downstream.clogged:
+            self.expect("answer body", self.gateway.timeouts.answer_body)
+
+    def _end_splice(self) -> None:
+        if self._splice is not None:
+            splice, self._splice = self._splice, None
+            splice.end()
 
     # Replies of our own.
 
@@ -473,6 +526,11 @@ class Relay:
         elif self._deadline == "idle":
             self.downstream.close()
 
+    def _client_vanished(self) -> None:
+        """The client takes nothing any more: one that is not being read tells only so that it is gone."""
+        self.downstream.abort()
+        self.client_gone()
+
     def client_gone(self) -> None:
         """The client's connection is gone: so is the worker's, at once."""
         self.gateway.deadlines.clear(self)
@@ -486,6 +544,7 @@ class Relay:
         if self.waiting_for is not None:
             self.waiting_for.leave(self)
             self.waiting_for = None
+        self._end_splice()
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None

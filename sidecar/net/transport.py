@@ -9,11 +9,14 @@ module against real sockets.
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
+
+if TYPE_CHECKING:
+    from sidecar.net.splicing import Splice
 
 _LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
@@ -30,14 +33,33 @@ class DirectProtocol(Protocol):
     """
 
     _socket: socket.socket | None = None
+    splice: Splice | None = None
+    """What sends a body to us past this protocol (net/splicing.py)."""
+    diverted: bool = False
+    """What we receive goes past this protocol."""
 
     def go_direct(self) -> None:
         """Take the short way from now on; for TLS and for transports that are no sockets, the ordinary one stays."""
         transport: Any = self.transport
         if isinstance(transport, Connection) and not transport.TLS:
             self._socket = transport.socket
-            edge: Any = transport
-            edge.doRead = self._receive
+            self.read_directly()
+
+    def read_directly(self) -> None:
+        """Let the reactor call `_receive` when there is something to read."""
+        if self._socket is not None:
+            transport: Any = self.transport
+            transport.doRead = self._receive
+
+    @property
+    def direct(self) -> bool:
+        """The transport is a plain socket."""
+        return self._socket is not None
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's; -1 when it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
 
     def send(self, octets: bytes) -> bool:
         """Send `octets`, at once where it can be, else when the kernel takes them.
@@ -74,7 +96,7 @@ class DirectProtocol(Protocol):
             if not data:
                 return CONNECTION_DONE
             self.dataReceived(data)
-            if len(data) < READ_SIZE or not self.reading:
+            if len(data) < READ_SIZE or self.diverted or not self.reading:
                 return None
         return None
 
@@ -90,7 +112,15 @@ class DirectProtocol(Protocol):
         if self._socket is None:
             return 0
         waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return waiting
+        return waiting if self.splice is None else waiting + self.splice.unsent
+
+    def pauseProducing(self) -> None:
+        """The kernel takes no more octets for now."""
+        raise NotImplementedError
+
+    def resumeProducing(self) -> None:
+        """It has taken all that waited."""
+        raise NotImplementedError
 
     @property
     def readable(self) -> bool:

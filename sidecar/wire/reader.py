@@ -108,6 +108,17 @@ class RequestReader:
         self._buffer = b""
         return data
 
+    @property
+    def body_left(self) -> int:
+        """Bytes still to come of a body with Content-Length; 0 for any other."""
+        return self._left
+
+    def skip(self, octets: int) -> bool:
+        """So many octets of such a body have gone past this reader; true with the last of them."""
+        self._left -= octets
+        self.ended = not self._left
+        return self.ended
+
     def feed(self, data: bytes) -> list[RequestEvent]:
         """Events in `data`; raises WireError where it is no request that we serve."""
         if self.ended:
@@ -238,6 +249,17 @@ class ResponseReader:
         self._left = 0
         self._body = None
         self._buffer = b""
+
+    @property
+    def body_left(self) -> int:
+        """Bytes still to come of a body with Content-Length; 0 for any other."""
+        return self._left
+
+    def skip(self, octets: int) -> bool:
+        """So many octets of such a body have gone past this reader; true with the last of them."""
+        self._left -= octets
+        self.ended = not self._left
+        return self.ended
 
     def feed(self, data: bytes) -> list[ResponseEvent]:
         """Events in `data`; raises WireError where it is no response."""
