@@ -6,7 +6,6 @@ what is wrong with a value, the loader says where.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -16,21 +15,13 @@ from typing import Annotated, Any, Literal
 
 from attrs import frozen
 
+from sidecar.config import units
 from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint
 from sidecar.synapse.names import RESOURCES, STREAMS
 
 Network = IPv4Network | IPv6Network
 AffinityKind = Literal["user", "room", "origin", "source", "session", "path", "none"]
 
-KIB = 1024
-MIB = 1024 * KIB
-DAY = 24 * 60 * 60
-LONGEST = 365 * DAY
-
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": DAY}
-_SIZE_UNITS = {"": 1, "K": KIB, "M": MIB, "G": KIB * MIB}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"(\d{1,15})([KMG]?)", re.ASCII)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127}", re.ASCII)
 _GLOB = re.compile(r"[A-Za-z0-9_.:@+*?\[\]!-]{1,128}", re.ASCII)
@@ -102,51 +93,28 @@ def _choice(name: str, words: Iterable[str]) -> Kind:
 
 def _read_duration(least: float) -> Callable[[Any, str], float]:
     def read(value: Any, _base: str) -> float:
-        seconds = _seconds(value)
-        if not least <= seconds <= LONGEST:
-            raise RefusedError(f"must be from {write_duration(least)} to 365d, not {shown(value)}")
+        seconds = units.read_duration(value)
+        if seconds is None:
+            raise RefusedError(
+                "must be a duration: write for example `10s`, `5m`, `1h`, `250ms`, or a number of seconds"
+            )
+        if not least <= seconds <= units.LONGEST:
+            raise RefusedError(f"must be from {units.write_duration(least)} to 365d, not {shown(value)}")
         return seconds
 
     return read
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return math.nan if abs(value) > LONGEST else float(value)
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise RefusedError("must be a duration: write for example `10s`, `5m`, `1h`, `250ms`, or a number of seconds")
-    return float(match[1]) * _DURATION_UNITS[match[2]]
-
-
-def write_duration(seconds: float) -> str:
-    """`900.0` as `15m`: the largest unit that leaves a whole number."""
-    for unit in ("d", "h", "m", "s"):
-        if seconds and seconds % _DURATION_UNITS[unit] == 0:
-            return f"{int(seconds // _DURATION_UNITS[unit])}{unit}"
-    return f"{seconds * 1000:.9g}ms" if seconds else "0s"
-
-
 def _read_size(least: int) -> Callable[[Any, str], int]:
     def read(value: Any, _base: str) -> int:
-        match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            value = int(match[1]) * _SIZE_UNITS[match[2]]
-        if not isinstance(value, int) or isinstance(value, bool):
+        size = units.read_size(value)
+        if size is None:
             raise RefusedError("must be a size: write for example `16K`, `50M`, `1G`, or a number of bytes")
-        if not least <= value < 2**63:
-            raise RefusedError(f"must be at least {write_size(least)}, and less than 8 EiB")
-        return value
+        if not least <= size < 2**63:
+            raise RefusedError(f"must be at least {units.write_size(least)}, and less than 8 EiB")
+        return size
 
     return read
-
-
-def write_size(size: int) -> str:
-    """`52428800` as `50M`: the largest unit that leaves a whole number."""
-    for unit in ("G", "M", "K"):
-        if size and size % _SIZE_UNITS[unit] == 0:
-            return f"{size // _SIZE_UNITS[unit]}{unit}"
-    return str(size)
 
 
 def _read_whole(least: int, most: int, example: str) -> Callable[[Any, str], int]:
@@ -271,7 +239,7 @@ def _duration(least: float) -> Kind:
         "duration",
         "10s",
         _read_duration(least),
-        write_duration,
+        units.write_duration,
         {"anyOf": [number, {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"}]},
     )
 
@@ -282,7 +250,7 @@ def _size(least: int) -> Kind:
         "size",
         "16K",
         _read_size(least),
-        write_size,
+        units.write_size,
         {"anyOf": [number, {"type": "string", "pattern": "^[0-9]+[KMG]?$"}]},
     )
 

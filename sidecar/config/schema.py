@@ -14,9 +14,9 @@ from typing import Any
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.kinds import KIB, MIB, Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero
-from sidecar.config.kinds import AffinityKind as AffinityKind
+from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero
 from sidecar.config.kinds import Network as Network
+from sidecar.config.units import KIB, MIB
 from sidecar.document import Document
 from sidecar.errors import Problem
 
@@ -31,9 +31,7 @@ class Limits:
 
     request_target: Size = field(
         default=12 * KIB,
-        metadata=_doc(
-            "Longest request-target; a longer one is answered 414. RFC 9112 section 3 asks for at least 8000 octets."
-        ),
+        metadata=_doc("Longest request-target; a longer one is answered 414. RFC 9112 3: at least 8000."),
     )
     request_head: Size = field(
         default=16_000,
@@ -42,9 +40,7 @@ class Limits:
             "refuses request line and fields of more than 16384 bytes without saying why."
         ),
     )
-    request_fields: Count = field(
-        default=200, metadata=_doc("Most field lines in a request; more are answered 431. Synapse takes 500.")
-    )
+    request_fields: Count = field(default=200, metadata=_doc("Most field lines in a request; more are answered 431."))
     request_body: Size = field(
         default=50 * MIB,
         metadata=_doc(
@@ -75,7 +71,7 @@ class Limits:
     )
     connections: Count = field(
         default=10_000,
-        metadata=_doc("Client connections at once; beyond that new ones wait in the kernel's queue."),
+        metadata=_doc("Client connections at once; more wait in the kernel's queue."),
     )
     connections_per_address: Count = field(
         default=1_000,
@@ -174,9 +170,7 @@ class Forwarded:
     )
     proto: kinds.Scheme | None = field(
         default=None,
-        metadata=_doc(
-            "Sent as X-Forwarded-Proto when no trusted peer said otherwise; absent: the scheme of the listener."
-        ),
+        metadata=_doc("X-Forwarded-Proto where no trusted peer said otherwise; absent: the listener's scheme."),
     )
 
 
@@ -214,9 +208,7 @@ class Worker:
     )
     serves: tuple[kinds.Resource, ...] | None = field(
         default=None,
-        metadata=_doc(
-            "Resources of its listener in Synapse; absent: those that Synapse's files say, else all that there are."
-        ),
+        metadata=_doc("Resources of its listener; absent: those in Synapse's files, else all that there are."),
     )
     writes: tuple[kinds.Stream, ...] | None = field(
         default=None, metadata=_doc("Streams that it writes: typing, to_device, receipts, events, …")
