@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.web.http import Request
 from twisted.web.resource import Resource
@@ -92,8 +93,12 @@ class DemoWorkers(Service):
             site: Any = QuietSite(StandIn(name))
             self._ports.append(self._reactor.listenUNIX(str(self.directory / f"{name}.sock"), site))
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
         super().stopService()
-        for port in self._ports:
-            port.stopListening()
+        return Deferred.fromCoroutine(self._remove())
+
+    async def _remove(self) -> None:
+        """Stop listening, which removes each socket a turn later, and only then remove the directory."""
+        stopped: Any = gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        await stopped
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,13 +30,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, str(TWISTD), "-n", "--pidfile=", "matrix-sidecar", *arguments]
 
 
-def run(*arguments: str, user: int | None = None, cwd: Path) -> tuple[int, str]:
+def run(*arguments: str, prefix: Sequence[str] = (), cwd: Path) -> tuple[int, str]:
     """Start the sidecar where it should end by itself; its exit status and all that it said."""
     done = subprocess.run(
-        command(*arguments),
+        [*prefix, *command(*arguments)],
         cwd=cwd,
         env=environment(),
-        user=user,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -182,11 +180,3 @@ class PlainWorker:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """For what another process does without telling."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
