@@ -32,8 +32,8 @@ def notation_of(regex: str) -> str:
 
     Three differences are meant. A dot that Synapse forgot to escape is a dot here. Without `$` an expression also
     matches what follows; here only what follows a slash. Both make the notation narrower, and what no row matches goes
-    to main, which has it too. A class of characters (`[\\w\\.]*`) is any segment here, which is wider: outside the class
-    no process serves the path, so all answer it alike.
+    to main, which has it too. A class of characters (`[\\w\\.]*`) is any segment here. That is wider, but outside the
+    class no process serves the path, so all answer it alike.
     """
     choices = _choices(_tokens(regex.removeprefix("^").removesuffix("$")), None)
     if len(choices) != 1:

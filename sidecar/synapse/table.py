@@ -117,7 +117,7 @@ def _rows(spans: list[Span], overlay: Overlay) -> Iterator[dict[str, Any]]:
 
 
 def _place(span: Span) -> tuple[object, ...]:
-    return (span.fact.path, span.since or (0, 0), "mas" in span.fact.needs, span.fact.method, sorted(span.fact.needs))
+    return (span.fact.path, "mas" in span.fact.needs, span.since or (0, 0), span.fact.method, sorted(span.fact.needs))
 
 
 def _judge(fact: Fact, overlay: Overlay) -> Judgement:

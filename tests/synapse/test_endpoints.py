@@ -143,6 +143,24 @@ def segments_overlap(one_segment: str, other: str) -> bool:
     return not literals or literals[0] != {""} or "{+}" not in (shape_of(one_segment), shape_of(other))
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_where_mas_decides_who_serves_the_row_without_mas_is_first(release: str) -> None:
+    """Who does not know whether MAS is on takes the first row, and that is the one which works on main."""
+    seen: set[tuple[str, ...]] = set()
+    for e in load_endpoints(release).endpoints:
+        for method in e.methods:
+            key = (method, *map(shape_of, e.path))
+            assert key not in seen or "mas" in e.needs, e
+            seen.add(key)
+
+
+def test_mas_gave_workers_a_few_admin_endpoints_for_a_while() -> None:
+    """Where it depends on the configuration who serves an endpoint, the table has a row for each."""
+    without, with_mas = find("GET", "/_synapse/admin/v2/users/{user_id}", "1.130.0")
+    assert (without.group, without.needs) == ("main", {"not_mas"})
+    assert (with_mas.worker_resources, with_mas.needs) == ({"client"}, {"mas"})
+
+
 def test_the_writer_s_endpoints_are_hard_where_others_fail() -> None:
     """Typing, to-device, receipts and writes of push rules, thread subscriptions and quarantine are hard."""
     room = CLIENT + "/rooms/{room_id}"
