@@ -17,7 +17,7 @@ from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import Callers, KeyFunction, by_constant, by_origin, by_path, by_segment, by_source, by_user
 from sidecar.routing.matcher import Patterns
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
-from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, ROOMS, SYNC, Pools, form_pools, with_sends
+from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, form_pools, with_sends
 from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
@@ -106,8 +106,6 @@ class _Compiler:
         if known is None:
             pool = self.pools.pool_of(row)
             known = self.steps[id(row)] = self._plain(row, pool)
-            if pool == EVENTS:
-                known.by_alias = self._plain(row, ROOMS)
             if pool in POSITIONS and row.path[-1] == "sync":
                 known.position = POSITIONS[pool]
                 known.initial = self._plain(row, self._initial_pool(pool))

@@ -44,8 +44,6 @@ class Step:
     row: Endpoint | None = None
     persisters: tuple[str, ...] = ()
     """`stream_writers.events` where a room's request goes to the writer of its events first."""
-    by_alias: Step | None = None
-    """Taken instead for a room that is named by an alias, because who writes its events cannot be known."""
     initial: Step | None = None
     """Taken instead for a request without a position in the stream."""
     position: bytes = b""
@@ -63,8 +61,6 @@ class Step:
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
         kind, text = key
-        if self.by_alias is not None and text[:1] != "!":
-            return self.by_alias.settle(key)
         candidates = self._owner_first(text, ranked(self.members, text))
         return self.decision(kind, text, candidates, self._fallback(text, candidates))
 

@@ -139,7 +139,8 @@ def test_sends_go_to_the_persister_of_the_room() -> None:
             assert sorted(decision.candidates) == list(persisters)
             assert set(decision.fallback) == {*FREE, "main"}
     assert asked(plan, "GET", f"{ROOM}/state/m.x").pool == "rooms"
-    assert asked(plan, "POST", "/_matrix/client/v3/join/%23alias:example.org").pool == "events"
+    for room in ("%23alias:example.org", "!room:example.org"):
+        assert asked(plan, "POST", f"/_matrix/client/v3/join/{room}").pool == "rooms"
 
 
 def test_the_order_of_stream_writers_decides_who_owns_a_room() -> None:
