@@ -5,7 +5,7 @@ The same for `twistd matrix-sidecar`, a reload, and the commands that only look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import evolve, frozen
 
@@ -29,7 +29,8 @@ class Deployment:
     topology: Topology
     table: EndpointTable
     plan: Plan
-    warnings: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+    """What is wrong but does not prevent a start. An error among them means that some requests will fail."""
 
 
 def read_deployment(
@@ -46,18 +47,23 @@ def read_deployment(
     if admin is not None:
         settings = evolve(settings, admin=admin)
     topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
-    problems = [*settings.warnings, *topology.problems]
-    problems += check_references(settings, {process.name: process.serves for process in topology.processes})
-    _raise_errors(problems)
+    references = check_references(settings, {process.name: process.serves for process in topology.processes})
+    problems = [*settings.warnings, *topology.problems, *references]
+    if any(problem.severity is Severity.ERROR for problem in references):
+        raise ConfigError(dict.fromkeys(problems))
     table = _endpoints(settings, version)
     workers, facts = workers_of(topology, settings)
-    plan = compile_plan(settings, workers, table.endpoints, facts)
+    try:
+        plan = compile_plan(settings, workers, table.endpoints, facts)
+    except ConfigError as error:
+        # What was found in Synapse's files is likely to be the reason.
+        raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
     problems += plan.problems
-    _raise_errors(problems)
     if table.gap:
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
-    warnings = tuple(dict.fromkeys(problems))
-    return Deployment(settings=settings, topology=topology, table=table, plan=plan, warnings=warnings)
+    return Deployment(
+        settings=settings, topology=topology, table=table, plan=plan, problems=tuple(dict.fromkeys(problems))
+    )
 
 
 def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1.0) -> Deployment:
@@ -73,12 +79,6 @@ def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1
     return deployment if version is None else read(version=version)
 
 
-def _raise_errors(problems: Iterable[Problem]) -> None:
-    found = tuple(dict.fromkeys(problems))
-    if any(problem.severity is Severity.ERROR for problem in found):
-        raise ConfigError(found)  # type: ignore[arg-type]  # mypy does not see through the converter
-
-
 def _endpoints(settings: Settings, version: str | None) -> EndpointTable:
     stated = settings.synapse.version
     try:
@@ -86,6 +86,4 @@ def _endpoints(settings: Settings, version: str | None) -> EndpointTable:
     except ValueError as error:
         if stated is None:
             return load_endpoints(None)
-        raise ConfigError(
-            (Problem(settings.path, 0, "synapse.version", str(error)),)  # type: ignore[arg-type]
-        ) from error
+        raise ConfigError([Problem(settings.path, 0, "synapse.version", str(error))]) from error

@@ -5,6 +5,7 @@ Knows nothing else of the project; every layer may import it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 from attrs import field, frozen
@@ -37,11 +38,15 @@ class Problem:
         return f"{place}: {self.key}: {mark}{self.message}" if self.key else f"{place}: {mark}{self.message}"
 
 
+def _as_tuple(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(problems)
+
+
 @frozen
 class ConfigError(Exception):
     """A configuration that cannot be used; holds every problem found, not only the first."""
 
-    problems: tuple[Problem, ...] = field(converter=tuple)
+    problems: tuple[Problem, ...] = field(converter=_as_tuple)
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

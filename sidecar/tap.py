@@ -69,8 +69,8 @@ def makeService(options: Options) -> IService:
         deployment = read_for_running_synapse(read)
     except ConfigError as error:
         raise SystemExit(str(error)) from None
-    for warning in deployment.warnings:
-        _log.warn("{warning}", warning=str(warning))
+    for problem in deployment.problems:
+        _log.warn("{problem}", problem=str(problem))
     sidecar = sidecar_service(deployment, reactor, introduction)
     sidecar.setServiceParent(services)
     VersionWatch(sidecar, deployment, read, reactor).setServiceParent(services)

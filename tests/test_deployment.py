@@ -24,7 +24,7 @@ def test_a_deployment(tmp_path: Path) -> None:
     plain = read_deployment(path)
     assert plain.settings.listen == ("tcp:1",)
     assert plain.plan.workers["main"].endpoint == f"unix:{tmp_path}/main.sock"
-    assert not plain.warnings
+    assert not plain.problems
     other = read_deployment(path, listen=["tcp:2", "tcp:3"], admin="tcp:4")
     assert other.settings.listen == ("tcp:2", "tcp:3")
     assert other.settings.admin == "tcp:4"
@@ -61,7 +61,7 @@ def test_version_that_is_none(tmp_path: Path) -> None:
 def test_version_beyond_the_table(tmp_path: Path) -> None:
     """A version newer than the table is served with the newest, and that is said."""
     deployment = read_deployment(written(tmp_path, 'synapse: {version: "9.0.0"}\n' + WORKERS))
-    assert any("version" in str(warning) for warning in deployment.warnings)
+    assert any("version" in str(warning) for warning in deployment.problems)
 
 
 def test_stated_version_is_not_asked_for(tmp_path: Path) -> None:

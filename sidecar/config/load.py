@@ -50,7 +50,7 @@ def settle(document: Document) -> Settings:
 
 
 def _failure(problems: tuple[Problem, ...]) -> ConfigError:
-    return ConfigError(problems)  # type: ignore[arg-type]  # mypy does not see through the converter
+    return ConfigError(problems)
 
 
 def kind_of(annotation: Any) -> Kind | None:

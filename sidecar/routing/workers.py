@@ -110,7 +110,7 @@ def with_main(workers: tuple[PlannedWorker, ...], settings: Settings) -> tuple[P
         '`main: {endpoint: "unix:/run/matrix-synapse/main.sock"}`, or give `synapse.config`'
     )
     problem = Problem(settings.path, 0, "workers.main" if workers else "workers", message)
-    raise ConfigError((problem,))  # type: ignore[arg-type]  # mypy does not see through the converter
+    raise ConfigError((problem,))
 
 
 def _has_media(stated: Sequence[str] | None, *, main_besides_media_worker: bool) -> bool:
