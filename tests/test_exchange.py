@@ -315,6 +315,16 @@ def test_a_body_beyond_the_limit_ends_the_hope_of_a_replay(size: int, replayed: 
     assert one.receive_body(b"y") == b"y"
 
 
+def test_a_body_that_goes_past_cannot_be_sent_again() -> None:
+    """R-62: what was never seen is not kept."""
+    one = exchange(b"PUT /x HTTP/1.1", b"Content-Length: 20")
+    one.start()
+    one.receive_body(b"abc")
+    one.bypass()
+    assert not one.may_replay
+    assert one.receive_body(b"d") == b"d"
+
+
 def test_an_early_answer_ends_both_connections() -> None:
     """R-39, R-54, R-68: it is relayed with Connection: close, and the rest of the request goes nowhere."""
     one = exchange(b"POST /x HTTP/1.1", b"Content-Length: 50")

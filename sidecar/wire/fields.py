@@ -97,3 +97,15 @@ def field_name(line: bytes) -> bytes:
     if match is None:
         raise WireError(Fault.SYNTAX, "a malformed field line", "RFC 9112 5")
     return match[1].lower()
+
+
+def check_partial_lines(buffer: bytes, since: int) -> None:
+    """Refuse a bare CR or LF in the part of an incomplete head that came after offset `since`.
+
+    Raises WireError (RFC 9112 2.2) at once, because a head that uses them may never end for us.
+    """
+    start = max(0, since - 1)
+    lines = buffer.count(b"\r\n", start)
+    carriage_returns = buffer.count(b"\r", start) - buffer.endswith(b"\r")
+    if buffer.count(b"\n", start) - buffer.startswith(b"\n", start) * (start > 0) != lines or carriage_returns != lines:
+        raise WireError(Fault.SYNTAX, "a bare CR or LF in the head", "RFC 9112 2.2")

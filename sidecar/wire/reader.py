@@ -12,6 +12,7 @@ from attrs import frozen
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.body import ChunkedDelimiter
+from sidecar.wire.fields import check_partial_lines
 from sidecar.wire.framing import CHUNKED, TUNNEL, UNTIL_CLOSE
 from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START, TARGET_OCTETS
 from sidecar.wire.head import RequestHead, ResponseHead, malformed_request_line
@@ -51,18 +52,6 @@ class ReaderLimits:
             trailer_limit=self.trailers,
             decoded=decoded,
         )
-
-
-def check_partial_lines(buffer: bytes, since: int) -> None:
-    """Refuse a bare CR or LF in the part of an incomplete head that came after offset `since`.
-
-    Raises WireError (RFC 9112 2.2) at once, because a head that uses them may never end for us.
-    """
-    start = max(0, since - 1)
-    lines = buffer.count(b"\r\n", start)
-    carriage_returns = buffer.count(b"\r", start) - buffer.endswith(b"\r")
-    if buffer.count(b"\n", start) - buffer.startswith(b"\n", start) * (start > 0) != lines or carriage_returns != lines:
-        raise WireError(Fault.SYNTAX, "a bare CR or LF in the head", "RFC 9112 2.2")
 
 
 class RequestReader:

@@ -659,3 +659,16 @@ def test_limits_of_bytes_are_exact() -> None:
             reading = read_requests(segments, limits)
             assert reading.fault is fault, stream
             assert bool(reading.complete) is (fault is None), stream
+
+
+def test_octets_that_go_past_the_reader_are_counted() -> None:
+    """A body with Content-Length may be spliced; the reader is told, and ends where the body ends."""
+    reader = RequestReader(LIMITS)
+    reader.feed(with_length(b" 10", b"abc"))
+    assert (reader.body_left, reader.ended) == (7, False)
+    assert not reader.skip(4)
+    assert reader.feed(b"xy") == [b"xy"]
+    assert reader.skip(1)
+    assert (reader.body_left, reader.ended, reader.in_head) == (0, True, False)
+    assert reader.next_message() == []
+    assert len(reader.feed(with_line(b"X: y"))) == 2

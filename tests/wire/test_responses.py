@@ -348,3 +348,16 @@ def test_limits_of_a_response_are_exact() -> None:
     ]:
         for segments in ([stream], octet_by_octet(stream)):
             assert read_response(segments, limits=limits).fault is fault
+
+
+def test_octets_that_go_past_the_reader_are_counted() -> None:
+    """A body with Content-Length may be spliced; the reader is told, and ends where the body ends."""
+    reader = ResponseReader(LIMITS)
+    reader.next_message(b"GET", decoded=False)
+    reader.feed(OK + b"Content-Length: 10\r\n\r\nabc")
+    assert (reader.body_left, reader.ended) == (7, False)
+    assert not reader.skip(4)
+    assert reader.skip(3)
+    assert (reader.body_left, reader.ended, reader.excess) == (0, True, False)
+    reader.feed(b"x")
+    assert reader.excess
