@@ -76,6 +76,22 @@ async def test_an_exchange(running: Running) -> None:
     assert running.service.gateway.pools["main"].socket_path == str(running.worker.path)
 
 
+@staged(Running)
+async def test_worker_that_is_away(running: Running) -> None:
+    """A failed attempt to connect is noticed; the request waits, and is answered when the worker is back."""
+    await running.worker.stop()
+    client = await running.client(GET)
+    pool = running.service.gateway.pools["main"]
+    while not pool.down:
+        await turns(1)
+    assert pool.reason == "No such file or directory"
+    running.worker.start()
+    worker = await running.worker.connection()
+    await worker.head()
+    worker.send(OK)
+    await client.gets(OK)
+
+
 @staged(Running, listen=(LISTEN, LISTEN))
 async def test_several_listeners(running: Running) -> None:
     """Every endpoint of `listen` is listened on, and logged."""

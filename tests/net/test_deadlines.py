@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
@@ -78,9 +78,11 @@ class DeadlinesModel(RuleBasedStateMachine):
             assert (owner.expires != NEVER) == (owner in self.due)
 
 
+DeadlinesModel.TestCase.settings = settings(deadline=None, max_examples=50)
 TestDeadlines = DeadlinesModel.TestCase
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 90), min_size=1, max_size=50), st.floats(100, 10_000))
 def test_after_a_stall(seconds: list[float], stall: float) -> None:
     """A reactor that was held up tells every owner whose time has come, once, at its first look."""

@@ -238,7 +238,7 @@ class PoolModel(RuleBasedStateMachine):
             assert transport.connected
 
 
-PoolModel.TestCase.settings = settings(deadline=None)
+PoolModel.TestCase.settings = settings(deadline=None, max_examples=50)
 TestPool = PoolModel.TestCase
 
 
@@ -481,6 +481,31 @@ def test_connections_of_a_worker_that_went(tmp_path: Path) -> None:
         pool.retire()
         path.touch()
         await worker.stop()
+
+    spin(scenario())
+
+
+def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
+    """Octets, or the end, that have just come on an idle connection keep it from being leased (R-58)."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        worker = Worker(tmp_path / "w.sock").start()
+        pool = on_socket(worker.path, clock)
+        for spoil in (lambda far: far.send(b"x"), lambda far: far.shutdown(socket.SHUT_RDWR)):
+            lease = await leased(pool, clock)
+            connection = await worker.connection()
+            pool.release(lease.upstream)
+            spoil(connection.transport.socket)
+            assert pool.lease(waiting := Waiting()) is None
+            while waiting.upstream is None:
+                await turns(1)
+            await worker.connection()
+            pool.discard(waiting.upstream)
+        pool.retire()
+        await worker.stop()
+        await turns(10)
 
     spin(scenario())
 

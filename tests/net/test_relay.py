@@ -94,14 +94,17 @@ async def test_reading_goes_on_after_a_hold(stage: Stage) -> None:
         await client.gets(OK)
 
 
+@pytest.mark.parametrize(
+    ("framing", "begun"), [(b"Content-Length: 10000000", b""), (b"Transfer-Encoding: chunked", b"989680\r\n")]
+)
 @staged(Stage)
-async def test_early_answer_reaches_an_uploading_client(stage: Stage) -> None:
+async def test_early_answer_reaches_an_uploading_client(stage: Stage, framing: bytes, begun: bytes) -> None:
     """A final answer while the request is being sent goes through, and both connections end with it (R-54, R-68)."""
-    client = await stage.client(b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
+    client = await stage.client(b"POST /p HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
     worker = await stage.worker.connection()
     await worker.head()
     worker.pause()
-    client.send(b"u" * 4_000_000)
+    client.send(begun + b"u" * 4_000_000)
     await turns(20)
     big = b"z" * 300_000
     worker.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 300000\r\n\r\n" + big)
@@ -282,10 +285,11 @@ async def test_tunnel_that_clogs_and_flows(stage: Stage) -> None:
     await client.head()
     client.pause()
     inside = await stage.inside(client)
-    size = 8_000_000
-    worker.send(b"d" * size)
+    size = 0
     while not inside.clogged:
-        await turns(1)
+        worker.send(b"d" * 65536)
+        size += 65536
+        await turns()
     client.resume()
     await client.until(lambda: len(client.received) == size)
     await turns()
@@ -399,11 +403,11 @@ async def test_client_abort_while_it_waits_in_line(stage: Stage) -> None:
 async def test_client_that_vanishes_under_an_answer(stage: Stage) -> None:
     """A client that resets while it is sent an answer frees its worker, even when it was not being read."""
     client, worker = await stage.exchange(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\nabc")
-    worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\nab")
+    worker.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     await client.head()
     client.reset()
     while not worker.gone:
-        worker.send(b"more" * 1000)
+        worker.send(b"fa0\r\n" + b"more" * 1000 + b"\r\n")
         await turns(1)
     assert stage.pool.leased == 0
 

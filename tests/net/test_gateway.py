@@ -1,0 +1,35 @@
+"""What the gateway makes of a decision's candidates at this moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sidecar.routing.decision import Decision
+
+from .peers import Stage
+from .turns import spin
+
+
+def decision(*, keyless: bool, pool: str = "sync") -> Decision:
+    return Decision(action="forward", endpoint="e", pool=pool, candidates=("a", "b", "c"), keyless=keyless)
+
+
+def test_candidates(tmp_path: Path) -> None:
+    """With a key the order stays; without one the least busy comes first; a bound passes a key on."""
+
+    async def scenario() -> None:
+        stage = Stage(tmp_path, workers=("a", "b", "c"))
+        gateway = stage.gateway
+        try:
+            stage.pools["a"].leased = 9
+            stage.pools["b"].leased = 1
+            assert gateway.candidates(decision(keyless=False)) == ("a", "b", "c")
+            assert gateway.candidates(decision(keyless=True)) == ("c", "a", "b")
+            gateway.bounded = {"sync": 1.25}
+            assert gateway.candidates(decision(keyless=False))[0] != "a"
+            assert gateway.candidates(decision(keyless=False, pool="other"))[0] == "a"
+        finally:
+            stage.pools["a"].leased = stage.pools["b"].leased = 0
+            await stage.strike()
+
+    spin(scenario())
