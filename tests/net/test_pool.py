@@ -498,7 +498,8 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
             connection = await worker.connection()
             pool.release(lease.upstream)
             spoil(connection.transport.socket)
-            assert pool.lease(waiting := Waiting()) is None
+            waiting = Waiting()
+            assert pool.lease(waiting) is None
             while waiting.upstream is None:
                 await turns(1)
             await worker.connection()

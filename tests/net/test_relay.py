@@ -106,10 +106,14 @@ async def test_early_answer_reaches_an_uploading_client(stage: Stage, framing: b
     worker.pause()
     client.send(begun + b"u" * 4_000_000)
     await turns(20)
-    big = b"z" * 300_000
-    worker.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 300000\r\n\r\n" + big)
+    # So much that its end still is with the kernel when the worker has closed.
+    client.pause()
+    big = b"z" * 8_000_000
+    worker.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 8000000\r\n\r\n" + big)
     worker.close()
-    await client.gets(b"HTTP/1.1 413 Too Large\r\nContent-Length: 300000\r\nConnection: close\r\n\r\n" + big)
+    await turns(100)
+    client.resume()
+    await client.gets(b"HTTP/1.1 413 Too Large\r\nContent-Length: 8000000\r\nConnection: close\r\n\r\n" + big)
     assert await client.end() == b""
     assert stage.pool.idle == 0
     client.close()
