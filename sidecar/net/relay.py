@@ -16,7 +16,8 @@ from sidecar.exchange import Exchange, Failure, Outcome
 from sidecar.net.pool import Refusal, WorkerPool
 from sidecar.net.splicing import WORTH_IT, Pipe, Splice
 from sidecar.replies import STATUS_OF_FAILURE, STATUS_OF_FAULT, refusal, response
-from sidecar.wire.head import CHUNKED, RequestHead, ResponseHead
+from sidecar.wire.framing import CHUNKED
+from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import END, RequestEvent
 
 if TYPE_CHECKING:

@@ -29,7 +29,14 @@ _NOT_HOP_BY_HOP = frozenset(
     }
 )
 
-_NONE: frozenset[bytes] = frozenset()
+# Sets of names that concern this hop: a handful, shared by all sections.
+_sets: dict[frozenset[bytes], frozenset[bytes]] = {}
+
+
+def _shared(names: frozenset[bytes]) -> frozenset[bytes]:
+    """One object for equal sets; there are few, and each section would have one of its own."""
+    return _sets.setdefault(names, names)
+
 
 # Sections with none of these need no closer look.
 _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
@@ -43,7 +50,7 @@ class RequestFields(FieldSection):
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
-        self.special = _REQUEST_SPECIAL.intersection(self.names) or _NONE
+        self.special = _shared(_REQUEST_SPECIAL.intersection(self.names))
         self.host = self._the_host()
         self.length = self._length()
         self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
@@ -115,7 +122,7 @@ class ResponseFields(FieldSection):
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
-        self.special = special = RESPONSE_SPECIAL.intersection(self.names) or _NONE
+        self.special = special = _shared(RESPONSE_SPECIAL.intersection(self.names))
         if b"transfer-encoding" in special:
             _check_transfer_coding(self)
             self.length = CHUNKED
@@ -129,10 +136,10 @@ class ResponseFields(FieldSection):
     def passed_on(self) -> bytes:
         """What stands behind the status-line for a client whose connection goes on."""
         if self._passed is None:
-            self._passed = self.edited(b"", HOP_BY_HOP)
+            self._passed = self.edited(HOP_BY_HOP, b"")
         return self._passed
 
-    def edited(self, extra: bytes, dropped: frozenset[bytes]) -> bytes:
+    def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
         """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines)."""
         special = self.special
         # What Connection names is of this hop, except what frames the message.

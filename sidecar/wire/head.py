@@ -9,11 +9,12 @@ section is judged once and remembered; what is left for each message is its star
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.framing import CHUNKED as CHUNKED  # relays ask for it together with heads
 from sidecar.wire.framing import (
+    CHUNKED,
     HOP_BY_HOP,
     NOT_PASSED_ON,
     RESPONSE_SPECIAL,
@@ -26,25 +27,47 @@ from sidecar.wire.grammar import ABSOLUTE_FORM, OTHER_VERSION, REQUEST_LINE, STA
 
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
 
-# How many field sections are remembered of each kind, and how long one may be: at most 2 MiB each, commonly a tenth.
-MOST_SECTIONS = 512
+# How many field sections are remembered of each kind, and how long one may be: at most 5 MiB each, commonly 1 MiB.
+MOST_SECTIONS = 1024
 LONGEST_SECTION = 2048
 
 
 _Fields = TypeVar("_Fields", RequestFields, ResponseFields)
 
-_request_sections: dict[bytes, RequestFields] = {}
-_response_sections: dict[bytes, ResponseFields] = {}
+
+class SectionMemory(Generic[_Fields]):
+    """Sections that were judged, by their octets: between half of MOST_SECTIONS and all of them.
+
+    When the younger half is full the older one is forgotten, so that what comes again and again stays.
+    """
+
+    __slots__ = ("_judge", "_older", "recent")
+
+    def __init__(self, judge: Callable[[bytes], _Fields]) -> None:
+        self._judge: Callable[[bytes], _Fields] = judge
+        self.recent: dict[bytes, _Fields] = {}
+        self._older: dict[bytes, _Fields] = {}
+
+    def __len__(self) -> int:
+        return len(self.recent) + len(self._older)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.recent, self._older = {}, {}
+
+    def find(self, raw: bytes) -> _Fields:
+        """The section `raw`, remembered or judged now; raises WireError."""
+        fields = self._older.get(raw) or self._judge(raw)
+        if len(raw) <= LONGEST_SECTION:
+            if len(self.recent) >= MOST_SECTIONS // 2:
+                self._older = self.recent
+                self.recent = {}
+            self.recent[raw] = fields
+        return fields
 
 
-def _judge(raw: bytes, remembered: dict[bytes, _Fields], kind: type[_Fields]) -> _Fields:
-    """The section `raw`, judged anew, and remembered for its equals; raises WireError."""
-    fields = kind(raw)
-    if len(raw) <= LONGEST_SECTION:
-        if len(remembered) >= MOST_SECTIONS:
-            remembered.clear()
-        remembered[raw] = fields
-    return fields
+_requests: SectionMemory[RequestFields] = SectionMemory(RequestFields)
+_responses: SectionMemory[ResponseFields] = SectionMemory(ResponseFields)
 
 
 class RequestHead:
@@ -63,9 +86,7 @@ class RequestHead:
         if match is None:
             raise malformed_request_line(raw[:end])
         section = raw[end:]
-        fields = _request_sections.get(section)
-        if fields is None:
-            fields = _judge(section, _request_sections, RequestFields)
+        fields = _requests.recent.get(section) or _requests.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
@@ -144,9 +165,7 @@ class ResponseHead:
         if match is None:
             raise WireError(Fault.SYNTAX, "a malformed status-line", "RFC 9112 4")
         section = raw[end:]
-        fields = _response_sections.get(section)
-        if fields is None:
-            fields = _judge(section, _response_sections, ResponseFields)
+        fields = _responses.recent.get(section) or _responses.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         self.fields = fields
@@ -187,7 +206,7 @@ class ResponseHead:
         if not close:
             return self._line + self.fields.passed_on()
         dropped = HOP_BY_HOP | {b"transfer-encoding"} if decoded else HOP_BY_HOP
-        return self._line + self.fields.edited(b"Connection: close\r\n", dropped)
+        return self._line + self.fields.edited(dropped, b"Connection: close\r\n")
 
     def switched(self, upgrade: bytes) -> bytes:
         """The 101 for the client whose offer was `upgrade`; raises WireError if it does not match (RFC 9110 7.8)."""

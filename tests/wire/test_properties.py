@@ -344,9 +344,9 @@ def test_remembered_sections_change_nothing_and_leak_nothing(
         raw = b"GET /%b HTTP/1.%d\r\n%b\r\n\r\n" % (client.hex().encode(), http11, sections[which])
         forwarded = b"X-Forwarded-For: %b\r\n" % client.hex().encode()
         if cold:
-            head_module._request_sections.clear()
+            head_module._requests.clear()
         warm = _head_or_fault(raw)
-        head_module._request_sections.clear()
+        head_module._requests.clear()
         fresh = _head_or_fault(raw)
         if isinstance(warm, Fault):
             assert fresh is warm
@@ -361,14 +361,16 @@ def test_remembered_sections_change_nothing_and_leak_nothing(
 
 def test_memory_of_sections_is_bounded() -> None:
     """No client can fill it: neither with many sections nor with long ones."""
-    remembered = head_module._request_sections
+    remembered = head_module._requests
     remembered.clear()
-    for number in range(head_module.MOST_SECTIONS + 1):
+    for number in range(2 * head_module.MOST_SECTIONS + 1):
         RequestHead(b"GET / HTTP/1.1\r\nHost: h\r\nX: %d\r\n\r\n" % number)
         assert len(remembered) <= head_module.MOST_SECTIONS
+    newest = b"\r\nHost: h\r\nX: %d\r\n\r\n" % number
+    assert newest in remembered.recent
     remembered.clear()
     RequestHead(b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"y" * head_module.LONGEST_SECTION + b"\r\n\r\n")
-    assert not remembered
+    assert not len(remembered)
 
 
 def test_a_refused_section_is_refused_again() -> None:
