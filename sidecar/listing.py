@@ -1,0 +1,176 @@
+"""What is in force, row by row: the operator's routes first, then the endpoint table, then what no row has.
+
+Knows nothing of terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+from attrs import evolve, frozen
+
+from sidecar.config.schema import Route
+from sidecar.deployment import Deployment
+from sidecar.routing.access import closed_resource
+from sidecar.routing.matcher import alternatives
+from sidecar.routing.plan import Plan, PlannedRow, Step
+
+_FILLED = "~"
+"""Stands for any parameter of a path; no endpoint has it for a literal."""
+_SECRET = frozenset(("authorization", "cookie", "access_token"))
+
+
+@frozen(kw_only=True)
+class Row:
+    """One line of `routes`. `route` is the number of a route of the operator's, None for the table."""
+
+    route: int | None = None
+    methods: tuple[str, ...]
+    path: str
+    endpoint: str
+    action: str = "forward"
+    status: int | None = None
+    pool: str
+    affinity: str | None
+    workers: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
+    reason: str
+
+
+def rows_in_force(deployment: Deployment) -> Iterator[Row]:
+    """Every row, in the order in which they are tried."""
+    plan = deployment.plan
+    for number, route in enumerate(deployment.settings.routes):
+        yield _of_route(number, route, plan)
+    for row in plan.rows:
+        yield from _of_table(row, plan)
+    yield _listed(plan.unknown, ("*",), "/**")
+
+
+def _of_route(number: int, route: Route, plan: Plan) -> Row:
+    conditions = conditions_of(route)
+    row = Row(
+        route=number,
+        methods=route.method or ("*",),
+        path=route.path or "/**",
+        endpoint=f"routes[{number}]",
+        pool=route.pool or "",
+        affinity=None,
+        reason=f"the configuration says so, if {conditions}" if conditions else "the configuration says so",
+    )
+    if route.pool is None:
+        action, status = answer_of(route)
+        return evolve(row, action=action, status=status)
+    planned = plan.pools[route.pool]
+    return evolve(row, affinity=planned.affinity, workers=planned.workers, fallback=planned.fallback)
+
+
+def answer_of(route: Route) -> tuple[str, int]:
+    """Action and status of a route that has no pool."""
+    if route.respond is not None:
+        return "respond", route.respond.status
+    if route.redirect is not None:
+        return "redirect", route.redirect.status
+    return "refuse", route.refuse or 403
+
+
+def conditions_of(route: Route) -> str:
+    """The conditions of a route but method and path, without values that could be secrets."""
+    parts = [f"host is {' or '.join(route.host)}"] if route.host else []
+    for kind, pairs in (("query", route.query), ("header", route.header)):
+        parts += [f"{kind} {name}{_value(name, value)}" for name, value in (pairs or {}).items()]
+    parts += [f"source is in {' or '.join(map(str, route.source))}"] if route.source else []
+    return " and ".join(parts)
+
+
+def _value(name: str, value: str | None) -> str:
+    if value is None:
+        return " is there"
+    return " has a certain value" if name.lower() in _SECRET else f" is {value!r}"
+
+
+def _of_table(row: PlannedRow, plan: Plan) -> Iterator[Row]:
+    methods = shown_methods(row.endpoint.methods)
+    path = "/" + "/".join(row.endpoint.path)
+    yield Row(
+        methods=methods,
+        path=path,
+        endpoint=row.endpoint.name,
+        pool=row.pool,
+        affinity=row.affinity,
+        workers=row.workers,
+        fallback=row.fallback,
+        reason=_closed(path, plan) + row.reason,
+    )
+    initial = _table_step(row, plan).initial
+    if initial is not None:
+        yield _listed(initial, methods, f"{path} (initial)")
+
+
+def shown_methods(methods: Iterable[str]) -> tuple[str, ...]:
+    """Methods for people: HEAD goes without saying."""
+    return tuple(sorted(method for method in methods if method != "HEAD" or "GET" not in methods))
+
+
+def _closed(path: str, plan: Plan) -> str:
+    """What `access` says of a path, for the reason."""
+    resource = closed_resource(path.encode(), known=True)
+    if resource is None:
+        return ""
+    networks = ", ".join(map(str, plan.gate.networks.get(resource, ())))
+    return f"closed but for {networks}; " if networks else f"closed, because access.{resource} names nobody; "
+
+
+def _table_step(row: PlannedRow, plan: Plan) -> Step:
+    node = plan.start
+    for segment in target_of(concrete_paths(row.endpoint.path)[0]).split(b"/", plan.splits):
+        node = node.get(segment) or node.other
+    return node.payload.steps.get(min(row.endpoint.methods).encode()) or node.payload.unmatched
+
+
+def _listed(step: Step, methods: tuple[str, ...], path: str) -> Row:
+    return Row(
+        methods=methods,
+        path=path,
+        endpoint=step.endpoint,
+        pool=step.pool,
+        affinity=step.kind,
+        workers=tuple(step.members),
+        fallback=fallback_of(step),
+        reason=step.reason,
+    )
+
+
+def fallback_of(step: Step) -> tuple[str, ...]:
+    """The names of all workers that stand in, each once."""
+    names = [name for group in step.fallback for name in group if name not in step.members]
+    return tuple(dict.fromkeys(names))
+
+
+def concrete_paths(path: Sequence[str]) -> list[tuple[str, ...]]:
+    """A divided path with each of its alternatives; parameters stay."""
+    return list(product(*(alternatives(segment) for segment in path)))
+
+
+def target_of(path: Sequence[str]) -> bytes:
+    """A request-target for a divided path without alternatives."""
+    return "/".join(("", *(_FILLED if part == "**" or part.startswith("{") else part for part in path))).encode()
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """The object that `routes --json` prints for a row."""
+    return {
+        "route": row.route,
+        "methods": list(row.methods),
+        "path": row.path,
+        "endpoint": row.endpoint,
+        "action": row.action,
+        "status": row.status,
+        "pool": row.pool,
+        "affinity": row.affinity,
+        "workers": list(row.workers),
+        "fallback": list(row.fallback),
+        "reason": row.reason,
+    }
