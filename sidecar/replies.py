@@ -94,6 +94,11 @@ def response(
     return octets if head or bodiless else octets + content
 
 
+def failure_reply(failure: Failure, *, head: bool) -> bytes:
+    """What a client is told of `failure`; the connection closes after it."""
+    return refusal(STATUS_OF_FAILURE[failure], failure.value.capitalize(), head=head)
+
+
 def refusal(
     status: int, error: str, *, close: bool = True, head: bool = False, retry_after: int | None = None
 ) -> bytes:

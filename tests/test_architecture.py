@@ -47,14 +47,7 @@ IMPURE = {"twisted", "treq", "asyncio", "socket", "selectors", "threading", "tim
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc", "handler", "handlers"}
 
 MOST_LINES_OF_A_MODULE = 350
-# To be divided; a line goes from here with its module, none is added.
-OUTGROWN = {"net/relay.py"}
 MOST_LINES_OF_A_FUNCTION = 40
-
-
-def _excused(module: str) -> object:
-    marks = [pytest.mark.xfail(reason="has outgrown its limit and is to be divided")] if module in OUTGROWN else []
-    return pytest.param(module, marks=marks)
 
 
 @cache
@@ -143,7 +136,7 @@ def test_modules_say_what_they_are(module: str) -> None:
         )
 
 
-@pytest.mark.parametrize("module", [_excused(module) for module in MODULES])
+@pytest.mark.parametrize("module", MODULES)
 def test_modules_are_short(module: str) -> None:
     """What does not fit is two things."""
     lines = len((ROOT / module).read_text(encoding="utf-8").splitlines())

@@ -14,17 +14,12 @@ from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
 from sidecar.errors import WireError
+from sidecar.net.course import PIPELINED
 from sidecar.net.gateway import Gateway, request_limits
 from sidecar.net.relay import Relay
 from sidecar.net.transport import DirectProtocol
 from sidecar.replies import refusal
 from sidecar.wire.reader import RequestReader
-
-# Reasons not to read from a client, as bits.
-CLOGGED_UPSTREAM = 1
-PIPELINED = 2
-WAITING = 4
-ANSWERED = 8
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)

@@ -175,3 +175,17 @@ class Splice:
         if self._pipe is not None and not self._in_pipe and self._blocked:
             self._unblock()
             self._target.resumeProducing()
+
+
+def begin_splice(
+    source: DirectProtocol,
+    target: DirectProtocol,
+    octets: int,
+    moved: Callable[[int], None],
+    broken: Callable[[], None],
+) -> Splice | None:
+    """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
+    if not (source.direct and target.direct) or target.unsent:
+        return None
+    pipe = Pipe.take()
+    return None if pipe is None else Splice(source, target, octets, pipe, moved, broken)

@@ -241,7 +241,7 @@ async def test_worker_that_stops_reading(stage: Stage) -> None:
     worker.pause()
     inside = await stage.inside(client)
     client.send(b"u" * 30_000_000)
-    while not inside.relay._clogged:
+    while not inside.relay.clogged:
         await turns(1)
     await stage.pass_time(59)
     assert inside.relay.upstream is not None
@@ -257,7 +257,7 @@ async def test_worker_that_reads_slowly(stage: Stage) -> None:
     inside = await stage.inside(client)
     worker.pause()
     client.send(b"u" * 2_999_999)
-    while not inside.relay._clogged:
+    while not inside.relay.clogged:
         await turns(1)
     await stage.pass_time(50)
     worker.resume()
@@ -280,7 +280,7 @@ async def test_end_of_an_upload_that_clogs(stage: Stage) -> None:
     inside = await stage.inside(client)
     worker.pause()
     client.send(b"u" * 700_000)
-    while not inside.relay._clogged:
+    while not inside.relay.clogged:
         await turns(1)
     await stage.pass_time(50)
     worker.resume()

@@ -1,0 +1,231 @@
+"""The course of the exchanges on one client connection: what runs, what is awaited, and all the ways it can end.
+
+Owns the deadline of the moment and the flow control between the two connections. What a request and a response are
+made of is for the relay, which goes on from here; which worker answers is for the dispatch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.exchange import Exchange, Failure
+from sidecar.replies import failure_reply, refusal
+
+if TYPE_CHECKING:
+    from sidecar.net.downstream import Downstream
+    from sidecar.net.gateway import Gateway
+    from sidecar.net.pool import WorkerPool
+    from sidecar.net.splicing import Splice
+    from sidecar.net.upstream import Upstream
+    from sidecar.routing.decision import Decision
+
+# Reasons not to read from a client, as bits.
+CLOGGED_UPSTREAM = 1
+PIPELINED = 2
+WAITING = 4
+ANSWERED = 8
+
+# What it means that something did not happen in time, where somebody can be told.
+_FAILURES = {
+    "body": Failure.CLIENT_SLOW_BODY,
+    "wait": Failure.NO_WORKER,
+    "answer": Failure.WORKER_SILENT,
+    "upload": Failure.WORKER_STALLED,
+    "answer body": Failure.ANSWER_CUT,
+}
+
+
+class Course:
+    """What is the same for every exchange, whatever is in it."""
+
+    __slots__ = (
+        *("body_limit", "client", "clogged", "deadline", "decision", "downstream", "exchange", "expires", "gateway"),
+        *("gathered", "pumping", "slot", "splice", "tunnelled", "upstream", "waiting_for"),
+    )
+
+    def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
+        self.downstream = downstream
+        self.gateway = gateway
+        self.exchange: Exchange | None = None
+        self.upstream: Upstream | None = None
+        self.waiting_for: WorkerPool | None = None
+        self.decision: Decision | None = None
+        self.client = ""
+        self.body_limit = 0
+        self.splice: Splice | None = None
+        self.clogged = False  # the worker takes less than it is sent
+        self.pumping = False
+        self.gathered = b""
+        self.tunnelled = False
+        """Octets pass in both directions without being looked at (RFC 9110 7.8)."""
+        self.deadline = "idle"
+        self.expires = float("inf")
+        self.slot = 0
+        gateway.deadlines.set(self, gateway.timeouts.idle)
+
+    def expect(self, deadline: str, seconds: float) -> None:
+        self.deadline = deadline
+        self.gateway.deadlines.set(self, seconds)
+
+    def deadline_passed(self) -> None:
+        """What was expected did not happen in time."""
+        deadline = self.deadline
+        failure = _FAILURES.get(deadline)
+        if deadline == "head":
+            self.refuse(408, Failure.CLIENT_SLOW_HEAD.value)
+        elif failure is not None:
+            self.fail(failure)
+        elif self.downstream.took_some():
+            # A slow client, not one that has stalled.
+            self.expect(deadline, self.gateway.timeouts.stall)
+        elif deadline == "stall":
+            self.fail(Failure.CLIENT_STALLED)
+        else:
+            # idle, linger, tunnel: there is nobody to tell.
+            self.drop_upstream()
+            if deadline == "idle":
+                self.downstream.close()
+            else:
+                self.downstream.abort()
+
+    def expect_answer(self) -> None:
+        decision = self.decision
+        assert decision is not None
+        self.expect("answer", decision.answer or self.gateway.timeouts.answer)
+
+    def end_exchange(self) -> None:
+        """Every exchange, however it ends, passes here exactly once."""
+        self.end_splice()
+        self.exchange = None
+        self.decision = None
+        self.tunnelled = False
+        self.gathered = b""
+
+    def end_splice(self) -> None:
+        if self.splice is not None:
+            splice, self.splice = self.splice, None
+            splice.end()
+
+    def drop_upstream(self) -> None:
+        """Give up the lease, or the place in line."""
+        if self.waiting_for is not None:
+            self.waiting_for.leave(self)
+            self.waiting_for = None
+        self.end_splice()
+        upstream = self.upstream
+        if upstream is not None:
+            self.upstream = None
+            self.unclog()
+            upstream.pool.discard(upstream)
+
+    def fail(self, failure: Failure) -> None:
+        """End the exchange with a reply of ours, or with a visible cut."""
+        exchange = self.exchange
+        if exchange is None:
+            self.downstream.abort()
+            return
+        outcome = exchange.fail(failure)
+        self.gateway.counters.failed += 1
+        self.drop_upstream()
+        self.end_exchange()
+        if outcome.reply:
+            self.downstream.close_after(failure_reply(failure, head=exchange.method == b"HEAD"))
+        else:
+            self.downstream.abort()
+
+    def refuse(self, status: int, error: str) -> None:
+        self.gateway.counters.refused += 1
+        self.downstream.close_after(refusal(status, error))
+
+    def half_closed(self) -> None:
+        """The client has closed its side.
+
+        In the middle of a request that is an incomplete message. Behind a complete one it cannot be told from a
+        client that has left, and is taken for one, so that the worker's time is not spent on nobody; only an answer
+        that has begun is sent to its end.
+        """
+        exchange = self.exchange
+        if exchange is None:
+            if self.downstream.reader.in_head:
+                self.refuse(400, Failure.CLIENT_CUT.value.capitalize())
+            else:
+                self.downstream.close()
+        elif exchange.tunnel or (exchange.received and not exchange.passed):
+            self.client_gone()
+            self.downstream.close()
+        elif not exchange.received and not exchange.cut:
+            self.fail(Failure.CLIENT_CUT)
+        else:
+            exchange.close = True
+
+    def drain(self) -> None:
+        """The sidecar is stopping: end with the exchange that is running, or now if there is none."""
+        if self.exchange is not None:
+            self.exchange.close = True
+        elif self.deadline == "idle":
+            self.downstream.close()
+
+    def client_vanished(self) -> None:
+        """The client takes nothing any more: one that is not being read tells only so that it is gone."""
+        self.downstream.abort()
+        self.client_gone()
+
+    def client_gone(self) -> None:
+        """The client's connection is gone: so is the worker's, at once."""
+        self.gateway.deadlines.clear(self)
+        if self.exchange is not None:
+            self.gateway.counters.client_gone += 1
+            self.drop_upstream()
+            self.end_exchange()
+
+    # What the dispatch and the relay add, and their connections call.
+
+    def leased(self, upstream: Upstream) -> None:
+        raise NotImplementedError
+
+    def worker_away(self) -> None:
+        raise NotImplementedError
+
+    def upstream_data(self, octets: bytes) -> None:
+        raise NotImplementedError
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        raise NotImplementedError
+
+    # Flow control.
+
+    def client_clogged(self) -> None:
+        if self.upstream is not None:
+            self.upstream.pause()
+        if self.exchange is not None:
+            self.expect("stall", self.gateway.timeouts.stall)
+
+    def client_flowing(self) -> None:
+        if self.upstream is not None:
+            self.upstream.resume()
+        exchange = self.exchange
+        if self.tunnelled:
+            self.expect("tunnel", self.gateway.timeouts.tunnel)
+        elif exchange is not None and exchange.passed:
+            self.expect("answer body", self.gateway.timeouts.answer_body)
+
+    def upstream_clogged(self) -> None:
+        self.clogged = True
+        self.downstream.hold(CLOGGED_UPSTREAM)
+        exchange = self.exchange
+        if exchange is not None and not exchange.passed:
+            self.expect("upload", self.gateway.timeouts.stall)
+
+    def upstream_flowing(self) -> None:
+        self.unclog()
+        exchange = self.exchange
+        if exchange is not None and not exchange.passed:
+            if exchange.received:
+                self.expect_answer()
+            else:
+                self.expect("body", self.gateway.timeouts.body)
+
+    def unclog(self) -> None:
+        if self.clogged:
+            self.clogged = False
+            self.downstream.unhold(CLOGGED_UPSTREAM)
