@@ -97,6 +97,7 @@ class Course:
         """Every exchange, however it ends, passes here exactly once."""
         self.end_splice()
         self.exchange = None
+        self.gateway = self.downstream.gateway
         self.decision = None
         self.tunnelled = False
         self.gathered = b""

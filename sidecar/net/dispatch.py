@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.exchange import Failure
 from sidecar.net.course import WAITING, Course
-from sidecar.net.pool import Refusal
+from sidecar.net.pool import Refusal, WorkerPool
 
 if TYPE_CHECKING:
     from sidecar.net.upstream import Upstream
@@ -21,7 +21,7 @@ class Dispatch(Course):
     __slots__ = ()
 
     def lease(self) -> None:
-        """Ask the first candidate that is not known to be away; if all are, wait for the first."""
+        """Ask the first candidate that is not known to be away or draining; if all are, wait for one."""
         decision = self.decision
         assert decision is not None
         pools = self.gateway.pools
@@ -31,11 +31,8 @@ class Dispatch(Course):
             self.fail(Failure.NO_WORKER)
             return
         chosen = pools[names[0]]
-        if chosen.down:
-            for name in (*candidates, *decision.fallback):
-                if not pools[name].down:
-                    chosen = pools[name]
-                    break
+        if chosen.down or chosen.draining:
+            chosen = self._best(*candidates, *decision.fallback)
         self.waiting_for = chosen
         lease = chosen.lease(self)
         if lease is None:
@@ -50,6 +47,12 @@ class Dispatch(Course):
             self.waiting_for = None
             self.attach(lease)
 
+    def _best(self, *names: str) -> WorkerPool:
+        """The first worker that takes requests; else the first that will when it is back; else the first."""
+        pools = [self.gateway.pools[name] for name in names]
+        taking = (pool for pool in pools if not (pool.down or pool.draining))
+        return next(taking, None) or next((pool for pool in pools if not pool.draining), pools[0])
+
     def leased(self, upstream: Upstream) -> None:
         """A connection for which we waited in line."""
         self.waiting_for = None
@@ -57,12 +60,12 @@ class Dispatch(Course):
         self.go_on()
 
     def worker_away(self) -> None:
-        """The worker for which we wait cannot be reached: another candidate, if there is one, is better."""
+        """The worker for which we wait takes no requests: another candidate, if there is one, is better."""
         pool = self.waiting_for
         decision = self.decision
         assert pool is not None
         assert decision is not None
-        if all(self.gateway.pools[name].down for name in (*decision.candidates, *decision.fallback)):
+        if self._best(*decision.candidates, *decision.fallback) is pool:
             return
         pool.leave(self)
         self.waiting_for = None

@@ -205,12 +205,16 @@ class Listener(Factory):
         return Downstream(self)
 
     def use(self, gateway: Gateway) -> None:
-        """From the next request on, every connection works with `gateway`."""
+        """From its next request on, every connection works with `gateway`; a running exchange keeps what it has.
+
+        How long a head may be holds for new connections.
+        """
         self.gateway = gateway
         self.reader_limits = request_limits(gateway.limits)
         for connection in self.connections:
             connection.gateway = gateway
-            connection.relay.gateway = gateway
+            if connection.relay.exchange is None:
+                connection.relay.gateway = gateway
 
     def opened(self, connection: Downstream) -> bool:
         """Count a connection; False if its address has too many."""

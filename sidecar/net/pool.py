@@ -94,8 +94,12 @@ class WorkerPool:
     """The last attempt to connect failed, and not for being busy."""
     on_new_life: Callable[[], None] | None = None
     """Called when the worker has come back, or turns out to have been started anew."""
+    draining: bool = False
+    """New requests go elsewhere, or wait for the end of this; running ones finish."""
     retired: bool = False
+    """Nobody comes any more, but who waits or runs is served to the end."""
     reason: str = ""
+    """Why it is, or was last, down."""
     _idle: list[Upstream] = field(factory=list)
     _waiting: deque[Waiter] = field(factory=deque)
     _retry: IDelayedCall | None = None
@@ -116,6 +120,11 @@ class WorkerPool:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Somebody is being served, or waits for it."""
+        return bool(self.leased or self._waiting)
 
     def lease(self, waiter: Waiter) -> Upstream | Refusal | None:
         """A connection at once; or None, and `waiter` is told later; or why not.
@@ -151,7 +160,7 @@ class WorkerPool:
         if upstream.paused:
             upstream.resume()
         self.leased -= 1
-        if self.retired or upstream.generation != self._generation:
+        if self.retired or self.draining or upstream.generation != self._generation:
             upstream.abort()
             self._connect_more()
         elif self._waiting:
@@ -175,14 +184,33 @@ class WorkerPool:
             self._connect_more()
 
     def retire(self) -> None:
-        """Close what is idle, and everything else when its lease ends. New leases are not asked for."""
+        """Close what is idle, and everything else when its lease ends. Who is in line already is still served."""
         self.retired = True
+        self._close_idle()
+        if self._retry is not None and not self._waiting:
+            self._retry.cancel()
+            self._retry = None
+
+    def drain(self) -> None:
+        """Serve no new requests until `undrain`. Who waits in line goes elsewhere, if there is somewhere else."""
+        self.draining = True
+        self._close_idle()
+        for waiter in tuple(self._waiting):
+            waiter.worker_away()
+
+    def undrain(self) -> None:
+        """Serve new requests again, first those that wait."""
+        self.draining = False
+        self._connect_more()
+        if self.down and self._retry is None and not self.connecting:
+            self._connect()
+
+    def _close_idle(self) -> None:
         for upstream in tuple(self._idle):
             self.discard(upstream)
-        for call in (self._retry, self._sweep):
-            if call is not None:
-                call.cancel()
-        self._retry = self._sweep = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
 
     def new_connection(self) -> Upstream:
         return Upstream(self, ResponseReader(self.reader_limits), self._generation)
@@ -245,7 +273,7 @@ class WorkerPool:
         limits = self.limits
         return (
             self._retry is None
-            and not self.retired
+            and not self.draining
             and self.connecting < limits.connecting
             and self.leased + self.connecting + len(self._idle) < limits.connections
         )
@@ -263,10 +291,12 @@ class WorkerPool:
             self.down = False
             self._log.info("worker {name} accepts connections again", name=self.name)
             self._begin_new_life()
-        if self.retired:
+        if self.draining:
             upstream.abort()
         elif self._waiting:
             self._hand_over(upstream)
+        elif self.retired:
+            upstream.abort()
         else:
             self._put_back(upstream)
         if self._waiting:
@@ -285,7 +315,7 @@ class WorkerPool:
             self.down = True
             self.reason = describe(failure.value)
             self._log.warn("worker {name} is away: {reason}", name=self.name, reason=self.reason)
-        if (self._waiting or self.down) and self._retry is None and not self.retired:
+        if (self._waiting or (self.down and not self.retired)) and self._retry is None:
             delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
             self._retry_after = _FIRST_RETRY if busy else min(self._retry_after * 2, _LAST_RETRY)
             self._retry = self.clock.callLater(delay, self._try_again)
@@ -295,9 +325,9 @@ class WorkerPool:
 
     def _try_again(self) -> None:
         self._retry = None
-        if self._waiting:
+        if self._waiting and not self.draining:
             self._connect_more()
-        elif self.down and not self.connecting:
+        elif self.down and not self.connecting and not self.retired:
             # Nobody waits, but requests go elsewhere until somebody finds out that it is back.
             self._connect()
 

@@ -309,17 +309,25 @@ def test_a_worker_that_is_away_is_tried_with_patience() -> None:
 
 
 def test_retired_while_connecting() -> None:
-    """A connection that is made after its pool retired is closed, and nothing is tried any more."""
+    """Who waits when a pool retires is still served; then nothing is tried any more."""
     clock = Clock()
     endpoint = FakeEndpoint()
     pool = pool_of(endpoint, clock, PoolLimits())
-    pool.lease(Waiting())
-    pool.lease(Waiting())
+    first, second, third = Waiting(), Waiting(), Waiting()
+    for waiter in (first, second, third):
+        pool.lease(waiter)
     pool.retire()
-    transport = endpoint.accept()
-    transport.turn()
-    assert not transport.connected
     endpoint.refuse(MISSING)
+    pool.leave(third)
+    endpoint.accept()
+    clock.advance(1)
+    endpoint.accept()
+    assert first.upstream is not None
+    assert second.upstream is not None
+    assert pool.busy
+    pool.release(first.upstream)
+    pool.release(second.upstream)
+    assert not pool.busy
     assert not clock.getDelayedCalls()
 
 
