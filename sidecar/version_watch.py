@@ -25,7 +25,7 @@ from zope.interface import implementer
 from sidecar.deployment import Deployment
 from sidecar.routing.decide import decide
 from sidecar.service import SidecarService
-from sidecar.synapse.asker import PATH, version_in
+from sidecar.synapse.asker import HEADERS, PATH, version_in
 
 _log = Logger(namespace="sidecar")
 
@@ -80,7 +80,7 @@ class VersionWatch(Service):
     async def _version(self) -> str | None:
         endpoint = clientFromString(self.reactor, self.deployment.plan.workers[self.deployment.plan.main].endpoint)
         agent = Agent.usingEndpointFactory(self.reactor, _Always(endpoint))
-        headers = Headers({"Host": ["localhost"], "X-Forwarded-For": ["127.0.0.1"]})
+        headers = Headers({name: [value] for name, value in HEADERS.items()})
         response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent, timeout=TIMEOUT)
         content = await treq.content(response)
         server = response.headers.getRawHeaders("Server") or [""]

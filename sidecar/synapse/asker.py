@@ -12,6 +12,8 @@ import socket
 from http.client import HTTPConnection, HTTPException
 
 PATH = "/_matrix/federation/v1/version"
+HEADERS = {"Host": "localhost", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
+"""Without the last two Synapse warns of a proxy that forgot them."""
 _SERVER = re.compile(r"Synapse/(\d+\.\d+\.\d+(?:rc\d+)?)")
 
 
@@ -39,7 +41,7 @@ def ask_version(endpoint: str, timeout: float = 1.0) -> str | None:
     if connection is None:
         return None
     try:
-        connection.request("GET", PATH, headers={"Host": "localhost", "X-Forwarded-For": "127.0.0.1"})
+        connection.request("GET", PATH, headers=HEADERS)
         response = connection.getresponse()
         return version_in(response.status, response.getheader("Server") or "", response.read(65536))
     except (OSError, HTTPException):
