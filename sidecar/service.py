@@ -10,26 +10,31 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Listener
+from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import worker_endpoint
 from sidecar.net.gateway import Decide, Gateway, response_limits
+from sidecar.net.listening import address, listen
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 
 _log = Logger(namespace="sidecar")
+
+LAST_WORDS = 1.0
+"""Seconds of a stop in which idle connections stay open: who sends a request in them is answered, and told to close.
+
+Only so a client that is busy loses nothing: it cannot know that its connection ends while its next request is on the
+way.
+"""
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -80,6 +85,8 @@ class SidecarService(Service):
     data_reactor: BatchingReactor = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
+    leaving: list[WorkerPool] = field(init=False, factory=list)
+    """Pools of workers that a reload removed or moved, as long as requests run there."""
     _drained: Deferred[None] | None = field(init=False, default=None)
     _accepting: bool = field(init=False, default=True)
 
@@ -89,10 +96,7 @@ class SidecarService(Service):
         deadlines = Deadlines(self.reactor)
         self.gateway = Gateway(
             decide=self.decide,
-            pools={
-                name: worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
-                for name, endpoint in self.workers.items()
-            },
+            pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
             forwarded=ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto),
             limits=settings.limits,
             timeouts=settings.timeouts,
@@ -100,6 +104,9 @@ class SidecarService(Service):
             weights=self.weights,
             bounded=self.bounded,
         )
+
+    def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
+        return worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
 
     # Start.
 
@@ -111,30 +118,65 @@ class SidecarService(Service):
             listener.on_change = self._connections_changed
             self.listeners.append(listener)
             try:
-                self.ports.append(self._listen(description, listener))
+                self.ports.append(listen(self.data_reactor, description, listener))
             except SidecarError:
                 _each(self.ports, "stopListening")
                 self.ports.clear()
                 raise
         for port in self.ports:
-            _log.info("listening on {host}", host=_address(port))
+            _log.info("listening on {host}", host=address(port))
         if self.introduction:
             # Past the log, for which twistd takes sys.stdout.
             print(self.introduction, file=sys.__stdout__, flush=True)
 
-    def _listen(self, description: str, listener: Listener) -> IListeningPort:
-        results: list[Any] = []
-        try:
-            serverFromString(self.data_reactor, description).listen(listener).addBoth(results.append)
-        except (ValueError, IndexError, TypeError, OSError) as error:
-            raise SidecarError(f"cannot listen on {description}: {error}") from error
-        if not results:
-            raise SidecarError(f"cannot listen on {description}: the endpoint did not say whether it listens")
-        result = results[0]
-        if isinstance(result, TwistedFailure):
-            raise SidecarError(f"cannot listen on {description}: {_why(result.value)}") from result.value
-        port: IListeningPort = result
-        return port
+    # Change.
+
+    def use(
+        self,
+        *,
+        settings: Settings,
+        workers: Mapping[str, str],
+        decide: Decide,
+        weights: Mapping[str, float],
+        bounded: Mapping[str, float],
+    ) -> None:
+        """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
+
+        Where the sidecar listens does not change.
+        """
+        before = self.gateway
+        pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
+        self.settings, self.workers, self.decide = settings, workers, decide
+        self.weights, self.bounded = weights, bounded
+        self.gateway = evolve(
+            before,
+            decide=decide,
+            pools=pools,
+            forwarded=ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            weights=weights,
+            bounded=bounded,
+        )
+        for listener in self.listeners:
+            listener.use(self.gateway)
+        gone = [pool for name, pool in before.pools.items() if pools.get(name) is not pool]
+        for pool in gone:
+            pool.retire()
+        self.leaving = [pool for pool in (*self.leaving, *gone) if pool.busy]
+        self._connections_changed()
+
+    def _taken_over(self, name: str, endpoint: str, settings: Settings) -> WorkerPool:
+        """The pool that a worker has, with new limits; a new one if the worker is new or elsewhere."""
+        fresh = self._pool(name, endpoint, settings, self.gateway.deadlines)
+        known = self.gateway.pools.get(name)
+        if known is None:
+            return fresh
+        if self.workers[name] != endpoint:
+            fresh.draining = known.draining
+            return fresh
+        known.endpoint, known.limits, known.reader_limits = fresh.endpoint, fresh.limits, fresh.reader_limits
+        return known
 
     # The limit of connections in total: beyond it clients wait in the kernel's queue.
 
@@ -156,29 +198,45 @@ class SidecarService(Service):
 
     async def _drain(self) -> None:
         """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
+        self.gateway.draining = True
         ports, self.ports = self.ports, []
         for port in ports:
             await _deferred(port.stopListening())
-        self.gateway.draining = True
-        connections = [connection for listener in self.listeners for connection in listener.connections]
-        for connection in connections:
-            connection.relay.drain()
+        self._tell(running=True)
         if self.gateway.counters.connections_open:
             _log.info("waiting for {count} connections to end", count=self.gateway.counters.connections_open)
             self._drained = Deferred()
-            limit = self.reactor.callLater(self.settings.timeouts.drain, self._give_up)
+            drain = self.settings.timeouts.drain
+            limit = self.reactor.callLater(drain, self._give_up)
+            last_words = self.reactor.callLater(min(LAST_WORDS, drain), self._tell, running=False)
             await self._drained
-            if limit.active():
-                limit.cancel()
-        for pool in self.gateway.pools.values():
+            for call in (limit, last_words):
+                if call.active():
+                    call.cancel()
+        for pool in (*self.gateway.pools.values(), *self.leaving):
             pool.retire()
         self.data_reactor.close()
 
+    def _tell(self, *, running: bool) -> None:
+        """Tell the connections with an exchange, or those without, to end."""
+        for connection in self._connections():
+            if (connection.relay.exchange is not None) is running:
+                connection.relay.drain()
+
+    def _connections(self) -> list[Downstream]:
+        return [connection for listener in self.listeners for connection in listener.connections]
+
     def _give_up(self) -> None:
-        left = [connection for listener in self.listeners for connection in listener.connections]
-        _log.warn("timeouts.drain has passed; cutting {count} connections", count=len(left))
-        for connection in left:
-            connection.abort()
+        _log.warn("timeouts.drain has passed")
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset the connections that a stop still waits for; nothing without a stop."""
+        if self._drained is not None:
+            left = self._connections()
+            _log.warn("cutting {count} connections", count=len(left))
+            for connection in left:
+                connection.abort()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -195,17 +253,3 @@ def _each(ports: Iterable[Any], method: str) -> None:
         action = getattr(port, method, None)
         if action is not None:
             action()
-
-
-def _address(port: IListeningPort) -> str:
-    host: Any = port.getHost()
-    if hasattr(host, "port"):
-        return f"{host.host}:{host.port}"
-    return str(getattr(host, "name", host))
-
-
-def _why(error: BaseException | None) -> str:
-    """Why listening failed, in the words of the operating system."""
-    if isinstance(error, CannotListenError):
-        error = error.socketError
-    return getattr(error, "strerror", None) or str(error)

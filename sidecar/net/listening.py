@@ -1,0 +1,52 @@
+"""Listens on an endpoint that a Twisted server endpoint string describes, and says in one sentence why it cannot.
+
+Knows nothing of what is served there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.python.failure import Failure as TwistedFailure
+
+from sidecar.errors import SidecarError
+
+
+def listen(reactor: Any, description: str, factory: IProtocolFactory) -> IListeningPort:
+    """Listen at once. Raises SidecarError."""
+    results: list[Any] = []
+    try:
+        serverFromString(reactor, description).listen(factory).addBoth(results.append)
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        raise SidecarError(f"cannot listen on {description}: {_unusable(description, error)}") from error
+    if not results:
+        raise SidecarError(f"cannot listen on {description}: the endpoint did not say whether it listens")
+    result = results[0]
+    if isinstance(result, TwistedFailure):
+        raise SidecarError(f"cannot listen on {description}: {_why(result.value)}") from result.value
+    port: IListeningPort = result
+    return port
+
+
+def address(port: IListeningPort) -> str:
+    """Where a port listens, for people."""
+    host: Any = port.getHost()
+    if hasattr(host, "port"):
+        return f"{host.host}:{host.port}"
+    return str(getattr(host, "name", host))
+
+
+def _unusable(description: str, error: Exception) -> str:
+    if isinstance(error, LookupError) and "systemd:" in description:
+        return "systemd has passed no such socket; start it with `systemctl start matrix-sidecar.socket`"
+    return str(error)
+
+
+def _why(error: BaseException | None) -> str:
+    """In the words of the operating system."""
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    return getattr(error, "strerror", None) or str(error)
