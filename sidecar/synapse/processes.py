@@ -166,8 +166,12 @@ def features(config: Merged, problems: list[Problem]) -> frozenset[str]:
         return {}
 
     oidc, cas, saml = section("oidc_config"), section("cas_config"), section("saml2_config")
+    experimental = section("experimental_features")
+    # Before 1.136; from 1.157 on Synapse refuses to start with it.
+    msc3861 = experimental.get("msc3861")
     found = {
-        "mas": section("matrix_authentication_service").get("enabled") is True,
+        "mas": section("matrix_authentication_service").get("enabled") is True
+        or (isinstance(msc3861, dict) and msc3861.get("enabled") is True),
         "oidc": bool(config.get("oidc_providers")) or bool(oidc.get("enabled")),
         "cas": bool(cas) and bool(cas.get("enabled", True)),
         "saml2": bool(saml) and bool(saml.get("enabled", True)),
@@ -177,5 +181,5 @@ def features(config: Merged, problems: list[Problem]) -> frozenset[str]:
         "federation_whitelist_endpoint": bool(config.get("federation_whitelist_endpoint_enabled")),
     }
     found["not_mas"] = not found["mas"]
-    flags = {str(flag) for flag, value in section("experimental_features").items() if value and value != "off"}
+    flags = {str(flag) for flag, value in experimental.items() if value and value != "off"}
     return frozenset(flags | {name for name, holds in found.items() if holds})
