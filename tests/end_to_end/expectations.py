@@ -52,13 +52,14 @@ TABLE = (
     Row(PUT, ROOM + "/typing/[^/]+", "typing"),
     Row(PUT, CLIENT + "/sendToDevice/[^/]+/[^/]+", "to_device"),
     Row(POST, ROOM + "/(?:receipt/[^/]+/[^/]+|read_markers)", "receipts"),
-    Row(GET, CLIENT + "/pushrules/.*", "read push_rules"),
+    Row(GET, CLIENT + "/pushrules/.*", "soft push_rules"),
     Row(ANY, CLIENT + "/pushrules/.*", "push_rules"),
-    Row(GET, SUBSCRIPTION, "read thread_subscriptions"),
+    Row(GET, SUBSCRIPTION, "soft thread_subscriptions"),
     Row(ANY, SUBSCRIPTION, "thread_subscriptions"),
     Row(ANY, USER + "/(?:rooms/[^/]+/)?account_data/[^/]+", "account_data"),
     Row(ANY, USER + "/rooms/[^/]+/tags(?:/[^/]+)?", "account_data"),
-    Row(ANY, CLIENT + "/presence/[^/]+/status", "presence"),
+    Row(GET, CLIENT + "/presence/[^/]+/status", "presence"),
+    Row(PUT, CLIENT + "/presence/[^/]+/status", "soft presence"),
     Row(ANY, CLIENT + "/(?:devices(?:/[^/]+)?|delete_devices|keys/upload)", "device_lists"),
     Row(POST, CLIENT + "/keys/(?:device_signing|signatures)/upload", "device_lists"),
     # Sending, with the event persister of the room where it can be reached.
@@ -115,8 +116,8 @@ def _workers(topology: Topology, configuration: Configuration, pool: str, room: 
     pools = topology.pools[configuration]
     if pool == "main":
         return MAIN
-    if pool.startswith("read "):
-        writers = pools[pool.removeprefix("read ")]
+    if pool.startswith("soft "):  # any worker can, and where main is the writer a worker saves main the request
+        writers = pools[pool.removeprefix("soft ")]
         return [*writers, *pools["client"]] if writers == MAIN else writers
     persisters_answer = pools["events"] == topology.event_writers
     if pool == "membership":  # the persister saves Synapse a hop, but joining may also ask other servers
