@@ -47,6 +47,15 @@ def read_deployment(
     if admin is not None:
         settings = evolve(settings, admin=admin)
     topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
+    return _deployment(settings, topology, version)
+
+
+def for_version(deployment: Deployment, version: str) -> Deployment:
+    """The same files, as they were read, for Synapse `version`. Raises ConfigError."""
+    return _deployment(deployment.settings, deployment.topology, version)
+
+
+def _deployment(settings: Settings, topology: Topology, version: str | None) -> Deployment:
     references = check_references(settings, {process.name: process.serves for process in topology.processes})
     problems = [*settings.warnings, *topology.problems, *references]
     if any(problem.severity is Severity.ERROR for problem in references):

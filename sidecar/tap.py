@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from functools import partial
+from signal import SIGHUP, SIGINT, SIGTERM
 from typing import Any
 
-from twisted.application.service import IService, MultiService
-from twisted.logger import Logger
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
 
+from sidecar.admin import Operations, OperatorListener
 from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
-from sidecar.routing.decide import decide
+from sidecar.reload import Reload, work_of
+from sidecar.sd_notify import SystemdNotice
 from sidecar.service import SidecarService, use_monotonic_clock
+from sidecar.signals import Signals, stop_or_hurry
 from sidecar.version_watch import VersionWatch
+from sidecar.telemetry import logger
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 
-_log = Logger(namespace="sidecar")
+_log = logger("sidecar")
 
 
 class Options(UsageOptions):
@@ -41,7 +47,10 @@ class Options(UsageOptions):
 
 
 class CommandLineService(MultiService):
-    """Ends the process with one sentence and a non-zero status where the sidecar cannot start."""
+    """Starts its parts one after another and stops them in the opposite order, each when the one before has ended.
+
+    Ends the process with one sentence and a non-zero status where the sidecar cannot start.
+    """
 
     def startService(self) -> None:
         try:
@@ -49,6 +58,14 @@ class CommandLineService(MultiService):
         except SidecarError as error:
             self.stopService()
             raise SystemExit(f"matrix-sidecar: {error}") from None
+
+    def stopService(self) -> Deferred[None]:
+        self.running = 0
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(self.services):
+            await maybeDeferred(service.stopService)
 
 
 def makeService(options: Options) -> IService:
@@ -71,24 +88,25 @@ def makeService(options: Options) -> IService:
         raise SystemExit(str(error)) from None
     for problem in deployment.problems:
         _log.warn("{problem}", problem=str(problem))
-    sidecar = sidecar_service(deployment, reactor, introduction)
-    sidecar.setServiceParent(services)
-    VersionWatch(sidecar, deployment, read, reactor).setServiceParent(services)
+    sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
+    for part in _parts(sidecar, deployment, Reload(sidecar, deployment, read, reactor), reactor, demo=options["demo"]):
+        part.setServiceParent(services)
     return services
 
 
-def sidecar_service(deployment: Deployment, reactor: Any, introduction: str = "") -> SidecarService:
-    """The service that runs `deployment`."""
-    plan = deployment.plan
-    return SidecarService(
-        settings=deployment.settings,
-        workers={name: worker.endpoint for name, worker in plan.workers.items()},
-        decide=partial(decide, plan=plan),
-        reactor=reactor,
-        introduction=introduction,
-        weights={name: worker.weight for name, worker in plan.workers.items()},
-        bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
-    )
+def _parts(
+    sidecar: SidecarService, deployment: Deployment, reload: Reload, reactor: Any, *, demo: bool
+) -> Iterator[Service]:
+    """The sidecar between what is started before it and stopped after it, and the reverse."""
+    stop = stop_or_hurry(reactor, sidecar.cut)
+    # The demonstration ends with its terminal.
+    yield Signals(reactor, {SIGHUP: stop if demo else reload.reload, SIGTERM: stop, SIGINT: stop})
+    if deployment.settings.admin is not None:
+        yield OperatorListener(reactor, deployment.settings.admin, Operations(reload.look))
+    yield sidecar
+    yield reload
+    yield VersionWatch(reload, reactor)
+    yield SystemdNotice(reactor)
 
 
 def _free_port(preferred: int = 8008) -> int:

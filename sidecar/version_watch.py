@@ -6,8 +6,6 @@ service layer: it may know everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import treq
@@ -16,18 +14,17 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from sidecar.deployment import Deployment
-from sidecar.routing.decide import decide
-from sidecar.service import SidecarService
+from sidecar.deployment import for_version
+from sidecar.reload import Reload
 from sidecar.synapse.asker import HEADERS, PATH, version_in
+from sidecar.telemetry import logger
 
-_log = Logger(namespace="sidecar")
+_log = logger("sidecar")
 
 TIMEOUT = 10.0
 """Seconds for the main process to say its version; it may still be busy with starting."""
@@ -48,17 +45,21 @@ class _Always:
 class VersionWatch(Service):
     """Keeps the endpoint table in step with Synapse, unless the configuration states a version."""
 
-    sidecar: SidecarService
-    deployment: Deployment
-    read: Callable[..., Deployment]
-    """`read_deployment` with its arguments, but for `version`."""
+    reload: Reload
+    """Whose deployment is in force."""
     reactor: Any
     _asking: bool = field(default=False, init=False)
 
     def startService(self) -> None:
         super().startService()
-        if self.deployment.settings.synapse.version is None:
-            self.sidecar.gateway.pools[self.deployment.plan.main].on_new_life = self.ask
+        self.reload.after = self._attach
+        self._attach()
+
+    def _attach(self) -> None:
+        """Be told when the main process has started anew; after a reload it may be another one."""
+        deployment = self.reload.deployment
+        asked = deployment.settings.synapse.version is None
+        self.reload.sidecar.gateway.pools[deployment.plan.main].on_new_life = self.ask if asked else None
 
     def ask(self) -> None:
         """Ask main, and route by what it says; nothing while an answer is awaited already."""
@@ -70,7 +71,7 @@ class VersionWatch(Service):
         self._asking = True
         try:
             version = await self._version()
-            if version is not None and version != self.deployment.table.asked:
+            if version is not None and version != self.reload.deployment.table.asked:
                 self._use(version)
         except Exception as error:
             _log.warn("the version of the running Synapse could not be learnt: {error}", error=str(error))
@@ -78,7 +79,8 @@ class VersionWatch(Service):
             self._asking = False
 
     async def _version(self) -> str | None:
-        endpoint = clientFromString(self.reactor, self.deployment.plan.workers[self.deployment.plan.main].endpoint)
+        plan = self.reload.deployment.plan
+        endpoint = clientFromString(self.reactor, plan.workers[plan.main].endpoint)
         agent = Agent.usingEndpointFactory(self.reactor, _Always(endpoint))
         headers = Headers({name: [value] for name, value in HEADERS.items()})
         response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent, timeout=TIMEOUT)
@@ -87,12 +89,11 @@ class VersionWatch(Service):
         return version_in(response.code, server[0], content)
 
     def _use(self, version: str) -> None:
-        before = self.deployment.table.release
-        self.deployment = self.read(version=version)
-        self.sidecar.gateway.decide = partial(decide, plan=self.deployment.plan)
+        before = self.reload.deployment.table.release
+        self.reload.use(for_version(self.reload.deployment, version))
         _log.info(
             "Synapse is {version} now; requests go by the endpoints of {release} (before: {before})",
             version=version,
-            release=self.deployment.table.release,
+            release=self.reload.deployment.table.release,
             before=before,
         )

@@ -78,7 +78,7 @@ def test_in_this_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         services = tap.makeService(options)
         assert isinstance(services, MultiService)
         services.startService()
-        demo, sidecar = list(services)[:2]
+        demo, _signals, sidecar = list(services)[:3]
         assert isinstance(sidecar, SidecarService)
         assert demo.configuration.exists()
         with socket.create_connection(("127.0.0.1", sidecar.ports[0].getHost().port)) as client:

@@ -1,0 +1,161 @@
+"""Reads the configuration again while the sidecar runs, and serves by it if it can be used.
+
+Part of the service layer: it may know everything. A fault anywhere in the files changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypedDict
+
+from attrs import define, evolve, field, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from sidecar import __version__
+from sidecar.changes import changes
+from sidecar.config.schema import Settings
+from sidecar.deployment import Deployment
+from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.net.gateway import Decide
+from sidecar.net.listening import address
+from sidecar.routing.decide import decide
+from sidecar.sd_notify import reloading, tell
+from sidecar.service import SidecarService
+from sidecar.status import View
+
+_log = Logger(namespace="sidecar")
+
+LISTENERS = ("listen", "admin")
+"""Keys that hold until the process starts anew."""
+
+
+class Work(TypedDict):
+    """What a deployment means for the data path."""
+
+    settings: Settings
+    workers: Mapping[str, str]
+    decide: Decide
+    weights: Mapping[str, float]
+    bounded: Mapping[str, float]
+
+
+def work_of(deployment: Deployment) -> Work:
+    """What the sidecar works by under `deployment`."""
+    plan = deployment.plan
+    return Work(
+        settings=deployment.settings,
+        workers={name: worker.endpoint for name, worker in plan.workers.items()},
+        decide=partial(decide, plan=plan),
+        weights={name: worker.weight for name, worker in plan.workers.items()},
+        bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
+    )
+
+
+@frozen
+class Outcome:
+    """How the last reload ended, for people."""
+
+    accepted: bool
+    sentences: tuple[str, ...]
+    """What changed, and what could not; or the faults for which nothing changed."""
+
+
+@define(eq=False)
+class Reload(Service):
+    """Holds the deployment in force, and replaces it."""
+
+    sidecar: SidecarService
+    deployment: Deployment
+    read: Callable[..., Deployment]
+    """`read_deployment` with its arguments, but for `version`."""
+    reactor: Any
+    outcome: Outcome | None = None
+    """None: nothing was read since the start."""
+    after: Callable[[], None] = field(default=lambda: None)
+    """Called when another deployment is in force."""
+    _started: float = field(init=False)
+    _reading: bool = field(default=False, init=False)
+    _again: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._started = self.reactor.seconds()
+
+    def look(self) -> View:
+        """What runs at this moment."""
+        outcome = self.outcome
+        return View(
+            version=__version__,
+            uptime=self.reactor.seconds() - self._started,
+            gateway=self.sidecar.gateway,
+            plan=self.deployment.plan,
+            listening=[address(port) for port in self.sidecar.ports],
+            leaving=self.sidecar.leaving,
+            problems=self.deployment.problems,
+            reloaded=None if outcome is None else outcome.accepted,
+            sentences=() if outcome is None else outcome.sentences,
+        )
+
+    def use(self, deployment: Deployment) -> None:
+        """Serve by `deployment` from now on."""
+        self.deployment = deployment
+        self.sidecar.use(**work_of(deployment))
+        self.after()
+
+    def reload(self) -> None:
+        """Begin to read everything again; once more at the end if asked meanwhile. Nothing while the sidecar stops."""
+        if not self.running:
+            _log.info("a reload was asked for, but the sidecar is stopping")
+        elif self._reading:
+            self._again = True
+        else:
+            Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        self._reading = self._again = True
+        tell(reloading())
+        while self._again:
+            self._again = False
+            self.outcome = await self._attempt()
+            log = _log.info if self.outcome.accepted else _log.error
+            beginning = "reloaded" if self.outcome.accepted else "not reloaded, nothing has changed"
+            log("{beginning}: {told}", beginning=beginning, told="; ".join(self.outcome.sentences))
+        self._reading = False
+        tell("READY=1")
+
+    async def _attempt(self) -> Outcome:
+        # In a thread: a large configuration takes longer to read than a request may wait.
+        pool = self.reactor.getThreadPool()
+        read = partial(self.read, version=self.deployment.table.asked)
+        try:
+            found = await deferToThreadPool(self.reactor, pool, read)
+        except ConfigError as error:
+            return Outcome(False, tuple(str(problem) for problem in error.problems))
+        except Exception as error:
+            _log.failure("reading the configuration failed")
+            return Outcome(False, (str(error) or type(error).__name__,))
+        if not self.running:
+            return Outcome(False, ("the sidecar is stopping",))
+        return self._accept(found)
+
+    def _accept(self, found: Deployment) -> Outcome:
+        before = self.deployment
+        refused = _unchangeable(before.settings, found.settings)
+        kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})
+        self.use(evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *refused)))))
+        for problem in self.deployment.problems:
+            if problem not in before.problems:
+                _log.warn("{problem}", problem=str(problem))
+        told = changes(before, self.deployment) or ["nothing is different"]
+        return Outcome(True, (*told, *(str(problem) for problem in refused)))
+
+
+def _unchangeable(before: Settings, after: Settings) -> list[Problem]:
+    return [
+        after.source.problem((key,), "has changed, which needs a restart; what it was before holds", Severity.WARNING)
+        for key in LISTENERS
+        if getattr(before, key) != getattr(after, key)
+    ]

@@ -1,0 +1,98 @@
+"""How the running sidecar is, as JSON-able values with sentences for people.
+
+Only looks: knows nothing of HTTP, and changes nothing. Whether a worker is up is known from attempts to connect, which
+are made for requests, and repeated while they fail; nobody is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from sidecar.errors import Problem
+from sidecar.net.gateway import Gateway
+from sidecar.net.pool import WorkerPool
+from sidecar.routing.plan import Plan
+
+
+@frozen(kw_only=True)
+class View:
+    """What runs at this moment."""
+
+    version: str
+    uptime: float
+    """Seconds."""
+    gateway: Gateway
+    plan: Plan
+    listening: Sequence[str]
+    leaving: Sequence[WorkerPool]
+    """Of workers that are not in the configuration any more."""
+    problems: Sequence[Problem]
+    reloaded: bool | None
+    """Whether the last reload was accepted; None: there was none."""
+    sentences: Sequence[str]
+    """What the last reload changed, or why it did not."""
+
+
+def status(view: View) -> dict[str, Any]:
+    """Everything."""
+    plan, gateway = view.plan, view.gateway
+    return {
+        "version": view.version,
+        "uptime": round(view.uptime, 3),
+        "ready": not unready(view),
+        "stopping": gateway.draining,
+        "listening": list(view.listening),
+        "counters": attrs.asdict(gateway.counters),
+        "workers": {name: _worker(pool) for name, pool in gateway.pools.items()},
+        "leaving": [_worker(pool) for pool in view.leaving if pool.busy],
+        "pools": {
+            name: {"workers": list(pool.workers), "fallback": list(pool.fallback)} for name, pool in plan.pools.items()
+        },
+        "problems": [str(problem) for problem in view.problems],
+        "reload": None if view.reloaded is None else {"accepted": view.reloaded, "sentences": list(view.sentences)},
+    }
+
+
+def unready(view: View) -> list[str]:
+    """Why requests would fail now, one sentence each; empty if none would for want of a worker."""
+    if view.gateway.draining:
+        return ["The sidecar is stopping."]
+    plan = view.plan
+    needed = {pool.name: pool.workers for pool in plan.pools.values() if pool.workers and not pool.fallback}
+    needed.setdefault("main", (plan.main,))
+    return [
+        f"Nobody serves the pool {name}: {', '.join(_why(view.gateway.pools[worker]) for worker in workers)}."
+        for name, workers in needed.items()
+        if not any(state(view.gateway.pools[worker]) == "up" for worker in workers)
+    ]
+
+
+def state(pool: WorkerPool) -> str:
+    """`up`, `away` or `draining`. A worker that nobody has tried to reach yet counts as up."""
+    if pool.draining:
+        return "draining"
+    return "away" if pool.down else "up"
+
+
+def _why(pool: WorkerPool) -> str:
+    if pool.draining:
+        return f"{pool.name} is being drained"
+    return f"{pool.name} is away ({pool.reason})"
+
+
+def _worker(pool: WorkerPool) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "state": state(pool),
+        "leased": pool.leased,
+        "idle": pool.idle,
+        "connecting": pool.connecting,
+        "waiting": pool.waiting,
+        "connects": pool.connects,
+        "failures": pool.failures,
+        "reason": pool.reason if pool.down else "",
+    }
