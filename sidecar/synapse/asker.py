@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import re
 import socket
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 
 PATH = "/_matrix/federation/v1/version"
 HEADERS = {"Host": "localhost", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
 """Without the last two Synapse warns of a proxy that forgot them."""
+# Twisted's endpoint strings: a colon or a backslash within a value has a backslash before it, as in `tcp:\:\:1:8008`.
+_PARAMETER = re.compile(r"(?:(\w+)=)?((?:\\.|[^:\\])+)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ORDER = {"unix": ("path",), "tcp": ("host", "port")}
 _SERVER = re.compile(r"Synapse/(\d+\.\d+\.\d+(?:rc\d+)?)")
 
 
@@ -23,7 +28,7 @@ def version_in(status: int, server: str, content: bytes) -> str | None:
     if status == 200:
         try:
             told = str(json.loads(content)["server"]["version"]).split(" ")[0]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             told = ""
     for text in (f"Synapse/{told}", server):
         match = _SERVER.search(text)
@@ -37,17 +42,16 @@ def ask_version(endpoint: str, timeout: float = 1.0) -> str | None:
 
     Blocks for at most about `timeout` seconds, so it is for before the reactor runs. Knows `unix:` and `tcp:`.
     """
-    connection = _connection(endpoint, timeout)
-    if connection is None:
-        return None
     try:
-        connection.request("GET", PATH, headers=HEADERS)
-        response = connection.getresponse()
-        return version_in(response.status, response.getheader("Server") or "", response.read(65536))
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
+        connection = _connection(endpoint, timeout)
+        if connection is None:
+            return None
+        with closing(connection):
+            connection.request("GET", PATH, headers=HEADERS)
+            response = connection.getresponse()
+            return version_in(response.status, response.getheader("Server") or "", response.read(65536))
+    except (OSError, HTTPException, ValueError, OverflowError):
+        return None  # ValueError and OverflowError: what is no path, host or port at all
 
 
 class _UnixConnection(HTTPConnection):
@@ -63,11 +67,11 @@ class _UnixConnection(HTTPConnection):
 
 def _connection(endpoint: str, timeout: float) -> HTTPConnection | None:
     kind, _, rest = endpoint.partition(":")
-    words = [
-        word.partition("=")[2] if word.startswith(("path=", "host=", "port=")) else word for word in rest.split(":")
-    ]
-    if kind == "unix" and words[0]:
-        return _UnixConnection(words[0], timeout)
-    if kind == "tcp" and len(words) > 1 and words[1].isdecimal():
-        return HTTPConnection(words[0], int(words[1]), timeout=timeout)
+    parameters = [(name, _ESCAPED.sub(r"\1", value)) for name, value in _PARAMETER.findall(rest)]
+    plain = [value for name, value in parameters if not name]
+    values = {**dict(zip(_ORDER.get(kind, ()), plain, strict=False)), **dict(parameters)}
+    if kind == "unix" and "path" in values:
+        return _UnixConnection(values["path"], timeout)
+    if kind == "tcp" and "host" in values and values.get("port", "").isdecimal():
+        return HTTPConnection(values["host"], int(values["port"]), timeout=timeout)
     return None
