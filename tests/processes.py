@@ -19,6 +19,14 @@ TWISTD = Path(sys.executable).parent / "twistd"
 PATIENCE = 30.0
 """Seconds after which a process that does not do what it should has failed."""
 
+HAND_ON = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What systemd does with a socket between fork and exec (sd_listen_fds(3))."""
+
 
 def environment(**more: str) -> dict[str, str]:
     """Where the checkout is found, and its plugin, installed or not."""
@@ -48,13 +56,26 @@ def run(*arguments: str, prefix: Sequence[str] = (), cwd: Path) -> tuple[int, st
 class Running:
     """A running sidecar, whose output is read as it comes; ended with the block."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, prefix: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        prefix: Sequence[str] | None = None,
+        *,
+        listener: socket.socket | None = None,
+        **more: str,
+    ) -> None:
+        """`listener` is handed on as systemd does it, under the name `http`; `more` goes into the environment."""
         self.said = ""
         self._changed = threading.Condition()
+        line = command(*arguments) if prefix is None else [*prefix, *arguments]
+        if listener is not None:
+            line = [sys.executable, "-c", HAND_ON, str(listener.fileno()), *line]
         self._process = subprocess.Popen(
-            command(*arguments) if prefix is None else [*prefix, *arguments],
+            line,
             cwd=cwd,
-            env=environment(),
+            env=environment(**more),
+            pass_fds=() if listener is None else (listener.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

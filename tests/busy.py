@@ -1,0 +1,105 @@
+"""Clients that never retry, and workers that answer them: what a restart, a reload or a drain must not be felt by."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from processes import PlainWorker, connect, exchange, read_until
+
+Address = tuple[str, int]
+
+
+class AnsweringWorker(PlainWorker):
+    """Answers every request with its own name, as long as it is asked; bodies have a Content-Length."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = name
+        self.answered = 0
+        self._lock = threading.Lock()
+        super().__init__(directory / f"{name}.sock", self._converse)
+
+    def _converse(self, connection: socket.socket) -> None:
+        ahead = b""
+        while True:
+            while b"\r\n\r\n" not in ahead:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                ahead += piece
+            head, _, ahead = ahead.partition(b"\r\n\r\n")
+            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+            size = int(length[1]) if length else 0
+            if size > len(ahead):
+                ahead += read_until(connection, lambda got, size=size - len(ahead): len(got) >= size)
+            ahead = ahead[size:]
+            with self._lock:
+                self.answered += 1
+            name = self.name.encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name))
+
+
+class BusyClients:
+    """Clients on connections that are kept alive, each sending its next request as soon as it has its answer.
+
+    A connection is given up only where its answer says so. A request that fails, in whatever way, is a failure, and
+    ends its client.
+    """
+
+    def __init__(self, count: int, address: Address, request: Callable[[int], bytes]) -> None:
+        self.failures: list[str] = []
+        self.requests = 0
+        self._changed = threading.Condition()
+        self._address = address
+        self._ended = False
+        self._threads = [threading.Thread(target=self._run, args=(request(number),)) for number in range(count)]
+
+    def _run(self, request: bytes) -> None:
+        try:
+            while not self._ended:
+                with connect(self._address) as connection:
+                    self._use(connection, request)
+        except (OSError, AssertionError) as error:
+            self.failures.append(repr(error))
+
+    def _use(self, connection: socket.socket, request: bytes) -> None:
+        while not self._ended:
+            answer = exchange(connection, request)
+            assert answer.startswith(b"HTTP/1.1 200 "), answer
+            with self._changed:
+                self.requests += 1
+                self._changed.notify_all()
+            if b"\r\nConnection: close\r\n" in answer:
+                return
+
+    def more(self, count: int) -> None:
+        """Wait until so many more requests have been answered."""
+        with self._changed:
+            until = self.requests + count
+            reached = self._changed.wait_for(lambda: self.requests >= until or self.failures, 30)
+        assert reached, f"{self.requests} requests were answered, and no more"
+        assert not self.failures
+
+    def __enter__(self) -> BusyClients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        for thread in self._threads:
+            thread.join()
+
+
+def sync_of(number: int) -> bytes:
+    """A sync that goes on, of a user of one's own (the first part of the token is the localpart in base64)."""
+    token = f"syt_{'dXNlcg'}{number:02d}_abcdefghijklmnopqrst_0abcde"
+    return (
+        f"GET /_matrix/client/v3/sync?since=s{number} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ).encode()
