@@ -5,10 +5,11 @@ The same for `twistd matrix-sidecar`, a reload, and the commands that only look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import evolve, frozen
 
+from sidecar.config.endpoints import address_of
 from sidecar.config.load import load_settings
 from sidecar.config.references import check_references
 from sidecar.config.schema import Settings
@@ -68,6 +69,9 @@ def _deployment(settings: Settings, topology: Topology, version: str | None) -> 
         # What was found in Synapse's files is likely to be the reason.
         raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
     problems += plan.problems
+    loops = tuple(_loops(settings, plan))
+    if loops:
+        raise ConfigError(dict.fromkeys((*problems, *loops)))
     if table.gap:
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
     return Deployment(
@@ -86,6 +90,16 @@ def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1
         return deployment
     version = ask_version(deployment.plan.workers[deployment.plan.main].endpoint, timeout)
     return deployment if version is None else read(version=version)
+
+
+def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:
+    """A worker at an address where the sidecar itself listens would send every request round for ever."""
+    own = {address for address in map(address_of, settings.listen) if address is not None}
+    for name, worker in plan.workers.items():
+        if address_of(worker.endpoint) in own:
+            key = f"workers.{name}.endpoint" if name in settings.workers else "listen"
+            message = f"{worker.endpoint} is where the sidecar itself listens; give the address of worker {name}"
+            yield settings.source.problem(tuple(key.split(".")), message)
 
 
 def _endpoints(settings: Settings, version: str | None) -> EndpointTable:

@@ -82,7 +82,19 @@ class Exchange:
             "close",
             "cut",
         ),
-        *("_upgrade", "http11", "idempotent", "length", "method", "passed", "received", "response", "sent", "tunnel"),
+        *(
+            "_upgrade",
+            "http11",
+            "idempotent",
+            "length",
+            "method",
+            "passed",
+            "received",
+            "replayed",
+            "response",
+            "sent",
+            "tunnel",
+        ),
     )
 
     def __init__(
@@ -113,6 +125,7 @@ class Exchange:
         self.attempts = 0
         self._leased = False
         self.received = False
+        self.replayed = False
         self.sent = False
         self.begun = False
         self.passed = False
@@ -166,6 +179,7 @@ class Exchange:
 
     def lease_lost(self) -> None:
         """The worker's connection is gone and a replay will follow; until then the body waits again."""
+        self.replayed = True
         self._leased = False
 
     @property

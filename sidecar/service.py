@@ -14,20 +14,21 @@ from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
+from sidecar.net.descriptors import connection_ceiling
 from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import worker_endpoint
 from sidecar.net.gateway import Decide, Gateway, response_limits
 from sidecar.net.listening import address, listen
 from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.telemetry import log_from, logger, write_access
 from sidecar.wire.forwarded import ForwardedPolicy
 
-_log = Logger(namespace="sidecar")
+_log = logger("sidecar")
 
 LAST_WORDS = 1.0
 """Seconds of a stop in which idle connections stay open: who sends a request in them is answered, and told to close.
@@ -89,6 +90,7 @@ class SidecarService(Service):
     """Pools of workers that a reload removed or moved, as long as requests run there."""
     _drained: Deferred[None] | None = field(init=False, default=None)
     _accepting: bool = field(init=False, default=True)
+    _ceiling: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -103,7 +105,14 @@ class SidecarService(Service):
             deadlines=deadlines,
             weights=self.weights,
             bounded=self.bounded,
+            access_log=write_access if settings.log.access else None,
         )
+        self._heed(settings)
+
+    def _heed(self, settings: Settings) -> None:
+        """What of the settings is not the data path's."""
+        log_from(settings.log.level)
+        self._ceiling = connection_ceiling(settings.limits.connections)
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         return worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
@@ -157,7 +166,9 @@ class SidecarService(Service):
             timeouts=settings.timeouts,
             weights=weights,
             bounded=bounded,
+            access_log=write_access if settings.log.access else None,
         )
+        self._heed(settings)
         for listener in self.listeners:
             listener.use(self.gateway)
         gone = [pool for name, pool in before.pools.items() if pools.get(name) is not pool]
@@ -181,11 +192,11 @@ class SidecarService(Service):
     # The limit of connections in total: beyond it clients wait in the kernel's queue.
 
     def _connections_changed(self) -> None:
-        limit = self.settings.limits.connections
+        limit = self._ceiling
         open_now = self.gateway.counters.connections_open
         if self._accepting and open_now >= limit:
             self._accepting = False
-            _log.warn("limits.connections reached ({limit}); new connections wait", limit=limit)
+            _log.warn("{limit} client connections are open; new ones wait until some close", limit=limit)
             _each(self.ports, "stopReading")
         elif not self._accepting and open_now < limit:
             self._accepting = True

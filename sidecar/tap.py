@@ -19,8 +19,8 @@ from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice
 from sidecar.service import SidecarService, use_monotonic_clock
 from sidecar.signals import Signals, stop_or_hurry
-from sidecar.version_watch import VersionWatch
 from sidecar.telemetry import logger
+from sidecar.version_watch import VersionWatch
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 

@@ -1,8 +1,57 @@
-"""Counters of the data path: plain integers, read by whoever asks. Knows no transports."""
+"""What is counted and what is logged. Counters are plain integers, read by whoever asks. Knows no transports."""
 
 from __future__ import annotations
 
-from attrs import define
+from collections.abc import Callable
+
+from attrs import define, frozen
+from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogPublisher
+
+_levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+_observer = FilteringLogObserver(globalLogPublisher, [_levels])
+
+
+def logger(namespace: str) -> Logger:
+    """A logger of the sidecar, which heeds `log.level`. `namespace` is `sidecar` or begins with `sidecar.`."""
+    return Logger(namespace=namespace, observer=_observer)
+
+
+def log_from(level: str) -> None:
+    """Write what is at least as important as `level`: debug, info, warn or error."""
+    _levels.setLogLevelForNamespace("sidecar", LogLevel.levelWithName(level))
+
+
+@frozen(slots=True)
+class Record:
+    """One exchange that has ended, however it did. Nothing in it can hold a token, a query or an id."""
+
+    client: str
+    method: str
+    endpoint: str
+    status: int
+    """What the client was told; 0: nothing."""
+    pool: str
+    worker: str
+    """Who answered; empty: nobody, or we."""
+    seconds: float
+    ending: str
+    """`done`, or why it ended otherwise."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.client} {self.method} {self.endpoint} {self.status or '-'} pool={self.pool or '-'} "
+            f"worker={self.worker or '-'} {self.seconds:.3f}s {self.ending}"
+        )
+
+
+AccessLog = Callable[[Record], None]
+
+_access = logger("sidecar.access")
+
+
+def write_access(record: Record) -> None:
+    """One line for an exchange (`log.access`)."""
+    _access.info("{record}", record=record)
 
 
 @define
@@ -20,6 +69,8 @@ class Counters:
     failed: int = 0
     """Exchanges that ended in a reply of the sidecar or in a cut."""
     replayed: int = 0
+    replaying: int = 0
+    """Exchanges under way that are being sent a second time."""
     waited: int = 0
     """Requests that had to wait for a connection."""
     client_gone: int = 0

@@ -101,6 +101,27 @@ def client_endpoint(text: str, base: str) -> str:
     return _checked(text, base, CLIENT)
 
 
+def address_of(text: str) -> tuple[str, str] | None:
+    """Where an endpoint string of either side leads, so that equal places compare equal; None where that is open.
+
+    A path, or host and port; every name of this very host is empty.
+    """
+    kind, parts = _split(text)
+    form = SERVER.get(kind) or CLIENT.get(kind)
+    if kind not in ("tcp", "tcp6", "ssl", "unix") or form is None:
+        return None
+    if kind == "unix":
+        values = _parameters(parts, ("path",))
+        return ("unix", values.get("address") or values.get("path", ""))
+    if len(parts) > 1 and "=" not in parts[1] and not parts[0].isdecimal():
+        host, port = _unescape(parts[0]), parts[1]
+    else:
+        values = _parameters(parts, SERVER["tcp"].parameters)
+        host, port = values.get("interface", "") or values.get("host", ""), values["port"]
+    here = host in ("", "0.0.0.0", "::", "::1", "localhost") or host.startswith("127.")  # noqa: S104
+    return ("" if here else host, port)
+
+
 def _unescape(part: str) -> str:
     return _ESCAPED.sub(r"\1", part)
 

@@ -316,3 +316,8 @@ Level = Annotated[Literal["debug", "info", "warn", "error"], _choice("level", ("
 FixedStatus = Annotated[int, _status(200, "200")]
 RefusalStatus = Annotated[int, _status(400, "403")]
 RedirectStatus = Annotated[int, _whole(301, 308, "302", "status")]
+
+
+def doc(text: str) -> dict[str, Any]:
+    """Metadata of a key: the sentence from which its documentation is made."""
+    return {"doc": text}

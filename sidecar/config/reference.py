@@ -31,7 +31,7 @@ key, [conf/explicit.yaml](../conf/explicit.yaml) workers that are stated by hand
 is wrong with a file, each fault with its line. [sidecar.schema.json](sidecar.schema.json) lets an editor complete and
 check keys.
 
-This page is made from `sidecar/config/schema.py` by `python -m sidecar.config.reference`.
+This page is made from `sidecar/config/schema.py` and `limits.py` by `python -m sidecar.config.reference`.
 
 ## How values are written
 

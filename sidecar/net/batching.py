@@ -13,10 +13,11 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import CONNECTION_LOST
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-_log = Logger(namespace="sidecar")
+from sidecar.telemetry import logger
+
+_log = logger("sidecar")
 
 MOST_EVENTS = 512
 """Events taken in one turn; timers and other descriptors of the process get their turn after them."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.exchange import Exchange, Failure
-from sidecar.replies import failure_reply, refusal
+from sidecar.replies import STATUS_OF_FAILURE, failure_reply, refusal
+from sidecar.telemetry import AccessLog, Record
 
 if TYPE_CHECKING:
     from sidecar.net.downstream import Downstream
@@ -39,8 +40,9 @@ class Course:
     """What is the same for every exchange, whatever is in it."""
 
     __slots__ = (
-        *("body_limit", "client", "clogged", "deadline", "decision", "downstream", "exchange", "expires", "gateway"),
-        *("gathered", "pumping", "slot", "splice", "tunnelled", "upstream", "waiting_for"),
+        *("began", "body_began", "body_limit", "body_seen", "client", "clogged", "deadline", "decision", "downstream"),
+        *("exchange", "expires", "gateway", "gathered", "pumping", "slot", "splice", "tunnelled", "upstream"),
+        *("waiting_for", "worker"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
@@ -52,6 +54,10 @@ class Course:
         self.decision: Decision | None = None
         self.client = ""
         self.body_limit = 0
+        self.body_began = 0.0
+        self.body_seen = 0
+        self.began = 0.0
+        self.worker = ""
         self.splice: Splice | None = None
         self.clogged = False  # the worker takes less than it is sent
         self.pumping = False
@@ -88,19 +94,63 @@ class Course:
             else:
                 self.downstream.abort()
 
+    def expect_body(self, octets: int) -> None:
+        """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`.
+
+        The rate is that of the whole body, or of what came since the worker was last in the way.
+        """
+        gateway = self.gateway
+        patience = gateway.timeouts.body
+        now = gateway.deadlines.now()
+        if not self.body_began:
+            self.body_began = now
+            self.body_seen = 0
+        self.body_seen += octets
+        rate = gateway.limits.request_rate
+        latest = self.body_began + patience + self.body_seen / rate if rate else now + patience
+        self.expect("body", max(0.0, min(patience, latest - now)))
+
+    def expect_body_anew(self) -> None:
+        """The body was held up by us or by the worker, for which the client is not to blame."""
+        self.body_began = 0.0
+        self.expect_body(0)
+
     def expect_answer(self) -> None:
         decision = self.decision
         assert decision is not None
         self.expect("answer", decision.answer or self.gateway.timeouts.answer)
 
-    def end_exchange(self) -> None:
-        """Every exchange, however it ends, passes here exactly once."""
+    def end_exchange(self, status: int = 0, ending: str = "done") -> None:
+        """Every exchange, however it ends, passes here exactly once. `status` is what the client was told last."""
         self.end_splice()
+        exchange = self.exchange
+        if exchange is not None and exchange.replayed:
+            self.gateway.counters.replaying -= 1
+        if self.gateway.access_log is not None:
+            self._record(self.gateway.access_log, status, ending)
         self.exchange = None
         self.gateway = self.downstream.gateway
         self.decision = None
         self.tunnelled = False
         self.gathered = b""
+
+    def _record(self, write: AccessLog, status: int, ending: str) -> None:
+        exchange, decision = self.exchange, self.decision
+        assert exchange is not None
+        assert decision is not None
+        response = exchange.response
+        write(
+            Record(
+                client=self.client,
+                method=exchange.method.decode("ascii"),
+                endpoint=decision.endpoint,
+                status=response.status if response is not None else status,
+                pool=decision.pool,
+                worker=self.worker if response is not None else "",
+                seconds=self.gateway.deadlines.now() - self.began,
+                ending=ending,
+            )
+        )
 
     def end_splice(self) -> None:
         if self.splice is not None:
@@ -128,7 +178,7 @@ class Course:
         outcome = exchange.fail(failure)
         self.gateway.counters.failed += 1
         self.drop_upstream()
-        self.end_exchange()
+        self.end_exchange(STATUS_OF_FAILURE[failure] if outcome.reply else 0, failure.name.lower())
         if outcome.reply:
             self.downstream.close_after(failure_reply(failure, head=exchange.method == b"HEAD"))
         else:
@@ -177,7 +227,7 @@ class Course:
         if self.exchange is not None:
             self.gateway.counters.client_gone += 1
             self.drop_upstream()
-            self.end_exchange()
+            self.end_exchange(ending=Failure.CLIENT_GONE.name.lower())
 
     # What the dispatch and the relay add, and their connections call.
 
@@ -224,7 +274,7 @@ class Course:
             if exchange.received:
                 self.expect_answer()
             else:
-                self.expect("body", self.gateway.timeouts.body)
+                self.expect_body_anew()
 
     def unclog(self) -> None:
         if self.clogged:

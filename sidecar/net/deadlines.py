@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+
+from sidecar.telemetry import logger
 
 GRANULARITY = 0.25
 """Seconds between two looks; a deadline passes at most this much late, never early."""
 
 NEVER = float("inf")
 
-_log = Logger(namespace="sidecar.deadlines")
+_log = logger("sidecar.deadlines")
 
 
 class HasDeadline(Protocol):

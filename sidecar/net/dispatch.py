@@ -84,13 +84,14 @@ class Dispatch(Course):
         if exchange.received:
             self.expect_answer()
         else:
-            self.expect("body", self.gateway.timeouts.body)
+            self.expect_body_anew()
         self.send_up()
 
     def attach(self, upstream: Upstream) -> None:
         exchange = self.exchange
         assert exchange is not None
         self.upstream = upstream
+        self.worker = upstream.pool.name
         upstream.holder = self
         upstream.reader.next_message(exchange.method, decoded=not exchange.http11)
         self.gathered = exchange.start()
@@ -112,7 +113,9 @@ class Dispatch(Course):
             exchange.sent = True
 
     def replay(self) -> None:
-        self.gateway.counters.replayed += 1
+        counters = self.gateway.counters
+        counters.replayed += 1
+        counters.replaying += 1
         self.gathered = b""
         assert self.exchange is not None
         self.exchange.lease_lost()

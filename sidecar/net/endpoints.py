@@ -6,6 +6,7 @@ quarter of the memory of a long poll that waits. Knows nothing of what is sent.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from attrs import define
@@ -61,10 +62,9 @@ def worker_endpoint(reactor: Any, description: str, timeout: float) -> tuple[ISt
 
     `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own.
     """
-    if ":timeout=" not in description:
-        description = f"{description}:timeout={max(1, round(timeout))}"
-    endpoint: Any = clientFromString(reactor, description)
+    stated = ":timeout=" in description
+    endpoint: Any = clientFromString(reactor, description if stated else f"{description}:timeout={ceil(timeout)}")
     if isinstance(endpoint, UNIXClientEndpoint):
         path: Any = endpoint._path
-        return UnixSocketEndpoint(reactor, path, endpoint._timeout), path
+        return UnixSocketEndpoint(reactor, path, endpoint._timeout if stated else timeout), path
     return endpoint, None

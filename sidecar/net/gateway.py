@@ -14,7 +14,7 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
-from sidecar.telemetry import Counters
+from sidecar.telemetry import AccessLog, Counters
 from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
@@ -60,6 +60,8 @@ class Gateway:
     """Of each worker, where it is not 1."""
     bounded: Mapping[str, float] = field(factory=dict)
     """For pools whose workers pass keys on when they hold more than this many times their fair part."""
+    access_log: AccessLog | None = None
+    """Told of every exchange that has ended."""
     draining: bool = False
     """Every response from now on closes its connection."""
 

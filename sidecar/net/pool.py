@@ -22,6 +22,7 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.upstream import Upstream
+from sidecar.telemetry import logger
 from sidecar.wire.reader import ReaderLimits, ResponseReader
 
 # A worker that is away is tried again after these seconds: first, and at most. Jittered, so that instances that
@@ -108,7 +109,7 @@ class WorkerPool:
     _factory: _UpstreamFactory = field(init=False)
     _generation: int = 0
     _generation_checked: float = 0.0
-    _log: Logger = field(factory=lambda: Logger(namespace="sidecar.pool"))
+    _log: Logger = field(factory=lambda: logger("sidecar.pool"))
 
     def __attrs_post_init__(self) -> None:
         self._factory = _UpstreamFactory(self)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from sidecar.errors import WireError
 from sidecar.exchange import Downstream as DownstreamEnd
 from sidecar.exchange import Exchange, Failure
@@ -17,6 +15,7 @@ from sidecar.net.course import ANSWERED, PIPELINED, WAITING
 from sidecar.net.dispatch import Dispatch
 from sidecar.net.splicing import WORTH_IT, begin_splice
 from sidecar.replies import STATUS_OF_FAULT, refusal, response
+from sidecar.telemetry import logger
 from sidecar.wire.framing import CHUNKED
 from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import END, RequestEvent
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sidecar.net.upstream import Upstream
     from sidecar.routing.decision import Decision
 
-_log = Logger(namespace="sidecar.relay")
+_log = logger("sidecar.relay")
 
 
 class Relay(Dispatch):
@@ -84,6 +83,8 @@ class Relay(Dispatch):
         gateway = self.gateway
         downstream = self.downstream
         gateway.counters.requests += 1
+        if gateway.access_log is not None:
+            self.began = gateway.deadlines.now()
         self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, self.client)
         raw = head.passed_on(forwarded)
@@ -101,7 +102,7 @@ class Relay(Dispatch):
             self.lease()
             if head.length and self.upstream is not None:
                 # Its body is expected from now on, even if not an octet of it came with the head.
-                self.expect("body", gateway.timeouts.body)
+                self.expect_body_anew()
 
     def _request_body(self, octets: bytes) -> None:
         exchange = self.exchange
@@ -115,7 +116,7 @@ class Relay(Dispatch):
         elif exchange.waiting_bytes > self.gateway.limits.pipelined:
             self.downstream.hold(WAITING)
         if self.waiting_for is None and not exchange.passed:
-            self.expect("body", self.gateway.timeouts.body)
+            self.expect_body(len(octets))
 
     def _request_end(self) -> None:
         exchange = self.exchange
@@ -134,7 +135,7 @@ class Relay(Dispatch):
             octets = refusal(status, decision.reason, close=close, head=is_head)
         else:
             octets = response(status, decision.headers, decision.body, close=close, head=is_head)
-        self.end_exchange()
+        self.end_exchange(status, decision.action)
         if close:
             self.downstream.close_after(octets)
         else:
@@ -149,7 +150,7 @@ class Relay(Dispatch):
                 self.fail(Failure.CLIENT_CUT)
                 return
             self.drop_upstream()
-            self.end_exchange()
+            self.end_exchange(STATUS_OF_FAULT[error.fault], "malformed")
         self.downstream.close_after(refusal(STATUS_OF_FAULT[error.fault], str(error)))
 
     def upstream_data(self, octets: bytes) -> None:
@@ -241,7 +242,7 @@ class Relay(Dispatch):
             self._finish(upstream=None)
         elif exchange.passed:
             self.fail(Failure.ANSWER_CUT)
-        elif exchange.may_replay:
+        elif exchange.may_replay and self.gateway.counters.replaying < self.gateway.limits.replays:
             self.replay()
         else:
             self.fail(Failure.WORKER_CUT)
@@ -263,7 +264,7 @@ class Relay(Dispatch):
             self.end_splice()
             self._request_end()
         elif not self.clogged:
-            self.expect("body", self.gateway.timeouts.body)
+            self.expect_body(octets)
 
     def _splice_down(self, upstream: Upstream) -> None:
         """The same for the rest of a response body."""

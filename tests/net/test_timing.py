@@ -72,7 +72,7 @@ async def test_body_that_does_not_begin(stage: Stage) -> None:
     assert stage.pool.leased == 0
 
 
-@staged(Stage, timeouts={"body": 30})
+@staged(Stage, limits={"request_rate": 0}, timeouts={"body": 30})
 async def test_body_that_stops(stage: Stage) -> None:
     """A body has so many seconds for each piece."""
     client, worker = await stage.exchange(upload(100))
@@ -84,7 +84,23 @@ async def test_body_that_stops(stage: Stage) -> None:
     assert await status(client) == b"408"
 
 
-@staged(Stage, timeouts={"body": 30, "answer": 900})
+@staged(Stage, timeouts={"body": 30})
+async def test_body_that_drips(stage: Stage) -> None:
+    """A byte now and then is not enough: beyond timeouts.body, limits.request_rate must be reached (F-12)."""
+    client, worker = await stage.exchange(upload(100_000))
+    client.send(b"x" * 2500)
+    await worker.gets(b"x" * 2500)
+    for _ in range(3):
+        await stage.pass_time(9)
+        client.send(b"x")
+        await worker.gets(b"x")
+    await stage.pass_time(9)
+    assert not client.ended  # 2503 bytes are ten seconds more at 250 a second
+    await stage.pass_time(5)
+    assert await status(client) == b"408"
+
+
+@staged(Stage, limits={"request_rate": 0}, timeouts={"body": 30, "answer": 900})
 async def test_body_behind_an_interim_response(stage: Stage) -> None:
     """After a 100 the body is timed by its pieces, and the answer from the end of the body."""
     client, worker = await stage.exchange(

@@ -1,0 +1,151 @@
+"""`limits:` and `timeouts:`, as frozen values with their defaults and the reasons for them.
+
+Durations are seconds (`float`), sizes are bytes (`int`). A part of the schema of its own, because it is the longest.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero, doc
+from sidecar.config.units import KIB, MIB
+
+
+@frozen(kw_only=True)
+class Limits:
+    """`limits:`. Every quantity that a peer could grow has a bound here."""
+
+    request_target: Size = field(
+        default=12 * KIB,
+        metadata=doc("Longest request-target; a longer one is answered 414. RFC 9112 3: at least 8000."),
+    )
+    request_head: Size = field(
+        default=16_000,
+        metadata=doc(
+            "Largest request head, with the lines that the sidecar adds; a larger one is answered 431. Synapse "
+            "refuses request line and fields of more than 16384 bytes without saying why."
+        ),
+    )
+    request_rate: CountOrZero = field(
+        default=250,
+        metadata=doc(
+            "Bytes a second that a request body must reach on average after its first timeouts.body; a slower one is "
+            "answered 408. 0: any. A client that sends a byte now and then would hold a worker for ever."
+        ),
+    )
+    request_fields: Count = field(default=200, metadata=doc("Most field lines in a request; more are answered 431."))
+    request_body: Size = field(
+        default=50 * MIB,
+        metadata=doc(
+            "Largest request body, answered 413 before it is read. Synapse itself cuts the connection without an "
+            "answer at max_upload_size on media processes (50M unless configured) and at 13107200 elsewhere."
+        ),
+    )
+    response_head: Size = field(
+        default=64 * KIB, metadata=doc("Largest response head from a worker; a larger one becomes a 502.")
+    )
+    response_fields: Count = field(default=200, metadata=doc("Most field lines in a response; more become a 502."))
+    chunk_line: Size = field(default=1 * KIB, metadata=doc("Longest chunk-size line, with its extensions, either way."))
+    chunk_extensions: SizeOrZero = field(
+        default=16 * KIB, metadata=doc("Most bytes of chunk extensions in one message, either way.")
+    )
+    trailers: SizeOrZero = field(default=8 * KIB, metadata=doc("Largest trailer section, either way."))
+    interim_responses: CountOrZero = field(
+        default=20, metadata=doc("Most 1xx responses before the final one; more become a 502.")
+    )
+    pipelined: Size = field(
+        default=64 * KIB,
+        metadata=doc(
+            "Bytes read ahead from a client while its previous request is being answered; beyond that the client "
+            "is not read. The same bound holds for what waits to be written in either direction."
+        ),
+    )
+    connections: Count = field(
+        default=10_000,
+        metadata=doc("Client connections at once; more wait in the kernel's queue."),
+    )
+    connections_per_address: Count = field(
+        default=1_000,
+        metadata=doc(
+            "Client connections at once from one address; more are answered 503 and closed. Addresses in "
+            "forwarded.trust are exempt, because they speak for many."
+        ),
+    )
+    worker_connections: Count = field(
+        default=8_192,
+        metadata=doc("Connections to one worker at once. Every long poll holds one for as long as it waits."),
+    )
+    worker_idle: CountOrZero = field(default=64, metadata=doc("Idle connections kept to one worker."))
+    worker_connecting: Count = field(
+        default=32,
+        metadata=doc(
+            "Connections to one worker that may be in the act of connecting at once. Synapse listens with a "
+            "backlog of 50, and on a UNIX socket the 52nd fails at once."
+        ),
+    )
+    replays: CountOrZero = field(
+        default=100,
+        metadata=doc(
+            "Requests that may be under way for a second time at once, because the connection to their worker ended "
+            "without an answer; beyond that such a request is answered 502, so that a dying worker is not made to "
+            "receive everything twice."
+        ),
+    )
+    waiting: CountOrZero = field(
+        default=1_000, metadata=doc("Requests that may wait in line for one worker; more are answered 503.")
+    )
+    linger: SizeOrZero = field(
+        default=16 * MIB,
+        metadata=doc("Bytes of a refused request that are read and discarded so that the client sees the reply."),
+    )
+
+
+@frozen(kw_only=True)
+class Timeouts:
+    """`timeouts:`. Every moment that can pass has a name here."""
+
+    head: Duration = field(
+        default=10.0,
+        metadata=doc("From the first byte of a request to the end of its head; then 408. A total, not per byte."),
+    )
+    idle: Duration = field(
+        default=75.0, metadata=doc("A client connection without a request; then closed without a word.")
+    )
+    body: Duration = field(default=30.0, metadata=doc("Without a byte of a request body that was announced; then 408."))
+    connect: Duration = field(default=2.0, metadata=doc("For one attempt to connect to a worker."))
+    wait: DurationOrZero = field(
+        default=10.0,
+        metadata=doc(
+            "In line for a worker that is restarting or busy; then 503 with Retry-After. A Synapse worker restarts "
+            "in two to five seconds."
+        ),
+    )
+    answer: Duration = field(
+        default=900.0,
+        metadata=doc(
+            "From the end of a request to the first byte of its answer; then 504. An initial sync of a large "
+            "account takes many minutes in which Synapse says nothing."
+        ),
+    )
+    answer_body: Duration = field(
+        default=120.0,
+        metadata=doc("Without a byte of an answer that has begun; then the connection is cut."),
+    )
+    stall: Duration = field(
+        default=60.0, metadata=doc("A client that takes none of the bytes that wait for it; then reset.")
+    )
+    linger: DurationOrZero = field(
+        default=2.0, metadata=doc("Reading on after a refusal, so that the client sees the reply.")
+    )
+    tunnel: Duration = field(default=600.0, metadata=doc("An upgraded connection on which no byte moves."))
+    worker_idle: Duration = field(
+        default=30.0,
+        metadata=doc(
+            "An unused connection to a worker. Synapse before 1.140 closes them after 60 s; staying well below "
+            "avoids the race."
+        ),
+    )
+    drain: DurationOrZero = field(
+        default=60.0,
+        metadata=doc("Running exchanges when the sidecar stops; long polls of 30 s end by themselves in it."),
+    )
