@@ -127,7 +127,8 @@ def test_an_install_brings_the_command(kind: str, request: pytest.FixtureRequest
     home = source if kind == "editable" else own
     found = python("-I", "-c", LOADED, directory=tmp_path, interpreter=interpreter).split()
     assert found == [str(home / PLUGIN), str(home / "sidecar/tap.py")]
-    assert (environment / "bin" / "matrix-sidecar").exists()
+    script = environment / "bin" / "matrix-sidecar"
+    assert "explain" in python("-I", script, "--help", directory=tmp_path, interpreter=interpreter)
 
 
 def test_an_install_brings_examples_and_units(wheel: Path, tmp_path: Path) -> None:
