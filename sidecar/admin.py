@@ -16,7 +16,6 @@ from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.logger import Logger
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -24,8 +23,9 @@ from twisted.web.server import Site
 from sidecar.net.listening import address, listen
 from sidecar.net.pool import WorkerPool
 from sidecar.status import View, state, status, unready
+from sidecar.telemetry import logger
 
-_log = Logger(namespace="sidecar.admin")
+_log = logger("sidecar.admin")
 
 
 @frozen

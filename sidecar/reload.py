@@ -13,7 +13,6 @@ from attrs import define, evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from sidecar import __version__
 from sidecar.changes import changes
@@ -26,8 +25,9 @@ from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
 from sidecar.service import SidecarService
 from sidecar.status import View
+from sidecar.telemetry import logger
 
-_log = Logger(namespace="sidecar")
+_log = logger("sidecar")
 
 LISTENERS = ("listen", "admin")
 """Keys that hold until the process starts anew."""

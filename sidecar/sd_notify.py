@@ -10,9 +10,10 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 
-_log = Logger(namespace="sidecar")
+from sidecar.telemetry import logger
+
+_log = logger("sidecar")
 
 
 def tell(state: str) -> None:

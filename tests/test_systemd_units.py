@@ -1,0 +1,157 @@
+"""What systemd is given and told: the units hold together, expose little, and the process speaks to systemd."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import ROOT, Running, run
+
+from sidecar import tap
+from sidecar.config.schema import Limits, Timeouts
+from sidecar.net.descriptors import RESERVE
+
+UNITS = ROOT / "systemd"
+SERVICES = ["matrix-sidecar.service", "matrix-sidecar@.service"]
+MOST_EXPOSURE = 2.0
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+
+
+def values(unit: str, key: str) -> list[str]:
+    """What a unit says for a key, in order; continued lines are joined."""
+    text = (UNITS / unit).read_text().replace("\\\n", " ")
+    return re.findall(rf"^{key}=(.*)$", text, re.MULTILINE)
+
+
+def one(unit: str, key: str) -> str:
+    (value,) = values(unit, key)
+    return value
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", SERVICES)
+def test_exposure(unit: str, tmp_path: Path) -> None:
+    """`systemd-analyze security` finds little that a broken sidecar could do."""
+    shutil.copy(UNITS / unit, tmp_path / unit)
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(tmp_path / unit)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert found is not None, said
+    assert float(found[1]) <= MOST_EXPOSURE
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_command_of_a_unit(unit: str) -> None:
+    """The command line is one that the sidecar takes, and names the socket as the socket's unit does."""
+    line = shlex.split(one(unit, "ExecStart"))
+    options = tap.Options()
+    options.parseOptions(line[line.index("matrix-sidecar") + 1 :])
+    name = one("matrix-sidecar.socket", "FileDescriptorName")
+    assert options["listen"] == [f"systemd:domain=INET:name={name}"]
+    assert options["config"] == tap.DEFAULT_PATH
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_numbers_of_a_unit(unit: str) -> None:
+    """systemd waits longer than a drain takes, and allows the descriptors that the default limits need."""
+    assert int(one(unit, "TimeoutStopSec")) > Timeouts().drain
+    assert int(one(unit, "LimitNOFILE")) >= 2 * Limits().connections + RESERVE
+
+
+def test_the_services_differ_where_they_must() -> None:
+    """What one process has of its own, and nothing else, is different where there are several."""
+    single, several = (set((UNITS / unit).read_text().partition("[Unit]")[2].splitlines()) for unit in SERVICES)
+    different = {line.strip().partition("=")[0] for line in single ^ several if not line.startswith("#")}
+    arguments = {key for key in different if key.startswith("--")}
+    assert len(arguments) == 2
+    assert different - arguments == {
+        *("DefaultInstance", "Description", "RuntimeDirectory", "Sockets", "SyslogIdentifier"),
+    }
+
+
+def test_memory_that_is_written_is_never_executed(tmp_path: Path) -> None:
+    """The sidecar starts where MemoryDenyWriteExecute= is in force (PR_SET_MDWE, Linux 6.3)."""
+    deny = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    status, said = run("-c", "nowhere.yaml", prefix=[sys.executable, "-c", deny], cwd=tmp_path)
+    assert status == 1
+    assert "nowhere.yaml" in said
+
+
+# What the process tells systemd.
+
+
+class Listening:
+    """The end of sd_notify(3) that systemd has."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address[0] == "@" else address)
+        self._socket.settimeout(30)
+
+    def hears(self, key: str) -> dict[str, str]:
+        """The next message with `key`, of those that are not signs of life."""
+        while True:
+            message = dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
+            if key in message:
+                return message
+            assert "WATCHDOG" in message, message
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Listening]]:
+    address = str(tmp_path / "notify") if request.param == "path" else f"@matrix-sidecar-test-{os.getpid()}"
+    listening = Listening(address)
+    yield address, listening
+    listening.close()
+
+
+def test_a_life_as_systemd_hears_it(systemd: tuple[str, Listening], tmp_path: Path) -> None:
+    """READY when it serves, signs of life, RELOADING and READY again whether the file is good or not, STOPPING."""
+    address, listening = systemd
+    path = tmp_path / "sidecar.yaml"
+    good = (
+        'listen: "tcp:0:interface=127.0.0.1"\nsynapse: {version: "1.163.2"}\n'
+        'workers: {main: {endpoint: "unix:main.sock"}}\n'
+    )
+    path.write_text(good)
+    with Running(["-c", str(path)], tmp_path, NOTIFY_SOCKET=address, WATCHDOG_USEC="200000") as sidecar:
+        assert listening.hears("READY") == {"READY": "1"}
+        for _ in range(3):
+            assert listening.hears("WATCHDOG") == {"WATCHDOG": "1"}
+        for text in (good, good + "nonsense: 1\n"):
+            path.write_text(text)
+            sidecar.signal(signal.SIGHUP)
+            told = listening.hears("RELOADING")
+            assert told["RELOADING"] == "1"
+            assert 0 < int(told["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+            assert listening.hears("READY") == {"READY": "1"}
+        sidecar.signal(signal.SIGTERM)
+        assert listening.hears("STOPPING") == {"STOPPING": "1"}
+        assert sidecar.ends() == 0
+
+
+def test_systemd_does_not_answer(tmp_path: Path) -> None:
+    """A socket of systemd that is gone is a line in the log, and nothing else."""
+    (tmp_path / "sidecar.yaml").write_text(
+        'listen: "tcp:0:interface=127.0.0.1"\nsynapse: {version: "1.163.2"}\n'
+        'workers: {main: {endpoint: "unix:main.sock"}}\n'
+    )
+    gone = str(tmp_path / "gone")
+    with Running(["-c", str(tmp_path / "sidecar.yaml")], tmp_path, NOTIFY_SOCKET=gone) as sidecar:
+        sidecar.says("systemd could not be told READY=1: .*No such file")
+        sidecar.signal(signal.SIGTERM)
+        assert sidecar.ends() == 0
