@@ -147,7 +147,8 @@ def _paths(*deployments: Deployment) -> _Paths:
 class _Comparison:
     before: Plan
     after: Plan
-    shares: dict[tuple[int, int], float | None] = field(factory=dict)
+    shares: dict[str, float | None] = field(factory=dict)
+    """By all that a share depends on; hundreds of endpoints have the same workers."""
 
     def changes(self, paths: _Paths) -> list[Change]:
         found: dict[str, Change] = {}
@@ -178,13 +179,15 @@ class _Comparison:
         return Change("/" + "/".join(path) + label, endpoint, one, other, share)
 
     def _share(self, step: Step, following: Step, path: tuple[str, ...]) -> float | None:
-        pair = id(step), id(following)
-        if pair not in self.shares:
-            segments = target_of(path).split(b"/", self.before.splits)
-            key = step.key_of(segments, b"", _NO_FIELDS, _PEER) if step.key_of is not None else None
-            moved = movement(step, following, key=key and key[1])
-            self.shares[pair] = None if moved is None else moved.share
-        return self.shares[pair]
+        segments = target_of(path).split(b"/", self.before.splits)
+        found = step.key_of(segments, b"", _NO_FIELDS, _PEER) if step.key_of is not None else None
+        key = None if found is None else found[1]
+        alike = [(each.kind, each.key_of is None, each.members, each.persisters) for each in (step, following)]
+        known = repr((key if key == step.pool else None, alike))
+        if known not in self.shares:
+            moved = movement(step, following, key=key)
+            self.shares[known] = None if moved is None else moved.share
+        return self.shares[known]
 
 
 def _alike(one: Change, other: Change) -> bool:

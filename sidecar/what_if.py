@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from sidecar.config.schema import Settings
 from sidecar.deployment import Deployment
 from sidecar.routing.compile import compile_plan
-from sidecar.routing.decide import is_initial, matching_rule, origin_form, routed
+from sidecar.routing.decide import is_initial, matching_rule, routed
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
 from sidecar.routing.workers import GENERIC_SERVES, Facts, PlannedWorker, workers_of
@@ -40,16 +40,13 @@ class Movement:
 
 
 def step_of(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Step | None:
-    """Everything about a request but its key; None where it is not forwarded for what its request-target is.
+    """Everything about a request but its key; None where a route of the operator's answers it.
 
-    Does not look whether the path is closed.
+    `target` is in origin-form or the asterisk. Does not look whether the path is closed.
     """
     if target == b"*":
         return plan.anything
-    origin = target if target[:1] == b"/" else origin_form(target)
-    if origin is None:
-        return None
-    path, _, query = origin.partition(b"?")
+    path, _, query = target.partition(b"?")
     node = plan.start
     for segment in path.split(b"/", plan.splits):
         node = node.get(segment) or node.other
@@ -75,6 +72,9 @@ def movement(before: Step, after: Step, down: Collection[str] = (), key: str | N
     """
     if before.key_of is None or after.key_of is None:
         return None
+    # Ranking those that stand in costs as much again, and nobody stands in for who is up.
+    before = evolve(before, fallback=())
+    after = after if down else evolve(after, fallback=())
     keys = 1 if before.kind == "session" and key == before.pool else KEYS
     pairs = zip(_made_up(before.kind, keys, key), _made_up(after.kind, keys, key), strict=True)
     flows = Counter((_placed(before, one, ()), _placed(after, other, down)) for one, other in pairs)
