@@ -12,23 +12,7 @@ from fnmatch import fnmatchcase
 from sidecar.config.schema import Pool, Settings
 from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity
-from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS, STREAMS, WRITER_NEEDS
-
-BUILT_IN_POOLS: tuple[str, ...] = (
-    MAIN,
-    "sync",
-    "initial_sync",
-    "sliding_sync",
-    "client",
-    "rooms",
-    "federation",
-    "federation_send",
-    "media",
-    "user_directory",
-    "sso",
-    *STREAMS,
-)
-"""Pools that exist without being named in the file."""
+from sidecar.synapse.names import BUILT_IN_POOLS, MAIN, SINGLE_WRITER_STREAMS, WRITER_NEEDS
 
 _NEEDS = {
     "federation": "federation",

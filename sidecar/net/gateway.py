@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.deadlines import Deadlines
@@ -24,13 +24,11 @@ Decide = Callable[[bytes, bytes, FieldSection, str], Decision]
 
 def request_limits(limits: Limits) -> ReaderLimits:
     """The bounds of a reader of requests."""
-    return ReaderLimits(
+    return evolve(
+        response_limits(limits),
         head=limits.request_head,
         target=limits.request_target,
         fields=limits.request_fields,
-        chunk_line=limits.chunk_line,
-        chunk_extensions=limits.chunk_extensions,
-        trailers=limits.trailers,
     )
 
 

@@ -6,6 +6,7 @@ no route.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sidecar.errors import WireError
@@ -37,7 +38,7 @@ class Relay(Dispatch):
         if self.exchange is None and self.deadline != "head" and self.downstream.reader.in_head:
             self.expect("head", self.gateway.timeouts.head)
 
-    def requests(self, events: list[RequestEvent]) -> None:
+    def requests(self, events: Sequence[RequestEvent]) -> None:
         """What a client's octets meant. All events belong to one request: the reader stops at its end."""
         for event in events:
             if event is END:

@@ -27,6 +27,22 @@ STREAMS: tuple[str, ...] = (
 )
 """Keys of `stream_writers` (Synapse config/workers.py, WriterLocations)."""
 
+BUILT_IN_POOLS: tuple[str, ...] = (
+    MAIN,
+    "sync",
+    "initial_sync",
+    "sliding_sync",
+    "client",
+    "rooms",
+    "federation",
+    "federation_send",
+    "media",
+    "user_directory",
+    "sso",
+    *STREAMS,
+)
+"""Pools that exist without being named in the file."""
+
 SINGLE_WRITER_STREAMS = frozenset(("typing", "to_device", "account_data", "presence", "push_rules"))
 """Streams for which Synapse accepts exactly one writer."""
 

@@ -13,34 +13,10 @@ from typing import Any
 import yaml
 from attrs import evolve, field, frozen
 
+from sidecar.synapse.names import BUILT_IN_POOLS, STREAMS
+
 OVERLAY = Path(__file__).parent / "data" / "overlay.yaml"
 
-STREAMS = (
-    "events",
-    "typing",
-    "to_device",
-    "account_data",
-    "receipts",
-    "presence",
-    "push_rules",
-    "device_lists",
-    "thread_subscriptions",
-    "quarantined_media_changes",
-)
-GROUPS = (
-    "main",
-    "sync",
-    "initial_sync",
-    "sliding_sync",
-    "client",
-    "rooms",
-    "federation",
-    "federation_send",
-    "media",
-    "user_directory",
-    "sso",
-    *STREAMS,
-)
 AFFINITIES = ("user", "room", "origin", "source", "session", "path", "none")
 COSTS = ("light", "normal", "heavy")
 
@@ -150,7 +126,7 @@ def _entry(document: Mapping[str, Any]) -> Entry:
 
 
 _WORDS: Mapping[str, Iterable[Any] | None] = {
-    "group": GROUPS,
+    "group": BUILT_IN_POOLS,
     "stream": STREAMS,
     "hard": (True, False),
     "affinity": AFFINITIES,

@@ -6,6 +6,7 @@ END and keeps what follows until it is asked for the next message. Knows no rout
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from attrs import frozen
@@ -54,21 +55,65 @@ class ReaderLimits:
         )
 
 
-class RequestReader:
-    """Reads requests, one after another, from what a client sends."""
+class BodyReader:
+    """What readers of requests and of responses have in common: the body, by its framing."""
 
-    __slots__ = ("_body", "_buffer", "_left", "_limits", "_started", "content", "ended")
+    __slots__ = ("_body", "_buffer", "_left", "_limits", "content", "ended")
 
-    def __init__(self, limits: ReaderLimits) -> None:
+    def __init__(self, limits: ReaderLimits, *, ended: bool) -> None:
         self._limits = limits
         self._buffer = b""
-        self._started = False  # one empty line may come before a request, not two
         self._left = 0
         self._body: ChunkedDelimiter | None = None
-        self.ended = False
-        """The request has been read to its end; further octets belong to the next one."""
+        self.ended = ended
+        """The message has been read to its end; further octets belong to the next one."""
         self.content = 0
-        """Bytes of content that the chunks of this request announced so far; 0 without chunks."""
+        """Bytes of content that the chunks of this message announced so far; 0 without chunks."""
+
+    @property
+    def body_left(self) -> int:
+        """Bytes still to come of a body with Content-Length; 0 for any other."""
+        return self._left
+
+    def skip(self, octets: int) -> bool:
+        """So many octets of such a body have gone past this reader; true with the last of them."""
+        self._left -= octets
+        self.ended = not self._left
+        return self.ended
+
+    def _feed_length(self, data: bytes) -> list[bytes | End]:
+        left = self._left
+        size = len(data)
+        if size < left:
+            self._left = left - size
+            return [data]
+        self._left = 0
+        self.ended = True
+        if size == left:
+            return [data, END]
+        self._buffer = data[left:]
+        return [data[:left], END]
+
+    def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[bytes | End]:
+        out = body.feed(data)
+        self.content = body.content
+        events: list[bytes | End] = [out] if out else []
+        if body.done:
+            self._body = None
+            self.ended = True
+            self._buffer = body.rest
+            events.append(END)
+        return events
+
+
+class RequestReader(BodyReader):
+    """Reads requests, one after another, from what a client sends."""
+
+    __slots__ = ("_started",)
+
+    def __init__(self, limits: ReaderLimits) -> None:
+        super().__init__(limits, ended=False)
+        self._started = False  # one empty line may come before a request, not two
 
     @property
     def buffered(self) -> int:
@@ -80,7 +125,7 @@ class RequestReader:
         """No head is complete yet, but some of it is there."""
         return not self.ended and not self._left and self._body is None and bool(self._buffer or self._started)
 
-    def next_message(self) -> list[RequestEvent]:
+    def next_message(self) -> Sequence[RequestEvent]:
         """Go on to the next request with what is buffered."""
         self.ended = False
         self._started = False
@@ -97,18 +142,7 @@ class RequestReader:
         self._buffer = b""
         return data
 
-    @property
-    def body_left(self) -> int:
-        """Bytes still to come of a body with Content-Length; 0 for any other."""
-        return self._left
-
-    def skip(self, octets: int) -> bool:
-        """So many octets of such a body have gone past this reader; true with the last of them."""
-        self._left -= octets
-        self.ended = not self._left
-        return self.ended
-
-    def feed(self, data: bytes) -> list[RequestEvent]:
+    def feed(self, data: bytes) -> Sequence[RequestEvent]:
         """Events in `data`; raises WireError where it is no request that we serve."""
         if self.ended:
             self._buffer += data
@@ -157,27 +191,6 @@ class RequestReader:
         self._left = head.length
         return [head, *self._feed_length(rest)] if rest else [head]
 
-    def _feed_length(self, data: bytes) -> list[RequestEvent]:
-        left = self._left
-        if len(data) < left:
-            self._left = left - len(data)
-            return [data]
-        self._left = 0
-        self.ended = True
-        self._buffer = data[left:]
-        return [data[:left], END]
-
-    def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[RequestEvent]:
-        out = body.feed(data)
-        self.content = body.content
-        events: list[RequestEvent] = [out] if out else []
-        if body.done:
-            self._body = None
-            self.ended = True
-            self._buffer = body.rest
-            events.append(END)
-        return events
-
     def _check_incomplete(self, data: bytes, seen: int) -> None:
         """Refuse now what can no longer become a request, or is too large to become one."""
         if not data:
@@ -207,22 +220,18 @@ class RequestReader:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
 
 
-class ResponseReader:
+class ResponseReader(BodyReader):
     """Reads the responses that a worker sends on one connection."""
 
-    __slots__ = ("_body", "_buffer", "_left", "_limits", "_method", "decoded", "ended", "until_close")
+    __slots__ = ("_method", "decoded", "until_close")
 
     def __init__(self, limits: ReaderLimits) -> None:
-        self._limits = limits
-        self._buffer = b""
+        super().__init__(limits, ended=True)
         self._method = b"GET"
-        self._left = 0
-        self._body: ChunkedDelimiter | None = None
         self.decoded = False
         """Chunked content is passed on without its chunks, for a client of HTTP/1.0."""
         self.until_close = False
         """All further octets are content, or of a tunnel."""
-        self.ended = True
 
     @property
     def excess(self) -> bool:
@@ -239,18 +248,7 @@ class ResponseReader:
         self._body = None
         self._buffer = b""
 
-    @property
-    def body_left(self) -> int:
-        """Bytes still to come of a body with Content-Length; 0 for any other."""
-        return self._left
-
-    def skip(self, octets: int) -> bool:
-        """So many octets of such a body have gone past this reader; true with the last of them."""
-        self._left -= octets
-        self.ended = not self._left
-        return self.ended
-
-    def feed(self, data: bytes) -> list[ResponseEvent]:
+    def feed(self, data: bytes) -> Sequence[ResponseEvent]:
         """Events in `data`; raises WireError where it is no response."""
         if self._left:
             return self._feed_length(data)
@@ -311,29 +309,6 @@ class ResponseReader:
         assert length in (UNTIL_CLOSE, TUNNEL)
         self.until_close = True
         return [head, rest] if rest else [head]
-
-    def _feed_length(self, data: bytes) -> list[ResponseEvent]:
-        left = self._left
-        size = len(data)
-        if size < left:
-            self._left = left - size
-            return [data]
-        self._left = 0
-        self.ended = True
-        if size == left:
-            return [data, END]
-        self._buffer = data[left:]
-        return [data[:left], END]
-
-    def _feed_chunked(self, body: ChunkedDelimiter, data: bytes) -> list[ResponseEvent]:
-        out = body.feed(data)
-        events: list[ResponseEvent] = [out] if out else []
-        if body.done:
-            self._body = None
-            self.ended = True
-            self._buffer = body.rest
-            events.append(END)
-        return events
 
     def _check_incomplete(self, data: bytes, seen: int) -> None:
         if not b"HTTP/1.".startswith(data[:7]):

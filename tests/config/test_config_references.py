@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.config.load import settle
 from sidecar.config.reference import DOCS, json_schema, main, markdown
-from sidecar.config.references import BUILT_IN_POOLS, check_references
+from sidecar.config.references import check_references
 from sidecar.document import parse_document
+from sidecar.synapse.names import BUILT_IN_POOLS
 
 WORKERS = {
     "main": frozenset(("client", "federation")),

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.synapse.endpoints import Endpoint, load_endpoints
-from sidecar.synapse.overlay import AFFINITIES, COSTS, GROUPS, STREAMS
+from sidecar.synapse.names import BUILT_IN_POOLS, STREAMS
+from sidecar.synapse.overlay import AFFINITIES, COSTS
 from sidecar.synapse.patterns import shape_of
 from sidecar.synapse.releases import release_of, text_of
 from sidecar.synapse.table import TABLE
@@ -89,7 +90,7 @@ def test_versions_compare_by_number(major: int, minor: int, patch: int, candidat
 def test_every_row_says_where_it_belongs(release: str) -> None:
     """Group, affinity and cost are words of the overlay; a row that no worker serves is in group main."""
     for e in load_endpoints(release).endpoints:
-        assert e.group in GROUPS, e
+        assert e.group in BUILT_IN_POOLS, e
         assert e.affinity in AFFINITIES, e
         assert e.cost in COSTS, e
         assert e.reason, e
