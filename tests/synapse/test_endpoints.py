@@ -163,7 +163,7 @@ def test_mas_gave_workers_a_few_admin_endpoints_for_a_while() -> None:
 
 
 def test_the_writer_s_endpoints_are_hard_where_others_fail() -> None:
-    """Typing, to-device, receipts, others' presence and writes of push rules, thread subscriptions and quarantine are hard."""
+    """Typing, to-device, receipts, others' presence, and writes of push rules, threads and quarantine are hard."""
     room = CLIENT + "/rooms/{room_id}"
     hard = {(e.stream, m) for e in load_endpoints().endpoints for m in e.methods if e.hard}
     assert hard == {
