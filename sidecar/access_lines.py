@@ -1,4 +1,4 @@
-"""One request in one line of text: JSON, or what nginx and HAProxy write into their access logs.
+"""One request in one line of text, and its answer: JSON, or what nginx and HAProxy write into their access logs.
 
 Recognises nginx's `combined` (and what begins like it: Apache's formats too) and HAProxy's `httplog`, with or without
 what syslog puts in front. Pure; total but for NoRequestError, whose sentences contain nothing of the line, because a
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
+from attrs import define, field
+
 from sidecar.rehearsal import Asked, is_peer
+from sidecar.routing.decision import Decision
+from sidecar.routing.explain import as_json
 
 MOST = 1 << 20
 """Longest line that is looked at, in bytes. A request has 16,000 at most."""
@@ -23,6 +26,12 @@ _QUOTED = re.compile(r'"([^"]*)"')
 _REQUEST = re.compile(r"([^ ]+) ([^ ]+) HTTP/[0-9](?:\.[0-9])?")
 _NGINX_OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HAPROXY_OCTET = re.compile(r"#([0-9A-F]{2})")
+
+
+_ENCODE = json.JSONEncoder().encode
+_ANONYMOUS = '{"method": "", "target": "", '
+_TEXTS = 32_768
+"""Texts of decisions that are kept, as many as a plan remembers decisions."""
 
 
 class NoRequestError(ValueError):
@@ -56,7 +65,25 @@ def _from_json(text: str, peer: str) -> Asked:
     if stated is not None:
         peer = _peer(stated)
     headers = values.get("headers")
-    return Asked(method, target, list(_headers(headers)) if headers else (), peer)
+    return Asked(method, target, _headers(headers) if headers else (), peer)
+
+
+@define(eq=False)
+class DecisionTexts:
+    """What `explain --json` prints. A plan gives the same decision object again and again, so that its text is kept."""
+
+    kept: dict[int, tuple[Decision, str]] = field(factory=dict)
+
+    def text(self, method: str, target: str, decision: Decision) -> str:
+        """The line for a request, without its end."""
+        # The decision is kept as well: no other one can have its id meanwhile.
+        known = self.kept.get(id(decision))
+        if known is None:
+            if len(self.kept) >= _TEXTS:
+                self.kept.clear()
+            text = _ENCODE(as_json("", "", decision)).removeprefix(_ANONYMOUS)
+            known = self.kept[id(decision)] = decision, text
+        return f'{{"method": {_ENCODE(method)}, "target": {_ENCODE(target)}, {known[1]}'
 
 
 def _peer(stated: Any) -> str:
@@ -66,16 +93,18 @@ def _peer(stated: Any) -> str:
     return peer
 
 
-def _headers(values: Any) -> Iterator[tuple[str, str]]:
+def _headers(values: Any) -> list[tuple[str, str]]:
     if not isinstance(values, dict):
         raise NoRequestError('`headers` must be an object such as {"Host": "example.org"}')
+    headers = []
     for name, value in values.items():
         for each in value if isinstance(value, list) else (value,):
             if not isinstance(each, str):
                 raise NoRequestError(
                     "each of `headers` must be text, or a list of texts where a field line is repeated"
                 )
-            yield name, each
+            headers.append((name, each))
+    return headers
 
 
 def _from_log(text: str) -> Asked:

@@ -16,13 +16,12 @@ from typing import BinaryIO, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.access_lines import NoRequestError, read_line
+from sidecar.access_lines import DecisionTexts, NoRequestError, read_line
 from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
 from sidecar.differences import Change, changes_between, facts_between
 from sidecar.errors import ConfigError, Severity
 from sidecar.listing import Row, as_json, rows_in_force
 from sidecar.rehearsal import Asked, Rehearsal, is_peer
-from sidecar.routing.explain import as_json as decision_as_json
 from sidecar.story import Story, tell
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
@@ -205,16 +204,16 @@ def _check_names(deployment: Deployment, down: Iterable[str], add: Iterable[str]
 
 def _explain_lines(deployment: Deployment, lines: BinaryIO, peer: str) -> int:
     """Answer each line with one line; the exit status."""
-    hear, write, dumps = Rehearsal(deployment).hear, sys.stdout.write, json.JSONEncoder(check_circular=False).encode
+    hear, write, texts = Rehearsal(deployment).hear, sys.stdout.write, DecisionTexts()
     status = CLEAN
     for number, line in enumerate(lines, start=1):
         try:
             asked = read_line(line, peer)
         except NoRequestError as error:
             status = WARNED
-            write(dumps({"error": f"line {number}: {error}"}) + "\n")
+            write(json.dumps({"error": f"line {number}: {error}"}) + "\n")
         else:
-            write(dumps(decision_as_json(asked.method, asked.target, hear(asked).decision)) + "\n")
+            write(texts.text(asked.method, asked.target, hear(asked).decision) + "\n")
     return status
 
 

@@ -7,16 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import requests, spoilt
 
-from sidecar.access_lines import MOST, NoRequestError, read_line
+from sidecar.access_lines import MOST, DecisionTexts, NoRequestError, read_line
 from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import WireError
 from sidecar.rehearsal import Asked, Rehearsal
 from sidecar.replies import STATUS_OF_FAULT
 from sidecar.routing.decide import decide
+from sidecar.routing.decision import Decision
+from sidecar.routing.explain import as_json
+from sidecar.routing.plan import DECISIONS
 from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import ReaderLimits, RequestReader
 
@@ -135,6 +139,24 @@ def test_any_line_is_read_or_refused(line: bytes) -> None:
     """Nothing but NoRequestError comes of any octets."""
     with suppress(NoRequestError):
         assert isinstance(read_line(line, ""), Asked)
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.sampled_from("abc"), st.booleans()), max_size=6))
+def test_the_text_of_an_answer(cases: list[tuple[str, str, str, bool]]) -> None:
+    """Text that is kept is the JSON of the contract, whatever was asked and however often."""
+    texts = DecisionTexts()
+    decisions = {name: Decision("refuse", name, "p", key="\u4e2d", status=400, reason='"') for name in "abc"}
+    for method, target, name, anew in cases:
+        decision = evolve(decisions[name]) if anew else decisions[name]
+        assert texts.text(method, target, decision) == json.dumps(as_json(method, target, decision))
+
+
+def test_texts_are_bounded() -> None:
+    """As many are kept as a plan remembers decisions, no more."""
+    texts = DecisionTexts()
+    for number in range(40_000):
+        texts.text("GET", "/", Decision("refuse", str(number), ""))
+    assert len(texts.kept) <= DECISIONS
 
 
 # The request in it.
