@@ -16,6 +16,7 @@ from sidecar.errors import Problem
 from sidecar.net.gateway import Gateway
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.plan import Plan
+from sidecar.synapse.names import MAIN
 
 
 @frozen(kw_only=True)
@@ -61,13 +62,17 @@ def unready(view: View) -> list[str]:
     """Why requests would fail now, one sentence each; empty if none would for want of a worker."""
     if view.gateway.draining:
         return ["The sidecar is stopping."]
-    plan = view.plan
-    needed = {pool.name: pool.workers for pool in plan.pools.values() if pool.workers and not pool.fallback}
-    needed.setdefault("main", (plan.main,))
+    plan, pools = view.plan, view.gateway.pools
+    needed = {MAIN: (plan.main,)} | {
+        pool.name: pool.workers for pool in plan.pools.values() if pool.workers and not pool.fallback
+    }
+    deserted: dict[tuple[str, ...], list[str]] = {}
+    for name, workers in needed.items():
+        if not any(state(pools[worker]) == "up" for worker in workers):
+            deserted.setdefault(workers, []).append(name)
     return [
-        f"Nobody serves the pool {name}: {', '.join(_why(view.gateway.pools[worker]) for worker in workers)}."
-        for name, workers in needed.items()
-        if not any(state(view.gateway.pools[worker]) == "up" for worker in workers)
+        f"Nobody serves {', '.join(names)}: {', '.join(_why(pools[worker]) for worker in workers)}."
+        for workers, names in deserted.items()
     ]
 
 

@@ -1,0 +1,340 @@
+"""The operator's listener: what it tells, what it lets be done, and by whom."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from net.peers import Worker
+from net.turns import reactor, spin, staged, turns
+from twisted.application.service import MultiService
+
+from sidecar import __version__, tap
+from sidecar.admin import is_foreign
+from sidecar.service import SidecarService
+
+CONFIGURATION = """\
+listen: "tcp:0:interface=127.0.0.1"
+admin: "unix:admin.sock"
+synapse: {version: "1.163.2"}
+workers:
+  main: {endpoint: "unix:main.sock"}
+  sync1: {endpoint: "unix:sync1.sock", serves: [client]}
+  sync2: {endpoint: "unix:sync2.sock", serves: [client]}
+  typing1: {endpoint: "unix:typing1.sock", serves: [client], writes: [typing]}
+pools:
+  sync: {workers: ["sync*"]}
+  alone: {workers: [sync2], fallback: []}
+routes:
+  - {path: "/alone/**", pool: alone}
+"""
+GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
+TYPING = b"PUT /_matrix/client/v3/rooms/!r:x/typing/@a:x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+RETRY = b"\r\nRetry-After: "
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`makeService` gives the reactor another clock; this test gives it back."""
+    monkeypatch.setattr(reactor, "seconds", reactor.seconds)
+    return
+
+
+class Operated:
+    """The whole service with an operator's listener, and those of its workers that a test starts."""
+
+    def __init__(self, directory: Path, more: str = "") -> None:
+        self.directory = directory
+        (directory / "sidecar.yaml").write_text(CONFIGURATION + more)
+        options = tap.Options()
+        options.parseOptions(["-c", str(directory / "sidecar.yaml")])
+        services = tap.makeService(options)
+        assert isinstance(services, MultiService)
+        self.services = services
+        self.services.startService()
+        self.sidecar = next(each for each in services if isinstance(each, SidecarService))
+        self.workers: list[Worker] = []
+        self.clients: list[socket.socket] = []
+
+    def worker(self, name: str) -> Worker:
+        worker = Worker(self.directory / f"{name}.sock").start()
+        self.workers.append(worker)
+        return worker
+
+    def client(self, octets: bytes) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.sidecar.ports[0].getHost().port))
+        self.clients.append(client)
+        client.sendall(octets)
+        return client
+
+    async def ask(self, method: str, path: str, *fields: str) -> tuple[int, Any, str]:
+        """Status, what the JSON says, and the head."""
+        with socket.socket(socket.AF_UNIX) as operator:
+            operator.connect(str(self.directory / "admin.sock"))
+            lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *fields, "", ""]
+            operator.sendall("\r\n".join(lines).encode())
+            got = await received(operator, lambda _: False)
+        head, _, body = got.decode().partition("\r\n\r\n")
+        status = re.match(r"HTTP/1\.1 (\d+)", head)
+        assert status is not None
+        assert "\r\nContent-Type: application/json" in head
+        return int(status[1]), json.loads(body) if body else None, head
+
+    async def strike(self) -> None:
+        for client in self.clients:
+            client.close()
+        if self.services.running:
+            await self.services.stopService()
+        for worker in self.workers:
+            for connection in worker.accepted:
+                connection.reset()
+                await connection.vanishes()
+            await worker.stop()
+
+
+async def received(connection: socket.socket, enough: Any) -> bytes:
+    """All that comes until `enough` holds of it, or the connection ends."""
+    connection.setblocking(False)
+    got = b""
+    while not enough(got):
+        await turns(1)
+        try:
+            piece = connection.recv(65536)
+        except BlockingIOError:
+            continue
+        if not piece:
+            break
+        got += piece
+    return got
+
+
+def answered(got: bytes) -> bool:
+    return got.endswith(b"ok")
+
+
+@staged(Operated)
+async def test_health(scene: Operated) -> None:
+    """As long as the reactor turns the sidecar is healthy, whatever the workers are."""
+    status, told, head = await scene.ask("GET", "/health")
+    assert (status, told) == (200, {"healthy": True})
+    assert "\r\nCache-Control: no-store" in head
+    status, told, _ = await scene.ask("HEAD", "/health")
+    assert (status, told) == (200, None)
+
+
+@staged(Operated)
+async def test_ready(scene: Operated) -> None:
+    """Ready is who has somebody for main and for every pool without a fallback; otherwise each lack is a sentence."""
+    assert (await scene.ask("GET", "/ready"))[:2] == (200, {"ready": True, "reasons": []})
+    pools = scene.sidecar.gateway.pools
+    scene.client(GET % b"/anything")
+    while not pools["main"].down:
+        await turns(1)
+    pools["sync1"].drain()
+    pools["sync2"].drain()
+    status, told, _ = await scene.ask("GET", "/ready")
+    assert status == 503
+    lacking_main, *_, lacking_alone = told["reasons"]
+    assert re.fullmatch(r"Nobody serves main, .*: main is away \(No such file or directory\)\.", lacking_main)
+    assert lacking_alone == "Nobody serves alone: sync2 is being drained."
+    assert not (await scene.ask("GET", "/api/status"))[1]["ready"]
+
+
+@staged(Operated)
+async def test_status(scene: Operated) -> None:
+    """Workers, pools and counters are told with the names of the configuration."""
+    main = scene.worker("main")
+    client = scene.client(GET % b"/anything")
+    connection = await main.connection()
+    await connection.head()
+    status, told, _ = await scene.ask("GET", "/api/status")
+    assert status == 200
+    assert told["version"] == __version__
+    assert told["uptime"] >= 0
+    assert (told["ready"], told["stopping"], told["reload"], told["leaving"]) == (True, False, None, [])
+    assert told["listening"] == [f"127.0.0.1:{scene.sidecar.ports[0].getHost().port}"]
+    assert told["counters"]["requests"] == 1
+    assert told["workers"]["main"] == {
+        "name": "main",
+        "state": "up",
+        "leased": 1,
+        "idle": 0,
+        "connecting": 0,
+        "waiting": 0,
+        "connects": 1,
+        "failures": 0,
+        "reason": "",
+    }
+    assert told["pools"]["sync"]["workers"] == ["sync1", "sync2"]
+    assert told["pools"]["alone"]["fallback"] == []
+    assert isinstance(told["problems"], list)
+    connection.send(OK)
+    assert answered(await received(client, answered))
+
+
+@staged(Operated)
+async def test_drain_and_undrain(scene: Operated) -> None:
+    """A drained worker finishes what it has, its new requests go to the others, and come back after `undrain`."""
+    first, second = scene.worker("sync1"), scene.worker("sync2")
+    token = b"GET /_matrix/client/v3/sync?since=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    running = scene.client(token)
+    while not (first.accepted or second.accepted):
+        await turns(1)
+    busy, other = (first, second) if first.accepted else (second, first)
+    name = busy.path.name.removesuffix(".sock")
+    connection = await busy.connection()
+    await connection.head()
+    status, told, _ = await scene.ask("POST", f"/api/workers/{name}/drain")
+    assert (status, told["state"], told["leased"]) == (200, "draining", 1)
+    assert told["told"] == f"The worker {name} gets no new requests; 1 of its requests still run."
+    elsewhere = scene.client(token)
+    substitute = await other.connection()
+    await substitute.head()
+    substitute.send(OK)
+    assert answered(await received(elsewhere, answered))
+    connection.send(OK)
+    assert answered(await received(running, answered))
+    await connection.end()
+    assert (await scene.ask("GET", "/api/status"))[1]["workers"][name]["state"] == "draining"
+    status, told, _ = await scene.ask("POST", f"/api/workers/{name}/undrain")
+    assert (status, told["state"]) == (200, "up")
+    assert told["told"] == f"The worker {name} gets new requests."
+
+
+@staged(Operated)
+async def test_a_drained_writer(scene: Operated) -> None:
+    """What only a drained worker may take waits for it, and is served as soon as it is back."""
+    writer = scene.worker("typing1")
+    await scene.ask("POST", "/api/workers/typing1/drain")
+    client = scene.client(TYPING)
+    pool = scene.sidecar.gateway.pools["typing1"]
+    while not pool.waiting:
+        await turns(1)
+    assert pool.busy
+    await scene.ask("POST", "/api/workers/typing1/undrain")
+    connection = await writer.connection()
+    await connection.head()
+    connection.send(OK)
+    assert answered(await received(client, answered))
+
+
+@staged(Operated, more="timeouts: {wait: 100ms}\n")
+async def test_a_drained_writer_for_too_long(scene: Operated) -> None:
+    """After `timeouts.wait` it is 503 with Retry-After."""
+    scene.worker("typing1")
+    await scene.ask("POST", "/api/workers/typing1/drain")
+    got = await received(scene.client(TYPING), lambda got: b"errcode" in got)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert RETRY in got
+
+
+@staged(Operated)
+async def test_who_waits_goes_where_it_can(scene: Operated) -> None:
+    """Of two drained workers the first that is back takes the requests that wait for either."""
+    for name in ("main", "sync1", "sync2"):
+        await scene.ask("POST", f"/api/workers/{name}/drain")
+    client = scene.client(GET % b"/_matrix/client/v3/sync?since=1")
+    pools = scene.sidecar.gateway.pools
+    while not (pools["sync1"].waiting or pools["sync2"].waiting):
+        await turns(1)
+    free = "sync2" if pools["sync1"].waiting else "sync1"
+    worker = scene.worker(free)
+    await scene.ask("POST", f"/api/workers/{free}/undrain")
+    connection = await worker.connection()
+    await connection.head()
+    connection.send(OK)
+    assert answered(await received(client, answered))
+
+
+@staged(Operated)
+async def test_a_drained_worker_that_is_away(scene: Operated) -> None:
+    """A worker that was away when it was drained is found when it is back."""
+    pool = scene.sidecar.gateway.pools["main"]
+    scene.client(GET % b"/anything")
+    while not pool.down:
+        await turns(1)
+    await scene.ask("POST", "/api/workers/main/drain")
+    scene.clients.pop().close()
+    while pool.waiting:
+        await turns(1)
+    await scene.ask("POST", "/api/workers/main/undrain")
+    scene.worker("main")
+    while pool.down:
+        await turns(1)
+
+
+@staged(Operated)
+async def test_names_and_methods(scene: Operated) -> None:
+    """What is not there, or not so, is told with what is."""
+    status, told, _ = await scene.ask("POST", "/api/workers/synk1/drain")
+    assert (status, told["error"]) == (404, "There is no worker synk1; do you mean sync1?")
+    status, told, _ = await scene.ask("POST", "/api/workers/%7f/drain")
+    assert (status, told["error"]) == (404, "There is no worker \x7f; there are main, sync1, sync2, typing1.")
+    status, told, head = await scene.ask("GET", "/api/workers/sync1/drain")
+    assert (status, told["error"]) == (405, "This takes POST, not GET.")
+    assert "\r\nAllow: POST" in head
+    status, told, head = await scene.ask("POST", "/ready")
+    assert status == 405
+    assert "\r\nAllow: GET, HEAD" in head
+    assert (await scene.ask("GET", "/elsewhere"))[0] == 404
+    assert not scene.sidecar.gateway.pools["sync1"].draining
+
+
+@staged(Operated)
+async def test_pages_of_other_sites(scene: Operated) -> None:
+    """A browser on a page of another site cannot drain anything; the sidecar's own page, and no browser, can."""
+    path = "/api/workers/sync1/drain"
+    for origin in ("http://evil.example", "null", "http://x:8080"):
+        assert (await scene.ask("POST", path, f"Origin: {origin}"))[0] == 403
+    assert not scene.sidecar.gateway.pools["sync1"].draining
+    assert (await scene.ask("POST", path, "Origin: http://x"))[0] == 200
+    assert scene.sidecar.gateway.pools["sync1"].draining
+
+
+def test_foreign_origins() -> None:
+    """Scheme aside, the origin is the host that was asked; without Origin no browser asks for another site."""
+    assert not is_foreign(None, None)
+    assert not is_foreign("http://Localhost:9108", "localhost:9108")
+    assert is_foreign("http://localhost:9108", None)
+    assert is_foreign("", "x")
+
+
+@staged(Operated)
+async def test_answers_while_draining(scene: Operated) -> None:
+    """The operator is listened to until the last exchange has ended, and told that the sidecar stops."""
+    main = scene.worker("main")
+    client = scene.client(GET % b"/anything")
+    connection = await main.connection()
+    await connection.head()
+    stopped = scene.services.stopService()
+    status, told, _ = await scene.ask("GET", "/ready")
+    assert (status, told["reasons"]) == (503, ["The sidecar is stopping."])
+    connection.send(OK)
+    assert answered(await received(client, answered))
+    await stopped
+    with pytest.raises(OSError, match="No such file"), socket.socket(socket.AF_UNIX) as operator:
+        operator.connect(str(scene.directory / "admin.sock"))
+
+
+def test_an_endpoint_that_is_taken(tmp_path: Path) -> None:
+    """If the operator cannot be listened to the sidecar does not start, and says why."""
+
+    async def scenario() -> None:
+        with socket.socket() as busy:
+            busy.bind(("127.0.0.1", 0))
+            busy.listen()
+            taken = f"tcp:{busy.getsockname()[1]}:interface=127.0.0.1"
+            (tmp_path / "sidecar.yaml").write_text(CONFIGURATION.replace("unix:admin.sock", taken))
+            options = tap.Options()
+            options.parseOptions(["-c", str(tmp_path / "sidecar.yaml")])
+            with pytest.raises(SystemExit, match=f"cannot listen on {taken}: Address already in use"):
+                tap.makeService(options).startService()
+            await turns(5)
+
+    spin(scenario())
