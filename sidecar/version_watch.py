@@ -1,7 +1,7 @@
 """Notices that the running Synapse is another version than before, and routes by the endpoints of that one.
 
-Asks when the main process has come back or has been started anew; an upgrade cannot happen otherwise. Part of the
-service layer: it may know everything.
+Asks when the main process has come back or has been started anew, because an upgrade cannot happen otherwise; and until
+it was heard for the first time. Part of the service layer: it may know everything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -27,18 +27,30 @@ from sidecar.telemetry import logger
 _log = logger("sidecar")
 
 TIMEOUT = 10.0
-"""Seconds for the main process to say its version; it may still be busy with starting."""
+"""Seconds for the main process to say its version; it may still be busy with starting. Asked again after as many."""
 
 
-@implementer(IAgentEndpointFactory)
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @define(eq=False)
 class _Always:
-    """Connects to one endpoint, whatever the URL."""
+    """Connects to one endpoint, whatever the URL, and cuts the connection when told to."""
 
     endpoint: IStreamClientEndpoint
+    _protocol: Any = None
 
     def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        return self.endpoint
+        return self
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        return self.endpoint.connect(protocolFactory).addCallback(self._connected)
+
+    def _connected(self, protocol: Any) -> Any:
+        self._protocol = protocol
+        return protocol
+
+    def cut(self) -> None:
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
 
 
 @define(eq=False)
@@ -48,43 +60,84 @@ class VersionWatch(Service):
     reload: Reload
     """Whose deployment is in force."""
     reactor: Any
+    timeout: float = TIMEOUT
     _asking: bool = field(default=False, init=False)
+    _again: bool = field(default=False, init=False)
+    _failed: bool = field(default=False, init=False)
+    _later: IDelayedCall | None = field(default=None, init=False)
 
     def startService(self) -> None:
         super().startService()
         self.reload.after = self._attach
         self._attach()
+        self._ask_later()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._ask_no_more()
+
+    @property
+    def _wanted(self) -> bool:
+        return bool(self.running) and self.reload.deployment.settings.synapse.version is None
 
     def _attach(self) -> None:
         """Be told when the main process has started anew; after a reload it may be another one."""
-        deployment = self.reload.deployment
-        asked = deployment.settings.synapse.version is None
-        self.reload.sidecar.gateway.pools[deployment.plan.main].on_new_life = self.ask if asked else None
+        asked = self.ask if self._wanted else None
+        self.reload.sidecar.gateway.pools[self.reload.deployment.plan.main].on_new_life = asked
 
     def ask(self) -> None:
-        """Ask main, and route by what it says; nothing while an answer is awaited already."""
-        if self.running and not self._asking:
-            Deferred.fromCoroutine(self.learn())
+        """Ask main, and route by what it says; while an answer is awaited, ask once more after it."""
+        if self._asking:
+            self._again = True
+        elif self._wanted:
+            Deferred.fromCoroutine(self._ask())
 
-    async def learn(self) -> None:
-        """Ask main, and route by what it says. Whatever fails is logged."""
-        self._asking = True
+    async def _ask(self) -> None:
+        self._asking = self._again = True
+        self._ask_no_more()
+        while self._again:
+            self._again = False
+            await self._learn()
+        self._asking = False
+
+    async def _learn(self) -> None:
+        """Whatever fails is logged, once until something succeeds."""
         try:
-            version = await self._version()
-            if version is not None and version != self.reload.deployment.table.asked:
+            version = await Deferred.fromCoroutine(self._version()).addTimeout(self.timeout, self.reactor)
+            if version is not None and self._wanted and version != self.reload.deployment.table.asked:
                 self._use(version)
+            self._failed = False
         except Exception as error:
-            _log.warn("the version of the running Synapse could not be learnt: {error}", error=str(error))
-        finally:
-            self._asking = False
+            if not self._failed:
+                why = str(error) or type(error).__name__
+                _log.warn("the version of the running Synapse could not be learnt: {error}", error=why)
+            self._failed = True
+            self._ask_later()
+
+    def _ask_later(self) -> None:
+        """As long as no version is known: nobody may need main, and then its coming is not noticed."""
+        if self._wanted and self.reload.deployment.table.asked is None and self._later is None:
+            self._later = self.reactor.callLater(self.timeout, self._ask_now)
+
+    def _ask_now(self) -> None:
+        self._later = None
+        self.ask()
+
+    def _ask_no_more(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     async def _version(self) -> str | None:
         plan = self.reload.deployment.plan
-        endpoint = clientFromString(self.reactor, plan.workers[plan.main].endpoint)
-        agent = Agent.usingEndpointFactory(self.reactor, _Always(endpoint))
+        main = _Always(clientFromString(self.reactor, plan.workers[plan.main].endpoint))
+        agent = Agent.usingEndpointFactory(self.reactor, main)
         headers = Headers({name: [value] for name, value in HEADERS.items()})
-        response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent, timeout=TIMEOUT)
-        content = await treq.content(response)
+        try:
+            response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent)
+            content = await treq.content(response)
+        finally:
+            main.cut()  # a body that stalls would keep it
         server = response.headers.getRawHeaders("Server") or [""]
         return version_in(response.code, server[0], content)
 
