@@ -16,13 +16,13 @@ from typing import BinaryIO, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.access_lines import DecisionTexts, NoRequestError, read_line
+from sidecar.commands.differences import Change, changes_between, facts_between
+from sidecar.commands.lines import DecisionTexts, NoRequestError, read_line
+from sidecar.commands.listing import Row, as_json, rows_in_force
+from sidecar.commands.rehearsal import Asked, Rehearsal, is_peer
+from sidecar.commands.story import Story, tell
 from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
-from sidecar.differences import Change, changes_between, facts_between
 from sidecar.errors import ConfigError, Severity
-from sidecar.listing import Row, as_json, rows_in_force
-from sidecar.rehearsal import Asked, Rehearsal, is_peer
-from sidecar.story import Story, tell
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 CLEAN, WARNED, FAILED = 0, 1, 2

@@ -18,6 +18,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 # From the top down: an import may only point to the same layer or one below. A name is a package or a module.
 LAYERS = [
     {"tap", "cli", "synapse_module"},
+    {"commands"},
     {
         "service",
         "deployment",
@@ -25,12 +26,6 @@ LAYERS = [
         "version_watch",
         "reload",
         "changes",
-        "rehearsal",
-        "listing",
-        "differences",
-        "story",
-        "what_if",
-        "access_lines",
     },
     {"net", "telemetry", "admin", "status", "signals", "sd_notify"},
     {"exchange", "replies"},
