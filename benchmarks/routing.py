@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args(arguments)
     plain, crowded = plan_with(10), plan_with(2_000)
-    print(f"{'requests':<12}{'10':>8}{'2000':>8}{'factor':>8}   microseconds per decision with the table and so many routes")
+    print(f"{'requests':<12}{'10':>8}{'2000':>8}{'factor':>8}   us per decision with the table and so many routes")
     figures = {}
     for name, requests in cases().items():
         few, many = microseconds((plain, crowded), requests)

@@ -1,1 +1,1 @@
-"""What the commands of `matrix-sidecar` tell: rows, stories of requests, differences, what-ifs. No reactor, no sockets."""
+"""What the commands of `matrix-sidecar` tell: rows, stories of requests, differences, what-ifs. No reactor here."""
