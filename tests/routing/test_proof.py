@@ -17,6 +17,7 @@ import pytest
 import yaml
 from attrs import field, frozen
 
+from benchmarks import coverage
 from sidecar.deployment import Deployment, read_deployment
 from sidecar.synapse.endpoints import Endpoint, load_endpoints
 from sidecar.synapse.releases import release_of
@@ -247,3 +248,11 @@ def test_what_stays_on_main_is_there_to_stay() -> None:
     """Every exception is an endpoint that workers have, and that the table gives to main."""
     rows = rows_of(RELEASES[-1])
     assert STAYS_ON_MAIN.keys() == {row.name for row in rows if row.group == "main" and row.worker_resources}
+
+
+def test_the_comparison_in_the_docs_is_what_the_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/comparison.md has the numbers of this table, and none of ours is wrong."""
+    assert coverage.main([]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line]
+    page = (Path(coverage.__file__).parents[1] / "docs" / "comparison.md").read_text("utf-8").splitlines()
+    assert printed == [line for line in page if line.startswith("|")], "python benchmarks/coverage.py has other numbers"
