@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from busy import AnsweringWorker, BusyClients, sync_of
-from net.turns import reactor, staged
+from net.turns import logged_failures, reactor, staged
 from processes import Running
 from twisted.python.failure import Failure
 
 from sidecar.changes import changes
-from sidecar.deployment import for_version, read_deployment
+from sidecar.deployment import Deployment, for_version, read_deployment
 from sidecar.reload import Outcome, Reload, work_of
 from sidecar.service import SidecarService
 from sidecar.version_watch import VersionWatch
@@ -185,6 +185,23 @@ async def test_a_broken_file_changes_nothing(scene: Reloadable) -> None:
     scene.reload.reload()
     scene.threads.work()
     assert "the file does not exist" in scene.reload.look().sentences[0]
+
+
+@staged(Reloadable)
+async def test_reading_that_fails(scene: Reloadable) -> None:
+    """A fault of ours while reading is logged, changes nothing, and does not prevent the next reload."""
+
+    def fail(**_: Any) -> Deployment:
+        raise ZeroDivisionError
+
+    read, scene.reload.read = scene.reload.read, fail
+    with logged_failures() as failures:
+        outcome = scene.reloaded(configuration(1))
+    assert failures[0].check(ZeroDivisionError)
+    failures.clear()
+    assert outcome == Outcome(False, ("ZeroDivisionError",))
+    scene.reload.read = read
+    assert scene.reloaded(configuration(1)).accepted
 
 
 @staged(Reloadable)

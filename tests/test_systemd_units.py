@@ -11,15 +11,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from processes import ROOT, Running, run
+from twisted.internet.task import Clock
 
 from sidecar import tap
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.descriptors import RESERVE
+from sidecar.sd_notify import SystemdNotice, reloading, tell, watchdog_interval
 
 UNITS = ROOT / "systemd"
 SERVICES = ["matrix-sidecar.service", "matrix-sidecar@.service"]
@@ -155,3 +157,61 @@ def test_systemd_does_not_answer(tmp_path: Path) -> None:
         sidecar.says("systemd could not be told READY=1: .*No such file")
         sidecar.signal(signal.SIGTERM)
         assert sidecar.ends() == 0
+
+
+def test_in_this_process(systemd: tuple[str, Listening], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come at half the interval from the start until the process is gone, a stop or not."""
+    address, listening = systemd
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    clock = Turning()
+    notice = SystemdNotice(clock)
+    notice.startService()
+    assert listening.hears("READY")
+    assert listening.hears("WATCHDOG")
+    notice.stopService()
+    assert listening.hears("STOPPING")
+    clock.advance(5)
+    assert listening.hears("WATCHDOG")
+    tell(reloading())
+    assert listening.hears("RELOADING")
+
+
+class Turning(Clock):
+    def callWhenRunning(self, action: Callable[[], None]) -> None:
+        action()
+
+
+@pytest.mark.parametrize(
+    ("settings", "interval"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "often"}, None),
+    ],
+)
+def test_whether_signs_of_life_are_expected(
+    settings: dict[str, str], interval: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where systemd set an interval, and for this process."""
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert watchdog_interval() == interval
+
+
+def test_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told where nobody listens, and a socket that is gone does no harm."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    clock = Turning()
+    notice = SystemdNotice(clock)
+    notice.startService()
+    notice.stopService()
+    assert not clock.getDelayedCalls()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    tell("READY=1")

@@ -203,8 +203,6 @@ class WorkerPool:
         """Serve new requests again, first those that wait."""
         self.draining = False
         self._connect_more()
-        if self.down and self._retry is None and not self.connecting:
-            self._connect()
 
     def _close_idle(self) -> None:
         for upstream in tuple(self._idle):

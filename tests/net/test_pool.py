@@ -308,6 +308,64 @@ def test_a_worker_that_is_away_is_tried_with_patience() -> None:
     assert pool.idle == 1
 
 
+def test_draining() -> None:
+    """A pool that drains closes what is idle or comes back, leases nothing, and goes on with who waits."""
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, Clock(), PoolLimits())
+    running, idle, late = Waiting(), Waiting(), Waiting()
+    for waiter in (running, idle):
+        pool.lease(waiter)
+        endpoint.accept()
+    assert running.upstream is not None
+    assert idle.upstream is not None
+    pool.release(idle.upstream)
+    pool.drain()
+    assert (pool.leased, pool.idle) == (1, 0)
+    assert pool.lease(late) is None
+    pool.release(running.upstream)
+    assert (pool.leased, pool.idle) == (0, 0)
+    assert not endpoint.attempts
+    pool.undrain()
+    endpoint.accept()
+    assert late.upstream is not None
+
+
+def test_drained_while_connecting() -> None:
+    """Who waits when a pool is drained is told; a connection that is made afterwards is closed."""
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, Clock(), PoolLimits())
+    waiter = Waiting()
+    pool.lease(waiter)
+    pool.drain()
+    assert waiter.told_away == 1
+    transport = endpoint.accept()
+    transport.turn()
+    assert not transport.connected
+    assert waiter.upstream is None
+    pool.undrain()
+    endpoint.accept()
+    assert waiter.upstream is not None
+
+
+def test_drained_while_away() -> None:
+    """Whether a worker is back is found out while it is drained, too."""
+    clock = Clock()
+    endpoint = FakeEndpoint()
+    pool = pool_of(endpoint, clock, PoolLimits())
+    waiter = Waiting()
+    pool.lease(waiter)
+    endpoint.refuse(AWAY)
+    pool.drain()
+    clock.advance(1)
+    endpoint.accept()
+    assert not pool.down
+    assert pool.idle == 0
+    assert waiter.upstream is None
+    pool.leave(waiter)
+    pool.retire()
+    assert not clock.getDelayedCalls()
+
+
 def test_retired_while_connecting() -> None:
     """Who waits when a pool retires is still served; then nothing is tried any more."""
     clock = Clock()
