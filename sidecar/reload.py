@@ -5,6 +5,7 @@ Part of the service layer: it may know everything. A fault anywhere in the files
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypedDict
@@ -28,6 +29,9 @@ from sidecar.status import View
 from sidecar.telemetry import logger
 
 _log = logger("sidecar")
+
+TURN = 0.0005
+"""Seconds that the thread which reads keeps the interpreter from requests; Python's own 5 ms are felt."""
 
 LISTENERS = ("listen", "admin")
 """Keys that hold until the process starts anew."""
@@ -130,6 +134,8 @@ class Reload(Service):
         # In a thread: a large configuration takes longer to read than a request may wait.
         pool = self.reactor.getThreadPool()
         read = partial(self.read, version=self.deployment.table.asked)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(TURN)
         try:
             found = await deferToThreadPool(self.reactor, pool, read)
         except ConfigError as error:
@@ -137,6 +143,8 @@ class Reload(Service):
         except Exception as error:
             _log.failure("reading the configuration failed")
             return Outcome(False, (str(error) or type(error).__name__,))
+        finally:
+            sys.setswitchinterval(before)
         if not self.running:
             return Outcome(False, ("the sidecar is stopping",))
         return self._accept(found)
