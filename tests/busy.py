@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from processes import PlainWorker, connect, exchange, read_until
+from processes import PlainWorker, connect, exchange
 
 Address = tuple[str, int]
 
@@ -34,8 +34,10 @@ class AnsweringWorker(PlainWorker):
             head, _, ahead = ahead.partition(b"\r\n\r\n")
             length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
             size = int(length[1]) if length else 0
-            if size > len(ahead):
-                ahead += read_until(connection, lambda got, size=size - len(ahead): len(got) >= size)
+            while size > len(ahead):
+                piece = connection.recv(65536)
+                assert piece, "the body ended early"
+                ahead += piece
             ahead = ahead[size:]
             with self._lock:
                 self.answered += 1

@@ -59,7 +59,7 @@ class Polled:
 
 
 def test_a_stop_lets_all_end(tmp_path: Path) -> None:
-    """SIGTERM during long polls and uploads: all are answered, told that their connection closes, and the status is 0."""
+    """SIGTERM during long polls and uploads: all are answered, and told to close; the status is 0."""
     polled = Polled(tmp_path)
     with Running(["-c", written(tmp_path)], tmp_path) as sidecar, ExitStack() as stack:
         address = sidecar.address()
