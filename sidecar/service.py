@@ -90,7 +90,8 @@ class SidecarService(Service):
     """Pools of workers that a reload removed or moved, as long as requests run there."""
     _drained: Deferred[None] | None = field(init=False, default=None)
     _accepting: bool = field(init=False, default=True)
-    _ceiling: int = field(init=False, default=0)
+    _ceiling: int = field(init=False, default=1)
+    """Client connections at once; known when it listens."""
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -112,7 +113,8 @@ class SidecarService(Service):
     def _heed(self, settings: Settings) -> None:
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
-        self._ceiling = connection_ceiling(settings.limits.connections)
+        if self.running:
+            self._ceiling = connection_ceiling(settings.limits.connections)
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         return worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
@@ -132,6 +134,7 @@ class SidecarService(Service):
                 _each(self.ports, "stopListening")
                 self.ports.clear()
                 raise
+        self._ceiling = connection_ceiling(self.settings.limits.connections)
         for port in self.ports:
             _log.info("listening on {host}", host=address(port))
         if self.introduction:

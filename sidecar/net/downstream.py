@@ -53,9 +53,9 @@ class Downstream(DirectProtocol):
         self.open = True
         self.go_direct()
         self.peer = getattr(transport.getPeer(), "host", "")
-        set_no_delay = getattr(transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
+        if self.peer:
+            # A UNIX transport has this method too, and before Twisted 24.11 it fails there.
+            transport.setTcpNoDelay(True)
         transport.registerProducer(self, True)
         self.relay = Relay(self, self.gateway)
         if not self._listener.opened(self):

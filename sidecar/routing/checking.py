@@ -14,7 +14,8 @@ from sidecar.synapse.names import MAIN
 def idle_members(settings: Settings, pools: Pools, rows: Sequence[Endpoint]) -> Iterator[Problem]:
     """Workers that a built-in pool is given and that serve none of its endpoints."""
     for name, workers in pools.named.items():
-        own = [row for row in rows if pools.pool_of(row) == name]
+        # Every process answers /health, which makes no worker of use to a pool.
+        own = [row for row in rows if pools.pool_of(row) == name and row.name != "health"]
         for worker in workers if name != MAIN else ():
             if own and not any(pools.serves(pools.workers[worker], row) for row in own):
                 message = f"`{worker}` serves no endpoint of this pool and will get none of its requests; leave it out"

@@ -83,6 +83,9 @@ class Pools:
             return self._persisters(row)
         if pool == row.stream:
             return self._writers(row)
+        if pool == CLIENT:
+            # What every listener resource serves must not bring workers without clients into their pool.
+            return tuple(each for each in self.able(row) if CLIENT in each.serves) or self.able(row)
         return self.able(row)
 
     def able(self, row: Endpoint) -> tuple[PlannedWorker, ...]:

@@ -90,7 +90,8 @@ def _planned(process: Process, by_hand: PlannedWorker | None) -> PlannedWorker:
     return PlannedWorker(
         name=process.name,
         endpoint=process.endpoint,
-        serves=process.serves,
+        # Synapse ignores the resource `media` of a process whose media repository is disabled.
+        serves=process.serves if process.media else process.serves - {"media"},
         writes=process.writes,
         weight=process.weight,
         media=process.media,

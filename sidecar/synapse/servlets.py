@@ -272,7 +272,8 @@ def experimental_options(source: str) -> dict[str, dict[str, Any]]:
 
 def installed_facts() -> Facts:
     """What the installed Synapse has. Each configuration is tried in a process of its own, forked from this one."""
-    missing = [module for module in ("authlib", "saml2", "lxml") if not find_spec(module)]
+    preview = "bs4" if find_spec("bs4") else "lxml"  # with which previews of URLs are made, now and before
+    missing = [module for module in ("authlib", "saml2", preview) if not find_spec(module)]
     if missing:
         raise ProbeError(f"{' and '.join(missing)} cannot be imported; install matrix-synapse[{EXTRAS}]")
     for module in LISTENERS:

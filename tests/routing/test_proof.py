@@ -28,7 +28,6 @@ RELEASES = ("1.111", "1.120", "1.130", "1.140", "1.150", "1.157", load_endpoints
 
 STAYS_ON_MAIN = {
     "msc4108_rendezvous_session": "the session is in the memory of the process that made it, and only main makes any",
-    "health": "it asks after one process, and whoever asks the homeserver means main",
     "metrics": "they are of one process",
 }
 """Endpoints that workers have too. Reading others' presence is not among them: who does not write presence fails."""

@@ -27,7 +27,7 @@ def newest_synapse() -> None:
         pytest.skip(f"matrix-synapse {newest} is not installed")
     if release_of(installed) != release_of(newest):
         pytest.skip(f"matrix-synapse is {installed} here, the newest in the table is {newest}")
-    for module in ("authlib", "saml2", "lxml", "bs4"):
+    for module in ("authlib", "saml2", "bs4"):
         if not find_spec(module):
             pytest.skip(f"{module} is not installed; matrix-synapse[oidc,saml2,url-preview] brings it")
 
