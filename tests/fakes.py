@@ -50,6 +50,9 @@ class FakeTransport:
 
     # What protocols call.
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing here waits to be joined with more."""
+
     def getPeer(self) -> IPv4Address:
         return self._peer
 

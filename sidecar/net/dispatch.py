@@ -25,7 +25,9 @@ class Dispatch(Course):
         decision = self.decision
         assert decision is not None
         pools = self.gateway.pools
-        candidates = self.gateway.candidates(decision)
+        candidates = decision.candidates
+        if len(candidates) > 1:
+            candidates = self.gateway.candidates(decision)
         names = candidates or decision.fallback
         if not names:
             self.fail(Failure.NO_WORKER)
@@ -40,12 +42,12 @@ class Dispatch(Course):
                 self.gateway.counters.waited += 1
                 if self.deadline != "wait":
                     self.expect("wait", self.gateway.timeouts.wait)
-        elif isinstance(lease, Refusal):
+        elif lease.__class__ is Refusal:
             self.waiting_for = None
             self.fail(Failure.QUEUE_FULL)
         else:
             self.waiting_for = None
-            self.attach(lease)
+            self.attach(lease)  # type: ignore[arg-type]
 
     def _best(self, *names: str) -> WorkerPool:
         """The first worker that takes requests; else the first that will when it is back; else the first."""

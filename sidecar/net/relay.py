@@ -60,8 +60,14 @@ class Relay(Dispatch):
         """Go on with requests that were read ahead. A loop, because a reply of ours ends an exchange at once."""
         if self.pumping:
             return
-        self.pumping = True
         downstream = self.downstream
+        reader = downstream.reader
+        if not reader.buffered and reader.ended and downstream.open and self.deadline != "linger":
+            # Nothing was read ahead: what nearly always happens.
+            reader.next_message()
+            self.expect("idle", self.gateway.timeouts.idle)
+            return
+        self.pumping = True
         try:
             while self.exchange is None and downstream.open and downstream.reader.ended and self.deadline != "linger":
                 try:

@@ -86,7 +86,9 @@ class DirectProtocol(Protocol):
         """What the reactor calls when there is something to read."""
         assert self._socket is not None
         receive = self._socket.recv
-        for _ in range(MOST_READS):
+        reads = MOST_READS
+        while reads:
+            reads -= 1
             try:
                 data = receive(READ_SIZE)
             except BlockingIOError:
