@@ -83,6 +83,13 @@ class Limits:
             "backlog of 50, and on a UNIX socket the 52nd fails at once."
         ),
     )
+    replay_body: SizeOrZero = field(
+        default=64 * KIB,
+        metadata=doc(
+            "Bytes of a request body that are kept until its answer begins, so that the request can be sent again; one "
+            "with more is sent once only."
+        ),
+    )
     replays: CountOrZero = field(
         default=100,
         metadata=doc(

@@ -95,7 +95,9 @@ class Relay(Dispatch):
         self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, self.client)
         raw = head.passed_on(forwarded)
-        self.exchange = exchange = Exchange(head, raw, decision.replayable, gateway.draining)
+        self.exchange = exchange = Exchange(
+            head, raw, decision.replayable, gateway.draining, replay_limit=gateway.limits.replay_body
+        )
         if decision.action != "forward":
             self._answer(decision, exchange)
             return
