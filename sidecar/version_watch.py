@@ -82,8 +82,10 @@ class VersionWatch(Service):
 
     def _attach(self) -> None:
         """Be told when the main process has started anew; after a reload it may be another one."""
-        asked = self.ask if self._wanted else None
-        self.reload.sidecar.gateway.pools[self.reload.deployment.plan.main].on_new_life = asked
+        deployment = self.reload.deployment
+        main = self.reload.sidecar.gateway.pools[deployment.plan.main]
+        main.on_new_life = self.ask if self._wanted else None
+        main.on_first_contact = self.ask if self._wanted and deployment.table.asked is None else None
 
     def ask(self) -> None:
         """Ask main, and route by what it says; while an answer is awaited, ask once more after it."""

@@ -296,6 +296,19 @@ async def test_asks_until_it_was_told_once(running: Running) -> None:
     assert not [call for call in reactor.getDelayedCalls() if call.func == running.watch._ask_now]
 
 
+@staged(Running, told=None)
+async def test_asks_with_the_first_request_for_main(running: Running) -> None:
+    """Who did not answer at the start is asked as soon as anybody reaches it, and not again for the next connection."""
+    await running.request()
+    questions, requests = await running.arrivals(2)
+    assert (len(questions), len(requests)) == (1, 1)
+    questions[0].send(says(NEW))
+    await running.until(lambda: running.deletes_device == "worker1")
+    await running.request()
+    questions, _ = await running.arrivals(1)
+    assert not questions
+
+
 @staged(Running, told=None, away=True)
 async def test_a_stop_ends_the_watch(running: Running) -> None:
     """Nothing is asked, and no timer left, when the service has stopped."""

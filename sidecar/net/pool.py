@@ -95,6 +95,8 @@ class WorkerPool:
     """The last attempt to connect failed, and not for being busy."""
     on_new_life: Callable[[], None] | None = None
     """Called when the worker has come back, or turns out to have been started anew."""
+    on_first_contact: Callable[[], None] | None = None
+    """Called with the first connection to a worker that was not known to be away."""
     draining: bool = False
     """New requests go elsewhere, or wait for the end of this; running ones finish."""
     retired: bool = False
@@ -249,14 +251,11 @@ class WorkerPool:
             first_look = not self._generation
             self._generation = generation
             if not first_look:
-                self._begin_new_life()
+                if self.on_new_life is not None:
+                    self.on_new_life()
             for upstream in tuple(self._idle):
                 if upstream.generation != generation:
                     self.discard(upstream)
-
-    def _begin_new_life(self) -> None:
-        if self.on_new_life is not None:
-            self.on_new_life()
 
     # New connections.
 
@@ -289,7 +288,10 @@ class WorkerPool:
         if self.down:
             self.down = False
             self._log.info("worker {name} accepts connections again", name=self.name)
-            self._begin_new_life()
+            if self.on_new_life is not None:
+                self.on_new_life()
+        elif self.connects == 1 and self.on_first_contact is not None:
+            self.on_first_contact()
         if self.draining:
             upstream.abort()
         elif self._waiting:
