@@ -250,9 +250,8 @@ class WorkerPool:
         if generation != self._generation:
             first_look = not self._generation
             self._generation = generation
-            if not first_look:
-                if self.on_new_life is not None:
-                    self.on_new_life()
+            if not first_look and self.on_new_life is not None:
+                self.on_new_life()
             for upstream in tuple(self._idle):
                 if upstream.generation != generation:
                     self.discard(upstream)
