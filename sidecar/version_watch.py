@@ -78,7 +78,14 @@ class VersionWatch(Service):
 
     @property
     def _wanted(self) -> bool:
-        return bool(self.running) and self.reload.deployment.settings.synapse.version is None
+        """Nobody has stated the version, and it is known to be Synapse that would be asked.
+
+        With workers that are stated by hand only, and a main process that told nothing at the start, it may be anything,
+        to which no question of ours should come among the clients' requests.
+        """
+        deployment = self.reload.deployment
+        synapse = deployment.topology.known or deployment.table.asked is not None
+        return bool(self.running) and deployment.settings.synapse.version is None and synapse
 
     def _attach(self) -> None:
         """Be told when the main process has started anew; after a reload it may be another one."""

@@ -32,10 +32,19 @@ LONG = 30.0
 """Seconds that no test takes."""
 
 
-def configured(directory: Path, version: str | None = None) -> partial[Deployment]:
-    """A main process and a worker, and no version unless one is stated; what reads them."""
+def configured(directory: Path, version: str | None = None, *, files: bool = False) -> partial[Deployment]:
+    """A main process and a worker, and no version unless one is stated; what reads them.
+
+    With `files`, main is also in a file of Synapse's.
+    """
     path = directory / "sidecar.yaml"
     stated = f'synapse: {{version: "{version}"}}\n' if version else ""
+    if files:
+        stated = "synapse: {config: homeserver.yaml}\n"
+        (directory / "homeserver.yaml").write_text(
+            "server_name: x\nreport_stats: false\nlisteners:\n"
+            f"  - {{type: http, path: {directory}/main.sock, resources: [{{names: [client, federation]}}]}}\n"
+        )
     path.write_text(
         'listen: "tcp:0:interface=127.0.0.1"\n' + stated + "workers:\n"
         '  main: {endpoint: "unix:main.sock"}\n  worker1: {endpoint: "unix:worker1.sock", serves: [client]}\n'
@@ -58,12 +67,13 @@ class Running:
         told: str | None = OLD,
         stated: str | None = None,
         away: bool = False,
+        files: bool = False,
         timeout: float = LONG,
     ) -> None:
         self.directory = directory
         self.messages: list[str] = []
         globalLogPublisher.addObserver(self._note)
-        read = configured(directory, stated)
+        read = configured(directory, stated, files=files)
         deployment = read(version=told)
         self.service = SidecarService(**work_of(deployment), reactor=reactor)
         self.reload = Reload(self.service, deployment, read, reactor)
@@ -283,7 +293,7 @@ async def test_silence(running: Running) -> None:
     assert running.deletes_device == "main"
 
 
-@staged(Running, told=None, away=True, timeout=0.05)
+@staged(Running, told=None, away=True, files=True, timeout=0.05)
 async def test_asks_until_it_was_told_once(running: Running) -> None:
     """With no answer at the start main is asked without anybody's request, as often as it takes, and then no more."""
     await running.until(lambda: running.messages)
@@ -297,6 +307,17 @@ async def test_asks_until_it_was_told_once(running: Running) -> None:
 
 
 @staged(Running, told=None)
+async def test_what_may_not_be_synapse_is_not_asked(running: Running) -> None:
+    """A main process that is stated by hand, and told nothing at the start, gets the clients' requests only."""
+    await running.request()
+    questions, requests = await running.arrivals(1)
+    assert (len(questions), len(requests)) == (0, 1)
+    running.watch.ask()
+    await turns(20)
+    assert len(running.mains[0].accepted) == 1
+
+
+@staged(Running, told=None, files=True)
 async def test_asks_with_the_first_request_for_main(running: Running) -> None:
     """Who did not answer at the start is asked as soon as anybody reaches it, and not again for the next connection."""
     await running.request()
@@ -309,7 +330,7 @@ async def test_asks_with_the_first_request_for_main(running: Running) -> None:
     assert not questions
 
 
-@staged(Running, told=None, away=True)
+@staged(Running, told=None, away=True, files=True)
 async def test_a_stop_ends_the_watch(running: Running) -> None:
     """Nothing is asked, and no timer left, when the service has stopped."""
     await _ended(running.watch)
