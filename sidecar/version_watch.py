@@ -80,8 +80,8 @@ class VersionWatch(Service):
     def _wanted(self) -> bool:
         """Nobody has stated the version, and it is known to be Synapse that would be asked.
 
-        With workers that are stated by hand only, and a main process that told nothing at the start, it may be anything,
-        to which no question of ours should come among the clients' requests.
+        A main process that is stated by hand only, and told nothing at the start, may be anything: no question of ours
+        should come to it among the clients' requests.
         """
         deployment = self.reload.deployment
         synapse = deployment.topology.known or deployment.table.asked is not None
