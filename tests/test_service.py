@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import socket
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +131,7 @@ def test_cannot_listen(description: str, why: str) -> None:
                 socket.create_connection(free)
             await one.stopService()
 
-    with warnings.catch_warnings():
-        # Twisted before 25.5 forgets the socket with which it failed to listen.
-        warnings.simplefilter("ignore", ResourceWarning)
-        spin(scenario())
-        gc.collect()
+    spin(scenario())
 
 
 def test_an_endpoint_that_does_not_say() -> None:
