@@ -211,16 +211,24 @@ def ask(directory: Path, method: str, path: str) -> tuple[int, str]:
     return int(status[1]), answer.partition("\r\n\r\n")[2]
 
 
+def answers_again(worker: AnsweringWorker, clients: BusyClients, before: int) -> None:
+    """The worker answers more than `before`, sooner or later: on a busy machine its clients may be the slow ones."""
+    for _ in range(50):
+        if worker.answered > before:
+            return
+        clients.more(200)
+    raise AssertionError(f"{worker.name} has answered nothing of 10000 requests")
+
+
 def test_draining_a_worker_under_load(tmp_path: Path) -> None:
     """A drained worker gets nothing more, its users go elsewhere without noticing, and come back afterwards."""
     (tmp_path / "sidecar.yaml").write_text(TWO_SYNCS)
     main, first, second = workers = [AnsweringWorker(tmp_path, name) for name in ("main", "sync1", "sync2")]
     with Running(["-c", str(tmp_path / "sidecar.yaml")], tmp_path) as sidecar:
         with BusyClients(10, sidecar.address(), sync_of) as clients:
-            clients.more(200)
+            answers_again(first, clients, 0)
+            answers_again(second, clients, 0)
             for _ in range(5):
-                assert first.answered
-                assert second.answered
                 status, told = ask(tmp_path, "POST", "/api/workers/sync1/drain")
                 assert (status, '"draining"' in told) == (200, True)
                 while '"leased": 0' not in ask(tmp_path, "POST", "/api/workers/sync1/drain")[1]:
@@ -230,8 +238,7 @@ def test_draining_a_worker_under_load(tmp_path: Path) -> None:
                 assert first.answered == before
                 assert ask(tmp_path, "GET", "/ready")[0] == 200
                 assert ask(tmp_path, "POST", "/api/workers/sync1/undrain")[0] == 200
-                clients.more(200)
-                assert first.answered > before
+                answers_again(first, clients, before)
         assert not clients.failures
         assert not main.answered
         sidecar.signal(signal.SIGTERM)
