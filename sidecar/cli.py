@@ -21,10 +21,9 @@ from sidecar.commands.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.rehearsal import Asked, Rehearsal, is_peer
 from sidecar.commands.story import Story, tell
-from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
+from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, Severity
 
-DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 CLEAN, WARNED, FAILED = 0, 1, 2
 
 _config = click.option("-c", "--config", metavar="FILE", default=DEFAULT_PATH, show_default=True, help="Configuration.")

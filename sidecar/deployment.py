@@ -21,6 +21,9 @@ from sidecar.synapse.asker import ask_version
 from sidecar.synapse.endpoints import EndpointTable, load_endpoints
 from sidecar.synapse.topology import Topology, read_topology
 
+DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
+"""Where the configuration file is unless another one is named."""
+
 
 @frozen(kw_only=True)
 class Deployment:
@@ -89,7 +92,7 @@ def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1
     if deployment.settings.synapse.version is not None:
         return deployment
     version = ask_version(deployment.plan.workers[deployment.plan.main].endpoint, timeout)
-    return deployment if version is None else read(version=version)
+    return deployment if version is None else for_version(deployment, version)
 
 
 def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:

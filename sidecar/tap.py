@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
 
 from sidecar.admin import Operations, OperatorListener
-from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
+from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice
@@ -21,8 +21,6 @@ from sidecar.service import SidecarService, use_monotonic_clock
 from sidecar.signals import Signals, stop_or_hurry
 from sidecar.telemetry import logger
 from sidecar.version_watch import VersionWatch
-
-DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 
 _log = logger("sidecar")
 

@@ -37,7 +37,6 @@ class Refusal(Enum):
     """Why a lease was not given."""
 
     FULL = "the line is full"
-    DOWN = "the worker does not accept connections"
 
 
 class Waiter(Protocol):
