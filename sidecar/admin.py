@@ -1,7 +1,7 @@
 """The operator's listener: health, status, and the few things that can be done to a running sidecar, over HTTP.
 
-Never on the public port, and without authentication: its endpoint is a loopback address or a UNIX socket. Every answer
-is JSON. Knows the data path only by `sidecar.status` and the drain of a pool.
+Never on the public port, and without authentication: its endpoint is a loopback address or a UNIX socket. An answer is
+JSON unless it says otherwise. Knows the data path only by `sidecar.status` and the drain of a pool.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ _log = logger("sidecar.admin")
 
 @frozen
 class Answer:
-    """A status and what is made JSON."""
+    """A status and what is made JSON, or octets of the media type `kind`."""
 
     status: int
-    content: dict[str, Any]
+    content: dict[str, Any] | list[Any] | bytes
     allow: str = ""
+    kind: str = "application/json"
 
 
 @define(eq=False)
@@ -125,11 +126,12 @@ class Pages(Resource):
         else:
             answer = self._operations.answer(method, path)
         request.setResponseCode(answer.status)
-        request.setHeader("Content-Type", "application/json")
+        request.setHeader("Content-Type", answer.kind)
         request.setHeader("Cache-Control", "no-store")
         if answer.allow:
             request.setHeader("Allow", answer.allow)
-        return json.dumps(answer.content, indent=1).encode() + b"\n"
+        content = answer.content
+        return content if isinstance(content, bytes) else json.dumps(content, indent=1).encode() + b"\n"
 
 
 class _QuietSite(Site):
