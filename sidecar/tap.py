@@ -12,7 +12,8 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
 
-from sidecar.admin import Operations, OperatorListener
+from sidecar.admin.listener import OperatorListener
+from sidecar.admin.operations import Operations
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reload import Reload, work_of

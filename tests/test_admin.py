@@ -15,7 +15,7 @@ from net.turns import reactor, spin, staged, turns
 from twisted.application.service import MultiService
 
 from sidecar import __version__, tap
-from sidecar.admin import is_foreign
+from sidecar.admin.listener import is_foreign
 from sidecar.service import SidecarService
 
 CONFIGURATION = """\

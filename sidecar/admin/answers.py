@@ -1,0 +1,34 @@
+"""An answer of the operator's listener, before it is HTTP. Knows nothing of Twisted, nor of what is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+
+@frozen
+class Answer:
+    """A status and what is made JSON, or octets of the media type `kind`."""
+
+    status: int
+    content: dict[str, Any] | list[Any] | bytes
+    allow: str = ""
+    kind: str = "application/json"
+    fields: tuple[tuple[str, str], ...] = ()
+    """Further field lines."""
+
+    def octets(self) -> bytes:
+        """The content as it is sent."""
+        content = self.content
+        return content if isinstance(content, bytes) else json.dumps(content, indent=1).encode() + b"\n"
+
+
+def only(allowed: str, method: str, act: Callable[[], Answer]) -> Answer:
+    """What `act` answers, where the method is the one that is `allowed`; HEAD is whenever GET is."""
+    if method == allowed or (allowed == "GET" and method == "HEAD"):
+        return act()
+    methods = "GET, HEAD" if allowed == "GET" else allowed
+    return Answer(405, {"error": f"This takes {allowed}, not {method}."}, methods)

@@ -1,0 +1,78 @@
+"""What the operator can ask and do, by its path. Knows the data path only by `sidecar.status` and a pool's drain.
+
+Nothing here asks who it is that asks; that is decided before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from urllib.parse import unquote
+
+from attrs import define
+
+from sidecar.admin.answers import Answer, only
+from sidecar.net.pool import WorkerPool
+from sidecar.status import View, state, status, unready
+from sidecar.telemetry import logger
+
+_log = logger("sidecar.admin")
+
+
+@define(eq=False)
+class Operations:
+    """What can be asked, by its path. `look` gives what runs at this moment."""
+
+    look: Callable[[], View]
+
+    def answer(self, method: str, path: str) -> Answer:
+        """The answer to a request whose origin is not in doubt."""
+        parts = [unquote(part) for part in path.split("/")[1:]]
+        match parts:
+            case ["health"]:
+                return only("GET", method, self._health)
+            case ["ready"]:
+                return only("GET", method, self._ready)
+            case ["api", "status"]:
+                return only("GET", method, lambda: Answer(200, status(self.look())))
+            case ["api", "workers", name, "drain" | "undrain" as action]:
+                return only("POST", method, lambda: self._drain(name, action == "drain"))
+        return Answer(404, {"error": "There is nothing here; see /health, /ready and /api/status."})
+
+    def _health(self) -> Answer:
+        return Answer(200, {"healthy": True})
+
+    def _ready(self) -> Answer:
+        reasons = unready(self.look())
+        return Answer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
+
+    def _drain(self, name: str, drain: bool) -> Answer:
+        pools = self.look().gateway.pools
+        pool = pools.get(name)
+        if pool is None:
+            return Answer(404, {"error": _unknown(name, pools)})
+        if pool.draining != drain:
+            _log.info("worker {name} is {what}", name=name, what="drained" if drain else "in service again")
+            (pool.drain if drain else pool.undrain)()
+            if not drain:
+                _look_again(pools.values())
+        told = "gets no new requests" if drain else "gets new requests"
+        running = f"; {pool.leased} of its requests still run" if drain and pool.leased else ""
+        sentence = f"The worker {name} {told}{running}."
+        return Answer(
+            200,
+            {"worker": name, "state": state(pool), "leased": pool.leased, "waiting": pool.waiting, "told": sentence},
+        )
+
+
+def _unknown(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, names, 1)
+    known = f"do you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    return f"There is no worker {name}; {known}"
+
+
+def _look_again(pools: Iterable[WorkerPool]) -> None:
+    """Who waits for another worker that is drained may have somewhere to go now."""
+    for pool in pools:
+        if pool.draining:
+            pool.drain()
