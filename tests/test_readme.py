@@ -63,9 +63,11 @@ def test_nginx_takes_what_the_page_gives_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
 def test_caddy_takes_what_the_page_gives_it(tmp_path: Path) -> None:
-    """The line for Caddy is valid inside a site block."""
-    (line,) = re.findall(r"`(reverse_proxy .*?)`", README)
-    (tmp_path / "Caddyfile").write_text(f"http://matrix.example.org {{\n{line}\n}}\n")
+    """The lines for Caddy are valid inside a site block, and the sidecar is the one backend of both paths."""
+    (configured,) = blocks("caddy")
+    (tmp_path / "Caddyfile").write_text(f"http://matrix.example.org {{\n{configured}}}\n")
     command = ["caddy", "adapt", "--config", tmp_path / "Caddyfile"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r'"dial":"([^"]*)"', done.stdout) == ["127.0.0.1:8008"]
+    assert re.findall(r'"path":(\[[^]]*\])', done.stdout) == ['["/_matrix/*","/_synapse/client/*"]']
