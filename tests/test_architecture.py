@@ -27,7 +27,7 @@ LAYERS = [
         "reload",
         "changes",
     },
-    {"net", "telemetry", "admin", "status", "signals", "sd_notify"},
+    {"net", "telemetry", "metrics", "admin", "status", "signals", "sd_notify"},
     {"exchange", "replies"},
     {"wire", "routing", "config"},
     {"synapse"},
@@ -35,7 +35,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
-PURE = {"wire", "routing", "config", "exchange", "replies", "synapse", "document", "errors"}
+PURE = {"wire", "routing", "config", "exchange", "replies", "metrics", "synapse", "document", "errors"}
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
 ASKERS = {"synapse/asker.py", "synapse/registrations.py", "synapse/servlets.py"}
 # What a pure layer has no use for: reactors, sockets, clocks, processes.

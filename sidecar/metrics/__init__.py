@@ -1,0 +1,1 @@
+"""What is measured, and how it is told to Prometheus: integers on the way of a request, everything else when asked."""
