@@ -21,6 +21,9 @@ def changes(before: Deployment, after: Deployment) -> list[str]:
         clauses.append(f"routes: {len(new.routes)} now, {len(old.routes)} before")
     for section in ("limits", "timeouts", "forwarded", "access", "log"):
         clauses += _values(section, getattr(old, section), getattr(new, section))
+    if (old.operator, before.secret) != (new.operator, after.secret):
+        # Its values are nobody's business who may read the log.
+        clauses.append("operator: altered")
     if before.table.release != after.table.release:
         clauses.append(f"endpoints of Synapse {after.table.release} instead of {before.table.release}")
     return clauses

@@ -19,6 +19,7 @@ from sidecar import __version__
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.commands.listing import Row, as_json, rows_in_force
+from sidecar.commands.password import password
 from sidecar.commands.rehearsal import Asked, Rehearsal, is_peer
 from sidecar.commands.story import Story, tell
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
@@ -268,6 +269,8 @@ def _print_differences(facts: Sequence[tuple[str, str, str]], changes: Sequence[
     if not facts and not changes:
         click.echo("no difference in where requests go")
 
+
+main.add_command(password)
 
 if __name__ == "__main__":
     main()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sidecar.config.endpoints import address_of
 from sidecar.config.load import load_settings
+from sidecar.config.passwords import Secret, secret_of
 from sidecar.config.references import check_references
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem, Severity
@@ -33,6 +34,8 @@ class Deployment:
     topology: Topology
     table: EndpointTable
     plan: Plan
+    secret: Secret | None = field(default=None, repr=False)
+    """The operator's password; None: none is asked for."""
     problems: tuple[Problem, ...]
     """What is wrong but does not prevent a start. An error among them means that some requests will fail."""
 
@@ -61,8 +64,10 @@ def for_version(deployment: Deployment, version: str) -> Deployment:
 
 def _deployment(settings: Settings, topology: Topology, version: str | None) -> Deployment:
     references = check_references(settings, {process.name: process.serves for process in topology.processes})
-    problems = [*settings.warnings, *topology.problems, *references]
-    if any(problem.severity is Severity.ERROR for problem in references):
+    secret, doubts = secret_of(settings.operator)
+    stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts))
+    problems = [*settings.warnings, *topology.problems, *stated]
+    if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
     table = _endpoints(settings, version)
     workers, facts = workers_of(topology, settings)
@@ -78,7 +83,12 @@ def _deployment(settings: Settings, topology: Topology, version: str | None) -> 
     if table.gap:
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
     return Deployment(
-        settings=settings, topology=topology, table=table, plan=plan, problems=tuple(dict.fromkeys(problems))
+        settings=settings,
+        topology=topology,
+        table=table,
+        plan=plan,
+        secret=secret,
+        problems=tuple(dict.fromkeys(problems)),
     )
 
 

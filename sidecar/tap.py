@@ -12,10 +12,9 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
 
-from sidecar.admin.listener import OperatorListener
-from sidecar.admin.operations import Operations
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.operating import operator_listener
 from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice
 from sidecar.service import SidecarService, use_monotonic_clock
@@ -101,7 +100,7 @@ def _parts(
     # The demonstration ends with its terminal.
     yield Signals(reactor, {SIGHUP: stop if demo else reload.reload, SIGTERM: stop, SIGINT: stop})
     if deployment.settings.admin is not None:
-        yield OperatorListener(reactor, deployment.settings.admin, Operations(reload.look))
+        yield operator_listener(reload, deployment.settings.admin, reactor)
     yield sidecar
     yield reload
     yield VersionWatch(reload, reactor)

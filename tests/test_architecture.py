@@ -23,6 +23,7 @@ LAYERS = [
         "service",
         "deployment",
         "demo",
+        "operating",
         "version_watch",
         "reload",
         "changes",

@@ -1,12 +1,27 @@
-"""An answer of the operator's listener, before it is HTTP. Knows nothing of Twisted, nor of what is asked."""
+"""A request to the operator's listener and its answer, as values. Knows nothing of Twisted, nor of what is asked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Inquiry:
+    """What is asked, by whom."""
+
+    method: str
+    path: str
+    """As received, without the query."""
+    query: str = ""
+    peer: str = ""
+    """The address of the other end; empty on a UNIX socket."""
+    fields: Mapping[str, str] = field(factory=dict, repr=False)
+    """Values by lower-case names; of a repeated one the last."""
+    body: bytes = field(default=b"", repr=False)
 
 
 @frozen

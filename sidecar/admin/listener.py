@@ -1,65 +1,182 @@
 """The operator's listener as HTTP: never on the public port, its endpoint a loopback address or a UNIX socket.
 
-Knows nothing of what is asked; `sidecar.admin.operations` does.
+Knows who may ask, and nothing of what is asked.
 """
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from sidecar.admin.answers import Answer
-from sidecar.admin.operations import Operations
+from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.credentials import Doorkeeper
+from sidecar.admin.guard import PROBES, refusal
+from sidecar.config.operator import Operator
+from sidecar.config.passwords import Secret
 from sidecar.net.listening import address, listen
 from sidecar.telemetry import logger
 
 _log = logger("sidecar.admin")
 
+SAFE = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""With every answer: nothing of another origin is loaded, nobody frames this, and nothing inline is run.
 
-def is_foreign(origin: str | None, host: str | None) -> bool:
-    """Whether a page of another site makes the browser ask (`Origin`, RFC 6454 7)."""
-    return origin is not None and urlsplit(origin).netloc.lower() != (host or "").lower()
+`Referrer-Policy: no-referrer` would make browsers send `Origin: null` with forms (Fetch 3.1).
+"""
+
+
+@define(eq=False)
+class Entrance:
+    """Lets in who may, and passes on what is asked."""
+
+    answer: Callable[[Inquiry], Answer]
+    rules: Callable[[], tuple[Operator, Secret | None]]
+    """`operator:` and the password of this moment."""
+    doorkeeper: Doorkeeper
+    machine: str = field(factory=socket.gethostname)
+
+    async def respond(self, inquiry: Inquiry) -> Answer:
+        """The answer, whoever asks."""
+        operator, secret = self.rules()
+        refused = refusal(inquiry, operator, self.machine)
+        if refused is None and inquiry.path not in PROBES:
+            authorization = inquiry.fields.get("authorization", "")
+            refused = await self.doorkeeper.refusal(
+                authorization, inquiry.peer, operator.user, secret, operator.attempts
+            )
+        return self.answer(inquiry) if refused is None else refused
 
 
 class Pages(Resource):
-    """HTTP for `Operations`."""
+    """HTTP for an `Entrance`."""
 
     isLeaf = True
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, entrance: Entrance) -> None:
         super().__init__()
-        self._operations = operations
+        self._entrance = entrance
 
-    def render(self, request: Request) -> bytes:
-        method = request.method.decode("latin-1")
-        path = request.path.decode("latin-1")
-        if method not in ("GET", "HEAD") and is_foreign(request.getHeader("origin"), request.getHeader("host")):
-            answer = Answer(403, {"error": "Pages of other sites may not do this."})
-        else:
-            answer = self._operations.answer(method, path)
-        request.setResponseCode(answer.status)
-        request.setHeader("Content-Type", answer.kind)
-        request.setHeader("Cache-Control", "no-store")
-        if answer.allow:
-            request.setHeader("Allow", answer.allow)
-        for name, value in answer.fields:
-            request.setHeader(name, value)
-        return answer.octets()
+    def render(self, request: Request) -> int:
+        Deferred.fromCoroutine(self._respond(request))
+        return NOT_DONE_YET
+
+    async def _respond(self, request: Request) -> None:
+        gone: list[Any] = []
+        request.notifyFinish().addErrback(gone.append)
+        try:
+            answer = await self._entrance.respond(_inquiry(request))
+        except Exception:
+            _log.failure("answering the operator failed")
+            answer = Answer(500, {"error": "This failed; the log says why."})
+        if not gone:
+            _send(request, answer)
 
 
-class _QuietSite(Site):
+def _inquiry(request: Any) -> Inquiry:
+    peer = request.transport.getPeer()
+    return Inquiry(
+        method=request.method.decode("latin-1"),
+        path=request.path.decode("latin-1"),
+        query=request.uri.partition(b"?")[2].decode("latin-1"),
+        peer=getattr(peer, "host", "") or "",
+        fields={
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        },
+        body=request.content.read(),
+    )
+
+
+def _send(request: Request, answer: Answer) -> None:
+    octets = answer.octets()
+    request.setResponseCode(answer.status)
+    fields = {**SAFE, "Content-Type": answer.kind, "Content-Length": str(len(octets))}
+    if answer.allow:
+        fields["Allow"] = answer.allow
+    for name, value in (*fields.items(), *answer.fields):
+        request.setHeader(name, value)
+    request.write(octets)
+    request.finish()
+
+
+class _BoundedRequest(Request):
+    """A request whose body is kept in memory, up to a limit."""
+
+    channel: Any
+    content: Any
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+        self._bound(length or 0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._bound(self.content.tell() + len(data)):
+            self.content.write(data)
+
+    def _bound(self, length: int) -> bool:
+        if length > self.channel.site.most() and not self._refused:
+            self._refused = True
+            self.channel.transport.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n")
+            self.channel.loseConnection()
+        return not self._refused
+
+    def process(self) -> None:
+        if not self._refused:
+            super().process()
+
+
+class OperatorSite(Site):
+    """So many connections at once, and bodies of so many bytes; no log, because what asks every second is no news."""
+
     noisy = False
 
-    def log(self, request: Request) -> None:
-        """What monitoring asks every few seconds is no news."""
+    def __init__(self, entrance: Entrance) -> None:
+        super().__init__(Pages(entrance), requestFactory=_BoundedRequest)
+        self._rules = entrance.rules
+        self.open = 0
+
+    def most(self) -> int:
+        """Bytes in a body."""
+        return self._rules()[0].request
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if self.open >= self._rules()[0].connections:
+            return None
+        protocol: Any = super().buildProtocol(addr)
+        lost = protocol.connectionLost
+
+        def connectionLost(reason: Any) -> None:
+            self.open -= 1
+            lost(reason)
+
+        protocol.connectionLost = connectionLost
+        self.open += 1
+        return protocol
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Never HTTP/2, whatever is installed."""
+        return [b"http/1.1"]
+
+    def log(self, request: Any) -> None:
+        """Nothing."""
 
 
 @define(eq=False)
@@ -69,12 +186,12 @@ class OperatorListener(Service):
     reactor: Any
     endpoint: str
     """A Twisted server endpoint string."""
-    operations: Operations
+    site: OperatorSite
     port: IListeningPort | None = field(default=None, init=False)
 
     def startService(self) -> None:
         """Raises SidecarError where it cannot listen."""
-        site: Any = _QuietSite(Pages(self.operations))
+        site: Any = self.site
         self.port = listen(self.reactor, self.endpoint, site)
         super().startService()
         _log.info("the operator is listened to on {address}", address=address(self.port))

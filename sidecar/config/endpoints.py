@@ -122,6 +122,15 @@ def address_of(text: str) -> tuple[str, str] | None:
     return ("" if here else host, port)
 
 
+def is_reached_from_afar(text: str) -> bool:
+    """Whether other hosts can reach a server endpoint, as far as its string tells."""
+    kind, parts = _split(text.removeprefix("haproxy:"))
+    if kind not in ("tcp", "tcp6", "ssl"):
+        return False
+    host = _parameters(parts, SERVER[kind].parameters).get("interface", "")
+    return not (host in ("::1", "localhost") or host.startswith("127."))
+
+
 def _unescape(part: str) -> str:
     return _ESCAPED.sub(r"\1", part)
 

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from sidecar.config import units
 from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint
+from sidecar.config.passwords import UNKNOWN, parse_hash
 from sidecar.synapse.names import RESOURCES, STREAMS
 
 Network = IPv4Network | IPv6Network
@@ -27,6 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,127}", re.ASCII)
 _GLOB = re.compile(r"[A-Za-z0-9_.:@+*?\[\]!-]{1,128}", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:rc\d{1,3})?", re.ASCII)
 _HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|\[[0-9a-f:.]+\])", re.ASCII)
+_USER = re.compile(r"[^\x00-\x1f\x7f:]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -217,6 +219,13 @@ def _read_line(value: Any, _base: str) -> str:
     return text
 
 
+def _read_hash(value: Any, _base: str) -> str:
+    """What stands there may be the password itself, so it is never repeated."""
+    if not isinstance(value, str) or parse_hash(value) is None:
+        raise RefusedError("is no password hash; write what `matrix-sidecar password` prints, in quotes")
+    return value
+
+
 def _read_name(value: Any, _base: str) -> str:
     text = _matching(_NAME, "is no name; use letters, digits and `_ . : @ + -`, at most 128, a letter or digit first")(
         value, _base
@@ -313,6 +322,9 @@ Resource = Annotated[str, _choice("resource", ("client", *sorted(RESOURCES - {"c
 Stream = Annotated[str, _choice("stream", STREAMS)]
 Scheme = Annotated[Literal["http", "https"], _choice("scheme", ("http", "https"))]
 Level = Annotated[Literal["debug", "info", "warn", "error"], _choice("level", ("info", "debug", "warn", "error"))]
+Actions = Annotated[Literal["api", "page", "none"], _choice("actions", ("api", "page", "none"))]
+UserName = Annotated[str, Kind("user name", "operator", _matching(_USER, "is no user name; it holds no colon"))]
+PasswordHash = Annotated[str, Kind("password hash", UNKNOWN, _read_hash)]
 FixedStatus = Annotated[int, _status(200, "200")]
 RefusalStatus = Annotated[int, _status(400, "403")]
 RedirectStatus = Annotated[int, _whole(301, 308, "302", "status")]

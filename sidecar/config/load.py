@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from sidecar.config.endpoints import any_of, is_foreign
+from sidecar.config.endpoints import any_of, is_foreign, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.schema import Route, Settings
 from sidecar.document import Document, KeyPath, read_document
@@ -182,6 +182,8 @@ def _contradictions(settings: Settings) -> Iterator[Fault]:
         yield ("listen",), "the list is empty; write for example `tcp:8008:interface=127.0.0.1`"
     if settings.admin in settings.listen:
         yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
+    if settings.operator.password_hash is not None and settings.operator.password_file is not None:
+        yield ("operator", "password_file"), "there is a password_hash as well; leave one of them out"
     for name, worker in settings.workers.items():
         if worker.endpoint is None and not settings.synapse.config:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
@@ -218,6 +220,7 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
         )
     if limits.request_target > limits.request_head:
         yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
+    yield from _operator_oddities(settings)
     for index, endpoint in enumerate((*settings.listen, settings.admin or "")):
         if is_foreign(endpoint):
             path: KeyPath = ("listen", index) if index < len(settings.listen) else ("admin",)
@@ -225,3 +228,20 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
     for index, route in enumerate(settings.routes[:-1]):
         if not any((route.host, route.method, route.path, route.query, route.header, route.source)):
             yield ("routes", index), "a route without conditions takes every request; the ones below are never reached"
+
+
+def _operator_oddities(settings: Settings) -> Iterator[Fault]:
+    operator, plain = settings.operator, Settings().operator
+    guarded = operator.password_hash is not None or operator.password_file is not None
+    if settings.admin is None:
+        if operator != plain:
+            yield ("operator",), "says who may use the operator's listener, but there is none; write `admin`"
+    elif settings.admin not in settings.listen and is_reached_from_afar(settings.admin):
+        if not guarded and operator.allow is None:
+            yield (
+                ("admin",),
+                "who can reach this may drain workers; write `operator.allow` or `operator.password_file`, or "
+                "`interface=127.0.0.1`",
+            )
+        elif guarded and not settings.admin.startswith("ssl:"):
+            yield ("admin",), "the password crosses the network unencrypted; let a proxy with TLS stand in front"

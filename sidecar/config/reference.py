@@ -55,6 +55,7 @@ _NOTES = {
     "name": "Letters, digits and `_ . : @ + -`, at most 128. The main process is always `main`.",
     "name or glob": "A name in which `*`, `?` and `[…]` stand for what they stand for in a shell.",
     "path pattern": "Segments divided by `/`: text, `{name}` for exactly one segment, a last `**` for any rest.",
+    "password hash": "The line that `matrix-sidecar password` prints, in quotes.",
     "host name": "Without port; `*.` in front stands for everything below.",
 }
 

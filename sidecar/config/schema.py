@@ -17,6 +17,7 @@ from sidecar.config.kinds import Duration, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
+from sidecar.config.operator import Operator as Operator
 from sidecar.document import Document
 from sidecar.errors import Problem
 
@@ -189,6 +190,7 @@ class Settings:
         default=None,
         metadata=doc("Endpoint of the operator's listener; never on the public port. Absent: there is none."),
     )
+    operator: Operator = field(factory=Operator, metadata=doc("Who may use the operator's listener, and what for."))
     synapse: Synapse = field(factory=Synapse, metadata=doc("Where Synapse's own configuration is."))
     workers: Mapping[kinds.Name, Worker] = field(factory=dict, metadata=doc("Explicit topology."))
     pools: Mapping[kinds.Name, Pool] = field(factory=dict, metadata=doc("Pools that differ from the built-in ones."))

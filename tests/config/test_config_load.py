@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from sidecar.config import kinds
 from sidecar.config.load import keys_of, kind_of, load_settings, settle
+from sidecar.config.operator import Operator
+from sidecar.config.passwords import UNKNOWN
 from sidecar.config.schema import Access, Forwarded, Limits, Log, Pool, Redirect, Respond, Route, Settings, Timeouts
 from sidecar.document import Document, parse_document
 from sidecar.errors import ConfigError
@@ -67,7 +69,7 @@ def test_the_illustrations_in_the_complete_example_are_right() -> None:
     assert settings.pools["bridges"] == Pool(
         workers=("bridge1",), affinity="user", bounded=1.25, request_body=10 * 2**20
     )
-    for section in (Settings, Limits, Timeouts, Forwarded, Access, Log, type(settings.synapse)):
+    for section in (Settings, Limits, Timeouts, Forwarded, Access, Log, Operator, type(settings.synapse)):
         assert all(re.search(rf"\b{key}:", text) for key in keys_of(section))
 
 
@@ -271,6 +273,10 @@ def test_a_file_that_is_no_yaml_is_one_sentence(tmp_path: Path) -> None:
         ("limits: {request_target: 20K}", "limits.request_target: warning: is larger than limits.request_head"),
         ("listen: [tcp:1, onion:2]", "listen[1]: warning: Twisted itself has no such kind of endpoint"),
         ("admin: onion:2", "admin: warning: Twisted itself"),
+        ("admin: tcp:2", "admin: warning: who can reach this may drain workers"),
+        ("admin: 'haproxy:tcp:2:interface=10.0.0.1'", "admin: warning: who can reach this"),
+        (f"admin: tcp:2\noperator: {{password_hash: '{UNKNOWN}'}}", "the password crosses the network unencrypted"),
+        ("operator: {allow: '::1'}", "operator: warning: says who may use the operator's listener, but there is none"),
         ("routes: [{refuse: 403}, {path: /a, refuse: 403}]", "the ones below are never reached"),
     ],
 )
@@ -278,6 +284,30 @@ def test_what_is_odd_is_a_warning(text: str, sentence: str) -> None:
     """A file that works, but hardly as meant, is loaded with a warning."""
     (warning,) = read(f"{text}\n{WORKERS}").warnings
     assert sentence in str(warning)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin: 'tcp:2:interface=127.0.0.1'",
+        "admin: 'tcp6:2:interface=\\:\\:1'",
+        "admin: unix:/run/a.sock",
+        "admin: tcp:2\noperator: {allow: 10.0.0.0/8}",
+        f"admin: ssl:2:privateKey=/k\noperator: {{password_hash: '{UNKNOWN}'}}",
+    ],
+)
+def test_listeners_of_the_operator_that_are_guarded(text: str) -> None:
+    """Loopback, a UNIX socket, an allow list, and a password under TLS are nothing to warn of."""
+    assert read(f"{text}\n{WORKERS}").warnings == ()
+
+
+def test_a_password_is_not_repeated() -> None:
+    """Who writes the password where its hash belongs does not find it in the log."""
+    message = fault("operator: {password_hash: hunter2}")
+    assert message.startswith("1: operator.password_hash: is no password hash; write what `matrix-sidecar password`")
+    assert "hunter2" not in message
+    both = fault(f"admin: unix:a\noperator: {{password_hash: '{UNKNOWN}', password_file: p}}")
+    assert "there is a password_hash as well" in both
 
 
 # -- properties
@@ -342,6 +372,7 @@ SETTINGS = sections(Settings).flatmap(
             routes=tuple(routes),
             listen=settings.listen or ("tcp:1",),
             admin=None,
+            operator=attrs.evolve(settings.operator, password_file=None),
             synapse=attrs.evolve(settings.synapse, config=("/hs.yaml",)),
         )
     )

@@ -2,116 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from net.peers import Worker
-from net.turns import reactor, spin, staged, turns
-from twisted.application.service import MultiService
+from net.turns import spin, staged, turns
+from operated import CONFIGURATION, Operated, received
 
 from sidecar import __version__, tap
-from sidecar.admin.listener import is_foreign
-from sidecar.service import SidecarService
 
-CONFIGURATION = """\
-listen: "tcp:0:interface=127.0.0.1"
-admin: "unix:admin.sock"
-synapse: {version: "1.163.2"}
-workers:
-  main: {endpoint: "unix:main.sock"}
-  sync1: {endpoint: "unix:sync1.sock", serves: [client]}
-  sync2: {endpoint: "unix:sync2.sock", serves: [client]}
-  typing1: {endpoint: "unix:typing1.sock", serves: [client], writes: [typing]}
-pools:
-  sync: {workers: ["sync*"]}
-  alone: {workers: [sync2], fallback: []}
-routes:
-  - {path: "/alone/**", pool: alone}
-"""
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 TYPING = b"PUT /_matrix/client/v3/rooms/!r:x/typing/@a:x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 RETRY = b"\r\nRetry-After: "
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`makeService` gives the reactor another clock; this test gives it back."""
-    monkeypatch.setattr(reactor, "seconds", reactor.seconds)
-    return
-
-
-class Operated:
-    """The whole service with an operator's listener, and those of its workers that a test starts."""
-
-    def __init__(self, directory: Path, more: str = "") -> None:
-        self.directory = directory
-        (directory / "sidecar.yaml").write_text(CONFIGURATION + more)
-        options = tap.Options()
-        options.parseOptions(["-c", str(directory / "sidecar.yaml")])
-        services = tap.makeService(options)
-        assert isinstance(services, MultiService)
-        self.services = services
-        self.services.startService()
-        self.sidecar = next(each for each in services if isinstance(each, SidecarService))
-        self.workers: list[Worker] = []
-        self.clients: list[socket.socket] = []
-
-    def worker(self, name: str) -> Worker:
-        worker = Worker(self.directory / f"{name}.sock").start()
-        self.workers.append(worker)
-        return worker
-
-    def client(self, octets: bytes) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.sidecar.ports[0].getHost().port))
-        self.clients.append(client)
-        client.sendall(octets)
-        return client
-
-    async def ask(self, method: str, path: str, *fields: str) -> tuple[int, Any, str]:
-        """Status, what the JSON says, and the head."""
-        with socket.socket(socket.AF_UNIX) as operator:
-            operator.connect(str(self.directory / "admin.sock"))
-            lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *fields, "", ""]
-            operator.sendall("\r\n".join(lines).encode())
-            got = await received(operator, lambda _: False)
-        head, _, body = got.decode().partition("\r\n\r\n")
-        status = re.match(r"HTTP/1\.1 (\d+)", head)
-        assert status is not None
-        assert "\r\nContent-Type: application/json" in head
-        return int(status[1]), json.loads(body) if body else None, head
-
-    async def strike(self) -> None:
-        for client in self.clients:
-            client.close()
-        if self.services.running:
-            await self.services.stopService()
-        for worker in self.workers:
-            for connection in worker.accepted:
-                connection.reset()
-                await connection.vanishes()
-            await worker.stop()
-
-
-async def received(connection: socket.socket, enough: Any) -> bytes:
-    """All that comes until `enough` holds of it, or the connection ends."""
-    connection.setblocking(False)
-    got = b""
-    while not enough(got):
-        await turns(1)
-        try:
-            piece = connection.recv(65536)
-        except BlockingIOError:
-            continue
-        if not piece:
-            break
-        got += piece
-    return got
 
 
 def answered(got: bytes) -> bool:
@@ -295,14 +199,6 @@ async def test_pages_of_other_sites(scene: Operated) -> None:
     assert not scene.sidecar.gateway.pools["sync1"].draining
     assert (await scene.ask("POST", path, "Origin: http://x"))[0] == 200
     assert scene.sidecar.gateway.pools["sync1"].draining
-
-
-def test_foreign_origins() -> None:
-    """Scheme aside, the origin is the host that was asked; without Origin no browser asks for another site."""
-    assert not is_foreign(None, None)
-    assert not is_foreign("http://Localhost:9108", "localhost:9108")
-    assert is_foreign("http://localhost:9108", None)
-    assert is_foreign("", "x")
 
 
 @staged(Operated)

@@ -1,0 +1,81 @@
+"""Who may ask the operator's listener: from which networks, under which names, and from which pages.
+
+A browser is what has to be kept from harm here: a page of another site can make it send requests (CSRF), and can make
+its own name lead to this address (DNS rebinding). Pure; passwords are in `sidecar.admin.credentials`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from sidecar.admin.answers import Answer, Inquiry
+from sidecar.config.operator import Operator
+from sidecar.routing.access import is_within
+
+PROBES = frozenset(("/health", "/ready"))
+"""Asked by what has no password, and told to whoever may connect."""
+NAMELESS = PROBES | {"/metrics"}
+"""Asked by programs under any name; a page learns nothing there that it could use."""
+
+
+def refusal(inquiry: Inquiry, operator: Operator, machine: str) -> Answer | None:
+    """Why this is not answered, None if it may be; `machine` is the name of this host."""
+    if inquiry.peer and operator.allow is not None and not is_within(inquiry.peer, operator.allow):
+        return _refusal(403, f"{inquiry.peer} is not in `operator.allow`.")
+    host = inquiry.fields.get("host", "")
+    if inquiry.peer and inquiry.path not in NAMELESS and not is_own_name(host, (*operator.hosts, machine)):
+        return _refusal(421, "This name is not known to lead here; if it does, add it to `operator.hosts`.")
+    if inquiry.method in ("GET", "HEAD"):
+        return None
+    if is_foreign(inquiry):
+        return _refusal(403, "Pages of other sites may not do this.")
+    if operator.actions == "none" and inquiry.path.startswith("/api/workers/"):
+        return _refusal(403, "Nothing can be done here, because `operator.actions` is `none`.")
+    return None
+
+
+def _refusal(status: int, sentence: str) -> Answer:
+    return Answer(status, {"error": sentence})
+
+
+def is_own_name(host: str, known: Sequence[str]) -> bool:
+    """Whether a Host field can only be meant for this: nobody else can make such a name lead here.
+
+    An address, `localhost` and what is below it (RFC 6761 6.3), a name without a dot, or one of `known`, where
+    `*.example.org` stands for all below.
+    """
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    if "." not in name or name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return any(_covers(pattern.lower().rstrip("."), name) for pattern in known)
+    return True
+
+
+def _covers(pattern: str, name: str) -> bool:
+    return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
+
+
+def is_foreign(inquiry: Inquiry) -> bool:
+    """Whether a page of another site makes the browser ask.
+
+    Browsers say so in `Sec-Fetch-Site` (Fetch Metadata 2.3) where the connection is secure or local, and in `Origin`
+    (RFC 6454 7) with everything but GET and HEAD. Programs send neither.
+    """
+    fields = inquiry.fields
+    if fields.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    origin = fields.get("origin")
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc.lower() != fields.get("host", "").lower()
+    except ValueError:
+        return True

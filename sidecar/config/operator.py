@@ -1,0 +1,63 @@
+"""`operator:`, as frozen values with their defaults: who may use the operator's listener, and what for.
+
+A part of the schema of its own, like the limits. Opens no file: the password is read by whoever starts.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sidecar.config import kinds
+from sidecar.config.kinds import Count, Size, doc
+from sidecar.config.units import KIB
+
+
+@frozen(kw_only=True)
+class Operator:
+    """`operator:`. Who may use the operator's listener (`admin`), and what for."""
+
+    actions: kinds.Actions = field(
+        default="api",
+        metadata=doc(
+            "`api`: workers can be drained by requests and by `matrix-sidecar top`; `page`: by buttons on the status "
+            "page as well; `none`: not at all."
+        ),
+    )
+    allow: tuple[kinds.Addresses, ...] | None = field(
+        default=None,
+        metadata=doc(
+            "Networks from which it may be used; others are answered 403. Absent: any. A UNIX socket is guarded by its "
+            "mode instead."
+        ),
+    )
+    hosts: tuple[kinds.Host, ...] = field(
+        default=(),
+        metadata=doc(
+            "Names under which browsers may ask for it, besides addresses, `localhost`, names without a dot and the "
+            "name of the machine. Others are answered 421, because a page of a foreign site can make its own name lead "
+            "here (DNS rebinding)."
+        ),
+    )
+    user: kinds.UserName = field(default="operator", metadata=doc("Name that goes with the password."))
+    password_hash: kinds.PasswordHash | None = field(
+        default=None,
+        metadata=doc(
+            "Asks for a password (HTTP Basic) everywhere but on /health and /ready. The hash is what `matrix-sidecar "
+            "password` prints. Absent, and no password_file: no password is asked for."
+        ),
+    )
+    password_file: kinds.Path | None = field(
+        default=None,
+        metadata=doc("The same with a file, in whose first line the password stands, or its hash. Not with both."),
+    )
+    attempts: Count = field(
+        default=30,
+        metadata=doc("Wrong passwords in a minute, of everybody together; after them passwords are answered 429."),
+    )
+    connections: Count = field(
+        default=100, metadata=doc("Connections at once to the operator's listener; more are closed.")
+    )
+    request: Size = field(
+        default=64 * KIB,
+        metadata=doc("Largest request body on the operator's listener; a larger one is answered 413."),
+    )
