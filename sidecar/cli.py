@@ -10,24 +10,26 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from functools import partial
 from typing import BinaryIO, NoReturn
 
 import click
 
 from sidecar import __version__
+from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
+from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
+from sidecar.commands.init import init
 from sidecar.commands.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
 from sidecar.commands.rehearsal import Asked, Rehearsal, is_peer
 from sidecar.commands.story import Story, tell
-from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
-from sidecar.errors import ConfigError, Severity
+from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
+from sidecar.errors import ConfigError
 
-CLEAN, WARNED, FAILED = 0, 1, 2
-
-_config = click.option("-c", "--config", metavar="FILE", default=DEFAULT_PATH, show_default=True, help="Configuration.")
+_config = click.option(
+    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
+)
 _no_ask = click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
 _json = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 
@@ -46,14 +48,9 @@ def main(context: click.Context) -> None:
 def _read(path: str, *, ask: bool) -> Deployment:
     """The deployment of a configuration file; ends the program with the problems where there is none."""
     try:
-        return _deployment(path, ask=ask)
+        return deployment_of(path, ask=ask)
     except ConfigError as error:
         _fail(str(error))
-
-
-def _deployment(path: str, *, ask: bool) -> Deployment:
-    read = partial(read_deployment, path)
-    return read_for_running_synapse(read) if ask else read()
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -69,23 +66,7 @@ def check(config: str, no_ask: bool) -> None:
 
     Exit status: 0 clean, 1 warnings only, 2 errors.
     """
-    try:
-        deployment = _deployment(config, ask=not no_ask)
-    except ConfigError as error:
-        problems, summary = error.problems, ""
-    else:
-        plan = deployment.plan
-        problems = deployment.problems
-        summary = (
-            f"{config}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
-            f"{len(plan.rows)} endpoints of Synapse {deployment.table.release}"
-        )
-    for problem in problems:
-        click.secho(str(problem), fg="red" if problem.severity is Severity.ERROR else "yellow")
-    if summary:
-        click.echo(summary)
-    broken = not summary or any(problem.severity is Severity.ERROR for problem in problems)
-    raise SystemExit(FAILED if broken else WARNED if problems else CLEAN)
+    raise SystemExit(check_and_print(config, ask=not no_ask).status)
 
 
 @main.command()
@@ -135,7 +116,9 @@ def _styled(text: str, style: str | None) -> str:
 @click.argument("request", metavar="METHOD TARGET", nargs=-1)
 @click.option("-H", "headers", metavar="'NAME: VALUE'", multiple=True, help="A field line of the request.")
 @click.option("--peer", default="127.0.0.1", show_default=True, help="Where the connection comes from; or `unix`.")
-@click.option("--down", metavar="NAME", multiple=True, help="What if this worker were down?")
+@click.option(
+    "--down", metavar="NAME", multiple=True, shell_complete=worker_names, help="What if this worker were down?"
+)
 @click.option("--add", metavar="NAME", multiple=True, help="What if there were this worker, like the others?")
 @click.option("--from", "lines", metavar="FILE", type=click.File("rb"), help="Requests: JSON lines or an access log.")
 def explain(
@@ -237,8 +220,8 @@ def _pairs(pairs: Sequence[tuple[str, str]], margin: str = "  ") -> None:
 
 
 @main.command()
-@click.argument("old")
-@click.argument("new")
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
 @_no_ask
 @_json
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where anything differs.")
@@ -270,6 +253,8 @@ def _print_differences(facts: Sequence[tuple[str, str, str]], changes: Sequence[
         click.echo("no difference in where requests go")
 
 
+main.add_command(completion)
+main.add_command(init)
 main.add_command(password)
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The same for `twistd matrix-sidecar`, a reload, and the commands that only look.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from attrs import evolve, field, frozen
 
@@ -103,6 +104,12 @@ def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1
         return deployment
     version = ask_version(deployment.plan.workers[deployment.plan.main].endpoint, timeout)
     return deployment if version is None else for_version(deployment, version)
+
+
+def deployment_of(path: str, *, ask: bool) -> Deployment:
+    """As a start reads it; without `ask` the running Synapse is not asked for its version. Raises ConfigError."""
+    read = partial(read_deployment, path)
+    return read_for_running_synapse(read) if ask else read()
 
 
 def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:

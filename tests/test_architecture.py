@@ -17,8 +17,10 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 
 # From the top down: an import may only point to the same layer or one below. A name is a package or a module.
 LAYERS = [
+    {"manual"},
     {"tap", "cli", "synapse_module"},
     {"commands"},
+    {"install"},
     {
         "service",
         "deployment",

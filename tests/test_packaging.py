@@ -20,6 +20,7 @@ PLUGIN = "twisted/plugins/matrix_sidecar_plugin.py"
 DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"}
 CONFIGURATIONS = {"conf/explicit.yaml", "conf/minimal.yaml", "conf/sidecar.yaml"}
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
+MANUAL = {"man/matrix-sidecar.1"}
 PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
 SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg"}
 SKIPPED = ".*", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
@@ -94,6 +95,7 @@ def test_the_wheel_holds_the_package_the_plugin_and_the_examples(wheel: Path, mo
     """A wheel holds all modules and data, the twistd plugin, configurations and units, and no test."""
     stem = f"{NAME}-{version('matrix-sidecar')}"
     shared = {f"{stem}.data/data/share/matrix-sidecar/{path}" for path in CONFIGURATIONS | UNITS}
+    shared |= {f"{stem}.data/data/share/man/man1/{Path(path).name}" for path in MANUAL}
     records = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -105,7 +107,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(sdist: Path, modules: set[
     with tarfile.open(sdist) as archive:
         paths = {Path(*Path(member.name).parts[1:]).as_posix() for member in archive if member.isfile()}
     written = {path for path in paths if path == "PKG-INFO" or path.startswith(f"{NAME}.egg-info/")}
-    assert sorted(paths - written) == sorted(modules | DATA | CONFIGURATIONS | UNITS | PAGES | SETTINGS)
+    assert sorted(paths - written) == sorted(modules | DATA | CONFIGURATIONS | UNITS | MANUAL | PAGES | SETTINGS)
 
 
 def test_the_running_environment_lists_the_command(tmp_path: Path) -> None:
@@ -131,12 +133,13 @@ def test_an_install_brings_the_command(kind: str, request: pytest.FixtureRequest
     assert "explain" in python("-I", script, "--help", directory=tmp_path, interpreter=interpreter)
 
 
-def test_an_install_brings_examples_and_units(wheel: Path, tmp_path: Path) -> None:
-    """The example configurations and the systemd units are below share/matrix-sidecar."""
+def test_an_install_brings_examples_units_and_the_manual(wheel: Path, tmp_path: Path) -> None:
+    """The example configurations and the systemd units are below share/matrix-sidecar, the page where man looks."""
     fresh_environment(tmp_path / "environment")
     install(tmp_path / "environment", wheel)
     shared = tmp_path / "environment" / "share" / "matrix-sidecar"
     assert {path.relative_to(shared).as_posix() for path in shared.glob("*/*")} == CONFIGURATIONS | UNITS
+    assert (tmp_path / "environment" / "share" / "man" / "man1" / "matrix-sidecar.1").is_file()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")

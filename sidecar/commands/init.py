@@ -1,0 +1,306 @@
+"""`init`: from a Synapse that is there to a `sidecar.yaml`, and to what remains to be done by hand.
+
+Asks and prints; what is found and written is worked out in `sidecar.install`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from attrs import frozen
+
+from sidecar.commands.checking import WARNED, check_and_print, print_problems
+from sidecar.commands.questions import Endpoint, Network, Questions, fail
+from sidecar.config.schema import Limits, Timeouts
+from sidecar.deployment import DEFAULT_PATH, Deployment
+from sidecar.install import fronts, units
+from sidecar.install.advice import advice
+from sidecar.install.draft import Draft
+from sidecar.install.permissions import Account
+from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
+from sidecar.synapse.topology import Topology, read_topology
+
+_PORTS = range(8008, 8058)
+"""Where a free one is looked for."""
+_SHOWN = 6
+"""Most workers of a pool that are listed by name."""
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(),
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="What to write.",
+)
+@click.option(
+    "--root",
+    metavar="DIRECTORY",
+    type=click.Path(),
+    default="/",
+    help="Look and write below this directory, as in an image.",
+)
+@click.option(
+    "--synapse-config", metavar="PATH", type=click.Path(), multiple=True, help="homeserver.yaml, conf.d; repeatable."
+)
+@click.option(
+    "--synapse-workers",
+    metavar="PATH",
+    type=click.Path(),
+    multiple=True,
+    help="Worker files or their directory; repeatable.",
+)
+@click.option("--listen", type=Endpoint(), help="Where the proxy in front connects to.")
+@click.option("--admin", type=Endpoint(), help="The operator's listener.")
+@click.option("--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front: its lines are printed.")
+@click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
+@click.option("--user", metavar="NAME", help="Who the sidecar will run as; else what the systemd unit says.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; take what would be proposed.")
+@click.option("--force", is_flag=True, help="Replace an existing file; the old one is kept, with a `~` at its end.")
+@click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
+def init(
+    file: str,
+    root: str,
+    synapse_config: tuple[str, ...],
+    synapse_workers: tuple[str, ...],
+    user: str | None,
+    yes: bool,
+    force: bool,
+    no_ask: bool,
+    **wishes: Any,
+) -> None:
+    """Find Synapse's configuration, write a sidecar.yaml, check it, and tell what remains to be done.
+
+    Exit status: that of `check` on the new file, at least 1 where something else is to be mended; 2 where no file
+    was written.
+    """
+    questions = Questions(silent=yes)
+    try:
+        account = units.account(root, user)
+    except KeyError:
+        fail(f"There is no user {user}; give the name of the one that the sidecar will run as.")
+    target = under(root, os.path.abspath(file))
+    _check_target(questions, target, force=force)
+    source = _source(questions, root, synapse_config, synapse_workers)
+    raise SystemExit(_Beginning(questions, root, target, source, account, wishes).run(ask=not no_ask))
+
+
+def _check_target(questions: Questions, target: str, *, force: bool) -> None:
+    if os.path.lexists(target) and not force and not questions.agree(f"{target} exists. Replace it?"):
+        fail(f"{target} exists and is left as it is. Give --force to replace it, or another name with --config.")
+
+
+def _source(questions: Questions, root: str, config: Sequence[str], workers: Sequence[str]) -> Source:
+    """What was named; else the one that is found; of several, the one that is chosen."""
+    if config:
+        return stated(root, [*map(os.path.abspath, config)], [*map(os.path.abspath, workers)])
+    for process in unseen(root)[:1]:
+        click.echo(
+            f"Synapse runs in a container (process {process.pid}): its {process.config[0]} is not to be seen here. Run "
+            "this inside it, or name the files as they are mounted here with --synapse-config."
+        )
+    found = sources(root, os.environ if root == "/" else {})
+    if not found:
+        fail(
+            "No configuration of Synapse was found, neither named by a running process nor in "
+            f"{', '.join(PLACES)}. Name it: --synapse-config /path/to/homeserver.yaml"
+        )
+    if len(found) == 1:
+        return found[0]
+    click.echo("Several configurations of Synapse were found:")
+    for number, each in enumerate(found, start=1):
+        click.echo(f"  {number}  {', '.join(each.config)} ({each.how})")
+    numbers = [str(number) for number in range(1, len(found) + 1)]
+    return found[int(questions.ask("Which one", "1", click.Choice(numbers))) - 1]
+
+
+@frozen(eq=False)
+class _Beginning:
+    """One run, once it is known which Synapse is meant."""
+
+    questions: Questions
+    root: str
+    target: str
+    source: Source
+    account: Account
+    wishes: Mapping[str, Any]
+    """Answers given on the command line, None or empty where none was."""
+
+    def run(self, *, ask: bool) -> int:
+        """Write the file and tell the rest; the exit status."""
+        config, workers = (
+            [under(self.root, path) for path in paths] for paths in (self.source.config, self.source.workers)
+        )
+        topology = read_topology(config, workers)
+        self._tell_source(topology)
+        listen = self._listen(topology)
+        front = self._front()
+        trust = () if front == "none" else self._trust()
+        self._write(topology, listen, trust)
+        _heading("Check")
+        checked = check_and_print(self.target, ask=ask)
+        problems = [*advice(topology, self.account)]
+        print_problems(problems)
+        if checked.deployment is not None:
+            _heading("Where requests go")
+            for line in _pools(checked.deployment):
+                click.echo(f"  {line}")
+        self._tell_start(listen)
+        if front != "none":
+            self._tell_front(front, listen, topology)
+        click.echo(
+            "\nWhen it runs, `matrix-sidecar doctor` tests the whole way, from the proxy in front to each worker."
+        )
+        return max(checked.status, WARNED if problems else 0)
+
+    def _tell_source(self, topology: Topology) -> None:
+        _heading("Synapse")
+        click.echo(f"  {', '.join((*self.source.config, *self.source.workers))} ({self.source.how})")
+        sockets = sum(process.endpoint.startswith("unix:") for process in topology.processes)
+        click.echo(
+            f"  {topology.server_name or 'no server_name'}: {len(topology.processes)} processes that take requests, "
+            f"{sockets} of them on UNIX sockets; {len(topology.silent)} that take none"
+        )
+        for note in self.source.notes:
+            click.secho(f"  {note}", fg="yellow")
+
+    # What is asked.
+
+    def _listen(self, topology: Topology) -> str:
+        if self.wishes["listen"]:
+            return str(self.wishes["listen"])
+        taken = {
+            listener.port: process.name
+            for process in (*topology.processes, *topology.silent)
+            for listener in (process.listener, *process.others)
+            if listener is not None and listener.port
+        }
+        if _PORTS[0] in taken:
+            click.echo(
+                f"\nPort {_PORTS[0]} belongs to {taken[_PORTS[0]]}. Once that listens on a UNIX socket, the sidecar "
+                "can have the port, and the proxy in front stays as it is."
+            )
+        free = next((port for port in _PORTS if port not in taken and self._is_free(port)), _PORTS[0])
+        proposed = f"tcp:{free}:interface=127.0.0.1"
+        return self.questions.ask("Where shall the sidecar listen (a port, or an endpoint)", proposed, Endpoint())
+
+    def _is_free(self, port: int) -> bool:
+        if self.root != "/":
+            return True
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return True
+        return False
+
+    def _front(self) -> str:
+        if self.wishes["front"]:
+            return str(self.wishes["front"])
+        here = fronts.detect(self.root)
+        if len(here) == 1:
+            return next(iter(here))
+        told = " and ".join(fronts.NAMES[kind] for kind in here)
+        click.echo(f"\n{told} are here." if here else "\nNo configuration of a reverse proxy is here.")
+        kinds = click.Choice([*fronts.NAMES, "none"])
+        question = f"Which proxy is in front ({', '.join(kinds.choices)})"
+        return self.questions.ask(question, next(iter(here), "none"), kinds)
+
+    def _trust(self) -> tuple[str, ...]:
+        if self.wishes["trust"]:
+            return tuple(self.wishes["trust"])
+        question = "Is the proxy in front on this host? `here`, or its address"
+        answer = self.questions.ask(question, Network.HERE, Network())
+        return () if answer == Network.HERE else (answer,)
+
+    # What is written.
+
+    def _write(self, topology: Topology, listen: str, trust: tuple[str, ...]) -> None:
+        admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
+        larger = topology.max_upload_size > Limits().request_body
+        draft = Draft(
+            listen=listen,
+            admin=str(self.wishes["admin"] or admin),
+            config=tuple(map(self._named, self.source.config)),
+            workers=tuple(map(self._named, self.source.workers)),
+            how=self.source.how,
+            trust=trust,
+            request_body=topology.max_upload_size if larger else None,
+        )
+        target = Path(self.target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target):
+                target.replace(f"{target}~")
+            target.write_text(draft.text(), "utf-8")
+        except OSError as error:
+            fail(f"{target} could not be written: {error.strerror}. Name another file with --config.")
+        click.echo(f"\nwrote {target}")
+
+    def _named(self, path: str) -> str:
+        """A path as the file names it: what is below another root, seen from the file."""
+        return path if self.root == "/" else os.path.relpath(under(self.root, path), os.path.dirname(self.target))
+
+    # What remains to be done.
+
+    def _tell_start(self, listen: str) -> None:
+        _heading("Start it")
+        for command in units.to_do(self.root, self.target, listen):
+            click.echo(f"  {command}")
+        lines = units.socket_lines(self.root, listen)
+        if lines:
+            click.echo()
+            _indented(lines)
+
+    def _tell_front(self, kind: str, listen: str, topology: Topology) -> None:
+        address, port, path = fronts.reached_at(listen)
+        wanted = fronts.Wanted(
+            host=_public_host(topology),
+            address=address,
+            port=port,
+            socket=path,
+            upload=topology.max_upload_size,
+            seconds=int(Timeouts().answer),
+        )
+        where = fronts.detect(self.root).get(kind)
+        _heading(f"{fronts.NAMES[kind]}{f', in {where}' if where else ''}")
+        click.echo(f"  {fronts.PLACES[kind].format(host=wanted.host)}, in place of what leads to Synapse now:\n")
+        _indented(fronts.lines(kind, wanted))
+
+
+def _heading(text: str) -> None:
+    click.secho(f"\n{text}", bold=True)
+
+
+def _indented(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"    {line}".rstrip())
+
+
+def _public_host(topology: Topology) -> str:
+    """The host of `public_baseurl`, else the server's name."""
+    main = next((process for process in (*topology.processes, *topology.silent) if process.is_main), None)
+    url = main.config.get("public_baseurl") if main is not None else None
+    host = urlsplit(url).hostname if isinstance(url, str) else None
+    return host or topology.server_name or "your homeserver"
+
+
+def _pools(deployment: Deployment) -> Iterator[str]:
+    """The routing table in short: one line for each pool, pools of the same workers together."""
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for pool in deployment.plan.pools.values():
+        alike.setdefault((pool.workers, pool.fallback), []).append(pool.name)
+    for (workers, fallback), names in alike.items():
+        shown = workers if len(workers) <= _SHOWN else (*workers[:_SHOWN], f"{len(workers) - _SHOWN} more")
+        otherwise = f", else {', '.join(fallback[-1:])}" if fallback else ""
+        yield f"{', '.join(names)}: {', '.join(shown) or 'nobody'}{otherwise}"

@@ -1,0 +1,87 @@
+"""The text of a new `sidecar.yaml`: few keys, each with the reason why it is there. Reads and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from sidecar.config.units import write_size
+
+
+@frozen(kw_only=True)
+class Draft:
+    """What the new file says."""
+
+    listen: str
+    admin: str
+    config: tuple[str, ...]
+    workers: tuple[str, ...] = ()
+    how: str = ""
+    """How Synapse's configuration was found."""
+    trust: tuple[str, ...] = field(default=())
+    """Networks of a reverse proxy on another host."""
+    request_body: int | None = None
+    """Set where Synapse takes larger uploads than the sidecar does by default."""
+
+    def text(self) -> str:
+        """The file."""
+        return "\n".join(self._parts())
+
+    def _parts(self) -> list[str]:
+        parts = [_HEAD, _LISTEN, f"listen: {_value(self.listen)}\n", _ADMIN, f"admin: {_value(self.admin)}\n"]
+        parts += [_SYNAPSE.format(how=self.how), "synapse:", f"  config: {_list(self.config)}"]
+        parts += [f"  workers: {_list(self.workers)}"] if self.workers else [_NO_WORKERS]
+        parts += [_VERSION, _FORWARDED]
+        if self.trust:
+            parts += ["forwarded:", f"  trust: {_list(('127.0.0.0/8', '::1', *self.trust))}\n"]
+        else:
+            parts += [_TRUST]
+        parts += [_ACCESS]
+        if self.request_body is not None:
+            parts += [_LIMITS, "limits:", f"  request_body: {write_size(self.request_body)}\n"]
+        return [*parts, _REST]
+
+
+def _value(text: str) -> str:
+    """A text as YAML, in quotes: JSON is YAML."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _list(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_value, values))}]"
+
+
+_HEAD = """\
+# The configuration of matrix-sidecar, written by `matrix-sidecar init`. After a change: `matrix-sidecar check`, then
+# reload. Every key with its default and reason is in docs/configuration.md; `man matrix-sidecar` has the commands.
+"""
+_LISTEN = """\
+# Where the reverse proxy in front connects to. With the systemd units, matrix-sidecar.socket holds the port instead."""
+_ADMIN = """\
+# For the operator alone: health, status, draining a worker, and what `matrix-sidecar doctor` asks. Never public."""
+_SYNAPSE = """\
+# Synapse's own files, merged as Synapse merges them ({how}). They say who listens where, who
+# serves what and who writes which stream, so that nothing has to be said twice."""
+_NO_WORKERS = """\
+  # workers: ["/etc/matrix-synapse/workers"]  # none were found: everything goes to the main process"""
+_VERSION = """\
+  # version: "1.163"  # which release's endpoints are used; absent: the running main process is asked
+"""
+_FORWARDED = """\
+# Whose X-Forwarded-For and X-Forwarded-Proto are believed: the reverse proxy's, and nobody else's."""
+_TRUST = """\
+# forwarded:
+#   trust: ["127.0.0.0/8", "::1"]  # the default; add the address of a proxy on another host
+"""
+_ACCESS = """\
+# Who may reach the administrative paths through the sidecar: nobody. For example:
+# access:
+#   admin: ["10.0.0.0/8"]
+"""
+_LIMITS = """\
+# Synapse's max_upload_size is larger than what the sidecar takes by default."""
+_REST = """\
+# Pools, weights and routes of your own are not needed to begin with; docs/routing.md tells what there is.
+"""
