@@ -30,15 +30,15 @@ LAYERS = [
         "reload",
         "changes",
     },
-    {"net", "telemetry", "metrics", "admin", "status", "signals", "sd_notify"},
-    {"exchange", "replies"},
+    {"net", "telemetry", "metrics", "admin", "status", "signals", "sd_notify", "sink", "logbook"},
+    {"exchange", "replies", "records"},
     {"wire", "routing", "config"},
     {"synapse"},
     {"document", "errors"},
 ]
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
-PURE = {"wire", "routing", "config", "exchange", "replies", "metrics", "synapse", "document", "errors"}
+PURE = {"wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse", "document", "errors"}
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
 ASKERS = {"synapse/asker.py", "synapse/registrations.py", "synapse/servlets.py"}
 # What a pure layer has no use for: reactors, sockets, clocks, processes.

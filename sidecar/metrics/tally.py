@@ -28,6 +28,10 @@ class Cell:
     statuses: list[int] = field(factory=lambda: [0] * len(CODES))
     bytes_up: int = 0
     bytes_down: int = 0
+    retries: int = 0
+    """How often their requests were sent again."""
+    moved: int = 0
+    """Those whose affinity key has another worker as its first."""
     total: Histogram = field(factory=Histogram)
     """From the head of the request to the end of the exchange."""
     first_byte: Histogram = field(factory=Histogram)
@@ -43,6 +47,8 @@ class Cell:
         self.statuses = [ours + theirs for ours, theirs in zip(self.statuses, other.statuses, strict=True)]
         self.bytes_up += other.bytes_up
         self.bytes_down += other.bytes_down
+        self.retries += other.retries
+        self.moved += other.moved
         for ours, theirs in ((self.total, other.total), (self.first_byte, other.first_byte)):
             ours.counts = [one + two for one, two in zip(ours.counts, theirs.counts, strict=True)]
             ours.sum += theirs.sum
@@ -78,8 +84,6 @@ class Tallies:
     endpoints: dict[str, EndpointTally] = field(factory=dict)
     failures: dict[tuple[str, str], int] = field(factory=dict)
     """By pool and reason."""
-    moved: dict[str, int] = field(factory=dict)
-    """By pool: requests with an affinity key that another worker got than the first for that key."""
 
     def begin(self, endpoint: str) -> EndpointTally:
         """An exchange begins; what this returns is for `settle`."""
@@ -99,8 +103,11 @@ class Tallies:
         bytes_down: int,
         first_byte: float,
         total: float,
-    ) -> None:
-        """An exchange has ended. Times in seconds; `first_byte` 0: no byte of an answer came."""
+    ) -> Cell:
+        """An exchange has ended. Times in seconds; `first_byte` 0: no byte of an answer came.
+
+        What is rare is for the caller to add to the cell.
+        """
         tally.ended += 1
         try:
             cell = tally.cells[pool][worker]
@@ -116,15 +123,12 @@ class Tallies:
             histogram = cell.first_byte
             histogram.counts[bisect_left(DURATIONS, first_byte)] += 1
             histogram.sum += first_byte
+        return cell
 
     def failed(self, pool: str, reason: str) -> None:
         """An exchange of `pool` ended otherwise than with the whole answer of a worker."""
         place = (pool, reason)
         self.failures[place] = self.failures.get(place, 0) + 1
-
-    def moved_from_first(self, pool: str) -> None:
-        """A request with a key went to another worker than the first for that key."""
-        self.moved[pool] = self.moved.get(pool, 0) + 1
 
     def sums(self, per: Per) -> dict[tuple[str, str], Cell]:
         """Cells added up by two of their names, in the order of `per`."""
@@ -152,7 +156,6 @@ class Tallies:
                 pool: _known(cells, workers) for pool, cells in tally.cells.items() if not pool or pool in pools
             }
         self.failures = {place: count for place, count in self.failures.items() if not place[0] or place[0] in pools}
-        self.moved = {pool: count for pool, count in self.moved.items() if pool in pools}
 
     def _cells(self) -> Iterator[tuple[str, str, str, Cell]]:
         for endpoint, tally in self.endpoints.items():

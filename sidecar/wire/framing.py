@@ -5,7 +5,7 @@ Decides framing (RFC 9112 6) and cuts the lines of this hop (RFC 9110 7.6.1). Kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.fields import FieldSection
@@ -46,7 +46,7 @@ RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 class RequestFields(FieldSection):
     """The fields of a request, judged. `length` is the framing that they ask for."""
 
-    __slots__ = ("_forwarded", "_passed", "expectation", "host", "length", "options", "special")
+    __slots__ = ("_forwarded", "_passed", "_sought", "expectation", "host", "length", "options", "special")
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
@@ -57,6 +57,7 @@ class RequestFields(FieldSection):
         self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
         self._forwarded: bytes | None = None
         self._passed = b""
+        self._sought: tuple[bytes, list[bytes]] | None = None
 
     def _the_host(self) -> bytes | None:
         hosts = self.get_all(b"host")
@@ -100,10 +101,20 @@ class RequestFields(FieldSection):
             self._forwarded = forwarded
         return self._passed
 
-    def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
-        """The section without the lines of this hop and those `dropped`, then `extra` (whole lines with CRLF)."""
+    def values_of(self, name: bytes) -> list[bytes]:
+        """As `get_all`, for the one name that is asked of every request: the last answer is remembered."""
+        sought = self._sought
+        if sought is None or sought[0] != name:
+            self._sought = sought = (name, self.get_all(name))
+        return sought[1]
+
+    def edited(self, dropped: frozenset[bytes], extra: bytes, more: Iterable[bytes] = ()) -> bytes:
+        """The section without the lines of this hop, those `dropped`, then `extra` (whole lines with CRLF).
+
+        `dropped` are names that every section knows of itself (`special`), `more` any others in lower case.
+        """
         special = self.special
-        cut = {*(special & dropped), *self.options}
+        cut = {*(special & dropped), *self.options, *more}
         if self.length == CHUNKED:
             if self.get(b"transfer-encoding") != b"chunked":
                 cut.add(b"transfer-encoding")

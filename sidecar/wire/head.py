@@ -9,7 +9,7 @@ section is judged once and remembered; what is left for each message is its star
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from sidecar.errors import Fault, WireError
@@ -138,15 +138,20 @@ class RequestHead:
         if fields.expectation and fields.expectation != [b"100-continue"]:
             raise WireError(Fault.EXPECTATION, "an expectation other than 100-continue", "RFC 9110 10.1.1")
 
-    def passed_on(self, forwarded: bytes) -> bytes:
-        """The head for the next hop: the same lines but those of this hop, then `forwarded` (whole lines, CRLF)."""
+    def passed_on(self, forwarded: bytes, cut: Iterable[bytes] = ()) -> bytes:
+        """The head for the next hop: the same lines but those of this hop, then `forwarded` (whole lines, CRLF).
+
+        `cut` names more fields, in lower case, whose lines do not go on.
+        """
         fields = self.fields
         if self.upgrade is not None:
             extra = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade
-            return self._line + fields.edited(NOT_PASSED_ON, extra + forwarded)
+            return self._line + fields.edited(NOT_PASSED_ON, extra + forwarded, cut)
         if not self.http11:
             # RFC 9110 10.1.1: an expectation is ignored in HTTP/1.0.
-            return self._line + fields.edited(NOT_PASSED_ON | {b"expect"}, forwarded)
+            return self._line + fields.edited(NOT_PASSED_ON | {b"expect"}, forwarded, cut)
+        if cut:
+            return self._line + fields.edited(NOT_PASSED_ON, forwarded, cut)
         return self._line + fields.passed_on(forwarded)
 
 

@@ -152,17 +152,25 @@ def test_names_that_are_gone(exchanges: list[Ended]) -> None:
     assert all(tally.begun == tally.ended for tally in tallies.endpoints.values())
 
 
-def test_failures_and_moves() -> None:
-    """By pool, and forgotten with it."""
+def test_failures() -> None:
+    """By pool and reason, and forgotten with the pool; what belongs to no pool stays."""
     tallies = Tallies()
     for pool, reason in (("sync", "worker_cut"), ("sync", "worker_cut"), ("main", "client_gone"), ("", "malformed")):
         tallies.failed(pool, reason)
-    tallies.moved_from_first("sync")
-    tallies.moved_from_first("main")
     assert tallies.failures == {("sync", "worker_cut"): 2, ("main", "client_gone"): 1, ("", "malformed"): 1}
     tallies.keep({"sync"}, ())
     assert tallies.failures == {("sync", "worker_cut"): 2, ("", "malformed"): 1}
-    assert tallies.moved == {"sync": 1}
+
+
+def test_what_is_rare() -> None:
+    """Retries and moved keys are added to the cell of the exchange, and summed like everything else."""
+    tallies = Tallies()
+    for worker, retries in (("sync1", 2), ("sync2", 1)):
+        cell = tallies.settle(tallies.begin("sync"), "sync", worker, 200, 1, 1, 0.1, 0.2)
+        cell.retries += retries
+        cell.moved += 1
+    (everything,) = tallies.sums(Per.ENDPOINT).values()
+    assert (everything.retries, everything.moved) == (3, 2)
 
 
 def test_what_runs() -> None:

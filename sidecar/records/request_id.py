@@ -1,0 +1,64 @@
+"""The name by which one request can be followed: taken from a peer that may speak for others, or made.
+
+Handed to Synapse under the field that its listeners name as `request_id_header` (synapse/http/site.py, which writes it
+into every line of its log about the request). Who is not trusted cannot choose it: a line of that name is cut. Reads no
+random source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sidecar.wire.head import RequestHead
+
+USUAL = "X-Request-ID"
+"""The field that reverse proxies use, and in which our own replies tell it."""
+_ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+"""What is taken from a trusted peer. Nothing that could end a quoted text or a word in a log."""
+
+
+class RequestIds:
+    """Settles the id of one request after the other."""
+
+    __slots__ = ("_count", "_names", "_prefix", "_read", "_sent")
+
+    def __init__(self, names: Iterable[str], prefix: str) -> None:
+        """`names`: the fields that Synapse's listeners read, none if it reads none.
+
+        `prefix` tells the ids of this process from those of others.
+        """
+        # More than one name is odd, but each process of Synapse may have its own.
+        self._sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
+        self._names = tuple(name.lower() for name in self._sent)
+        self._read = self._names[0] if self._names else USUAL.lower().encode("ascii")
+        self._prefix = prefix
+        self._count = 0
+
+    def make(self) -> str:
+        """An id that nobody else gives to a request."""
+        self._count = count = self._count + 1
+        return f"{self._prefix}-{count:x}"
+
+    def told(self, head: RequestHead) -> str | None:
+        """The id that a trusted peer has given to a request; None if it gave none, or one that is not accepted."""
+        values = head.fields.values_of(self._read)
+        if len(values) == 1 and _ACCEPTED.fullmatch(values[0]):
+            return values[0].decode("ascii")
+        return None
+
+    def settle(self, head: RequestHead, forwarded: bytes, *, trusted: bool) -> tuple[str, bytes]:
+        """The id, and the head for the next hop, which holds it where Synapse wants it.
+
+        `trusted`: the peer may speak for others. `forwarded` as in `RequestHead.passed_on`.
+        """
+        told = self.told(head) if trusted else None
+        names = self._names
+        if not names or (told is not None and len(names) == 1):
+            return told or self.make(), head.passed_on(forwarded)
+        request_id = told or self.make()
+        fields = head.fields
+        present = bool(fields.values_of(names[0])) or any(fields.get(name) is not None for name in names[1:])
+        raw = head.passed_on(forwarded, names if present else ())
+        octets = request_id.encode("ascii")
+        return request_id, raw[:-2] + b"".join([b"%b: %b\r\n" % (name, octets) for name in self._sent]) + b"\r\n"
