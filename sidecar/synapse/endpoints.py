@@ -108,7 +108,7 @@ def load_endpoints(version: str | None = None) -> EndpointTable:
         asked = release_of(version)
         release = max((each for each in map(release_of, known) if each <= asked), default=release_of(known[0]))
     return EndpointTable(
-        endpoints=tuple(each for row in document["endpoints"] if _in_force(row, release) for each in _endpoints(row)),
+        endpoints=tuple(each for row in document["endpoints"] if _in_force(row, release) for each in endpoints_of(row)),
         release=text_of(release),
         asked=version,
         oldest=known[0],
@@ -121,7 +121,8 @@ def _in_force(row: Mapping[str, Any], release: Release) -> bool:
     return (since is None or release_of(since) <= release) and (until is None or release < release_of(until))
 
 
-def _endpoints(row: Mapping[str, Any]) -> Iterator[Endpoint]:
+def endpoints_of(row: Mapping[str, Any]) -> Iterator[Endpoint]:
+    """The endpoints that one row of the file stands for: one for each shape of its path."""
     methods = frozenset(row["methods"].split())
     key = row.get("key")
     for path in paths_of(row["path"]):

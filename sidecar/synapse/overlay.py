@@ -1,6 +1,6 @@
 """What servlets cannot tell: pool, affinity, stream writer, replay, cost; written by hand in `data/overlay.yaml`.
 
-Pure but for reading that file. Used when the table is written, never by a running sidecar.
+Pure but for reading that file. Used when the table is written, and by a sidecar inside Synapse for what it finds there.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
+from typing import Any
 
 from attrs import frozen
 from twisted.web.resource import Resource
 
-from sidecar.synapse.patterns import notation_of, paths_of
+from sidecar.synapse.patterns import PatternError, notation_of, paths_of
 
 
 class ProbeError(Exception):
@@ -38,6 +39,33 @@ def registrations(root: Resource, recorded: Mapping[int, list[tuple[str, str, st
         else:
             yield from _plain(mount, resource)
     yield from (each for each, places in mounts.items() if _reachable(each.notation, places))
+
+
+def registered(root: Resource) -> tuple[Registration, ...]:
+    """What the tree below `root` answers in a Synapse that runs: its own servlets, as it keeps them.
+
+    A servlet of somebody else whose expression the notation has no words for is left out. Raises ProbeError.
+    """
+    recorded: dict[int, list[tuple[str, str, str]]] = {}
+    for _, resource in _tree(root, ()):
+        # With `compress`, Synapse puts a wrapper around the resource (twisted.web.resource.EncodingResourceWrapper).
+        routes: Mapping[Any, Mapping[bytes, Any]] | None
+        routes = getattr(getattr(resource, "original", resource), "_routes", None)
+        if routes is not None:
+            recorded[id(resource)] = [
+                (method.decode("ascii"), pattern.pattern, entry.servlet_classname)
+                for pattern, methods in routes.items()
+                if _has_notation(pattern.pattern)
+                for method, entry in methods.items()
+            ]
+    return tuple(registrations(root, recorded))
+
+
+def _has_notation(regex: str) -> bool:
+    try:
+        return bool(paths_of(notation_of(regex)))
+    except PatternError:
+        return False
 
 
 def _tree(resource: Resource, mount: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Resource]]:

@@ -109,7 +109,7 @@ def _rows(spans: list[Span], overlay: Overlay) -> Iterator[dict[str, Any]]:
     """Rows for the file; methods that agree in everything else share one. What MAS brings comes after what it ends."""
     merged: dict[str, dict[str, Any]] = {}
     for span in sorted(spans, key=_place):
-        row = _row(span, _judge(span.fact, overlay))
+        row = row_of(span, _judge(span.fact, overlay))
         methods = row.pop("methods")
         same = merged.setdefault(json.dumps(row, sort_keys=True), {"path": row["path"], "methods": "", **row})
         same["methods"] = f"{same['methods']} {methods}".strip()
@@ -132,7 +132,8 @@ def _judge(fact: Fact, overlay: Overlay) -> Judgement:
     )
 
 
-def _row(span: Span, judgement: Judgement) -> dict[str, Any]:
+def row_of(span: Span, judgement: Judgement) -> dict[str, Any]:
+    """A row of the file, without the columns that are empty."""
     fact = span.fact
     row = {
         "methods": fact.method,
