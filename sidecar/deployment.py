@@ -54,6 +54,11 @@ def read_deployment(
         settings = evolve(settings, listen=tuple(listen))
     if admin is not None:
         settings = evolve(settings, admin=admin)
+    return deployment_by(settings, version)
+
+
+def deployment_by(settings: Settings, version: str | None = None) -> Deployment:
+    """The same for settings that were read already. Raises ConfigError."""
     topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
     return _deployment(settings, topology, version)
 
@@ -63,14 +68,21 @@ def for_version(deployment: Deployment, version: str) -> Deployment:
     return _deployment(deployment.settings, deployment.topology, version)
 
 
-def _deployment(settings: Settings, topology: Topology, version: str | None) -> Deployment:
+def with_table(deployment: Deployment, table: EndpointTable) -> Deployment:
+    """The same files with another endpoint table. Raises ConfigError."""
+    return _deployment(deployment.settings, deployment.topology, None, table)
+
+
+def _deployment(
+    settings: Settings, topology: Topology, version: str | None, table: EndpointTable | None = None
+) -> Deployment:
     references = check_references(settings, {process.name: process.serves for process in topology.processes})
     secret, doubts = secret_of(settings.operator)
     stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts))
     problems = [*settings.warnings, *topology.problems, *stated]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
-    table = _endpoints(settings, version)
+    table = table or _endpoints(settings, version)
     workers, facts = workers_of(topology, settings)
     try:
         plan = compile_plan(settings, workers, table.endpoints, facts)

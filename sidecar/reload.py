@@ -81,6 +81,8 @@ class Reload(Service):
     """None: nothing was read since the start."""
     after: Callable[[], None] = field(default=lambda: None)
     """Called when another deployment is in force."""
+    announce: Callable[[str], None] = tell
+    """Tells whoever started the process how far a reload is."""
     _started: float = field(init=False)
     _reading: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
@@ -120,7 +122,7 @@ class Reload(Service):
 
     async def _reload(self) -> None:
         self._reading = self._again = True
-        tell(reloading())
+        self.announce(reloading())
         while self._again:
             self._again = False
             self.outcome = await self._attempt()
@@ -128,7 +130,7 @@ class Reload(Service):
             beginning = "reloaded" if self.outcome.accepted else "not reloaded, nothing has changed"
             log("{beginning}: {told}", beginning=beginning, told="; ".join(self.outcome.sentences))
         self._reading = False
-        tell("READY=1")
+        self.announce("READY=1")
 
     async def _attempt(self) -> Outcome:
         # In a thread: a large configuration takes longer to read than a request may wait.

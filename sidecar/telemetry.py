@@ -5,10 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import define, frozen
-from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogPublisher
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogPublisher,
+)
+from zope.interface import implementer
 
+
+@implementer(ILogObserver)
+@define
+class _Sink:
+    """Where everything goes that is important enough."""
+
+    observer: ILogObserver
+
+    def __call__(self, event: LogEvent) -> None:
+        self.observer(event)
+
+
+_sink = _Sink(globalLogPublisher)
 _levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-_observer = FilteringLogObserver(globalLogPublisher, [_levels])
+_observer = FilteringLogObserver(_sink, [_levels])
 
 
 def logger(namespace: str) -> Logger:
@@ -19,6 +41,11 @@ def logger(namespace: str) -> Logger:
 def log_from(level: str) -> None:
     """Write what is at least as important as `level`: debug, info, warn or error."""
     _levels.setLogLevelForNamespace("sidecar", LogLevel.levelWithName(level))
+
+
+def log_into(observer: ILogObserver) -> None:
+    """Write to `observer` from now on, and not to Twisted's own log: inside another program, to that program's."""
+    _sink.observer = observer
 
 
 @frozen(slots=True)

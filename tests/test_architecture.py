@@ -29,6 +29,7 @@ LAYERS = [
         "version_watch",
         "reload",
         "changes",
+        "inside",
     },
     {"net", "telemetry", "metrics", "admin", "status", "signals", "sd_notify", "sink", "logbook"},
     {"exchange", "replies", "records"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 from cattrs import Converter
@@ -21,6 +21,7 @@ from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import ConfigError, Problem, Severity
 
 Fault = tuple[KeyPath, str]
+Section = TypeVar("Section")
 
 _OUTCOMES = ("pool", "respond", "redirect", "refuse")
 _FRAMING = frozenset(("connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"))
@@ -28,18 +29,21 @@ _SYNAPSE_HEAD = 16384
 _SYNAPSE_BACKLOG = 50
 
 
-def load_settings(path: str) -> Settings:
-    """Read a configuration file. Raises ConfigError with all that is wrong in it; `Settings.warnings` has the rest."""
-    return settle(read_document(os.path.abspath(path)))
+def load_settings(path: str, *, inside: bool = False) -> Settings:
+    """Read a configuration file. Raises ConfigError with all that is wrong in it; `Settings.warnings` has the rest.
+
+    `inside`: the sidecar runs inside Synapse, which knows its files, so that none need be named.
+    """
+    return settle(read_document(os.path.abspath(path)), inside=inside)
 
 
-def settle(document: Document) -> Settings:
+def settle(document: Document, *, inside: bool = False) -> Settings:
     """The settings that a document holds; pure. Raises ConfigError."""
     if document.value is None and not document.usable:
         raise _failure(document.problems)
     try:
         settings = _converter(os.path.dirname(document.file)).structure(document.value, Settings)
-        faults = list(_contradictions(settings))
+        faults = list(_contradictions(settings, inside=inside))
     except _FaultyError as faulty:
         settings, faults = Settings(), faulty.faults
     found = sorted((document.problem(*fault) for fault in faults), key=lambda problem: problem.line)
@@ -47,6 +51,16 @@ def settle(document: Document) -> Settings:
     if found or not document.usable:
         raise _failure((*document.problems, *found, *odd))
     return attrs.evolve(settings, source=document, warnings=(*document.problems, *odd))
+
+
+def read_part(document: Document, path: KeyPath, value: Any, section: type[Section]) -> Section:
+    """The `value` at `path` of a document whose other parts are not ours. Raises ConfigError."""
+    try:
+        read: Section = _converter(os.path.dirname(document.file)).structure(value, section)
+    except _FaultyError as faulty:
+        problems = [document.problem((*path, *fault), message) for fault, message in faulty.faults]
+        raise _failure(tuple(sorted(problems, key=lambda problem: problem.line))) from None
+    return read
 
 
 def _failure(problems: tuple[Problem, ...]) -> ConfigError:
@@ -172,9 +186,11 @@ def _described(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping" if isinstance(value, dict) else "a single value"
 
 
-def _contradictions(settings: Settings) -> Iterator[Fault]:
+def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
     """What no key alone shows to be wrong."""
-    if settings.synapse.workers and not settings.synapse.config:
+    if inside:
+        pass  # Synapse's files are known without being named
+    elif settings.synapse.workers and not settings.synapse.config:
         yield ("synapse", "workers"), "worker files merge over homeserver.yaml; name it in `synapse.config` as well"
     elif not settings.synapse.config and not settings.workers:
         yield (), "there is nothing to forward to; name Synapse's files in `synapse.config`, or workers in `workers`"
@@ -185,7 +201,7 @@ def _contradictions(settings: Settings) -> Iterator[Fault]:
     if settings.operator.password_hash is not None and settings.operator.password_file is not None:
         yield ("operator", "password_file"), "there is a password_hash as well; leave one of them out"
     for name, worker in settings.workers.items():
-        if worker.endpoint is None and not settings.synapse.config:
+        if worker.endpoint is None and not settings.synapse.config and not inside:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
     for index, route in enumerate(settings.routes):
         yield from ((("routes", index, *path), message) for path, message in _route_faults(route))

@@ -86,7 +86,8 @@ class Child:
     def last_lines(self, count: int = 25) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
-    def _gone(self, limit: float) -> bool:
+    def ends(self, limit: float) -> bool:
+        """Whether it has ended, after waiting for that for at most `limit` seconds."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(limit)
             return True
@@ -100,7 +101,7 @@ class Child:
             child.signal(child._end)
         deadline = time.monotonic() + limit
         for child in children:
-            gone = child._gone(max(0.0, deadline - time.monotonic()))
+            gone = child.ends(max(0.0, deadline - time.monotonic()))
             child.signal(signal.SIGKILL)
             if not gone:
                 child._process.wait()
@@ -136,12 +137,17 @@ def answers(address: Path | tuple[str, int], target: str) -> bool:
     return False
 
 
-def ask(address: Path | tuple[str, int], method: str, target: str, content: object = None) -> tuple[int, bytes]:
+def ask(
+    address: Path | tuple[str, int], method: str, target: str, content: object = None, *, token: str = ""
+) -> tuple[int, bytes]:
     """Status and body of one exchange, with content sent as JSON. Raises OSError when there is no answer."""
     connection = _Connection(address)
     body = None if content is None else json.dumps(content)
+    fields = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
+    if token:
+        fields["Authorization"] = f"Bearer {token}"
     try:
-        connection.request(method, target, body, {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"})
+        connection.request(method, target, body, fields)
         response = connection.getresponse()
         return response.status, response.read()
     except http.client.HTTPException as error:

@@ -15,12 +15,13 @@ import socket
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .children import Child, LaboratoryError, answers, ask, run
 from .services import Services, missing
@@ -31,15 +32,41 @@ SCHEMA = "schema"
 MEMORY = Path("/dev/shm")
 ROOM_NEEDED = 1024**3
 START_LIMIT = 90.0
+END_LIMIT = 30.0
 PASSWORD = "correct horse battery staple"
 
 
 @frozen
 class Laboratory:
-    """A running Synapse: where its files, sockets and logs are."""
+    """A running Synapse: where its files, sockets and logs are, and its processes, to be ended and started again."""
 
     layout: Layout
     topology: Topology
+    services: Services
+    children: dict[str, Child] = field(factory=dict)
+
+    def start(self, *names: str) -> None:
+        """Start these processes, at once, and wait until each answers."""
+        for process in self.topology.processes:
+            if process.name in names:
+                self.children[process.name] = _start(self.layout, process)
+        for name in names:
+            ready = partial(answers, self.layout.socket(name), "/health")
+            self.children[name].wait_until(ready, START_LIMIT)
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """Send one process this signal and wait until it is gone."""
+        self.children[name].signal(number)
+        assert self.children[name].ends(END_LIMIT), f"{name} did not end after {number.name}"
+
+    def restart(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """End one process with this signal, start it again, and wait until it answers."""
+        self.end(name, number)
+        self.start(name)
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What this statement finds in Synapse's database."""
+        return self.services.query(self.topology.name, statement, values)
 
 
 @frozen
@@ -87,19 +114,19 @@ def running_services(root: Path) -> Iterator[Services]:
 
 
 @contextmanager
-def running_synapse(services: Services, topology: Topology) -> Iterator[Laboratory]:
-    """All processes of a topology, started at once and answering."""
+def running_synapse(
+    services: Services, topology: Topology, shared: Mapping[str, Any] | None = None
+) -> Iterator[Laboratory]:
+    """All processes of a topology, started at once and answering. `shared` replaces keys of homeserver.yaml."""
     layout = Layout(services.root / topology.name)
     services.create_database(topology.name, SCHEMA)
-    write_synapse(layout, topology, services, topology.name)
-    children: list[Child] = []
+    write_synapse(layout, topology, services, topology.name, shared or {})
+    laboratory = Laboratory(layout, topology, services)
     try:
-        children.extend(_start(layout, process) for process in topology.processes)
-        for child in children:
-            child.wait_until(lambda name=child.name: answers(layout.socket(name), "/health"), START_LIMIT)
-        yield Laboratory(layout, topology)
+        laboratory.start(*(process.name for process in topology.processes))
+        yield laboratory
     finally:
-        Child.stop_all(children)
+        Child.stop_all(laboratory.children.values())
 
 
 def _start(layout: Layout, process: Process) -> Child:
@@ -112,7 +139,7 @@ def _start(layout: Layout, process: Process) -> Child:
 def running_sidecar(laboratory: Laboratory, configuration: Configuration, port: int = 0) -> Iterator[Gateway]:
     """The sidecar as users start it, answering on a port of 127.0.0.1 (0: any free one)."""
     layout = laboratory.layout
-    port = port or _free_port()
+    port = port or free_port()
     file = write_sidecar(layout, laboratory.topology, configuration, port)
     twistd = Path(sys.executable).parent / "twistd"
     child = Child(
@@ -128,7 +155,7 @@ def running_sidecar(laboratory: Laboratory, configuration: Configuration, port: 
         Child.stop_all([child])
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -158,7 +185,7 @@ def _introduce(laboratory: Laboratory, options: argparse.Namespace, gateway: Gat
     print(f"\n{file}:\n{textwrap.indent(file.read_text(), '  ')}")
     print(f"sidecar: {url}" if gateway else f"start it with: twistd -n matrix-sidecar --config {file}")
     print(f"logs: {layout.root}/log\n\nusers, with password {PASSWORD!r}:")
-    tokens = {name: _register(layout.socket("main"), name) for name in ("alice", "bob")}
+    tokens = {name: register(layout.socket("main"), name) for name in ("alice", "bob")}
     for name, token in tokens.items():
         print(f"  @{name}:{SERVER_NAME}  {token}")
     bearer = f"-H 'Authorization: Bearer {tokens['alice']}'"
@@ -168,7 +195,8 @@ def _introduce(laboratory: Laboratory, options: argparse.Namespace, gateway: Gat
     print("\nCtrl-C ends it.", flush=True)
 
 
-def _register(main: Path, name: str) -> str:
+def register(main: Path, name: str) -> str:
+    """A new user, at the socket of the main process; the access token."""
     content = {"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
     status, answer = ask(main, "POST", "/_matrix/client/v3/register", content)
     if status != 200:

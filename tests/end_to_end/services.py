@@ -11,9 +11,11 @@ import pwd
 import shutil
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from .children import Child, LaboratoryError, run
 
@@ -132,6 +134,18 @@ class Services:
             psycopg2.connect(host=str(self.postgres_directory), user=ROLE, dbname=database).close()
             return True
         return False
+
+    def query(self, database: str, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows that this statement finds."""
+        import psycopg2
+
+        connection = psycopg2.connect(host=str(self.postgres_directory), user=ROLE, dbname=database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
 
     def create_database(self, name: str, template: str = "template0") -> None:
         """A new database, empty or a copy of another that nobody is connected to."""

@@ -46,13 +46,18 @@ _RATE_LIMITS: Mapping[str, Any] = {
 _LOGGING = {
     "version": 1,
     "formatters": {"line": {"format": "%(asctime)s %(name)s %(levelname)s %(request)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-    "loggers": {"synapse.access": {"level": "DEBUG"}, "synapse.http.site": {"level": "INFO"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.__stderr__"}},
+    "loggers": {
+        "synapse.access": {"level": "DEBUG"},
+        "synapse.http.site": {"level": "INFO"},
+        "sidecar": {"level": "INFO"},
+    },
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "disable_existing_loggers": False,
 }
 """DEBUG of the access logger adds a line when a request arrives, which is how a test knows that a poll waits; INFO of
-the site one when its client hangs up, long before the line of the access log, which comes when the poll ends."""
+the site one when its client hangs up, long before the line of the access log, which comes when the poll ends. The
+stream is the real one, since Synapse reads this file again on SIGHUP, when its stderr leads to the log already."""
 
 
 @frozen
@@ -89,8 +94,10 @@ class Layout:
         return self.root / f"sidecar.{configuration}.yaml"
 
 
-def write_synapse(layout: Layout, topology: Topology, services: Services, database: str) -> None:
-    """Everything that Synapse reads, for each of its processes."""
+def write_synapse(
+    layout: Layout, topology: Topology, services: Services, database: str, shared: Mapping[str, Any]
+) -> None:
+    """Everything that Synapse reads, for each of its processes. `shared` replaces top-level keys for all of them."""
     for directory in ("etc/conf.d", "etc/workers", "run", "log", "media"):
         (layout.root / directory).mkdir(parents=True)
     seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
@@ -101,8 +108,14 @@ def write_synapse(layout: Layout, topology: Topology, services: Services, databa
     _write(layout.etc / "conf.d" / "report_stats.yaml", {"report_stats": False})
     if topology.workers:
         _write(layout.etc / "conf.d" / "workers.yaml", _shared_by_workers(layout, topology, services))
+    write_last(layout, shared)
     for worker in topology.workers:
         _write(layout.workers / f"{worker.name}.yaml", _worker(layout, worker))
+
+
+def write_last(layout: Layout, shared: Mapping[str, Any]) -> None:
+    """The last of the shared files, whose keys replace those of the others."""
+    _write(layout.etc / "conf.d" / "zz.yaml", shared)
 
 
 def write_schema_owner(root: Path, services: Services, database: str) -> Path:
