@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from sidecar.config.endpoints import address_of
 from sidecar.config.load import load_settings
+from sidecar.config.log import read_secret, unknown_endpoints
 from sidecar.config.passwords import Secret, secret_of
 from sidecar.config.references import check_references
 from sidecar.config.schema import Settings
@@ -37,6 +38,8 @@ class Deployment:
     plan: Plan
     secret: Secret | None = field(default=None, repr=False)
     """The operator's password; None: none is asked for."""
+    log_secret: bytes | None = field(default=None, repr=False)
+    """By which keys are hashed in the access log; None: each process makes one."""
     problems: tuple[Problem, ...]
     """What is wrong but does not prevent a start. An error among them means that some requests will fail."""
 
@@ -78,11 +81,14 @@ def _deployment(
 ) -> Deployment:
     references = check_references(settings, {process.name: process.serves for process in topology.processes})
     secret, doubts = secret_of(settings.operator)
-    stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts))
+    log_secret, more = _log_secret(settings)
+    stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
     problems = [*settings.warnings, *topology.problems, *stated]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
     table = table or _endpoints(settings, version)
+    unknown = unknown_endpoints(settings.log, {endpoint.name for endpoint in table.endpoints})
+    problems += (settings.source.problem(*fault, Severity.WARNING) for fault in unknown)
     workers, facts = workers_of(topology, settings)
     try:
         plan = compile_plan(settings, workers, table.endpoints, facts)
@@ -101,6 +107,7 @@ def _deployment(
         table=table,
         plan=plan,
         secret=secret,
+        log_secret=log_secret,
         problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -122,6 +129,13 @@ def deployment_of(path: str, *, ask: bool) -> Deployment:
     """As a start reads it; without `ask` the running Synapse is not asked for its version. Raises ConfigError."""
     read = partial(read_deployment, path)
     return read_for_running_synapse(read) if ask else read()
+
+
+def _log_secret(settings: Settings) -> tuple[bytes | None, list[Problem]]:
+    try:
+        return read_secret(settings.log), []
+    except ValueError as error:
+        return None, [settings.source.problem(("log", "secret_file"), str(error))]
 
 
 def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:

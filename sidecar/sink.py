@@ -121,7 +121,8 @@ class Sink:
             lost = octets.count(b"\n", done)
             self.failed += lost
             count -= lost
-            self._torn = done > 0 and octets[done - 1 : done] != b"\n"
+            if done:
+                self._torn = octets[done - 1 : done] != b"\n"
             self._complain(error)
         self.written += count
         self._taken += len(text)

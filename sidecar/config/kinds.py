@@ -81,7 +81,8 @@ def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[Any, str], str]:
     return read
 
 
-def _choice(name: str, words: Iterable[str]) -> Kind:
+def choice(name: str, words: Iterable[str]) -> Kind:
+    """One of `words`; the first is the example."""
     known = tuple(words)
 
     def read(value: Any, _base: str) -> str:
@@ -317,12 +318,12 @@ PathPattern = Annotated[str, Kind("path pattern", "/_matrix/client/{version}/syn
 FieldName = Annotated[str, Kind("field name", "X-Forwarded-Proto", _matching(_TOKEN, "is no field name"))]
 Text = Annotated[str, Kind("text", "hello", lambda value, _base: _text(value))]
 Line = Annotated[str, Kind("text", "hello", _read_line)]
-Affinity = Annotated[AffinityKind, _choice("affinity", ("user", "room", "origin", "source", "session", "path", "none"))]
-Resource = Annotated[str, _choice("resource", ("client", *sorted(RESOURCES - {"client"})))]
-Stream = Annotated[str, _choice("stream", STREAMS)]
-Scheme = Annotated[Literal["http", "https"], _choice("scheme", ("http", "https"))]
-Level = Annotated[Literal["debug", "info", "warn", "error"], _choice("level", ("info", "debug", "warn", "error"))]
-Actions = Annotated[Literal["api", "page", "none"], _choice("actions", ("api", "page", "none"))]
+Affinity = Annotated[AffinityKind, choice("affinity", ("user", "room", "origin", "source", "session", "path", "none"))]
+Resource = Annotated[str, choice("resource", ("client", *sorted(RESOURCES - {"client"})))]
+Stream = Annotated[str, choice("stream", STREAMS)]
+Scheme = Annotated[Literal["http", "https"], choice("scheme", ("http", "https"))]
+Level = Annotated[Literal["debug", "info", "warn", "error"], choice("level", ("info", "debug", "warn", "error"))]
+Actions = Annotated[Literal["api", "page", "none"], choice("actions", ("api", "page", "none"))]
 UserName = Annotated[str, Kind("user name", "operator", _matching(_USER, "is no user name; it holds no colon"))]
 PasswordHash = Annotated[str, Kind("password hash", UNKNOWN, _read_hash)]
 FixedStatus = Annotated[int, _status(200, "200")]

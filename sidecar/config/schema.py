@@ -17,6 +17,7 @@ from sidecar.config.kinds import Duration, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
+from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
 from sidecar.document import Document
 from sidecar.errors import Problem
@@ -50,14 +51,6 @@ class Access:
         default=(), metadata=doc("Networks that may reach /_synapse/mas; only MAS itself needs it.")
     )
     metrics: tuple[kinds.Addresses, ...] = field(default=(), metadata=doc("Networks that may reach /_synapse/metrics."))
-
-
-@frozen(kw_only=True)
-class Log:
-    """`log:`. What is written, and how much of it."""
-
-    level: kinds.Level = field(default="info", metadata=doc("Least important level that is written."))
-    access: kinds.Flag = field(default=False, metadata=doc("One line for each exchange."))
 
 
 @frozen(kw_only=True)
