@@ -5,4 +5,5 @@ from __future__ import annotations
 from importlib.metadata import requires
 
 for requirement in requires("matrix-sidecar") or []:
-    print(requirement.replace(">=", "=="))
+    # Those of extras are constraints, too, for whoever installs them.
+    print(requirement.partition(";")[0].strip().replace(">=", "=="))

@@ -17,11 +17,13 @@ from twisted.internet.threads import deferToThreadPool
 
 from sidecar import __version__
 from sidecar.changes import changes
+from sidecar.config.endpoints import KeyFiles
 from sidecar.config.schema import Settings
 from sidecar.deployment import Deployment
-from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.errors import ConfigError, Problem, Severity, SidecarError
 from sidecar.net.gateway import Decide
 from sidecar.net.listening import address
+from sidecar.net.tls import Secrets
 from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
 from sidecar.service import SidecarService
@@ -135,13 +137,15 @@ class Reload(Service):
     async def _attempt(self) -> Outcome:
         # In a thread: a large configuration takes longer to read than a request may wait.
         pool = self.reactor.getThreadPool()
-        read = partial(self.read, version=self.deployment.table.asked)
+        read = partial(self._read, version=self.deployment.table.asked)
         before = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
         try:
-            found = await deferToThreadPool(self.reactor, pool, read)
+            found, secrets = await deferToThreadPool(self.reactor, pool, read)
         except ConfigError as error:
             return Outcome(False, tuple(str(problem) for problem in error.problems))
+        except SidecarError as error:
+            return Outcome(False, (error.sentence,))
         except Exception as error:
             _log.failure("reading the configuration failed")
             return Outcome(False, (str(error) or type(error).__name__,))
@@ -149,9 +153,13 @@ class Reload(Service):
             sys.setswitchinterval(before)
         if not self.running:
             return Outcome(False, ("the sidecar is stopping",))
-        return self._accept(found)
+        return self._accept(found, secrets)
 
-    def _accept(self, found: Deployment) -> Outcome:
+    def _read(self, version: str | None) -> tuple[Deployment, Mapping[KeyFiles, Secrets]]:
+        """All files, those of the certificates too; either all of them can be used or nothing changes."""
+        return self.read(version=version), self.sidecar.identities.read_again()
+
+    def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> Outcome:
         before = self.deployment
         refused = _unchangeable(before.settings, found.settings)
         kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})
@@ -159,7 +167,7 @@ class Reload(Service):
         for problem in self.deployment.problems:
             if problem not in before.problems:
                 _log.warn("{problem}", problem=str(problem))
-        told = changes(before, self.deployment) or ["nothing is different"]
+        told = [*changes(before, self.deployment), *self.sidecar.identities.use(secrets)] or ["nothing is different"]
         return Outcome(True, (*told, *(str(problem) for problem in refused)))
 
 

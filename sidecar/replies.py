@@ -94,6 +94,16 @@ def response(
     return octets if head or bodiless else octets + content
 
 
+def authored(
+    status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False
+) -> bytes:
+    """A response that the operator wrote into a route: readable across origins, as far as it does not say otherwise."""
+    given = tuple(fields)
+    names = {name.lower() for name, _ in given}
+    cors = [(name, value) for name, value in CORS if name.lower() not in names]
+    return response(status, (*given, *cors), content, close=close, head=head)
+
+
 def failure_reply(failure: Failure, *, head: bool) -> bytes:
     """What a client is told of `failure`; the connection closes after it."""
     return refusal(STATUS_OF_FAILURE[failure], failure.value.capitalize(), head=head)

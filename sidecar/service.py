@@ -22,9 +22,11 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.descriptors import connection_ceiling
 from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import worker_endpoint
+from sidecar.net.entrances import doors
 from sidecar.net.gateway import Decide, Gateway, response_limits
 from sidecar.net.listening import address, listen
 from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.tls import Identities
 from sidecar.telemetry import log_from, logger, write_access
 from sidecar.wire.forwarded import ForwardedPolicy
 
@@ -67,6 +69,12 @@ def worker_pool(name: str, endpoint: str, settings: Settings, reactor: Any, dead
     )
 
 
+def forwarded_policy(settings: Settings) -> ForwardedPolicy:
+    """Whose word is taken, as `forwarded:` says."""
+    forwarded = settings.forwarded
+    return ForwardedPolicy(forwarded.trust, forwarded.proto, forwarded.proxy_protocol)
+
+
 @define(eq=False)
 class SidecarService(Service):
     """The sidecar as a Twisted service: listens when started, drains when stopped."""
@@ -82,6 +90,8 @@ class SidecarService(Service):
     """Of each worker, where it is not 1."""
     bounded: Mapping[str, float] = field(factory=dict)
     """`bounded` of each pool that has it."""
+    identities: Identities = field(init=False, factory=Identities)
+    """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
     data_reactor: BatchingReactor = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
@@ -100,7 +110,7 @@ class SidecarService(Service):
         self.gateway = Gateway(
             decide=self.decide,
             pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
-            forwarded=ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto),
+            forwarded=forwarded_policy(settings),
             limits=settings.limits,
             timeouts=settings.timeouts,
             deadlines=deadlines,
@@ -124,16 +134,15 @@ class SidecarService(Service):
     def startService(self) -> None:
         """Listen. Raises SidecarError with one sentence if that is not possible, and then listens on nothing."""
         super().startService()
-        for description in self.settings.listen:
-            listener = Listener(self.gateway, "https" if description.startswith("ssl:") else "http")
-            listener.on_change = self._connections_changed
-            self.listeners.append(listener)
-            try:
-                self.ports.append(listen(self.data_reactor, description, listener))
-            except SidecarError:
-                _each(self.ports, "stopListening")
-                self.ports.clear()
-                raise
+        try:
+            for door in doors(self.settings.listen, self.gateway, self.identities, self.data_reactor):
+                door.listener.on_change = self._connections_changed
+                self.listeners.append(door.listener)
+                self.ports.append(listen(self.data_reactor, door.address, door.factory))
+        except SidecarError:
+            _each(self.ports, "stopListening")
+            self.ports.clear()
+            raise
         self._ceiling = connection_ceiling(self.settings.limits.connections)
         for port in self.ports:
             _log.info("listening on {host}", host=address(port))
@@ -164,7 +173,7 @@ class SidecarService(Service):
             before,
             decide=decide,
             pools=pools,
-            forwarded=ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto),
+            forwarded=forwarded_policy(settings),
             limits=settings.limits,
             timeouts=settings.timeouts,
             weights=weights,
@@ -236,6 +245,14 @@ class SidecarService(Service):
         for connection in self._connections():
             if (connection.relay.exchange is not None) is running:
                 connection.relay.drain()
+        if not running:
+            self._abort_awaited()
+
+    def _abort_awaited(self) -> None:
+        """Who has not even said for whom it comes is not waited for."""
+        for listener in self.listeners:
+            for preamble in tuple(listener.awaited):
+                preamble.abort()
 
     def _connections(self) -> list[Downstream]:
         return [connection for listener in self.listeners for connection in listener.connections]
@@ -251,6 +268,7 @@ class SidecarService(Service):
             _log.warn("cutting {count} connections", count=len(left))
             for connection in left:
                 connection.abort()
+            self._abort_awaited()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

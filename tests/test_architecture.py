@@ -31,7 +31,7 @@ LAYERS = [
         "changes",
         "inside",
     },
-    {"net", "telemetry", "metrics", "admin", "status", "signals", "sd_notify", "sink", "logbook"},
+    {"net", "certificates", "telemetry", "metrics", "admin", "status", "signals", "sd_notify", "sink", "logbook"},
     {"exchange", "replies", "records"},
     {"wire", "routing", "config"},
     {"synapse"},

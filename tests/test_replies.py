@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import Fault
 from sidecar.exchange import Failure
-from sidecar.replies import RETRY_AFTER, STATUS_OF_FAILURE, STATUS_OF_FAULT, refusal, response
+from sidecar.replies import CORS, RETRY_AFTER, STATUS_OF_FAILURE, STATUS_OF_FAULT, authored, refusal, response
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
 STATUSES = sorted({*STATUS_OF_FAILURE.values(), *STATUS_OF_FAULT.values(), 403, 404, 429})
@@ -127,3 +127,13 @@ def test_every_fault_has_a_status() -> None:
 def test_every_failure_that_is_told_has_a_status() -> None:
     """All but those of which nobody is left to be told, or too late."""
     assert set(Failure) - set(STATUS_OF_FAILURE) == {Failure.CLIENT_GONE, Failure.CLIENT_STALLED, Failure.ANSWER_CUT}
+
+
+def test_an_authored_response_can_be_read_across_origins() -> None:
+    """With the lines of any other reply, but for those that the operator wrote; HEAD has the same fields."""
+    given = [("Content-Type", "application/json"), ("access-control-allow-origin", "https://app.example.org")]
+    status, fields, content = read(authored(200, given, b"{}", close=False))
+    assert (status, content) == (200, b"{}")
+    assert fields[b"access-control-allow-origin"] == b"https://app.example.org"
+    assert {name.lower().encode() for name, _ in CORS} <= fields.keys()
+    assert read(authored(200, given, b"{}", close=False, head=True), b"HEAD")[1] == fields

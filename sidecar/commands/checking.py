@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 
 import click
 from attrs import frozen
 
+from sidecar.certificates import certificate_problems
 from sidecar.deployment import Deployment, deployment_of
 from sidecar.errors import ConfigError, Problem, Severity
 
@@ -29,13 +31,14 @@ def check_and_print(path: str, *, ask: bool) -> Checked:
     except ConfigError as error:
         print_problems(error.problems)
         return Checked(None, FAILED)
-    print_problems(deployment.problems)
+    problems = (*deployment.problems, *certificate_problems(deployment.settings, datetime.now(timezone.utc)))
+    print_problems(problems)
     plan = deployment.plan
     click.echo(
         f"{path}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
         f"{len(plan.rows)} endpoints of Synapse {deployment.table.release}"
     )
-    return Checked(deployment, status_of(deployment.problems))
+    return Checked(deployment, status_of(problems))
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

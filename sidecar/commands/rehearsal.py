@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from attrs import define, field, frozen
 
+from sidecar.config.endpoints import entrance
 from sidecar.deployment import Deployment
 from sidecar.errors import Fault, WireError
 from sidecar.exchange import Failure
@@ -45,6 +46,7 @@ class Heard:
 
     head: RequestHead | None
     client: str
+    scheme: str
     decision: Decision
 
 
@@ -59,12 +61,15 @@ class Rehearsal:
     """The sidecar of a deployment, without connections."""
 
     deployment: Deployment
+    scheme: str = field(init=False)
+    """Assumed where X-Forwarded-Proto does not say: https, if that can be spoken to us at all."""
     policy: ForwardedPolicy = field(init=False)
     limits: ReaderLimits = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.deployment.settings
         limits = settings.limits
+        self.scheme = "https" if any(entrance(text).tls for text in settings.listen) else "http"
         self.policy = ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto)
         self.limits = ReaderLimits(head=limits.request_head, target=limits.request_target, fields=limits.request_fields)
 
@@ -74,13 +79,13 @@ class Rehearsal:
             raw = _head(asked)
             head = RequestReader(self.limits).feed(raw)[0]
         except WireError as error:
-            return Heard(None, "", _refusal(STATUS_OF_FAULT[error.fault], str(error)))
+            return Heard(None, "", self.scheme, _refusal(STATUS_OF_FAULT[error.fault], str(error)))
         assert isinstance(head, RequestHead)
-        client, forwarded = self.policy.client(asked.peer, "http", head.fields)
-        decision = decide(head.method, head.origin, head.fields, client, self.deployment.plan)
+        client, scheme, forwarded = self.policy.client(asked.peer, self.scheme, head.fields)
+        decision = decide(head.method, head.origin, head.fields, client, self.deployment.plan, scheme)
         if decision.action == "forward" and (head.length > 0 or len(raw) + _ADDED > self.limits.head):
             decision = self._too_large(head, forwarded, decision) or decision
-        return Heard(head, client, decision)
+        return Heard(head, client, scheme, decision)
 
     def _too_large(self, head: RequestHead, forwarded: bytes, decision: Decision) -> Decision | None:
         """The refusal of what no worker would take, as `sidecar.net.relay` has it before it asks for one."""

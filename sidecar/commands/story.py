@@ -79,7 +79,7 @@ def tell(deployment: Deployment, asked: Asked, down: Sequence[str] = (), add: Se
         steps = [("request", f"no request that is served: {heard.decision.reason}")]
         return Story(asked=asked, decision=heard.decision, title=title, steps=tuple(steps))
     head = heard.head
-    explanation = explain(head.method, head.origin, head.fields, heard.client, deployment.plan)
+    explanation = explain(head.method, head.origin, head.fields, heard.client, deployment.plan, heard.scheme)
     steps = _arrival(asked, head, heard.client)
     steps += [(name, printable(text)) for name, text in explanation.steps]
     forwarded = heard.decision.action == "forward"
@@ -121,8 +121,8 @@ def _suppose(
     plan, decision = deployment.plan, heard.decision
     request = (head.method, head.origin, head.fields, heard.client)
     other = plan_with(deployment, add, decision.pool, decision.candidates[0]) if add else plan
-    explanation = explain(*request, other)
-    before, after = step_of(*request, plan), step_of(*request, other)
+    explanation = explain(*request, other, heard.scheme)
+    before, after = (step_of(*request, each, heard.scheme) for each in (plan, other))
     assert before is not None
     assert after is not None
     candidates, fallback = explanation.decision.candidates, explanation.decision.fallback

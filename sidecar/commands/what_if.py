@@ -39,7 +39,7 @@ class Movement:
     flows: Mapping[tuple[str, str], float]
 
 
-def step_of(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Step | None:
+def step_of(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, scheme: str = "http") -> Step | None:
     """Everything about a request but its key; None where a route of the operator's answers it.
 
     `target` is in origin-form or the asterisk. Does not look whether the path is closed.
@@ -52,7 +52,7 @@ def step_of(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan)
         node = node.get(segment) or node.other
     methods = node.payload
     step = methods.steps.get(method) or methods.unmatched
-    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
+    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
     if rule is not None:
         if rule.route.pool is None:
             return None

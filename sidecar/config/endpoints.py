@@ -44,19 +44,10 @@ SERVER: Mapping[str, Form] = {
     "tcp": Form(("port", "interface", "backlog"), ("port",), "tcp:8008:interface=127.0.0.1"),
     "tcp6": Form(("port", "interface", "backlog"), ("port",), "tcp6:8008"),
     "ssl": Form(
-        (
-            "port",
-            "privateKey",
-            "certKey",
-            "sslmethod",
-            "interface",
-            "backlog",
-            "extraCertChain",
-            "dhParameters",
-        ),
+        ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog", "extraCertChain", "dhParameters"),
         ("port", "privateKey"),
         "ssl:8448:privateKey=/etc/ssl/private/example.pem",
-        ("privateKey", "certKey", "extraCertChain", "dhParameters"),
+        ("privateKey", "certKey", "extraCertChain"),
     ),
     "unix": Form(
         ("address", "mode", "backlog", "lockfile"),
@@ -64,8 +55,19 @@ SERVER: Mapping[str, Form] = {
         "unix:/run/matrix-sidecar/http.sock:mode=660",
         ("address",),
     ),
-    "systemd": Form(("domain", "index", "name"), ("domain",), "systemd:domain=INET:name=http"),
+    "systemd": Form(
+        ("domain", "index", "name", "privateKey", "certKey", "extraCertChain"),
+        ("domain",),
+        "systemd:domain=INET:name=http",
+        ("privateKey", "certKey", "extraCertChain"),
+    ),
 }
+_NOT_TAKEN = {
+    "sslmethod": "TLS 1.2 and 1.3 are spoken, and nothing older; leave `sslmethod` out",
+    "dhParameters": "keys are agreed on with elliptic curves; leave `dhParameters` out",
+}
+_ANNOUNCED = "haproxy:"
+
 CLIENT: Mapping[str, Form] = {
     "unix": Form(("path", "timeout", "lockfile"), ("path",), "unix:/run/matrix-synapse/sync1.sock", ("path",)),
     "tcp": Form(("host", "port", "timeout", "bindAddress"), ("host", "port"), "tcp:10.0.0.2:8083"),
@@ -79,21 +81,58 @@ class EndpointError(Exception):
     message: str
 
 
+@frozen
+class KeyFiles:
+    """Where a private key and its certificates are, in PEM; one file may hold both."""
+
+    key: str
+    certificate: str
+    chain: str = ""
+    """Further certificates of the chain; those in `certificate` behind the first belong to it, too."""
+
+
+@frozen
+class Entrance:
+    """An endpoint string taken apart: what Twisted listens on, and what stands between that and HTTP."""
+
+    address: str
+    """An endpoint string of Twisted's for plain octets."""
+    announced: bool = False
+    """`haproxy:` stands before it: here connections begin with a header of the PROXY protocol."""
+    tls: KeyFiles | None = None
+
+
+def entrance(text: str) -> Entrance:
+    """Take a server endpoint string apart that `server_endpoint` has checked."""
+    rest = text.removeprefix(_ANNOUNCED)
+    announced = rest != text
+    if is_foreign(rest):
+        return Entrance(rest, announced)
+    kind, parts = _split(rest)
+    values = _parameters(parts, SERVER[kind].parameters)
+    files = [values.pop(name, "") for name in ("privateKey", "certKey", "extraCertChain")]
+    if not files[0]:
+        return Entrance(rest, announced)
+    plain = "tcp" if kind == "ssl" else kind
+    address = ":".join((plain, *_written(values, SERVER[plain])))
+    return Entrance(address, announced, KeyFiles(files[0], files[1] or files[0], files[2]))
+
+
 def server_endpoint(text: str, base: str) -> str:
     """Check a server endpoint string and make its paths absolute, seen from directory `base`.
 
     A kind that only a plugin of Twisted can know passes as it is.
     """
-    prefix, _, rest = text.partition(":")
-    if prefix == "haproxy" and rest:
-        return f"haproxy:{server_endpoint(rest, base)}"
+    if text.startswith(_ANNOUNCED) and not text[len(_ANNOUNCED) :].startswith(_ANNOUNCED):
+        return f"{_ANNOUNCED}{server_endpoint(text[len(_ANNOUNCED) :], base)}"
     return text if is_foreign(text) else _checked(text, base, SERVER)
 
 
 def is_foreign(text: str) -> bool:
     """Whether only a plugin of Twisted can know this kind of server endpoint."""
-    prefix, colon, _ = text.removeprefix("haproxy:").partition(":")
-    return bool(colon) and prefix.isidentifier() and prefix not in SERVER and not get_close_matches(prefix, SERVER)
+    prefix, colon, _ = text.removeprefix(_ANNOUNCED).partition(":")
+    known = prefix in SERVER or f"{prefix}:" == _ANNOUNCED or get_close_matches(prefix, SERVER)
+    return bool(colon) and prefix.isidentifier() and not known
 
 
 def client_endpoint(text: str, base: str) -> str:
@@ -106,7 +145,7 @@ def address_of(text: str) -> tuple[str, str] | None:
 
     A path, or host and port; every name of this very host is empty.
     """
-    kind, parts = _split(text)
+    kind, parts = _split(text.removeprefix(_ANNOUNCED))
     form = SERVER.get(kind) or CLIENT.get(kind)
     if kind not in ("tcp", "tcp6", "ssl", "unix") or form is None:
         return None
@@ -205,11 +244,15 @@ def _check_names(kind: str, values: Mapping[str, str], form: Form) -> None:
         if name not in form.parameters:
             near = get_close_matches(name, form.parameters, 1) or form.parameters
             raise EndpointError(f"`{kind}:` endpoints have no parameter `{name}`; do you mean `{near[0]}`?")
+        if name in _NOT_TAKEN:
+            raise EndpointError(_NOT_TAKEN[name])
     for name in form.needed:
         if not values.get(name):
             raise EndpointError(f"it lacks the {name}; write for example `{form.example}`")
     if kind == "systemd" and ("index" in values) == ("name" in values):
         raise EndpointError(f"it needs either `index` or `name`; write for example `{form.example}`")
+    if ("certKey" in values or "extraCertChain" in values) and not values.get("privateKey"):
+        raise EndpointError("a certificate is of use with its key only; add `privateKey=`")
 
 
 def _check_value(name: str, value: str, form: Form) -> None:

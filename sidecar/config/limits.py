@@ -71,6 +71,13 @@ class Limits:
             "forwarded.trust are exempt, because they speak for many."
         ),
     )
+    proxy_header: SizeOrZero = field(
+        default=2 * KIB,
+        metadata=doc(
+            "Bytes behind the first 16 of a PROXY header of version 2: addresses and what else the balancer tells. "
+            "One that announces more ends its connection. In version 1 the line has 107 at most."
+        ),
+    )
     worker_connections: Count = field(
         default=8_192,
         metadata=doc("Connections to one worker at once. Every long poll holds one for as long as it waits."),
@@ -117,6 +124,13 @@ class Timeouts:
     )
     idle: Duration = field(
         default=75.0, metadata=doc("A client connection without a request; then closed without a word.")
+    )
+    proxy_header: Duration = field(
+        default=5.0,
+        metadata=doc("From the connection of a peer in forwarded.proxy_protocol to the end of its header; then reset."),
+    )
+    handshake: Duration = field(
+        default=10.0, metadata=doc("From the beginning of a TLS connection to the end of its handshake; then reset.")
     )
     body: Duration = field(default=30.0, metadata=doc("Without a byte of a request body that was announced; then 408."))
     connect: Duration = field(default=2.0, metadata=doc("For one attempt to connect to a worker."))

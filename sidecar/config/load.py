@@ -14,9 +14,9 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from sidecar.config.endpoints import any_of, is_foreign, is_reached_from_afar
+from sidecar.config.endpoints import any_of, entrance, is_foreign, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
-from sidecar.config.schema import Route, Settings
+from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import ConfigError, Problem, Severity
 
@@ -196,6 +196,9 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         yield (), "there is nothing to forward to; name Synapse's files in `synapse.config`, or workers in `workers`"
     if not settings.listen:
         yield ("listen",), "the list is empty; write for example `tcp:8008:interface=127.0.0.1`"
+    for index, endpoint in enumerate(settings.listen):
+        if _is_unheeded(endpoint, settings.forwarded):
+            yield ("listen", index), "nobody is believed here; name the balancers in `forwarded.proxy_protocol`"
     if settings.admin in settings.listen:
         yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
     if settings.operator.password_hash is not None and settings.operator.password_file is not None:
@@ -205,6 +208,13 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
     for index, route in enumerate(settings.routes):
         yield from ((("routes", index, *path), message) for path, message in _route_faults(route))
+
+
+def _is_unheeded(endpoint: str, forwarded: Forwarded) -> bool:
+    """The PROXY protocol is expected, but of no peer; those of a UNIX socket are always believed."""
+    door = entrance(endpoint)
+    local = door.address.startswith(("unix:", "systemd:domain=UNIX"))
+    return door.announced and not local and not forwarded.proxy_protocol
 
 
 def _route_faults(route: Route) -> Iterator[Fault]:
@@ -242,7 +252,8 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
             path: KeyPath = ("listen", index) if index < len(settings.listen) else ("admin",)
             yield path, "Twisted itself has no such kind of endpoint; a plugin must bring it"
     for index, route in enumerate(settings.routes[:-1]):
-        if not any((route.host, route.method, route.path, route.query, route.header, route.source)):
+        conditions = (route.host, route.method, route.path, route.query, route.header, route.source, route.scheme)
+        if not any(conditions):
             yield ("routes", index), "a route without conditions takes every request; the ones below are never reached"
 
 

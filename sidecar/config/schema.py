@@ -40,6 +40,14 @@ class Forwarded:
         default=None,
         metadata=doc("X-Forwarded-Proto where no trusted peer said otherwise; absent: the listener's scheme."),
     )
+    proxy_protocol: tuple[kinds.Addresses, ...] = field(
+        default=(),
+        metadata=doc(
+            "Balancers that begin each connection with a header of the PROXY protocol, version 1 or 2, as addresses or "
+            "networks. They have to, and who it names counts as the peer; nobody else's is believed. It is expected on "
+            "every entry of `listen`, or only on those that begin with `haproxy:`, where there are such."
+        ),
+    )
 
 
 @frozen(kw_only=True)
@@ -124,6 +132,9 @@ class Route:
         default=None, metadata=doc("Field lines: name and value, or name and null for «present».")
     )
     source: tuple[kinds.Addresses, ...] | None = field(default=None, metadata=doc("Networks of the client's address."))
+    scheme: kinds.Scheme | None = field(
+        default=None, metadata=doc("`http` or `https`, as Synapse is told in X-Forwarded-Proto.")
+    )
     pool: kinds.Name | None = field(default=None, metadata=doc("Forward to this pool."))
     respond: Respond | None = field(default=None, metadata=doc("Answer with this fixed response."))
     redirect: Redirect | None = field(default=None, metadata=doc("Answer with this redirect."))
@@ -147,7 +158,11 @@ class Respond:
 class Redirect:
     """`redirect:` of a route."""
 
-    to: kinds.Line = field(metadata=doc("Location; `{target}` stands for the request-target as received."))
+    to: kinds.Line = field(
+        metadata=doc(
+            "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port."
+        )
+    )
     status: kinds.RedirectStatus = field(default=302, metadata=doc("301, 302, 303, 307 or 308."))
 
 
@@ -177,7 +192,10 @@ class Settings:
 
     listen: tuple[kinds.ServerEndpoint, ...] = field(
         default=("tcp:8008:interface=127.0.0.1",),
-        metadata=doc("A Twisted server endpoint string, or a list of them."),
+        metadata=doc(
+            "A Twisted server endpoint string, or a list of them. `ssl:` speaks TLS; its files are read again with the "
+            "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol."
+        ),
     )
     admin: kinds.ServerEndpoint | None = field(
         default=None,

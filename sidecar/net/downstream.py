@@ -6,7 +6,7 @@ Feeds the request reader and hands events to the relay. Knows no workers, no rou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
@@ -20,6 +20,9 @@ from sidecar.net.relay import Relay
 from sidecar.net.transport import DirectProtocol
 from sidecar.replies import refusal
 from sidecar.wire.reader import RequestReader
+
+if TYPE_CHECKING:
+    from sidecar.net.proxied import Preamble
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -155,8 +158,13 @@ class Downstream(DirectProtocol):
         self.relay.expect("linger", timeouts.stall if self._left else timeouts.linger)
         transport.unregisterProducer()
         self.reader.take_buffered()
-        transport.loseWriteConnection()
+        self.end_writing()
         self.unhold(~0)
+
+    def end_writing(self) -> None:
+        """What waits is sent, and nothing after it."""
+        transport: Any = self.transport
+        transport.loseWriteConnection()
 
     def close(self) -> None:
         """Close without a word, when the client has taken what waits for it."""
@@ -197,6 +205,8 @@ class Listener(Factory):
         self.scheme = scheme
         self.reader_limits = request_limits(gateway.limits)
         self.connections: set[Downstream] = set()
+        self.awaited: set[Preamble] = set()
+        """Connections whose balancer has not said yet whose they are."""
         self.on_change: Callable[[], None] = lambda: None
         """Called after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
         self._per_address: dict[str, int] = {}

@@ -5,7 +5,8 @@ A value that a reload replaces as a whole; connections read it once for each exc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from attrs import define, evolve, field
 
@@ -19,7 +20,13 @@ from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
 
-Decide = Callable[[bytes, bytes, FieldSection, str], Decision]
+
+class Decide(Protocol):
+    """Where a request goes: method, target, fields, the client's address, and the scheme that it used."""
+
+    def __call__(
+        self, method: bytes, target: bytes, fields: FieldSection, peer: str, /, *, scheme: str
+    ) -> Decision: ...
 
 
 def request_limits(limits: Limits) -> ReaderLimits:

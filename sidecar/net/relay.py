@@ -15,7 +15,7 @@ from sidecar.exchange import Exchange, Failure
 from sidecar.net.course import ANSWERED, PIPELINED, WAITING
 from sidecar.net.dispatch import Dispatch
 from sidecar.net.splicing import WORTH_IT, begin_splice
-from sidecar.replies import STATUS_OF_FAULT, refusal, response
+from sidecar.replies import STATUS_OF_FAULT, authored, refusal
 from sidecar.telemetry import logger
 from sidecar.wire.framing import CHUNKED
 from sidecar.wire.head import RequestHead, ResponseHead
@@ -92,8 +92,9 @@ class Relay(Dispatch):
         gateway.counters.requests += 1
         if gateway.access_log is not None:
             self.began = gateway.deadlines.now()
-        self.client, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
-        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, self.client)
+        client, scheme, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
+        self.client = client
+        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, client, scheme=scheme)
         raw = head.passed_on(forwarded)
         self.exchange = exchange = Exchange(
             head, raw, decision.replayable, gateway.draining, replay_limit=gateway.limits.replay_body
@@ -143,7 +144,7 @@ class Relay(Dispatch):
             self.gateway.counters.refused += 1
             octets = refusal(status, decision.reason, close=close, head=is_head)
         else:
-            octets = response(status, decision.headers, decision.body, close=close, head=is_head)
+            octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
         self.end_exchange(status, decision.action)
         if close:
             self.downstream.close_after(octets)

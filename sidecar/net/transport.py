@@ -11,6 +11,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
@@ -150,3 +152,26 @@ class DirectProtocol(Protocol):
             transport._tempDataBuffer = []
             transport._tempDataLen = 0
             transport.stopWriting()
+
+
+def hand_over(transport: Any, protocol: IProtocol, peer: str | None) -> None:
+    """Let `protocol` have a connection that another one has had so far, as if it had been made from `peer`.
+
+    `peer` is an address in text; None: where the connection really comes from.
+    """
+    if peer is not None:
+        address = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 0)
+        transport.getPeer = lambda: address
+        if transport.socket.family == socket.AF_UNIX:
+            # Now that it has a peer with an address it is taken for TCP.
+            transport.setTcpNoDelay = lambda _enabled: None
+    transport.protocol = protocol
+    protocol.makeConnection(transport)
+
+
+def unsent_by_tls(transport: Any) -> int:
+    """How many octets wait above and below TLS for the kernel to take them."""
+    below = transport.transport
+    waiting: int = len(below.dataBuffer) - below.offset + below._tempDataLen
+    above = transport._aggregator
+    return waiting + sum(map(len, transport._appSendBuffer)) + sum(map(len, getattr(above, "_buffer", ())))

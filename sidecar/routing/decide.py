@@ -13,15 +13,15 @@ from sidecar.routing.access import REPLICATION, closed_resource
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
-from sidecar.routing.rules import Rule, RuleIndex, earlier
+from sidecar.routing.rules import Rule, RuleIndex, earlier, host_of
 from sidecar.synapse.identifiers import query_value
 
 
-def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Decision:
+def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, scheme: str = "http") -> Decision:
     """Where a request goes.
 
     `method` and `target` are the octets of the request-line, `peer` is the client's address in text (empty where it
-    has none). Never raises, whatever the octets.
+    has none), `scheme` what the client used. Never raises, whatever the octets.
     """
     path, _, query = target.partition(b"?")
     segments = path.split(b"/", plan.splits)
@@ -32,15 +32,15 @@ def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) 
     step = methods.steps.get(method) or methods.unmatched
     if step.guarded:
         if path[:1] != b"/":
-            return _other_form(method, target, fields, peer, plan)
+            return _other_form(method, target, fields, peer, plan, scheme)
         refusal = closed(path, peer, step, plan)
         if refusal is not None:
             return refusal
     if methods.rules is not None or plan.pathless is not None:
-        rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
+        rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
         if rule is not None:
             if rule.route.pool is None:
-                return authored(rule, target, step)
+                return authored(rule, target, host_of(fields), step)
             step = routed(plan, rule, step)
     if step.initial is not None and is_initial(query, step.position):
         step = step.initial
@@ -77,11 +77,17 @@ def is_initial(query: bytes, position: bytes) -> bool:
 
 
 def matching_rule(
-    listed: RuleIndex | None, pathless: RuleIndex | None, method: bytes, query: bytes, fields: Fields, peer: str
+    listed: RuleIndex | None,
+    pathless: RuleIndex | None,
+    method: bytes,
+    query: bytes,
+    fields: Fields,
+    peer: str,
+    scheme: str,
 ) -> Rule | None:
     """The first of the operator's rules that holds, of those for the path and those for any."""
-    found = None if listed is None else listed.first(method, query, fields, peer)
-    return found if pathless is None else earlier(found, pathless.first(method, query, fields, peer))
+    found = None if listed is None else listed.first(method, query, fields, peer, scheme)
+    return found if pathless is None else earlier(found, pathless.first(method, query, fields, peer, scheme))
 
 
 def routed(plan: Plan, rule: Rule, step: Step) -> Step:
@@ -94,7 +100,7 @@ def routed(plan: Plan, rule: Rule, step: Step) -> Step:
     return known
 
 
-def authored(rule: Rule, target: bytes, step: Step) -> Decision:
+def authored(rule: Rule, target: bytes, host: bytes, step: Step) -> Decision:
     """The decision of a rule that answers by itself."""
     route = rule.route
     reason = f"routes[{rule.number}] of the configuration answers it"
@@ -110,7 +116,9 @@ def authored(rule: Rule, target: bytes, step: Step) -> Decision:
             reason=reason,
         )
     if route.redirect is not None:
-        location = route.redirect.to.replace("{target}", target.decode("latin-1"))
+        # In this order: a target can hold `{host}`, a host no brace.
+        location = route.redirect.to.replace("{host}", host.decode("latin-1"))
+        location = location.replace("{target}", target.decode("latin-1"))
         return Decision(
             action="redirect",
             endpoint=step.endpoint,
@@ -134,7 +142,7 @@ def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
     return Decision(action="refuse", endpoint=step.endpoint, pool="", status=403, reason=reason)
 
 
-def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Decision:
+def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, scheme: str) -> Decision:
     """Absolute-form is decided by its path, the asterisk goes anywhere; nothing else is a request-target of ours."""
     if target == b"*" and method == b"OPTIONS":
         return _settled(plan.anything, (target,), target, b"", fields, peer, plan)
@@ -142,7 +150,7 @@ def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: P
     if origin is None:
         reason = "the request-target is neither a path nor an http URL"
         return Decision(action="refuse", endpoint=plan.unknown.endpoint, pool="", status=400, reason=reason)
-    return decide(method, origin, fields, peer, plan)
+    return decide(method, origin, fields, peer, plan, scheme)
 
 
 def origin_form(target: bytes) -> bytes | None:

@@ -45,9 +45,9 @@ def as_json(method: str, target: str, decision: Decision) -> dict[str, Any]:
     }
 
 
-def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan) -> Explanation:
+def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, scheme: str = "http") -> Explanation:
     """The decision for a request with everything that led to it; never raises, as `decide` does not."""
-    decision = decide(method, target, fields, peer, plan)
+    decision = decide(method, target, fields, peer, plan, scheme)
     path, query, form = _parsed(target)
     node = plan.start
     for segment in path.split(b"/", plan.splits):
@@ -58,7 +58,7 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan)
     barred = table.guarded and closed(path, peer, table, plan) is not None
     if barred or (path[:1] != b"/" and decision.action == "refuse"):
         return Explanation(decision, (*steps, ("refused", decision.reason)), {})
-    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer)
+    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
     steps.append(("route", _route(rule, plan)))
     if rule is not None and rule.route.pool is None:
         return Explanation(decision, (*steps, ("answered", decision.reason)), {})

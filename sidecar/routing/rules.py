@@ -30,10 +30,11 @@ class Rule:
     header: tuple[tuple[bytes, bytes | None], ...]
     source: tuple[Network, ...]
 
-    def holds(self, method: bytes, query: bytes, fields: Fields, peer: str) -> bool:
+    def holds(self, method: bytes, query: bytes, fields: Fields, peer: str, scheme: str) -> bool:
         """Whether every condition but that on the path holds."""
         return (
             (not self.methods or method in self.methods)
+            and (self.route.scheme is None or self.route.scheme == scheme)
             and (self.route.host is None or self._host_holds(host_of(fields)))
             and (not self.source or is_within(peer, self.source))
             and (not self.header or _headers_hold(self.header, fields))
@@ -51,10 +52,10 @@ class RuleIndex:
     by_host: Mapping[bytes, tuple[Rule, ...]]
     others: tuple[Rule, ...]
 
-    def first(self, method: bytes, query: bytes, fields: Fields, peer: str) -> Rule | None:
+    def first(self, method: bytes, query: bytes, fields: Fields, peer: str, scheme: str) -> Rule | None:
         """The first rule of the file that holds."""
         named = self.by_host.get(host_of(fields), ()) if self.by_host else ()
-        found = [_first(rules, method, query, fields, peer) for rules in (named, self.others) if rules]
+        found = [_first(rules, method, query, fields, peer, scheme) for rules in (named, self.others) if rules]
         return earlier(*found) if len(found) == 2 else found[0] if found else None
 
 
@@ -103,9 +104,9 @@ def host_of(fields: Fields) -> bytes:
     return name if colon and not port.strip(b"0123456789") else host
 
 
-def _first(rules: Iterable[Rule], method: bytes, query: bytes, fields: Fields, peer: str) -> Rule | None:
+def _first(rules: Iterable[Rule], method: bytes, query: bytes, fields: Fields, peer: str, scheme: str) -> Rule | None:
     for each in rules:
-        if each.holds(method, query, fields, peer):
+        if each.holds(method, query, fields, peer, scheme):
             return each
     return None
 

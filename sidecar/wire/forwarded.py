@@ -39,27 +39,36 @@ def parse_address(text: str) -> Address | None:
 class ForwardedPolicy:
     """Decides whose word is taken, and caches what it decided."""
 
-    __slots__ = ("_chain", "_proto", "_trust")
+    __slots__ = ("_announcing", "_chain", "_proto", "_trust")
 
-    def __init__(self, trust: Sequence[Network], proto: str | None) -> None:
-        """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise."""
+    def __init__(self, trust: Sequence[Network], proto: str | None, announcing: Sequence[Network] = ()) -> None:
+        """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
+
+        `announcing`: peers that begin each connection with a header of the PROXY protocol.
+        """
         self._trust = tuple(trust)
+        self._announcing = tuple(announcing)
         self._proto = proto
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
 
     def trusts(self, address: Address) -> bool:
         """Whether `address` may speak for others."""
-        return any(address in network for network in self._trust if network.version == address.version)
+        return _is_in(address, self._trust)
+
+    def announces(self, peer: str) -> bool:
+        """Whether a connection from `peer`, an address in text, has to begin with a header of the PROXY protocol."""
+        address = parse_address(peer) if self._announcing else None
+        return address is not None and _is_in(address, self._announcing)
 
     def trusts_text(self, peer: str) -> bool:
         """As `trusts`, for an address as text. Empty is a UNIX peer, which may; what is no address may not."""
         address = parse_address(peer)
         return not peer or (address is not None and self.trusts(address))
 
-    def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, bytes]:
-        """The client's address as text, and the field lines (with CRLF) that tell the worker.
+    def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, str, bytes]:
+        """The client's address as text, the scheme that it used, and the field lines (with CRLF) that tell the worker.
 
-        `peer` is the address of the other end of the connection, empty for a UNIX peer.
+        `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` what it used.
         """
         special = fields.special
         if special and (b"x-forwarded-for" in special or b"x-forwarded-proto" in special):
@@ -69,7 +78,7 @@ class ForwardedPolicy:
             return resolve(peer, scheme, chain, proto)
         return self._chain(peer, scheme, b"", b"")
 
-    def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, bytes]:
+    def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, str, bytes]:
         client = parse_address(peer)
         told = ""
         if self.trusts_text(peer):
@@ -78,7 +87,7 @@ class ForwardedPolicy:
         # A UNIX peer is this host. What has no address must not pass for it: RFC 7600 4.8 keeps one for nobody.
         text = str(client or ("192.0.0.8" if peer else "127.0.0.1"))
         sent = told if told in ("http", "https") else self._proto or scheme
-        return text, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
+        return text, sent, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
 
     def _rightmost_untrusted(self, peer: Address | None, chain: bytes) -> Address | None:
         """Walk the chain from its end; an element that is no address ends the walk at the last one that was."""
@@ -93,3 +102,7 @@ class ForwardedPolicy:
             if not self.trusts(address):
                 return client
         return client
+
+
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks if network.version == address.version)

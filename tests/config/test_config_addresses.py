@@ -19,6 +19,7 @@ from sidecar.errors import ConfigError
         ("tcp:port=8008:interface=0.0.0.0", "tcp:host=127.0.0.5:port=8008", True),
         (r"tcp6:8008:interface=\:\:1", r"tcp:\:\:1:8008", True),
         ("ssl:8448:privateKey=/k.pem", "tcp:localhost:8448", True),
+        ("haproxy:tcp:8448", "tcp:localhost:8448", True),
         ("unix:/run/s.sock", "unix:/run/s.sock", True),
         ("unix:address=/run/s.sock:mode=660", "unix:path=/run/s.sock", True),
         ("tcp:8008", "tcp:127.0.0.1:8009", False),

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactor
 
-from sidecar.config.endpoints import CLIENT, SERVER, EndpointError, any_of, client_endpoint, is_foreign, server_endpoint
+from sidecar.config.endpoints import (
+    CLIENT,
+    SERVER,
+    EndpointError,
+    Entrance,
+    KeyFiles,
+    any_of,
+    client_endpoint,
+    entrance,
+    is_foreign,
+    server_endpoint,
+)
 from sidecar.synapse.listeners import escape
 
 PATHS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
@@ -34,6 +45,10 @@ PATHS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, ma
             "ssl:8448:privateKey=key.pem:certKey=/c.pem",
             "ssl:8448:/etc/s/key.pem:certKey=/c.pem",
         ),
+        (
+            "haproxy:systemd:domain=INET:name=https:privateKey=k.pem:certKey=c.pem",
+            "haproxy:systemd:domain=INET:name=https:privateKey=/etc/s/k.pem:certKey=/etc/s/c.pem",
+        ),
         ("onion:8008:anything", "onion:8008:anything"),
     ],
 )
@@ -48,7 +63,6 @@ def test_server_endpoints_are_read(text: str, absolute: str) -> None:
         "tcp:8008:interface=127.0.0.1:backlog=9",
         r"tcp:8008:interface=\:\:1",
         "unix:a b.sock:mode=660:lockfile=0",
-        "haproxy:tcp:1",
     ],
 )
 def test_twisted_takes_the_server_endpoints_that_we_write(text: str) -> None:
@@ -109,6 +123,10 @@ def test_client_endpoints_are_read(text: str, absolute: str) -> None:
         ("systemd:domain=IP:index=0", "`INET`, `INET6` or `UNIX`"),
         ("systemd:index=0", "lacks the domain"),
         ("ssl:8448", "lacks the privateKey"),
+        ("ssl:8448:privateKey=/k:sslmethod=TLSv1_METHOD", "TLS 1.2 and 1.3 are spoken"),
+        ("ssl:8448:privateKey=/k:dhParameters=/d", "leave `dhParameters` out"),
+        ("systemd:domain=INET:index=0:certKey=/c", "add `privateKey=`"),
+        ("haproxy:haproxy:tcp:1", "it must begin with"),
     ],
 )
 def test_faulty_server_endpoints_are_sentences(text: str, sentence: str) -> None:
@@ -137,6 +155,35 @@ def test_any_text_is_an_endpoint_or_a_fault(text: str) -> None:
         except EndpointError:
             continue
         assert read(absolute, "/elsewhere") == absolute
+        if read is server_endpoint:
+            entrance(absolute)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp:8008:interface=127.0.0.1", Entrance("tcp:8008:interface=127.0.0.1")),
+        ("haproxy:tcp:8008", Entrance("tcp:8008", announced=True)),
+        ("haproxy:unix:/a.sock:mode=660", Entrance("unix:/a.sock:mode=660", announced=True)),
+        ("onion:8008:x", Entrance("onion:8008:x")),
+        ("haproxy:onion:8008:x", Entrance("onion:8008:x", announced=True)),
+        ("ssl:443:privateKey=/both.pem", Entrance("tcp:443", tls=KeyFiles("/both.pem", "/both.pem"))),
+        (
+            r"haproxy:ssl:443:/k.pem:certKey=/c.pem:extraCertChain=/x.pem:interface=\:\::backlog=9",
+            Entrance(r"tcp:443:interface=\:\::backlog=9", True, KeyFiles("/k.pem", "/c.pem", "/x.pem")),
+        ),
+        (
+            r"systemd:domain=INET6:name=https:privateKey=/a\:b.pem",
+            Entrance("systemd:domain=INET6:name=https", tls=KeyFiles("/a:b.pem", "/a:b.pem")),
+        ),
+    ],
+)
+def test_what_stands_before_http_is_taken_apart(text: str, expected: Entrance) -> None:
+    """The PROXY protocol, TLS with its files, and what is left for Twisted, which takes it."""
+    found = entrance(server_endpoint(text, "/"))
+    assert found == expected
+    if not found.address.startswith(("onion", "systemd")):
+        assert serverFromString(MemoryReactor(), found.address)
 
 
 def test_kinds_of_plugins_are_told_apart_from_slips() -> None:

@@ -65,7 +65,7 @@ def test_the_illustrations_in_the_complete_example_are_right() -> None:
     text = re.sub(r"(?m)^( +|)# (?=[- ]|\w+: [\"\d]|\w+:$)", r"\1", (CONF / "sidecar.yaml").read_text())
     settings = settle(parse_document(text.encode(), "/etc/s/sidecar.yaml"))
     assert settings.warnings == ()
-    assert len(settings.routes) == 4
+    assert len(settings.routes) == 5
     assert settings.pools["bridges"] == Pool(
         workers=("bridge1",), affinity="user", bounded=1.25, request_body=10 * 2**20
     )
@@ -204,6 +204,7 @@ log: {level: warning, access: yes please}
         ('admin: "a\\0"', "NUL"),
         ("admin: 9600", "must be an endpoint string, not a number"),
         ("listen: tcp:1\nadmin: tcp:1", "2: admin: this is the public endpoint too"),
+        ('listen: [tcp:1, "haproxy:tcp:2"]', "1: listen[1]: nobody is believed here; name the balancers"),
         ("timeouts: {idle: 10 s}", "must be a duration: write for example `10s`"),
         ("timeouts: {idle: true}", "must be a duration"),
         ("timeouts: {idle: 0}", "must be from 1ms to 365d, not `0`"),
@@ -250,6 +251,19 @@ log: {level: warning, access: yes please}
 def test_a_fault_is_a_sentence(text: str, sentence: str) -> None:
     """Each fault says what is wrong and what to write instead."""
     assert sentence in fault(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'listen: "haproxy:tcp:1"\nforwarded: {proxy_protocol: 10.0.0.9}',
+        'listen: "haproxy:unix:/a.sock"',
+        'listen: "haproxy:systemd:domain=UNIX:index=0"',
+    ],
+)
+def test_a_balancer_that_is_named_may_announce(text: str) -> None:
+    """The PROXY protocol needs peers that are believed; those of a UNIX socket are."""
+    assert read(f"{text}\n{WORKERS}").warnings == ()
 
 
 def test_a_file_without_any_worker_is_a_fault() -> None:

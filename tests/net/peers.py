@@ -183,7 +183,7 @@ class _Accepted(Peer):
 def forward(*candidates: str, **others: Any) -> Callable[..., Decision]:
     """Decides the same for every request."""
     decision = Decision(action="forward", endpoint="any", pool="any", candidates=candidates or ("main",), **others)
-    return lambda *_: decision
+    return lambda *_, **__: decision
 
 
 class Stage:

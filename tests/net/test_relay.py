@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.replies import CORS
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Stage, crash, forward
@@ -670,7 +671,7 @@ async def test_invalid_request_behind_a_good_one(stage: Stage) -> None:
     assert stage.counters.requests == 1
 
 
-def _authored(_method: bytes, target: bytes, *_: object) -> Decision:
+def _authored(_method: bytes, target: bytes, *_: object, **__: object) -> Decision:
     if target == b"/refuse":
         return Decision(action="refuse", endpoint="", pool="", status=404, reason="Not here")
     if target == b"/respond":
@@ -688,9 +689,10 @@ async def test_authored_answers(stage: Stage) -> None:
     )
     assert (await client.head()).startswith(b"HTTP/1.1 404 ")
     await client.gets(b'{"errcode": "M_UNRECOGNIZED", "error": "Not here"}')
-    respond = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n"
+    cors = b"".join(b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in CORS)
+    respond = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%bContent-Length: 2\r\n\r\n" % cors
     await client.gets(respond + b"hi" + respond)
-    await client.gets(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n")
+    await client.gets(b"HTTP/1.1 302 Found\r\nLocation: /x\r\n%bContent-Length: 0\r\n\r\n" % cors)
     client.send(b"POST /respond HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
     await client.gets(respond[:-2] + b"Connection: close\r\n\r\nhi")
     client.send(b"body")

@@ -427,7 +427,7 @@ async def test_whichever_returns_first(stage: Stage) -> None:
     await client.gets(OK)
 
 
-@staged(Stage, decide=lambda *_: Decision(action="forward", endpoint="", pool="", candidates=()))
+@staged(Stage, decide=lambda *_, **__: Decision(action="forward", endpoint="", pool="", candidates=()))
 async def test_nobody_to_ask(stage: Stage) -> None:
     """A request that no worker serves is answered 503."""
     assert await status(await stage.client(GET)) == b"503"
@@ -534,7 +534,7 @@ async def test_a_new_gateway(stage: Stage) -> None:
     from attrs import evolve
 
     client, worker = await stage.exchange(GET)
-    refusing = lambda *_: Decision(action="refuse", endpoint="", pool="", status=404, reason="gone")  # noqa: E731
+    refusing = lambda *_, **__: Decision(action="refuse", endpoint="", pool="", status=404, reason="gone")  # noqa: E731
     stage.listener.use(evolve(stage.gateway, decide=refusing))
     worker.send(OK)
     await client.gets(OK)

@@ -103,6 +103,8 @@ def plan_of(
     return compile_plan(everything, processes, rows, facts or Facts())
 
 
-def asked(plan: Plan, method: str, target: str | bytes, fields: Headers = NOTHING, peer: str = PEER) -> Decision:
+def asked(
+    plan: Plan, method: str, target: str | bytes, fields: Headers = NOTHING, peer: str = PEER, scheme: str = "http"
+) -> Decision:
     octets = target.encode() if isinstance(target, str) else target
-    return decide(method.encode(), octets, fields, peer, plan)
+    return decide(method.encode(), octets, fields, peer, plan, scheme)

@@ -166,3 +166,30 @@ def test_a_route_does_not_hide_a_token() -> None:
     """The user of a request keeps his key in the operator's pool."""
     rules = plan(Route(path="/_matrix/client/v3/sync", pool="mas"))
     assert asked(rules, "GET", "/_matrix/client/v3/sync", authorized()).key == "alice"
+
+
+def test_http_is_sent_to_https() -> None:
+    """By the scheme that the client used; to the host that it named, without port, with the target as it came."""
+    rules = plan(
+        Route(path="/.well-known/acme-challenge/**", pool="mas"),
+        Route(scheme="http", host=("x.org",), redirect=Redirect(to="https://{host}{target}", status=308)),
+    )
+    away = asked(rules, "POST", "/_matrix/a%2Fb//?", host(b"X.org:80"))
+    assert (away.action, away.status) == ("redirect", 308)
+    assert away.headers == (("Location", "https://x.org/_matrix/a%2Fb//?"),)
+    assert (
+        asked(rules, "GET", "/%7Bhost%7D{target}", host(b"x.org")).headers[0][1] == "https://x.org/%7Bhost%7D{target}"
+    )
+    assert asked(rules, "GET", "http://x.org/a", host(b"x.org")).headers == (("Location", "https://x.org/a"),)
+    assert asked(rules, "GET", "/a", host(b"x.org"), scheme="https").action == "forward"
+    assert asked(rules, "GET", "/a", host(b"127.0.0.1:8008")).action == "forward"
+    challenge = asked(rules, "GET", "/.well-known/acme-challenge/token", host(b"x.org"))
+    assert (challenge.pool, challenge.candidates, challenge.fallback) == ("mas", ("mas",), ())
+
+
+def test_a_condition_on_the_scheme_of_a_path() -> None:
+    """Https is a condition as well, and an absolute target takes the scheme of the connection, not its own."""
+    rules = plan(Route(path="/a", scheme="https", refuse=404))
+    assert asked(rules, "GET", "/a", scheme="https").status == 404
+    assert asked(rules, "GET", "/a").action == "forward"
+    assert asked(rules, "GET", "http://x.org/a", host(b"x.org"), scheme="https").status == 404

@@ -22,10 +22,11 @@ def fields(*lines: bytes) -> RequestFields:
 
 def client(peer: str, *lines: bytes, proto: str | None = None, scheme: str = "http") -> tuple[str, str]:
     """The client and the scheme that the worker is told; the lines are checked on the way."""
-    text, told = ForwardedPolicy(TRUST, proto).client(peer, scheme, fields(*lines))
+    text, sent, told = ForwardedPolicy(TRUST, proto).client(peer, scheme, fields(*lines))
     for_line, proto_line, end = told.decode("ascii").split("\r\n")
     assert (for_line, end) == (f"X-Forwarded-For: {text}", "")
-    return text, proto_line.removeprefix("X-Forwarded-Proto: ")
+    assert proto_line == f"X-Forwarded-Proto: {sent}"
+    return text, sent
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,14 @@ def test_trust_is_asked_by_address_and_by_text() -> None:
     texts = [LOOPBACK, "::1", "10.9.8.7", "::ffff:10.9.8.7", "", "192.0.2.1", "2001:db8::1", "x"]
     assert [policy.trusts_text(text) for text in texts] == [True] * 5 + [False] * 3
     assert not ForwardedPolicy([], None).trusts(ip_address(LOOPBACK))
+
+
+def test_who_has_to_announce_its_clients() -> None:
+    """Only who is named; a UNIX peer and what is no address are not."""
+    policy = ForwardedPolicy([], None, [ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+    texts = ["10.9.8.7", "::ffff:10.9.8.7", "fd00::1", "127.0.0.1", "::1", "", "x"]
+    assert [policy.announces(text) for text in texts] == [True] * 3 + [False] * 4
+    assert not ForwardedPolicy(TRUST, None).announces("10.9.8.7")
 
 
 VALUES = st.lists(
