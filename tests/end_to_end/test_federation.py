@@ -5,29 +5,17 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
 from .clients import Person, in_event_loop, people, say, shared_room
 from .exact_http import Reply
 from .laboratory import Gateway
+from .signing import signer
 from .synapse_files import SERVER_NAME
-
-signedjson_key = pytest.importorskip("signedjson.key", reason="matrix-synapse is not installed")
-signedjson_sign = pytest.importorskip("signedjson.sign", reason="matrix-synapse is not installed")
 
 
 async def signed(person: Person, method: str, target: str, content: Any = None) -> Reply:
     """Ask as a server would that holds this server's own key, which Synapse verifies without asking anybody."""
-    (key,) = signedjson_key.read_signing_keys(
-        (person.witness.gateway.laboratory.layout.etc / "signing.key").read_text().splitlines()
-    )
-    request = {"method": method, "uri": target, "origin": SERVER_NAME, "destination": SERVER_NAME}
-    if content is not None:
-        request["content"] = content
-    signature = signedjson_sign.sign_json(request, SERVER_NAME, key)["signatures"][SERVER_NAME]
-    ((key_id, value),) = signature.items()
-    authorization = f'X-Matrix origin="{SERVER_NAME}",key="{key_id}",sig="{value}",destination="{SERVER_NAME}"'
-    return await person.ask(method, target, content, authorization=authorization)
+    sign = signer(person.witness.gateway.laboratory.layout)
+    return await person.ask(method, target, content, authorization=sign(method, target, content))
 
 
 @in_event_loop
