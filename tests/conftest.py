@@ -1,9 +1,14 @@
-"""Hypothesis profiles: `ci` finds the same today and tomorrow, `deep` looks for what nobody has found yet."""
+"""Hypothesis profiles: `ci` finds the same today and tomorrow, `deep` looks for what nobody has found yet.
+
+And the marker `needs`, for tests in which a program takes part.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -11,3 +16,13 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("deep", max_examples=50_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+SYSTEM_PROGRAMS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that needs a program which is not there is skipped, and says which."""
+    for marker in item.iter_markers("needs"):
+        absent = [program for program in marker.args if shutil.which(program, path=SYSTEM_PROGRAMS) is None]
+        if absent:
+            pytest.skip(f"{', '.join(absent)}: not installed")
