@@ -14,7 +14,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 PAUSE = 0.1
-"""Seconds for which lines are gathered before they are written together."""
+"""Seconds for which lines are gathered before they are written together, unless told otherwise."""
 ROOM = 4 * 1024 * 1024
 """Characters that may wait to be written unless told otherwise."""
 _MODE = 0o640
@@ -33,6 +33,8 @@ class Sink:
     """Characters that may wait; lines beyond are dropped."""
     on_trouble: Callable[[str], None] = field(default=lambda _why: None)
     """Called in the writing thread when writing begins to fail, with the reason."""
+    pause: float | None = None
+    """Instead of PAUSE."""
     written: int = field(default=0, init=False)
     """Lines."""
     dropped: int = field(default=0, init=False)
@@ -87,6 +89,16 @@ class Sink:
         """Characters that are not written yet."""
         return self._given - self._taken
 
+    @property
+    def lost(self) -> int:
+        """Lines that nobody will ever read."""
+        return self.dropped + self.failed
+
+    @property
+    def takes_more(self) -> bool:
+        """What has been in the way is not any more: writing succeeds, and most of what waited is written."""
+        return not self._failing and 2 * self.waiting < self.room
+
     # What follows runs in the writing thread.
 
     def _run(self) -> None:
@@ -94,7 +106,7 @@ class Sink:
             self._wake.wait()
             self._wake.clear()
             while self._lines:
-                self._closing.wait(PAUSE)
+                self._closing.wait(PAUSE if self.pause is None else self.pause)
                 self._write_all()
             if self._closing.is_set():
                 self._leave()

@@ -15,6 +15,7 @@ from twisted.python.usage import Options as UsageOptions
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.operating import operator_listener
+from sidecar.ordinary_log import never_wait_for_standard_output
 from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice
 from sidecar.service import SidecarService, use_monotonic_clock
@@ -86,6 +87,8 @@ def makeService(options: Options) -> IService:
         raise SystemExit(str(error)) from None
     for problem in deployment.problems:
         _log.warn("{problem}", problem=str(problem))
+    if options.parent is not None:
+        never_wait_for_standard_output()
     sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
     for part in _parts(sidecar, deployment, Reload(sidecar, deployment, read, reactor), reactor, demo=options["demo"]):
         part.setServiceParent(services)

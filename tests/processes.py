@@ -63,9 +63,13 @@ class Running:
         prefix: Sequence[str] | None = None,
         *,
         listener: socket.socket | None = None,
+        output: int = subprocess.PIPE,
         **more: str,
     ) -> None:
-        """`listener` is handed on as systemd does it, under the name `http`; `more` goes into the environment."""
+        """`listener` is handed on as systemd does it, under the name `http`; `more` goes into the environment.
+
+        With `output` what it says goes to this descriptor and is not read here.
+        """
         self.said = ""
         self._changed = threading.Condition()
         line = command(*arguments) if prefix is None else [*prefix, *arguments]
@@ -77,14 +81,15 @@ class Running:
             env=environment(**more),
             pass_fds=() if listener is None else (listener.fileno(),),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
+        if self._process.stdout is None:
+            return
         with self._process.stdout as output:
             for line in output:
                 with self._changed:

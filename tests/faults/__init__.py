@@ -1,1 +1,1 @@
-"""Faults of workers, clients and the machine, with real processes and signals; beside nginx and HAProxy where they run."""
+"""Faults of workers, clients and the machine, with real processes and signals; beside nginx and HAProxy."""

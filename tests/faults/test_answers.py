@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from socket import MSG_PEEK
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import MSG_PEEK
 from typing import NamedTuple
 
 import pytest

@@ -81,7 +81,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.parametrize(("target", "outcome"), [(SILENT, "504"), (PARTIAL, "504"), (STOPPED, CUT)])
 def test_a_worker_that_falls_silent(scene: Scene, target: str, outcome: str) -> None:
-    """Its clients get 504 when `timeouts.answer` has passed, or a cut after `answer_body`; other workers' notice nothing."""
+    """Its clients get 504 after `timeouts.answer`, or a cut after `answer_body`; those of others notice nothing."""
     address = scene.sidecar.address()
     with BusyClients(5, address, lambda number: request(f"{OTHER}?{number}")) as others:
         silent = AtOnce(address, [request(target)] * CLIENTS)

@@ -36,9 +36,7 @@ STOPS = [
 
 
 @pytest.mark.parametrize(("name", "number"), STOPS)
-def test_polls_and_uploads_end(
-    name: str, number: signal.Signals, place: Path, reached: Callable[..., None]
-) -> None:
+def test_polls_and_uploads_end(name: str, number: signal.Signals, place: Path, reached: Callable[..., None]) -> None:
     """Ours: all 200 long polls and 20 uploads that run when it is told to stop are answered; the status is 0."""
     with (
         WorkerProcess(place, backlog=1024) as worker,
