@@ -28,6 +28,7 @@ class Failure(Enum):
     HEAD_TOO_LARGE = "the request head is larger than this server accepts"
     NO_WORKER = "the process that serves this request is not available"
     QUEUE_FULL = "too many requests are waiting for the process that serves this one"
+    NO_TURN = "too many requests of this kind are being served; this one has waited for its turn in vain"
     WORKER_CUT = "the process that serves this request closed the connection without an answer"
     WORKER_INVALID = "the process that serves this request sent an invalid answer"
     WORKER_SILENT = "the process that serves this request did not answer in time"
@@ -84,6 +85,7 @@ class Exchange:
         ),
         *(
             "_upgrade",
+            "replays",
             "http11",
             "idempotent",
             "length",
@@ -105,10 +107,12 @@ class Exchange:
         close: bool = False,
         *,
         replay_limit: int = 65536,
+        replays: int = 1,
     ) -> None:
         """`raw_head` is what goes upstream; `replayable`: safe to send twice although its method is not idempotent.
 
-        `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept.
+        `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept, and
+        `replays` how often it is sent again.
         """
         # Not the head itself: thousands of long polls wait at once, and its fields are as large as all the rest.
         self.method = method = head.method
@@ -118,6 +122,7 @@ class Exchange:
         self._raw_head = raw_head
         self.idempotent = replayable or method in IDEMPOTENT
         self._replay_limit = replay_limit
+        self.replays = replays
         self._interim = 0
         self._body: list[bytes] | None = None
         self._kept = 0
@@ -182,16 +187,15 @@ class Exchange:
         self.replayed = True
         self._leased = False
 
-    @property
-    def may_replay(self) -> bool:
+    def may_replay(self, *, unexecuted: bool = False) -> bool:
         """The request may be sent again on another connection (RFC 9110 9.2.2, RFC 9112 9.3.1).
 
-        Once; never after an octet of an answer; after octets were sent only where the request is idempotent; and
-        only while all of it is kept.
+        So often as `replays` says; never after an octet of an answer; after octets were sent only where the request is
+        idempotent, or is known not to have been acted on (`unexecuted`); and only while all of it is kept.
         """
-        if self.begun or self.attempts > 1 or self._kept > self._replay_limit:
+        if self.begun or self.attempts > self.replays or self._kept > self._replay_limit:
             return False
-        return self.idempotent or not self.sent
+        return self.idempotent or not self.sent or unexecuted
 
     # The response.
 
@@ -237,6 +241,18 @@ class Exchange:
         if self.close:
             return _KEEP_UPSTREAM if reuse else _KEEP_NONE
         return _KEEP_BOTH if reuse else _KEEP_DOWNSTREAM
+
+    @property
+    def whole(self) -> bool:
+        """All of the request has come, and is kept, so that it could be given to somebody else."""
+        return self.received and self._kept <= self._replay_limit
+
+    def begin_anew(self) -> None:
+        """What has answered is not to be heard; the request is sent again as if it had not been."""
+        self.begun = False
+        self.sent = False
+        self._leased = False
+        self._interim = 0
 
     def fail(self, failure: Failure) -> Outcome:
         """The exchange cannot go on: a reply where nothing was answered yet, else a visible cut."""

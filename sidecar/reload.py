@@ -21,8 +21,10 @@ from sidecar.config.endpoints import KeyFiles
 from sidecar.config.schema import Settings
 from sidecar.deployment import Deployment
 from sidecar.errors import ConfigError, Problem, Severity, SidecarError
+from sidecar.net.admission import GateLimits
 from sidecar.net.gateway import Decide
 from sidecar.net.listening import address
+from sidecar.net.making import gate_limits
 from sidecar.net.tls import Secrets
 from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
@@ -47,6 +49,9 @@ class Work(TypedDict):
     decide: Decide
     weights: Mapping[str, float]
     bounded: Mapping[str, float]
+    gates: Mapping[str, GateLimits]
+    health: Mapping[str, str]
+    main: str
 
 
 def work_of(deployment: Deployment) -> Work:
@@ -58,6 +63,9 @@ def work_of(deployment: Deployment) -> Work:
         decide=partial(decide, plan=plan),
         weights={name: worker.weight for name, worker in plan.workers.items()},
         bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
+        gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
+        health={name: worker.health for name, worker in deployment.settings.workers.items()},
+        main=plan.main,
     )
 
 

@@ -57,7 +57,8 @@ STATUS_OF_FAILURE = {
     Failure.BODY_TOO_LARGE: 413,
     Failure.HEAD_TOO_LARGE: 431,
     Failure.NO_WORKER: 503,
-    Failure.QUEUE_FULL: 503,
+    Failure.QUEUE_FULL: 429,
+    Failure.NO_TURN: 429,
     Failure.WORKER_CUT: 502,
     Failure.WORKER_INVALID: 502,
     Failure.WORKER_SILENT: 504,
@@ -104,9 +105,15 @@ def authored(
     return response(status, (*given, *cors), content, close=close, head=head)
 
 
-def failure_reply(failure: Failure, *, head: bool) -> bytes:
-    """What a client is told of `failure`; the connection closes after it."""
-    return refusal(STATUS_OF_FAILURE[failure], failure.value.capitalize(), head=head)
+def status_of(failure: Failure, *, federation: bool) -> int:
+    """The status of a failure. Another server is never told that it asks too much: it would stay away for long."""
+    status = STATUS_OF_FAILURE[failure]
+    return 503 if federation and status == 429 else status
+
+
+def failure_reply(failure: Failure, *, head: bool, federation: bool = False) -> bytes:
+    """What a client, or another server (`federation`), is told of `failure`; the connection closes after it."""
+    return refusal(status_of(failure, federation=federation), failure.value.capitalize(), head=head)
 
 
 def refusal(
@@ -114,14 +121,17 @@ def refusal(
 ) -> bytes:
     """A refusal as a Matrix client expects it: `errcode` and `error` in JSON, readable across origins.
 
-    `retry_after` is in seconds (RFC 9110 10.2.3); a 503 has one in any case.
+    `retry_after` is in seconds (RFC 9110 10.2.3); a 429 and a 503 have one in any case.
     """
-    content = json.dumps({"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error}).encode()
+    if retry_after is None and status in (429, 503):
+        retry_after = RETRY_AFTER
+    told: dict[str, str | int] = {"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error}
+    if status == 429:
+        told["retry_after_ms"] = 1000 * (retry_after or 0)  # Matrix: "Rate limiting"
+    content = json.dumps(told).encode()
     fields = [("Content-Type", "application/json"), *CORS]
     if status == 405:
         fields.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
-    if retry_after is None and status == 503:
-        retry_after = RETRY_AFTER
     if retry_after is not None:
         fields.append(("Retry-After", str(retry_after)))
     return response(status, fields, content, close=close, head=head)

@@ -17,16 +17,20 @@ from twisted.internet.interfaces import IListeningPort
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
+from sidecar.net.admission import GateLimits
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.descriptors import connection_ceiling
 from sidecar.net.downstream import Downstream, Listener
-from sidecar.net.endpoints import worker_endpoint
 from sidecar.net.entrances import doors
-from sidecar.net.gateway import Decide, Gateway, response_limits
+from sidecar.net.gateway import Decide, Gateway
 from sidecar.net.listening import address, listen
-from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.making import adopt, start, worker_pool
+from sidecar.net.making import gates as make_gates
+from sidecar.net.pool import WorkerPool
 from sidecar.net.tls import Identities
+from sidecar.net.watching import SocketWatch
+from sidecar.synapse.names import MAIN
 from sidecar.telemetry import log_from, logger, write_access
 from sidecar.wire.forwarded import ForwardedPolicy
 
@@ -46,27 +50,6 @@ def use_monotonic_clock(reactor: Any) -> None:
     Twisted's follow the wall clock: when it is stepped by an hour, every deadline passes at once.
     """
     reactor.seconds = time.monotonic
-
-
-def worker_pool(name: str, endpoint: str, settings: Settings, reactor: Any, deadlines: Deadlines) -> WorkerPool:
-    """The pool of connections to the worker at `endpoint`, a Twisted client endpoint string."""
-    limits = settings.limits
-    client, path = worker_endpoint(reactor, endpoint, settings.timeouts.connect)
-    return WorkerPool(
-        name=name,
-        endpoint=client,
-        socket_path=path,
-        limits=PoolLimits(
-            connections=limits.worker_connections,
-            idle=limits.worker_idle,
-            connecting=limits.worker_connecting,
-            waiting=limits.waiting,
-            idle_time=settings.timeouts.worker_idle,
-        ),
-        reader_limits=response_limits(limits),
-        clock=reactor,
-        deadlines=deadlines,
-    )
 
 
 def forwarded_policy(settings: Settings) -> ForwardedPolicy:
@@ -90,10 +73,16 @@ class SidecarService(Service):
     """Of each worker, where it is not 1."""
     bounded: Mapping[str, float] = field(factory=dict)
     """`bounded` of each pool that has it."""
+    gates: Mapping[str, GateLimits] = field(factory=dict)
+    """How many requests each pool serves at once."""
+    health: Mapping[str, str] = field(factory=dict)
+    """Path at which each worker is asked for its health, where it is not /health."""
+    main: str = MAIN
     identities: Identities = field(init=False, factory=Identities)
     """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
     data_reactor: BatchingReactor = field(init=False)
+    sockets: SocketWatch = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     leaving: list[WorkerPool] = field(init=False, factory=list)
@@ -106,6 +95,7 @@ class SidecarService(Service):
     def __attrs_post_init__(self) -> None:
         settings = self.settings
         self.data_reactor = BatchingReactor(self.reactor)
+        self.sockets = SocketWatch(self.reactor)
         deadlines = Deadlines(self.reactor)
         self.gateway = Gateway(
             decide=self.decide,
@@ -116,6 +106,8 @@ class SidecarService(Service):
             deadlines=deadlines,
             weights=self.weights,
             bounded=self.bounded,
+            gates=make_gates(self.gates, {}),
+            main=self.main,
             access_log=write_access if settings.log.access else None,
         )
         self._heed(settings)
@@ -127,7 +119,8 @@ class SidecarService(Service):
             self._ceiling = connection_ceiling(settings.limits.connections)
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
-        return worker_pool(name, endpoint, settings, self.data_reactor, deadlines)
+        health = self.health.get(name, "/health")
+        return worker_pool(name, endpoint, settings, self.data_reactor, deadlines, sockets=self.sockets, health=health)
 
     # Start.
 
@@ -146,6 +139,7 @@ class SidecarService(Service):
         self._ceiling = connection_ceiling(self.settings.limits.connections)
         for port in self.ports:
             _log.info("listening on {host}", host=address(port))
+        start(self.gateway.pools.values())
         if self.introduction:
             # Past the log, for which twistd takes sys.stdout.
             print(self.introduction, file=sys.__stdout__, flush=True)
@@ -160,15 +154,19 @@ class SidecarService(Service):
         decide: Decide,
         weights: Mapping[str, float],
         bounded: Mapping[str, float],
+        gates: Mapping[str, GateLimits],
+        health: Mapping[str, str],
+        main: str,
     ) -> None:
         """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
 
         Where the sidecar listens does not change.
         """
         before = self.gateway
+        self.health = health
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
-        self.weights, self.bounded = weights, bounded
+        self.weights, self.bounded, self.gates, self.main = weights, bounded, gates, main
         self.gateway = evolve(
             before,
             decide=decide,
@@ -178,6 +176,8 @@ class SidecarService(Service):
             timeouts=settings.timeouts,
             weights=weights,
             bounded=bounded,
+            gates=make_gates(gates, before.gates),
+            main=main,
             access_log=write_access if settings.log.access else None,
         )
         self._heed(settings)
@@ -186,6 +186,8 @@ class SidecarService(Service):
         gone = [pool for name, pool in before.pools.items() if pools.get(name) is not pool]
         for pool in gone:
             pool.retire()
+        if self.running:
+            start(pool for name, pool in pools.items() if before.pools.get(name) is not pool)
         self.leaving = [pool for pool in (*self.leaving, *gone) if pool.busy]
         self._connections_changed()
 
@@ -198,8 +200,7 @@ class SidecarService(Service):
         if self.workers[name] != endpoint:
             fresh.draining = known.draining
             return fresh
-        known.endpoint, known.limits, known.reader_limits = fresh.endpoint, fresh.limits, fresh.reader_limits
-        return known
+        return adopt(known, fresh)
 
     # The limit of connections in total: beyond it clients wait in the kernel's queue.
 
@@ -238,6 +239,7 @@ class SidecarService(Service):
                     call.cancel()
         for pool in (*self.gateway.pools.values(), *self.leaving):
             pool.retire()
+        self.sockets.close()
         self.data_reactor.close()
 
     def _tell(self, *, running: bool) -> None:

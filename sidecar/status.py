@@ -1,7 +1,6 @@
 """How the running sidecar is, as JSON-able values with sentences for people.
 
-Only looks: knows nothing of HTTP, and changes nothing. Whether a worker is up is known from attempts to connect, which
-are made for requests, and repeated while they fail; nobody is asked.
+Only looks: knows nothing of HTTP, and changes nothing.
 """
 
 from __future__ import annotations
@@ -47,15 +46,27 @@ def status(view: View) -> dict[str, Any]:
         "ready": not unready(view),
         "stopping": gateway.draining,
         "listening": list(view.listening),
-        "counters": attrs.asdict(gateway.counters),
+        "counters": attrs.asdict(gateway.counters, filter=lambda attribute, _: attribute.name != "misroutes"),
         "workers": {name: _worker(pool) for name, pool in gateway.pools.items()},
         "leaving": [_worker(pool) for pool in view.leaving if pool.busy],
         "pools": {
-            name: {"workers": list(pool.workers), "fallback": list(pool.fallback)} for name, pool in plan.pools.items()
+            name: {"workers": list(pool.workers), "fallback": list(pool.fallback), **_entrance(gateway, name)}
+            for name, pool in plan.pools.items()
         },
+        "misroutes": [
+            {"endpoint": endpoint, "worker": worker, "count": count}
+            for (endpoint, worker), count in gateway.counters.misroutes.items()
+        ],
         "problems": [str(problem) for problem in view.problems],
         "reload": None if view.reloaded is None else {"accepted": view.reloaded, "sentences": list(view.sentences)},
     }
+
+
+def _entrance(gateway: Gateway, name: str) -> dict[str, int]:
+    gate = gateway.gates.get(name)
+    if gate is None:
+        return {}
+    return {"running": gate.running, "waiting": gate.waiting, "concurrency": gate.limits.concurrency}
 
 
 def unready(view: View) -> list[str]:
@@ -68,7 +79,7 @@ def unready(view: View) -> list[str]:
     }
     deserted: dict[tuple[str, ...], list[str]] = {}
     for name, workers in needed.items():
-        if not any(state(pools[worker]) == "up" for worker in workers):
+        if not any(pools[worker].health.up and not pools[worker].draining for worker in workers):
             deserted.setdefault(workers, []).append(name)
     return [
         f"Nobody serves {', '.join(names)}: {', '.join(_why(pools[worker]) for worker in workers)}."
@@ -77,16 +88,14 @@ def unready(view: View) -> list[str]:
 
 
 def state(pool: WorkerPool) -> str:
-    """`up`, `away` or `draining`. A worker that nobody has tried to reach yet counts as up."""
-    if pool.draining:
-        return "draining"
-    return "away" if pool.down else "up"
+    """`up`, `away`, `stuck` or `draining`."""
+    return "draining" if pool.draining else pool.health.state.value
 
 
 def _why(pool: WorkerPool) -> str:
     if pool.draining:
         return f"{pool.name} is being drained"
-    return f"{pool.name} is away ({pool.reason})"
+    return f"{pool.name} is {state(pool)} ({pool.health.reason})"
 
 
 def _worker(pool: WorkerPool) -> dict[str, Any]:
@@ -99,5 +108,10 @@ def _worker(pool: WorkerPool) -> dict[str, Any]:
         "waiting": pool.waiting,
         "connects": pool.connects,
         "failures": pool.failures,
-        "reason": pool.reason if pool.down else "",
+        "reason": "" if pool.health.up else pool.health.reason,
+        "changed": round(pool.clock.seconds() - pool.health.since, 3),
+        "changes": pool.health.transitions,
+        "slow_start": pool.health.warming,
+        "cuts": pool.cuts,
+        "waiting_bytes": pool.waiting_octets,
     }

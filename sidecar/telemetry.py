@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -100,6 +100,20 @@ class Counters:
     """Exchanges under way that are being sent a second time."""
     waited: int = 0
     """Requests that had to wait for a connection."""
+    parked: int = 0
+    """Requests that wait at this moment: for their turn in a pool, or for a worker's connection."""
+    shed: int = 0
+    """Requests answered 429, or 503 to other servers, because too many waited."""
+    fallen_back: int = 0
+    """Requests given to a worker outside of their pool, because nobody in it was up."""
+    falling_back: int = 0
+    """Those of them that main is serving at this moment."""
+    moved: int = 0
+    """Requests with a key that did not go to the first candidate of that key."""
+    misrouted: int = 0
+    """Requests that a worker did not know although it should."""
+    misroutes: dict[tuple[str, str], int] = field(factory=dict)
+    """The same by endpoint and worker."""
     client_gone: int = 0
     bytes_up: int = 0
     bytes_down: int = 0

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import treq
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
-from twisted.web.client import Agent
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
+from twisted.internet.interfaces import IDelayedCall
 
 from sidecar.deployment import for_version
+from sidecar.net.asking import ask
 from sidecar.reload import Reload
 from sidecar.synapse.asker import HEADERS, PATH, version_in
 from sidecar.telemetry import logger
@@ -28,29 +24,6 @@ _log = logger("sidecar")
 
 TIMEOUT = 10.0
 """Seconds for the main process to say its version; it may still be busy with starting. Asked again after as many."""
-
-
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-@define(eq=False)
-class _Always:
-    """Connects to one endpoint, whatever the URL, and cuts the connection when told to."""
-
-    endpoint: IStreamClientEndpoint
-    _protocol: Any = None
-
-    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        return self
-
-    def connect(self, protocolFactory: Any) -> Deferred[Any]:
-        return self.endpoint.connect(protocolFactory).addCallback(self._connected)
-
-    def _connected(self, protocol: Any) -> Any:
-        self._protocol = protocol
-        return protocol
-
-    def cut(self) -> None:
-        if self._protocol is not None:
-            self._protocol.transport.abortConnection()
 
 
 @define(eq=False)
@@ -112,7 +85,7 @@ class VersionWatch(Service):
     async def _learn(self) -> None:
         """Whatever fails is logged, once until something succeeds."""
         try:
-            version = await Deferred.fromCoroutine(self._version()).addTimeout(self.timeout, self.reactor)
+            version = await self._version()
             if version is not None and self._wanted and version != self.reload.deployment.table.asked:
                 self._use(version)
             self._failed = False
@@ -139,16 +112,9 @@ class VersionWatch(Service):
 
     async def _version(self) -> str | None:
         plan = self.reload.deployment.plan
-        main = _Always(clientFromString(self.reactor, plan.workers[plan.main].endpoint))
-        agent = Agent.usingEndpointFactory(self.reactor, main)
-        headers = Headers({name: [value] for name, value in HEADERS.items()})
-        try:
-            response = await treq.get(f"http://localhost{PATH}", headers=headers, agent=agent)
-            content = await treq.content(response)
-        finally:
-            main.cut()  # a body that stalls would keep it
-        server = response.headers.getRawHeaders("Server") or [""]
-        return version_in(response.code, server[0], content)
+        main = clientFromString(self.reactor, plan.workers[plan.main].endpoint)
+        answer = await ask(self.reactor, main, PATH, HEADERS, self.timeout)
+        return version_in(answer.status, answer.server, answer.content)
 
     def _use(self, version: str) -> None:
         before = self.reload.deployment.table.release

@@ -182,3 +182,25 @@ class FakeEndpoint:
     def refuse(self, error: Exception) -> None:
         """Let the oldest attempt fail."""
         self.attempts.pop(0)[1].errback(Failure(error))
+
+
+class FakeQuestions:
+    """Questions to a worker for its health, which wait until the test answers them."""
+
+    def __init__(self) -> None:
+        self.open: list[Deferred[bool]] = []
+        self.asked = 0
+
+    def __call__(self) -> Deferred[bool]:
+        self.asked += 1
+        question: Deferred[bool] = Deferred()
+        self.open.append(question)
+        return question
+
+    def answer(self) -> None:
+        """Let the worker say that it serves."""
+        self.open.pop(0).callback(True)
+
+    def fail(self, error: Exception) -> None:
+        """Let the question fail."""
+        self.open.pop(0).errback(Failure(error))

@@ -270,7 +270,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     told = changes(read_deployment(str(first)), read_deployment(str(second)))
     assert told == [
         "routes: 1 now, 0 before",
-        "timeouts.wait: 0.5 (before: 10)",
+        "timeouts.wait: 0.5 (before: 30)",
         "forwarded.proto: https (before: None)",
         "access.admin: 10.0.0.0/8 (before: none)",
         "log.access: True (before: False)",

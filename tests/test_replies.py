@@ -55,7 +55,8 @@ def test_every_refusal_is_matrix_json_of_the_length_that_it_says(status: int) ->
     assert fields[b"content-type"] == b"application/json"
     assert b"connection" not in fields
     assert (b"allow" in fields) is (status == 405)
-    assert fields.get(b"retry-after") == (b"%d" % RETRY_AFTER if status == 503 else None)
+    assert fields.get(b"retry-after") == (b"%d" % RETRY_AFTER if status in (429, 503) else None)
+    assert body.get("retry_after_ms") == (1000 * RETRY_AFTER if status == 429 else None)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Running:
     """A service that is started, with one worker."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
-        self.worker = Worker(directory / "main.sock").start()
+        self.worker = Worker(directory / "main.sock", healthy=True).start()
         self.service = service(f"unix:{self.worker.path}", **settings)
         self.service.startService()
         self.clients: list[Peer] = []
@@ -84,7 +84,7 @@ async def test_worker_that_is_away(running: Running) -> None:
     pool = running.service.gateway.pools["main"]
     while not pool.down:
         await turns(1)
-    assert pool.reason == "No such file or directory"
+    assert pool.health.reason == "No such file or directory"
     running.worker.start()
     worker = await running.worker.connection()
     await worker.head()

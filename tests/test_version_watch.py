@@ -90,7 +90,7 @@ class Running:
             self.messages.append(str(event["error"]))
 
     def start_main(self) -> None:
-        self.mains.append(Worker(self.directory / "main.sock").start())
+        self.mains.append(Worker(self.directory / "main.sock", healthy=True).start())
 
     async def request(self) -> Peer:
         """A client that has sent a request which only main serves."""

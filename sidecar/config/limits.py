@@ -8,6 +8,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero, doc
+from sidecar.config.shares import Share
 from sidecar.config.units import KIB, MIB
 
 
@@ -98,15 +99,74 @@ class Limits:
         ),
     )
     replays: CountOrZero = field(
-        default=100,
+        default=10_000,
         metadata=doc(
-            "Requests that may be under way for a second time at once, because the connection to their worker ended "
-            "without an answer; beyond that such a request is answered 502, so that a dying worker is not made to "
-            "receive everything twice."
+            "Requests that may be under way for another time at once, because the connection to their worker ended "
+            "without an answer; beyond that such a request is answered 502. As many as there may be long polls: all of "
+            "a worker's are sent again when it restarts."
+        ),
+    )
+    replays_each: CountOrZero = field(
+        default=4,
+        metadata=doc(
+            "How often one request may be sent again. A request that kills every worker that it meets must not meet "
+            "them all; a long poll may well meet two or three restarts."
         ),
     )
     waiting: CountOrZero = field(
-        default=1_000, metadata=doc("Requests that may wait in line for one worker; more are answered 503.")
+        default=8_192,
+        metadata=doc(
+            "Requests that may wait in line for one worker; more are answered 429, those of other servers 503. As many "
+            "as worker_connections: when a worker restarts, all of its long polls wait."
+        ),
+    )
+    waiting_total: CountOrZero = field(
+        default=10_000, metadata=doc("Requests that may wait in all lines together; more are answered the same.")
+    )
+    waiting_bytes: SizeOrZero = field(
+        default=32 * MIB,
+        metadata=doc(
+            "Bytes of request bodies that may wait in line for one worker; beyond that, requests with a body are "
+            "answered the same, and the rest of a body that has begun is not read until its turn."
+        ),
+    )
+    waiting_bytes_total: SizeOrZero = field(
+        default=128 * MIB, metadata=doc("Bytes of request bodies that may wait in all lines together.")
+    )
+    concurrency: Count = field(
+        default=8_192,
+        metadata=doc(
+            "Requests of one pool that are served at once, for each of its workers; more wait for their turn. "
+            "pools.NAME.concurrency says otherwise for one pool."
+        ),
+    )
+    initial_syncs: Count = field(
+        default=256,
+        metadata=doc(
+            "The same for the pool initial_sync. A worker computes one at a time, and each holds much memory while it "
+            "does; people who sync already should not wait for them."
+        ),
+    )
+    key_share: Share = field(
+        default=0.5,
+        metadata=doc(
+            "The part of a worker's `concurrency` that one user, room, server or address may have in a pool; the rest "
+            "of its requests wait, and take turns with those of the others."
+        ),
+    )
+    fallback: CountOrZero = field(
+        default=200,
+        metadata=doc(
+            "Requests that main serves at once because no worker of their pool is up; more wait for the worker. Main "
+            "must not go down under what many workers did."
+        ),
+    )
+    health_failures: Count = field(
+        default=3,
+        metadata=doc(
+            "Questions in a row that a worker leaves unanswered, while it answers nothing else either, before it "
+            "counts as stuck."
+        ),
     )
     linger: SizeOrZero = field(
         default=16 * MIB,
@@ -135,10 +195,32 @@ class Timeouts:
     body: Duration = field(default=30.0, metadata=doc("Without a byte of a request body that was announced; then 408."))
     connect: Duration = field(default=2.0, metadata=doc("For one attempt to connect to a worker."))
     wait: DurationOrZero = field(
-        default=10.0,
+        default=30.0,
         metadata=doc(
             "In line for a worker that is restarting or busy; then 503 with Retry-After. A Synapse worker restarts "
-            "in two to five seconds."
+            "in two to five seconds, on a busy machine in fifteen. pools.NAME.wait says otherwise for one pool."
+        ),
+    )
+    wait_federation: DurationOrZero = field(
+        default=45.0,
+        metadata=doc(
+            "The same for requests of other servers. They give a request 60 s, and after a few failures they leave us "
+            "alone for ten minutes, and for longer each time."
+        ),
+    )
+    health: Duration = field(default=5.0, metadata=doc("For a worker to answer when it is asked for its health."))
+    health_interval: DurationOrZero = field(
+        default=10.0,
+        metadata=doc(
+            "A worker that has answered nothing for so long is asked for its health; jittered by a fifth. 0: only one "
+            "that is away is asked."
+        ),
+    )
+    slow_start: DurationOrZero = field(
+        default=10.0,
+        metadata=doc(
+            "From the return of a worker until it gets its whole share again, where others can do its work meanwhile: "
+            "its caches are cold. 0: at once."
         ),
     )
     answer: Duration = field(

@@ -13,12 +13,13 @@ from ipaddress import ip_network
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.kinds import Duration, Size, doc
+from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
 from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
+from sidecar.config.shares import HealthPath
 from sidecar.document import Document
 from sidecar.errors import Problem
 
@@ -82,6 +83,13 @@ class Worker:
     weight: kinds.Weight = field(
         default=1.0, metadata=doc("Its share of keys compared with the others of its pool; 0 takes it out.")
     )
+    health: HealthPath = field(
+        default="/health",
+        metadata=doc(
+            "Path at which it says that it serves, with any status below 500; `false` for what is no Synapse and has "
+            "none: then it counts as well as long as it takes connections."
+        ),
+    )
 
 
 @frozen(kw_only=True)
@@ -103,6 +111,20 @@ class Pool:
         default=None, metadata=doc("Largest request body in this pool; absent: limits.request_body.")
     )
     answer: Duration | None = field(default=None, metadata=doc("timeouts.answer for this pool."))
+    wait: DurationOrZero | None = field(
+        default=None, metadata=doc("timeouts.wait and timeouts.wait_federation for this pool.")
+    )
+    concurrency: Count | None = field(
+        default=None,
+        metadata=doc(
+            "Requests served at once for each worker of this pool; absent: limits.concurrency, or limits.initial_syncs "
+            "for the pool initial_sync."
+        ),
+    )
+    waiting: CountOrZero | None = field(
+        default=None,
+        metadata=doc("Requests that may wait for their turn in this pool; more are shed. Absent: limits.waiting."),
+    )
     bounded: kinds.Factor | None = field(
         default=None,
         metadata=doc(

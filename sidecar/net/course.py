@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.exchange import Exchange, Failure
-from sidecar.replies import STATUS_OF_FAILURE, failure_reply, refusal
+from sidecar.replies import failure_reply, refusal, status_of
 from sidecar.telemetry import AccessLog, Record
 
 if TYPE_CHECKING:
+    from sidecar.net.admission import Gate
     from sidecar.net.downstream import Downstream
     from sidecar.net.gateway import Gateway
     from sidecar.net.pool import WorkerPool
+    from sidecar.net.selfcheck import Doubt
     from sidecar.net.splicing import Splice
     from sidecar.net.upstream import Upstream
     from sidecar.routing.decision import Decision
@@ -30,6 +32,7 @@ ANSWERED = 8
 _FAILURES = {
     "body": Failure.CLIENT_SLOW_BODY,
     "wait": Failure.NO_WORKER,
+    "turn": Failure.NO_TURN,
     "answer": Failure.WORKER_SILENT,
     "upload": Failure.WORKER_STALLED,
     "answer body": Failure.ANSWER_CUT,
@@ -41,8 +44,8 @@ class Course:
 
     __slots__ = (
         *("began", "body_began", "body_limit", "body_seen", "client", "clogged", "deadline", "decision", "downstream"),
-        *("exchange", "expires", "gateway", "gathered", "pumping", "slot", "splice", "tunnelled", "upstream"),
-        *("waiting_for", "worker"),
+        *("burden", "exchange", "expires", "gate", "gateway", "gathered", "held", "key", "parked", "pumping", "slot"),
+        *("doubt", "repeated", "splice", "tunnelled", "upstream", "waiting_at", "waiting_for", "worker"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
@@ -51,6 +54,18 @@ class Course:
         self.exchange: Exchange | None = None
         self.upstream: Upstream | None = None
         self.waiting_for: WorkerPool | None = None
+        self.waiting_at: Gate | None = None
+        self.gate: Gate | None = None
+        """The entrance through which the request came in."""
+        self.key = ""
+        """As whose request it did."""
+        self.parked = False  # it waits and is counted where it does
+        self.held = 0  # bytes of body that are counted with it
+        self.burden = False  # main does this for others
+        self.doubt: Doubt | None = None
+        """The answer that is held back at this moment (net/selfcheck.py)."""
+        self.repeated = ""
+        """The worker that did not know the endpoint, while main is asked; else empty."""
         self.decision: Decision | None = None
         self.client = ""
         self.body_limit = 0
@@ -126,6 +141,9 @@ class Course:
         exchange = self.exchange
         if exchange is not None and exchange.replayed:
             self.gateway.counters.replaying -= 1
+        if self.burden:
+            self.burden = False
+            self.gateway.counters.falling_back -= 1
         if self.gateway.access_log is not None:
             self._record(self.gateway.access_log, status, ending)
         self.exchange = None
@@ -133,6 +151,13 @@ class Course:
         self.decision = None
         self.tunnelled = False
         self.gathered = b""
+        self.doubt = None
+        self.repeated = ""
+        gate = self.gate
+        if gate is not None:
+            # Last, because whoever comes in next may be on a connection that ends with this one.
+            self.gate = None
+            gate.out(self.key)
 
     def _record(self, write: AccessLog, status: int, ending: str) -> None:
         exchange, decision = self.exchange, self.decision
@@ -161,7 +186,10 @@ class Course:
         """Give up the lease, or the place in line."""
         if self.waiting_for is not None:
             self.waiting_for.leave(self)
-            self.waiting_for = None
+            self.part()
+        elif self.waiting_at is not None:
+            self.waiting_at.leave(self.key, self)
+            self.part()
         self.end_splice()
         upstream = self.upstream
         if upstream is not None:
@@ -176,11 +204,13 @@ class Course:
             self.downstream.abort()
             return
         outcome = exchange.fail(failure)
+        federation = self.decision is not None and self.decision.federation
         self.gateway.counters.failed += 1
         self.drop_upstream()
-        self.end_exchange(STATUS_OF_FAILURE[failure] if outcome.reply else 0, failure.name.lower())
+        self.end_exchange(status_of(failure, federation=federation) if outcome.reply else 0, failure.name.lower())
         if outcome.reply:
-            self.downstream.close_after(failure_reply(failure, head=exchange.method == b"HEAD"))
+            is_head = exchange.method == b"HEAD"
+            self.downstream.close_after(failure_reply(failure, head=is_head, federation=federation))
         else:
             self.downstream.abort()
 
@@ -234,7 +264,13 @@ class Course:
     def leased(self, upstream: Upstream) -> None:
         raise NotImplementedError
 
+    def part(self) -> None:
+        raise NotImplementedError
+
     def worker_away(self) -> None:
+        raise NotImplementedError
+
+    def admitted(self) -> None:
         raise NotImplementedError
 
     def upstream_data(self, octets: bytes) -> None:

@@ -1,27 +1,75 @@
 """Finds a worker's connection for a request: at once, in line, at another candidate, or again.
 
-Knows the pools and the order of candidates; knows nothing of what is in a request or a response.
+Knows the pools, their entrances and the order of candidates; knows nothing of what is in a request or a response.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from sidecar.exchange import Failure
-from sidecar.net.course import WAITING, Course
+from sidecar.net.admission import Verdict
+from sidecar.net.course import WAITING
 from sidecar.net.pool import Refusal, WorkerPool
+from sidecar.net.waiting import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sidecar.net.upstream import Upstream
 
 
-class Dispatch(Course):
+class Dispatch(Waiting):
     """The part of a course in which a request gets its worker."""
 
     __slots__ = ()
 
+    # The entrance to the pool.
+
+    def enter(self) -> None:
+        """Go in if the pool serves fewer requests than it may; else wait for a turn."""
+        decision = self.decision
+        assert decision is not None
+        gate = self.gateway.gates.get(decision.pool)
+        if gate is not None:
+            self.key = key = decision.key or self.client
+            verdict = gate.enter(key, self)
+            if verdict is not Verdict.ADMITTED:
+                if verdict is Verdict.SHED:
+                    self.shed()
+                elif self.join(gate):
+                    self.expect("turn", self.patience())
+                else:
+                    gate.leave(key, self)
+                    self.shed()
+                return
+            self.gate = gate
+        self.lease()
+
+    def admitted(self) -> None:
+        """The turn has come."""
+        assert self.waiting_at is not None
+        self.gate = self.waiting_at
+        self.part()
+        self.lease_and_go_on()
+
+    def shed(self) -> None:
+        self.gateway.counters.shed += 1
+        self.fail(Failure.QUEUE_FULL)
+
+    def patience(self) -> float:
+        """Seconds that the request may wait in line."""
+        decision, timeouts = self.decision, self.gateway.timeouts
+        assert decision is not None
+        if decision.wait is not None:
+            return decision.wait
+        return timeouts.wait_federation if decision.federation else timeouts.wait
+
+    # The worker.
+
     def lease(self) -> None:
-        """Ask the first candidate that is not known to be away or draining; if all are, wait for one."""
+        """Ask the first candidate that takes requests; if none does, wait for one."""
         decision = self.decision
         assert decision is not None
         pools = self.gateway.pools
@@ -33,31 +81,68 @@ class Dispatch(Course):
             self.fail(Failure.NO_WORKER)
             return
         chosen = pools[names[0]]
-        if chosen.down or chosen.draining:
-            chosen = self._best(*candidates, *decision.fallback)
+        if not chosen.taking:
+            chosen = self._best(candidates, decision.fallback)
+        self.lease_from(chosen)
+
+    def lease_from(self, chosen: WorkerPool) -> None:
+        """Ask for a connection of one worker, or wait for it."""
         self.waiting_for = chosen
         lease = chosen.lease(self)
         if lease is None:
             if self.waiting_for is chosen:
-                self.gateway.counters.waited += 1
-                if self.deadline != "wait":
-                    self.expect("wait", self.gateway.timeouts.wait)
+                # Only now: in the meantime it may have gone elsewhere.
+                self._wait_in_line(chosen)
         elif lease.__class__ is Refusal:
             self.waiting_for = None
-            self.fail(Failure.QUEUE_FULL)
+            self.shed()
         else:
             self.waiting_for = None
             self.attach(lease)  # type: ignore[arg-type]
 
-    def _best(self, *names: str) -> WorkerPool:
-        """The first worker that takes requests; else the first that will when it is back; else the first."""
-        pools = [self.gateway.pools[name] for name in names]
-        taking = (pool for pool in pools if not (pool.down or pool.draining))
-        return next(taking, None) or next((pool for pool in pools if not pool.draining), pools[0])
+    def _wait_in_line(self, chosen: WorkerPool) -> None:
+        if not self.join(chosen):
+            chosen.leave(self)
+            self.waiting_for = None
+            self.shed()
+            return
+        self.gateway.counters.waited += 1
+        if self.deadline != "wait":
+            self.expect("wait", self.patience())
+
+    def _best(self, candidates: Iterable[str], fallback: Iterable[str]) -> WorkerPool:
+        """The first worker that takes requests, among others only within a budget; else the first that will."""
+        pools = self.gateway.pools
+        own = [pools[name] for name in candidates]
+        for pool in own:
+            if pool.taking:
+                return pool
+        lot = self._lot()
+        for pool in own:
+            if pool.admits(lot):
+                return pool
+        for pool in own:
+            if pool.health.up and not pool.draining:
+                return pool
+        others = [pools[name] for name in fallback]
+        for pool in others:
+            if pool.health.up and not pool.draining and self._within_budget(pool):
+                return pool
+        return next((pool for pool in (*own, *others) if not pool.draining), (*own, *others)[0])
+
+    def _lot(self) -> float:
+        """A number in [0, 1) that is always the same for a key, so that a key moves to a worker once."""
+        assert self.decision is not None
+        return crc32((self.decision.key or self.client).encode("utf-8", "surrogatepass")) / 2**32
+
+    def _within_budget(self, pool: WorkerPool) -> bool:
+        """Main does what others leave undone only for so many at once."""
+        gateway = self.gateway
+        return pool.name != gateway.main or gateway.counters.falling_back < gateway.limits.fallback
 
     def leased(self, upstream: Upstream) -> None:
         """A connection for which we waited in line."""
-        self.waiting_for = None
+        self.part()
         self.attach(upstream)
         self.go_on()
 
@@ -67,13 +152,13 @@ class Dispatch(Course):
         decision = self.decision
         assert pool is not None
         assert decision is not None
-        if self._best(*decision.candidates, *decision.fallback) is pool:
+        if self._best(decision.candidates, decision.fallback) is pool:
             return
         pool.leave(self)
-        self.waiting_for = None
-        self._lease_and_go_on()
+        self.part()
+        self.lease_and_go_on()
 
-    def _lease_and_go_on(self) -> None:
+    def lease_and_go_on(self) -> None:
         self.lease()
         if self.upstream is not None:
             self.go_on()
@@ -90,15 +175,30 @@ class Dispatch(Course):
         self.send_up()
 
     def attach(self, upstream: Upstream) -> None:
-        exchange = self.exchange
+        exchange, decision = self.exchange, self.decision
         assert exchange is not None
+        assert decision is not None
         self.upstream = upstream
-        self.worker = upstream.pool.name
+        self.worker = name = upstream.pool.name
         upstream.holder = self
         upstream.reader.next_message(exchange.method, decoded=not exchange.http11)
         self.gathered = exchange.start()
+        if not decision.candidates or name != decision.candidates[0]:
+            self._count_move(name)
         if self.downstream.clogged:
             upstream.pause()
+
+    def _count_move(self, name: str) -> None:
+        """It is not the first candidate: that is a move of a key, or work that nobody in the pool can do now."""
+        decision, counters = self.decision, self.gateway.counters
+        assert decision is not None
+        if name not in decision.candidates:
+            counters.fallen_back += 1
+            if name == self.gateway.main and not self.burden:
+                self.burden = True
+                counters.falling_back += 1
+        if not decision.keyless:
+            counters.moved += 1
 
     def send_up(self) -> None:
         """Send what has gathered for the worker, in one piece."""
@@ -116,9 +216,11 @@ class Dispatch(Course):
 
     def replay(self) -> None:
         counters = self.gateway.counters
+        exchange = self.exchange
+        assert exchange is not None
         counters.replayed += 1
-        counters.replaying += 1
+        if not exchange.replayed:
+            counters.replaying += 1
         self.gathered = b""
-        assert self.exchange is not None
-        self.exchange.lease_lost()
-        self._lease_and_go_on()
+        exchange.lease_lost()
+        self.lease_and_go_on()

@@ -6,12 +6,15 @@ quarter of the memory of a long poll that waits. Knows nothing of what is sent.
 
 from __future__ import annotations
 
+import errno
+import os
 from math import ceil
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IConnector, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
@@ -68,3 +71,40 @@ def worker_endpoint(reactor: Any, description: str, timeout: float) -> tuple[ISt
         path: Any = endpoint._path
         return UnixSocketEndpoint(reactor, path, endpoint._timeout if stated else timeout), path
     return endpoint, None
+
+
+def generation_of(path: str | None) -> int:
+    """A number that changes when a worker listens at `path` anew; 0 where nothing is there, or it is no UNIX socket."""
+    if path is None:
+        return 0
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return hash((status.st_dev, status.st_ino, status.st_ctime_ns))
+
+
+def missing(path: str) -> ConnectError | None:
+    """The error of connecting to `path` if nothing is there."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return ConnectError(error.errno, error.strerror)
+    return None
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """The worker is there, but its backlog is full.
+
+    Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
+    a bare ConnectError for a connection that ended.
+    """
+    return type(error) is ConnectError and error.osError in (None, errno.EAGAIN)
+
+
+def describe(error: BaseException | None) -> str:
+    """A connection error in a few words, without Twisted's class names."""
+    number = getattr(error, "osError", None)
+    if isinstance(number, int):
+        return os.strerror(number)
+    return str(error).strip() or type(error).__name__

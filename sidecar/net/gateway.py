@@ -11,10 +11,12 @@ from typing import Protocol
 from attrs import define, evolve, field
 
 from sidecar.config.schema import Limits, Timeouts
+from sidecar.net.admission import Gate
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
+from sidecar.synapse.names import MAIN
 from sidecar.telemetry import AccessLog, Counters
 from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -50,6 +52,14 @@ def response_limits(limits: Limits) -> ReaderLimits:
     )
 
 
+@define(eq=False)
+class Line:
+    """What all lines hold together: requests, and bytes of their bodies."""
+
+    count: int = 0
+    octets: int = 0
+
+
 @define(eq=False, kw_only=True)
 class Gateway:
     """The state of a running sidecar that the data path needs."""
@@ -61,6 +71,11 @@ class Gateway:
     timeouts: Timeouts
     deadlines: Deadlines
     counters: Counters = field(factory=Counters)
+    gates: Mapping[str, Gate] = field(factory=dict)
+    """Of each pool, how many requests it serves at once."""
+    main: str = MAIN
+    """Name of the main process, which does not do everything that others leave undone (`limits.fallback`)."""
+    line: Line = field(factory=Line)
     weights: Mapping[str, float] = field(factory=dict)
     """Of each worker, where it is not 1."""
     bounded: Mapping[str, float] = field(factory=dict)

@@ -5,30 +5,26 @@ Newest idle connection first, so that the rest can grow old and be closed. Knows
 
 from __future__ import annotations
 
-import errno
-import os
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.net.deadlines import Deadlines
+from sidecar.net.endpoints import generation_of, is_busy
+from sidecar.net.health import Health
 from sidecar.net.upstream import Upstream
-from sidecar.telemetry import logger
 from sidecar.wire.reader import ReaderLimits, ResponseReader
 
-# A worker that is away is tried again after these seconds: first, and at most. Jittered, so that instances that
-# share a worker do not try in step.
-_FIRST_RETRY = 0.02
-_LAST_RETRY = 0.5
+# A worker whose backlog is full is tried again after so many seconds at most. Jittered, so that instances that share a
+# worker do not try in step.
+_BUSY_RETRY = 0.02
 # A stat of the socket at most this often, in seconds.
 _GENERATION_CHECK = 1.0
 
@@ -44,7 +40,8 @@ class Waiter(Protocol):
 
     def leased(self, upstream: Upstream) -> None: ...
 
-    def worker_away(self) -> None: ...
+    def worker_away(self) -> None:
+        """The worker takes no requests now; somewhere else may be better."""
 
 
 @frozen(slots=True, kw_only=True)
@@ -84,14 +81,13 @@ class WorkerPool:
     reader_limits: ReaderLimits
     clock: IReactorTime
     deadlines: Deadlines
+    health: Health
     leased: int = 0
     connecting: int = 0
     connects: int = 0
     """Connections made so far."""
     failures: int = 0
     """Connections that could not be made so far."""
-    down: bool = False
-    """The last attempt to connect failed, and not for being busy."""
     on_new_life: Callable[[], None] | None = None
     """Called when the worker has come back, or turns out to have been started anew."""
     on_first_contact: Callable[[], None] | None = None
@@ -100,20 +96,29 @@ class WorkerPool:
     """New requests go elsewhere, or wait for the end of this; running ones finish."""
     retired: bool = False
     """Nobody comes any more, but who waits or runs is served to the end."""
-    reason: str = ""
-    """Why it is, or was last, down."""
+    taking: bool = True
+    """It takes any request at once: it is up, not drained, and has not just come back."""
+    waiting_octets: int = 0
+    """Bytes of request bodies that wait in line here; kept by those who wait."""
+    cuts: int = 0
+    """Requests that ended without an answer because the connection did."""
     _idle: list[Upstream] = field(factory=list)
-    _waiting: deque[Waiter] = field(factory=deque)
+    _waiting: OrderedDict[Waiter, None] = field(factory=OrderedDict)
     _retry: IDelayedCall | None = None
     _sweep: IDelayedCall | None = None
-    _retry_after: float = _FIRST_RETRY
+    _lives: int = 0
     _factory: _UpstreamFactory = field(init=False)
     _generation: int = 0
     _generation_checked: float = 0.0
-    _log: Logger = field(factory=lambda: logger("sidecar.pool"))
 
     def __attrs_post_init__(self) -> None:
         self._factory = _UpstreamFactory(self)
+        self.health.changed = self._health_changed
+
+    @property
+    def down(self) -> bool:
+        """Nobody is sent there: it is away or stuck."""
+        return not self.health.up
 
     @property
     def idle(self) -> int:
@@ -145,16 +150,15 @@ class WorkerPool:
                 upstream.abort()
         if len(self._waiting) >= self.limits.waiting and not self._may_connect():
             return Refusal.FULL
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         self._connect_more()
         return None
 
     def leave(self, waiter: Waiter) -> None:
         """`waiter` does not want a connection any more."""
-        try:
-            self._waiting.remove(waiter)
-        except ValueError:
-            return
+        self._waiting.pop(waiter, None)
+        if self.retired and not self._waiting:
+            self._end()
 
     def release(self, upstream: Upstream) -> None:
         """The lease has ended and the connection can be used again."""
@@ -162,6 +166,7 @@ class WorkerPool:
         if upstream.paused:
             upstream.resume()
         self.leased -= 1
+        self.health.heard = self.deadlines.recent
         if self.retired or self.draining or upstream.generation != self._generation:
             upstream.abort()
             self._connect_more()
@@ -189,21 +194,53 @@ class WorkerPool:
         """Close what is idle, and everything else when its lease ends. Who is in line already is still served."""
         self.retired = True
         self._close_idle()
-        if self._retry is not None and not self._waiting:
+        if not self._waiting:
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody needs to know how the worker is."""
+        self.health.stop()
+        if self._retry is not None:
             self._retry.cancel()
             self._retry = None
 
     def drain(self) -> None:
         """Serve no new requests until `undrain`. Who waits in line goes elsewhere, if there is somewhere else."""
         self.draining = True
+        self.taking = False
         self._close_idle()
-        for waiter in tuple(self._waiting):
-            waiter.worker_away()
+        self._tell_waiters()
 
     def undrain(self) -> None:
         """Serve new requests again, first those that wait."""
         self.draining = False
+        self._judge()
         self._connect_more()
+
+    # Its life.
+
+    def admits(self, lot: float) -> bool:
+        """Whether a request belongs to the part that a worker gets which has just come back; `lot` is in [0, 1)."""
+        return self.health.up and not self.draining and lot < self.health.share
+
+    def _judge(self) -> None:
+        self.taking = self.health.up and not self.draining and not self.health.warming
+
+    def _health_changed(self) -> None:
+        self._judge()
+        health = self.health
+        if not health.up:
+            self._tell_waiters()
+            return
+        if self._lives != health.transitions:
+            self._lives = health.transitions
+            if self.on_new_life is not None:
+                self.on_new_life()
+        self._connect_more()
+
+    def _tell_waiters(self) -> None:
+        for waiter in tuple(self._waiting):
+            waiter.worker_away()
 
     def _close_idle(self) -> None:
         for upstream in tuple(self._idle):
@@ -239,14 +276,8 @@ class WorkerPool:
     def _check_generation(self) -> None:
         """A worker that started anew has a new socket: connections to the old one are not used for new requests."""
         self._generation_checked = self.deadlines.recent
-        if self.socket_path is None:
-            return
-        try:
-            status = os.stat(self.socket_path)
-        except OSError:
-            return
-        generation = hash((status.st_dev, status.st_ino, status.st_ctime_ns))
-        if generation != self._generation:
+        generation = generation_of(self.socket_path)
+        if generation not in (0, self._generation):
             first_look = not self._generation
             self._generation = generation
             if not first_look and self.on_new_life is not None:
@@ -269,6 +300,7 @@ class WorkerPool:
         limits = self.limits
         return (
             self._retry is None
+            and self.health.up
             and not self.draining
             and self.connecting < limits.connecting
             and self.leased + self.connecting + len(self._idle) < limits.connections
@@ -282,15 +314,9 @@ class WorkerPool:
         """A connection has been made."""
         self.connecting -= 1
         self.connects += 1
-        self._retry_after = _FIRST_RETRY
-        if self.down:
-            self.down = False
-            self._log.info("worker {name} accepts connections again", name=self.name)
-            if self.on_new_life is not None:
-                self.on_new_life()
-        elif self.connects == 1 and self.on_first_contact is not None:
+        if self.connects == 1 and self.on_first_contact is not None:
             self.on_first_contact()
-        if self.draining:
+        if self.draining or not self.health.up:
             upstream.abort()
         elif self._waiting:
             self._hand_over(upstream)
@@ -302,47 +328,21 @@ class WorkerPool:
             self._connect_more()
 
     def _hand_over(self, upstream: Upstream) -> None:
-        waiter = self._waiting.popleft()
+        waiter, _ = self._waiting.popitem(last=False)
         self.leased += 1
         waiter.leased(upstream)
+        if self.retired and not self._waiting:
+            self._end()
 
     def _not_connected(self, failure: TwistedFailure) -> None:
         self.connecting -= 1
         self.failures += 1
-        busy = is_busy(failure.value)
-        if not busy and not self.down:
-            self.down = True
-            self.reason = describe(failure.value)
-            self._log.warn("worker {name} is away: {reason}", name=self.name, reason=self.reason)
-        if (self._waiting or (self.down and not self.retired)) and self._retry is None:
-            delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
-            self._retry_after = _FIRST_RETRY if busy else min(self._retry_after * 2, _LAST_RETRY)
+        if not is_busy(failure.value):
+            self.health.unreachable(failure.value)
+        elif self._waiting and self._retry is None:
+            delay = _BUSY_RETRY * random.uniform(0.5, 1.0)  # noqa: S311
             self._retry = self.clock.callLater(delay, self._try_again)
-        if not busy:
-            for waiter in tuple(self._waiting):
-                waiter.worker_away()
 
     def _try_again(self) -> None:
         self._retry = None
-        if self._waiting and not self.draining:
-            self._connect_more()
-        elif self.down and not self.connecting and not self.retired:
-            # Nobody waits, but requests go elsewhere until somebody finds out that it is back.
-            self._connect()
-
-
-def is_busy(error: BaseException | None) -> bool:
-    """The worker is there, but its backlog is full.
-
-    Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
-    a bare ConnectError for a connection that ended.
-    """
-    return type(error) is ConnectError and error.osError in (None, errno.EAGAIN)
-
-
-def describe(error: BaseException | None) -> str:
-    """A connection error in a few words, without Twisted's class names."""
-    number = getattr(error, "osError", None)
-    if isinstance(number, int):
-        return os.strerror(number)
-    return str(error).strip() or type(error).__name__
+        self._connect_more()

@@ -13,7 +13,7 @@ from sidecar.errors import WireError
 from sidecar.exchange import Downstream as DownstreamEnd
 from sidecar.exchange import Exchange, Failure
 from sidecar.net.course import ANSWERED, PIPELINED, WAITING
-from sidecar.net.dispatch import Dispatch
+from sidecar.net.selfcheck import DOUBTFUL, Doubt, SelfCheck
 from sidecar.net.splicing import WORTH_IT, begin_splice
 from sidecar.replies import STATUS_OF_FAULT, authored, refusal
 from sidecar.telemetry import logger
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logger("sidecar.relay")
 
 
-class Relay(Dispatch):
+class Relay(SelfCheck):
     """Runs the exchanges of one client connection."""
 
     __slots__ = ()
@@ -97,7 +97,12 @@ class Relay(Dispatch):
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, client, scheme=scheme)
         raw = head.passed_on(forwarded)
         self.exchange = exchange = Exchange(
-            head, raw, decision.replayable, gateway.draining, replay_limit=gateway.limits.replay_body
+            head,
+            raw,
+            decision.replayable,
+            gateway.draining,
+            replay_limit=gateway.limits.replay_body,
+            replays=gateway.limits.replays_each,
         )
         if decision.action != "forward":
             self._answer(decision, exchange)
@@ -109,7 +114,7 @@ class Relay(Dispatch):
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
             self.body_limit = limit
-            self.lease()
+            self.enter()
             if head.length and self.upstream is not None:
                 # Its body is expected from now on, even if not an octet of it came with the head.
                 self.expect_body_anew()
@@ -123,16 +128,16 @@ class Relay(Dispatch):
         up = exchange.receive_body(octets)
         if up:
             self.gathered += up
-        elif exchange.waiting_bytes > self.gateway.limits.pipelined:
+        elif self.parked and not self.hold_octets(len(octets)):
             self.downstream.hold(WAITING)
-        if self.waiting_for is None and not exchange.passed:
+        if not (self.parked or exchange.passed):
             self.expect_body(len(octets))
 
     def _request_end(self) -> None:
         exchange = self.exchange
         assert exchange is not None
         exchange.received = True
-        if self.waiting_for is None and not exchange.passed:
+        if not (self.parked or exchange.passed):
             self.expect_answer()
 
     def _answer(self, decision: Decision, exchange: Exchange) -> None:
@@ -182,17 +187,19 @@ class Relay(Dispatch):
                 elif event is END:
                     ended = True
                 elif event.__class__ is ResponseHead:
+                    if event.status in DOUBTFUL and self.doubts(event):
+                        continue
                     down.append(self._response_head(exchange, upstream, event))
         except WireError as error:
             _log.warn("worker {worker} sent an invalid answer: {error}", worker=upstream.pool.name, error=str(error))
             self.fail(Failure.ANSWER_CUT if exchange.passed else Failure.WORKER_INVALID)
             return
-        if down:
-            data = down[0] if len(down) == 1 else b"".join(down)
-            self.gateway.counters.bytes_down += len(data)
-            if not self.downstream.send(data):
-                self.client_vanished()
+        if self.doubt is not None:
+            down = self._judge(self.doubt, down, ended=ended)
+            if self.upstream is not upstream:
                 return
+        if down and not self._send_down(down):
+            return
         if ended:
             self._finish(upstream)
         elif exchange.passed:
@@ -203,9 +210,35 @@ class Relay(Dispatch):
                 if upstream.reader.body_left > WORTH_IT:
                     self._splice_down(upstream)
 
+    def _send_down(self, pieces: list[bytes]) -> bool:
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.gateway.counters.bytes_down += len(data)
+        if self.downstream.send(data):
+            return True
+        self.client_vanished()
+        return False
+
+    def _judge(self, doubt: Doubt, down: list[bytes], *, ended: bool) -> list[bytes]:
+        """What the client gets now of an answer that was held back: nothing, or all that there is of it."""
+        exchange, upstream = self.exchange, self.upstream
+        assert exchange is not None
+        assert upstream is not None
+        doubt.pieces += down
+        if not (ended or doubt.decided):
+            self.expect("answer body", self.gateway.timeouts.answer_body)
+            return []
+        self.doubt = None
+        if self.is_elsewhere(doubt, ended=ended):
+            return []
+        return [self._response_head(exchange, upstream, doubt.head), *doubt.pieces]
+
     def _response_head(self, exchange: Exchange, upstream: Upstream, head: ResponseHead) -> bytes:
         if head.status < 200 and head.interim:
             return exchange.pass_interim(head, self.gateway.limits.interim_responses)
+        if self.repeated:
+            # Main knows what the worker did not.
+            self.misrouted(self.repeated)
+            self.repeated = ""
         octets = exchange.pass_final(head, request_sent=not upstream.unsent)
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
@@ -252,7 +285,21 @@ class Relay(Dispatch):
             self._finish(upstream=None)
         elif exchange.passed:
             self.fail(Failure.ANSWER_CUT)
-        elif exchange.may_replay and self.gateway.counters.replaying < self.gateway.limits.replays:
+        else:
+            self._cut_off(exchange, upstream)
+
+    def _cut_off(self, exchange: Exchange, upstream: Upstream) -> None:
+        """The worker has ended the connection without an answer.
+
+        Synapse acts on a request when it has read all of it, and a UNIX socket is reset only by an end that has not
+        read everything; so a request whose connection was reset was not acted on (docs/http.md has the experiment).
+        """
+        pool = upstream.pool
+        pool.cuts += 1
+        pool.health.doubt()
+        unexecuted = upstream.was_reset and pool.health.synapse and pool.socket_path is not None
+        within = exchange.replayed or self.gateway.counters.replaying < self.gateway.limits.replays
+        if self.doubt is None and within and exchange.may_replay(unexecuted=unexecuted):
             self.replay()
         else:
             self.fail(Failure.WORKER_CUT)

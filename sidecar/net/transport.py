@@ -9,6 +9,7 @@ module against real sockets.
 from __future__ import annotations
 
 import socket
+from errno import ECONNRESET
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -37,6 +38,8 @@ class DirectProtocol(Protocol):
     _socket: socket.socket | None = None
     splice: Splice | None = None
     """What sends a body to us past this protocol (net/splicing.py)."""
+    was_reset: bool = False
+    """The connection ended by a reset: the other end had not read all that it was sent."""
     diverted: bool = False
     """What we receive goes past this protocol."""
 
@@ -95,7 +98,8 @@ class DirectProtocol(Protocol):
                 data = receive(READ_SIZE)
             except BlockingIOError:
                 return None
-            except OSError:
+            except OSError as error:
+                self.was_reset = error.errno == ECONNRESET
                 return CONNECTION_LOST
             if not data:
                 return CONNECTION_DONE

@@ -21,7 +21,16 @@ ENDED_BY: dict[str, Party] = {
 """Who ended an exchange, by how it ended. In all other cases the sidecar did: by a deadline, a limit, a route."""
 
 _FAULTS = frozenset(
-    ("answer_cut", "no_worker", "queue_full", "worker_cut", "worker_invalid", "worker_silent", "worker_stalled")
+    (
+        "answer_cut",
+        "no_turn",
+        "no_worker",
+        "queue_full",
+        "worker_cut",
+        "worker_invalid",
+        "worker_silent",
+        "worker_stalled",
+    )
 )
 """Endings of which neither the client nor the configuration is the reason."""
 

@@ -30,6 +30,7 @@ INITIAL = "initial_sync"
 POSITIONS = {"sync": b"since", "sliding_sync": b"pos"}
 """Query parameter without which a sync of that pool begins at the beginning."""
 
+_FEDERATION = (("_matrix", "federation"), ("_matrix", "key"))
 _ROOM = ("room_id", "room_identifier", "room_alias")
 
 
@@ -147,7 +148,9 @@ class _Compiler:
             step.body_limit = pool.request_body
         elif limits:
             step.body_limit = min(*limits, self.settings.limits.request_body)
-        step.answer = None if pool is None else pool.answer
+        step.answer, step.wait = (None, None) if pool is None else (pool.answer, pool.wait)
+        step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
+        step.main_knows = step.row is not None and self.pools.serves(self.pools.main, step.row)
         fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
         step.spread = tuple(step.decision("none", None, order, fallback) for order in rotations(step.members) or ((),))
         return step
@@ -260,6 +263,7 @@ class _Compiler:
             affinity=settings.affinity,
             bounded=settings.bounded,
             explicit=name in self.settings.pools,
+            settings=settings,
         )
 
     def _planned_row(self, row: Endpoint) -> PlannedRow:

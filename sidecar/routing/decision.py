@@ -33,6 +33,12 @@ class Decision:
     """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …)."""
     body_limit: int | None = None
     answer: float | None = None
+    wait: float | None = None
+    """Seconds in line for a worker, where the pool says so."""
+    federation: bool = False
+    """Another server asks, which takes a failure harder than a client."""
+    main_knows: bool = False
+    """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
     headers: tuple[tuple[str, str], ...] = ()
     """Field lines of an authored response (`respond`, `redirect`)."""
     body: bytes = b""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import define, field, frozen
 
+from sidecar.config.schema import Pool
 from sidecar.errors import Problem
 from sidecar.routing.access import Gate
 from sidecar.routing.decision import Decision
@@ -53,6 +54,9 @@ class Step:
     replayable: bool = False
     body_limit: int | None = None
     answer: float | None = None
+    wait: float | None = None
+    federation: bool = False
+    main_knows: bool = False
     reason: str = ""
     spread: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
@@ -80,6 +84,9 @@ class Step:
             replayable=self.replayable,
             body_limit=self.body_limit,
             answer=self.answer,
+            wait=self.wait,
+            federation=self.federation,
+            main_knows=self.main_knows,
         )
 
     def _owner_first(self, key: str, order: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,6 +143,8 @@ class PlannedPool:
     """Set by the operator; None: what each endpoint needs."""
     bounded: float | None
     explicit: bool
+    settings: Pool
+    """What the file says of it."""
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""The whole service with an operator's listener in this process, and those of its workers that a test starts."""
+"""The whole service with an operator's listener in this process, and its workers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ routes:
 
 
 class Operated:
-    """The whole service with an operator's listener, and those of its workers that a test starts."""
+    """The whole service with an operator's listener, and its workers: all but those that are `away`."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, more: str = "", away: tuple[str, ...] = ()) -> None:
         self.directory = directory
+        self.workers: dict[str, Worker] = {}
+        for name in ("main", "sync1", "sync2", "typing1"):
+            if name not in away:
+                self.worker(name)
         (directory / "sidecar.yaml").write_text(CONFIGURATION + more)
         options = tap.Options()
         options.parseOptions(["-c", str(directory / "sidecar.yaml")])
@@ -45,13 +49,13 @@ class Operated:
         self.services = services
         self.services.startService()
         self.sidecar = next(each for each in services if isinstance(each, SidecarService))
-        self.workers: list[Worker] = []
         self.clients: list[socket.socket] = []
 
     def worker(self, name: str) -> Worker:
-        worker = Worker(self.directory / f"{name}.sock").start()
-        self.workers.append(worker)
-        return worker
+        """The worker of this name, started if it was not."""
+        if name not in self.workers:
+            self.workers[name] = Worker(self.directory / f"{name}.sock", healthy=True).start()
+        return self.workers[name]
 
     def client(self, octets: bytes) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.sidecar.ports[0].getHost().port))
@@ -89,7 +93,7 @@ class Operated:
             client.close()
         if self.services.running:
             await self.services.stopService()
-        for worker in self.workers:
+        for worker in self.workers.values():
             for connection in worker.accepted:
                 connection.reset()
                 await connection.vanishes()

@@ -37,6 +37,7 @@ async def test_ready(scene: Operated) -> None:
     """Ready is who has somebody for main and for every pool without a fallback; otherwise each lack is a sentence."""
     assert (await scene.ask("GET", "/ready"))[:2] == (200, {"ready": True, "reasons": []})
     pools = scene.sidecar.gateway.pools
+    await scene.worker("main").stop()
     scene.client(GET % b"/anything")
     while not pools["main"].down:
         await turns(1)
@@ -64,7 +65,9 @@ async def test_status(scene: Operated) -> None:
     assert (told["ready"], told["stopping"], told["reload"], told["leaving"]) == (True, False, None, [])
     assert told["listening"] == [f"127.0.0.1:{scene.sidecar.ports[0].getHost().port}"]
     assert told["counters"]["requests"] == 1
-    assert told["workers"]["main"] == {
+    worker = told["workers"]["main"]
+    assert worker.pop("changed") >= 0
+    assert worker == {
         "name": "main",
         "state": "up",
         "leased": 1,
@@ -74,8 +77,14 @@ async def test_status(scene: Operated) -> None:
         "connects": 1,
         "failures": 0,
         "reason": "",
+        "changes": 0,
+        "slow_start": False,
+        "cuts": 0,
+        "waiting_bytes": 0,
     }
     assert told["pools"]["sync"]["workers"] == ["sync1", "sync2"]
+    assert told["pools"]["main"]["running"] == 1
+    assert told["misroutes"] == []
     assert told["pools"]["alone"]["fallback"] == []
     assert isinstance(told["problems"], list)
     connection.send(OK)
@@ -138,7 +147,7 @@ async def test_a_drained_writer_for_too_long(scene: Operated) -> None:
     assert RETRY in got
 
 
-@staged(Operated)
+@staged(Operated, away=("sync1", "sync2"))
 async def test_who_waits_goes_where_it_can(scene: Operated) -> None:
     """Of two drained workers the first that is back takes the requests that wait for either."""
     for name in ("main", "sync1", "sync2"):
@@ -156,15 +165,15 @@ async def test_who_waits_goes_where_it_can(scene: Operated) -> None:
     assert answered(await received(client, answered))
 
 
-@staged(Operated)
+@staged(Operated, away=("main",))
 async def test_a_drained_worker_that_is_away(scene: Operated) -> None:
     """A worker that was away when it was drained is found when it is back."""
     pool = scene.sidecar.gateway.pools["main"]
-    scene.client(GET % b"/anything")
+    client = scene.client(GET % b"/anything")
     while not pool.down:
         await turns(1)
     await scene.ask("POST", "/api/workers/main/drain")
-    scene.clients.pop().close()
+    client.close()
     while pool.waiting:
         await turns(1)
     await scene.ask("POST", "/api/workers/main/undrain")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import error as connecting
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -18,9 +20,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.config.schema import Limits, Timeouts
+from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Downstream, Listener
+from sidecar.net.endpoints import describe
 from sidecar.net.gateway import Gateway, response_limits
+from sidecar.net.health import Health, HealthLimits
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -29,6 +34,10 @@ from .turns import reactor, turns
 
 FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
 """The lines that the sidecar adds to a request of a client of these tests."""
+
+
+HEALTHY = b"HTTP/1.1 200 OK\r\nServer: Synapse/1.163.2\r\nContent-Length: 2\r\n\r\nOK"
+"""What Synapse says at /health."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -126,21 +135,33 @@ class Peer(Protocol):
 
 
 class Worker(Factory):
-    """Listens on a UNIX socket and hands each connection to the test, in the order in which they came."""
+    """Listens on a UNIX socket and hands each connection to the test, in the order in which they came.
+
+    A `healthy` one answers questions for its health by itself, and hands on the connections with another request.
+    """
 
     noisy = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, healthy: bool = False) -> None:
         self.path = path
+        self.healthy = healthy
+        self.asked = 0
+        """Questions for its health so far."""
         self.accepted: list[Peer] = []
         self._new: deque[Peer] = deque()
         self._asked: deque[Deferred[Peer]] = deque()
         self._port: Any = None
 
     def buildProtocol(self, addr: object) -> Peer:
-        peer = _Accepted(self)
-        self.accepted.append(peer)
-        return peer
+        return _Accepted(self)
+
+    def serves(self) -> Deferred[bool]:
+        """Answers for the worker when it is asked for its health: as if at `/health`, but on no connection."""
+        return (
+            succeed(False)
+            if self._port is not None
+            else fail(connecting.ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
+        )
 
     def start(self) -> Worker:
         self._port = reactor.listenUNIX(str(self.path), self)
@@ -161,6 +182,7 @@ class Worker(Factory):
         return await asked
 
     def came(self, peer: Peer) -> None:
+        self.accepted.append(peer)
         if self._asked:
             self._asked.popleft().callback(peer)
         else:
@@ -173,7 +195,18 @@ class _Accepted(Peer):
         self._worker = worker
 
     def connectionMade(self) -> None:
-        self._worker.came(self)
+        if not self._worker.healthy:
+            self._worker.came(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._worker.healthy and self not in self._worker.accepted:
+            if data.startswith(b"GET /health HTTP/1.1\r\n"):
+                self._worker.asked += 1
+                self.transport.write(HEALTHY)
+                self.transport.loseConnection()
+                return
+            self._worker.came(self)
+        super().dataReceived(data)
 
     def readConnectionLost(self) -> None:
         super().readConnectionLost()
@@ -202,6 +235,8 @@ class Stage:
         idle: int = 64,
         connections: int = 8192,
         waiting: int = 1000,
+        gates: dict[str, GateLimits] | None = None,
+        health: HealthLimits | None = None,
     ) -> None:
         self.directory = directory
         self.clock = Clock()
@@ -219,6 +254,13 @@ class Stage:
                 reader_limits=response_limits(self.limits),
                 clock=self.clock,
                 deadlines=deadlines,
+                health=Health(
+                    name=name,
+                    ask=worker.serves,
+                    clock=self.clock,
+                    limits=health or HealthLimits(interval=0, slow_start=0),
+                    describe=describe,
+                ),
             )
             for name, worker in self.workers.items()
         }
@@ -229,10 +271,12 @@ class Stage:
             limits=self.limits,
             timeouts=self.timeouts,
             deadlines=deadlines,
+            gates={name: Gate(limits) for name, limits in (gates or {}).items()},
         )
         for name, worker in self.workers.items():
             if name not in away:
                 worker.start()
+            self.pools[name].health.start()
         self.listener = Listener(self.gateway)
         self.port = reactor.listenTCP(0, self.listener, interface="127.0.0.1")
         self.clients: list[Peer] = []

@@ -12,12 +12,14 @@ from attrs import define, field, frozen
 from fakes import FakeEndpoint, FakeTransport
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.gateway import Gateway
+from sidecar.net.health import Health, HealthLimits
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
@@ -169,7 +171,11 @@ class World:
             reader_limits=ReaderLimits(),
             clock=self.clock,
             deadlines=deadlines,
+            health=Health(
+                name="main", ask=lambda: succeed(False), clock=self.clock, limits=HealthLimits(interval=0, slow_start=0)
+            ),
         )
+        self.pool.health.start()
         gateway = Gateway(
             decide=forward(),
             pools={"main": self.pool},

@@ -10,17 +10,21 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from fakes import FakeEndpoint, FakeTransport
+from fakes import FakeEndpoint, FakeQuestions, FakeTransport
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet import error as connecting
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.task import Clock
 
+from sidecar.net.asking import serves
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.pool import PoolLimits, Refusal, WorkerPool, describe, is_busy
+from sidecar.net.endpoints import describe, is_busy
+from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question
+from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.net.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits
 
@@ -59,8 +63,11 @@ class Waiting:
     def upstream_flowing(self) -> None: ...
 
 
-def pool_of(endpoint: object, clock: Clock, limits: PoolLimits, path: str | None = None) -> WorkerPool:
-    return WorkerPool(
+def pool_of(
+    endpoint: object, clock: Clock, limits: PoolLimits, path: str | None = None, ask: Question | None = None
+) -> WorkerPool:
+    health = Health(name="w", ask=ask or FakeQuestions(), clock=clock, limits=QUICK, describe=describe)
+    pool = WorkerPool(
         name="w",
         endpoint=endpoint,  # type: ignore[arg-type]
         socket_path=path,
@@ -68,7 +75,14 @@ def pool_of(endpoint: object, clock: Clock, limits: PoolLimits, path: str | None
         reader_limits=ReaderLimits(),
         clock=clock,
         deadlines=Deadlines(clock),
+        health=health,
     )
+    health.start()
+    return pool
+
+
+QUICK = HealthLimits(interval=0, slow_start=0)
+"""Asked only when it is away."""
 
 
 LIMITS = PoolLimits(connections=4, idle=2, connecting=2, waiting=3, idle_time=30.0)
@@ -81,7 +95,8 @@ class PoolModel(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.endpoint = FakeEndpoint()
-        self.pool = pool_of(self.endpoint, self.clock, LIMITS)
+        self.questions = FakeQuestions()
+        self.pool = pool_of(self.endpoint, self.clock, LIMITS, ask=self.questions)
         self.leases: list[Waiting] = []
         self.line: deque[Waiting] = deque()
         self.idle: list[Upstream] = []
@@ -173,7 +188,22 @@ class PoolModel(RuleBasedStateMachine):
     def accept(self) -> None:
         self.endpoint.accept()
         self._settle()
+
+    @precondition(lambda self: self.questions.open)
+    @rule()
+    def answers(self) -> None:
+        self.questions.answer()
+        self._settle()
         assert not self.pool.down
+
+    @precondition(lambda self: self.questions.open)
+    @rule(error=st.sampled_from([AWAY, MISSING, NoAnswerError("it is slow")]))
+    def does_not_answer(self, error: Exception) -> None:
+        before = [waiting.told_away for waiting in self.line]
+        self.questions.fail(error)
+        told = self.pool.down
+        assert [waiting.told_away for waiting in self.line] == [n + told for n in before]
+        self._settle()
 
     @precondition(lambda self: self.endpoint.attempts)
     @rule(error=st.sampled_from([BUSY, AWAY, MISSING]))
@@ -225,7 +255,8 @@ class PoolModel(RuleBasedStateMachine):
         pool = self.pool
         if self.line:
             assert not self.idle
-            assert pool.connecting or pool._retry is not None or pool.leased == LIMITS.connections
+            found_out = pool.down and (self.questions.open or self.clock.getDelayedCalls())
+            assert pool.connecting or pool._retry is not None or pool.leased == LIMITS.connections or found_out
 
     @invariant()
     def empties_out(self) -> None:
@@ -284,28 +315,31 @@ def test_a_busy_worker_is_not_down() -> None:
     assert pool.connects == 1
 
 
-def test_a_worker_that_is_away_is_tried_with_patience() -> None:
-    """Attempts at a worker that is away become rarer, up to half a second, and go on when nobody waits."""
+def test_a_worker_that_is_away_is_asked_with_patience() -> None:
+    """Questions to a worker that is away become rarer, up to half a second, and go on when nobody waits."""
     clock = Clock()
     endpoint = FakeEndpoint()
-    pool = pool_of(endpoint, clock, PoolLimits())
+    questions = FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
     waiting = Waiting()
     pool.lease(waiting)
     endpoint.refuse(MISSING)
     assert pool.down
-    assert pool.reason == os.strerror(errno.ENOENT)
+    assert pool.health.reason == os.strerror(errno.ENOENT)
     pool.leave(waiting)
-    attempts = 0
+    asked = questions.asked
     for _ in range(1000):
         clock.advance(0.01)
-        while endpoint.attempts:
-            attempts += 1
-            endpoint.refuse(AWAY)
-    assert 20 <= attempts <= 60
+        while questions.open:
+            questions.fail(AWAY)
+    assert 20 <= questions.asked - asked <= 60
+    assert not endpoint.attempts
+    assert pool.lease(waiting) is None
     clock.advance(0.6)
-    endpoint.accept()
+    questions.answer()
     assert not pool.down
-    assert pool.idle == 1
+    endpoint.accept()
+    assert waiting.upstream is not None
 
 
 def test_draining() -> None:
@@ -350,17 +384,16 @@ def test_drained_while_connecting() -> None:
 def test_drained_while_away() -> None:
     """Whether a worker is back is found out while it is drained, too."""
     clock = Clock()
-    endpoint = FakeEndpoint()
-    pool = pool_of(endpoint, clock, PoolLimits())
+    endpoint, questions = FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
     waiter = Waiting()
     pool.lease(waiter)
     endpoint.refuse(AWAY)
     pool.drain()
     clock.advance(1)
-    endpoint.accept()
+    questions.answer()
     assert not pool.down
-    assert pool.idle == 0
-    assert waiter.upstream is None
+    assert not endpoint.attempts
     pool.leave(waiter)
     pool.retire()
     assert not clock.getDelayedCalls()
@@ -369,16 +402,18 @@ def test_drained_while_away() -> None:
 def test_retired_while_connecting() -> None:
     """Who waits when a pool retires is still served; then nothing is tried any more."""
     clock = Clock()
-    endpoint = FakeEndpoint()
-    pool = pool_of(endpoint, clock, PoolLimits())
+    endpoint, questions = FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
     first, second, third = Waiting(), Waiting(), Waiting()
     for waiter in (first, second, third):
         pool.lease(waiter)
     pool.retire()
     endpoint.refuse(MISSING)
     pool.leave(third)
-    endpoint.accept()
+    endpoint.accept().turn()
     clock.advance(1)
+    questions.answer()
+    endpoint.accept()
     endpoint.accept()
     assert first.upstream is not None
     assert second.upstream is not None
@@ -412,7 +447,11 @@ def test_what_a_failure_means(error: Exception, busy: bool, words: str) -> None:
 
 def on_socket(path: Path, clock: Clock, **limits: object) -> WorkerPool:
     endpoint = UNIXClientEndpoint(reactor, str(path))
-    return pool_of(endpoint, clock, PoolLimits(**limits), str(path))  # type: ignore[arg-type]
+
+    def ask() -> Deferred[bool]:
+        return Deferred.fromCoroutine(serves(reactor, endpoint, "", 5.0))
+
+    return pool_of(endpoint, clock, PoolLimits(**limits), str(path), ask)  # type: ignore[arg-type]
 
 
 async def leased(pool: WorkerPool, clock: Clock) -> Waiting:
@@ -428,7 +467,7 @@ async def leased(pool: WorkerPool, clock: Clock) -> Waiting:
 
 
 def test_missing_file_and_stale_file(tmp_path: Path) -> None:
-    """A socket file that is missing, or that nobody listens on, means away; the pool finds out when that ends."""
+    """A socket file that is missing, or that nobody listens on, means away; that it ends is found out by asking."""
 
     async def scenario() -> None:
         clock = Clock()
@@ -439,24 +478,20 @@ def test_missing_file_and_stale_file(tmp_path: Path) -> None:
         pool.lease(waiting)
         while not pool.down:
             await turns(1)
-        assert pool.reason == "No such file or directory"
         pool.leave(waiting)
+        assert pool.health.reason == "No such file or directory"
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(path))
-        failures = pool.failures
-        while pool.failures == failures:
+        while pool.health.reason != "Connection refused":
             clock.advance(0.6)
             await turns(1)
-        assert pool.down
         path.unlink()
         worker = Worker(path).start()
         while pool.down:
             clock.advance(0.6)
             await turns(1)
-        assert pool.idle == 1
-        connection = await worker.connection()
+        await (await worker.connection()).end()
         pool.retire()
-        await connection.end()
         await worker.stop()
 
     spin(scenario())

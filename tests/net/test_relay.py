@@ -441,17 +441,21 @@ async def test_stale_connection_is_replaced(stage: Stage) -> None:
     assert stage.counters.replayed == 1
 
 
-@staged(Stage)
-async def test_a_replay_is_not_replayed(stage: Stage) -> None:
-    """A request is sent again once, then its client is told (R-65)."""
+@staged(Stage, limits={"replays_each": 2})
+async def test_replays_have_an_end(stage: Stage) -> None:
+    """A request is sent again so often and no oftener, then its client is told (R-65)."""
     client, worker = await stage.exchange(GET)
+    for _ in range(2):
+        worker.close()
+        worker = await stage.worker.connection()
+        await worker.gets(GET_UP)
     worker.close()
-    second = await stage.worker.connection()
-    await second.head()
-    second.close()
     head = await client.head()
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert len(stage.worker.accepted) == 2
+    assert len(stage.worker.accepted) == 3
+    assert stage.counters.replayed == 2
+    assert stage.counters.replaying == 0
+    assert stage.pool.cuts == 3
 
 
 @staged(Stage)

@@ -398,7 +398,6 @@ async def test_next_candidate(stage: Stage) -> None:
     await spare.gets(GET_UP)
     spare.send(OK)
     await client.gets(OK)
-    stage.pools["main"].down = False
     client.send(upload(4) + b"ab")
     await stage.pass_time(1)
     await spare.head()
@@ -435,12 +434,13 @@ async def test_nobody_to_ask(stage: Stage) -> None:
 
 @staged(Stage, connections=1, waiting=1)
 async def test_full_line(stage: Stage) -> None:
-    """With the line for a worker full, a request is answered 503 at once; who waits is served in turn."""
+    """With the line for a worker full, a request is answered 429 at once; who waits is served in turn."""
     client, worker = await stage.exchange(GET)
     second = await stage.client(GET)
     while not stage.pool.waiting:
         await turns(1)
-    assert await status(await stage.client(GET)) == b"503"
+    assert await status(await stage.client(GET)) == b"429"
+    assert stage.counters.shed == 1
     worker.send(OK)
     await client.gets(OK)
     await worker.gets(GET_UP)
@@ -448,7 +448,7 @@ async def test_full_line(stage: Stage) -> None:
     await second.gets(OK)
 
 
-@staged(Stage, waiting=0)
+@staged(Stage, waiting=0, timeouts={"wait": 10})
 async def test_no_line(stage: Stage) -> None:
     """With `limits.waiting` at 0 nobody waits for a worker that is away, but a connection can be made."""
     client, worker = await stage.exchange(GET)
@@ -458,7 +458,7 @@ async def test_no_line(stage: Stage) -> None:
     worker.close()
     first = await stage.client(GET)
     await stage.pass_time(0.1)
-    assert await status(await stage.client(GET)) == b"503"
+    assert await status(await stage.client(GET)) == b"429"
     await stage.pass_time(11)
     assert await status(first) == b"503"
 

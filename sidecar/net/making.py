@@ -1,0 +1,119 @@
+"""Makes the pool of one worker from the settings: its endpoint, its limits, and how it is asked for its health.
+
+The only place where the data path is put together from settings; knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+
+from sidecar.config.schema import Limits, Settings
+from sidecar.net.admission import Gate, GateLimits
+from sidecar.net.asking import serves
+from sidecar.net.deadlines import Deadlines
+from sidecar.net.endpoints import describe, missing, worker_endpoint
+from sidecar.net.gateway import response_limits
+from sidecar.net.health import Health, HealthLimits
+from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.watching import SocketWatch
+from sidecar.routing.plan import PlannedPool
+
+INITIAL_SYNC = "initial_sync"
+
+
+def worker_pool(
+    name: str,
+    endpoint: str,
+    settings: Settings,
+    reactor: Any,
+    deadlines: Deadlines,
+    *,
+    sockets: SocketWatch | None = None,
+    health: str = "/health",
+) -> WorkerPool:
+    """The pool of connections to the worker at `endpoint`, a Twisted client endpoint string.
+
+    `health` is the path at which it is asked for its health; empty: whether it takes connections is all.
+    """
+    limits, timeouts = settings.limits, settings.timeouts
+    client, path = worker_endpoint(reactor, endpoint, timeouts.connect)
+
+    # Not `client`, which tells of nothing but failure.
+    asked = clientFromString(reactor, endpoint)
+
+    def ask() -> Deferred[bool]:
+        return Deferred.fromCoroutine(serves(reactor, asked, health, pool.health.limits.patience))
+
+    pool = WorkerPool(
+        name=name,
+        endpoint=client,
+        socket_path=path,
+        limits=PoolLimits(
+            connections=limits.worker_connections,
+            idle=limits.worker_idle,
+            connecting=limits.worker_connecting,
+            waiting=limits.waiting,
+            idle_time=timeouts.worker_idle,
+        ),
+        reader_limits=response_limits(limits),
+        clock=reactor,
+        deadlines=deadlines,
+        health=Health(name=name, ask=ask, clock=reactor, limits=health_limits(settings), describe=describe),
+    )
+    if path is not None:
+        pool.health.look = partial(missing, path)
+    if sockets is not None and path is not None:
+        pool.health.watch = partial(_watch, sockets, path, pool.health)
+    return pool
+
+
+def _watch(sockets: SocketWatch, path: str, health: Health, wanted: bool) -> None:
+    (sockets.watch if wanted else sockets.ignore)(path, health.appeared)
+
+
+def health_limits(settings: Settings) -> HealthLimits:
+    """How often, and how patiently, a worker is asked."""
+    return HealthLimits(
+        interval=settings.timeouts.health_interval,
+        patience=settings.timeouts.health,
+        failures=settings.limits.health_failures,
+        slow_start=settings.timeouts.slow_start,
+    )
+
+
+def adopt(known: WorkerPool, fresh: WorkerPool) -> WorkerPool:
+    """The pool that a worker has, with the limits of the one that it would have now."""
+    known.endpoint, known.limits, known.reader_limits = fresh.endpoint, fresh.limits, fresh.reader_limits
+    known.health.limits, known.health.ask = fresh.health.limits, fresh.health.ask
+    return known
+
+
+def gate_limits(pool: PlannedPool, limits: Limits) -> GateLimits:
+    """How many requests of a pool are served at once."""
+    stated = pool.settings
+    usual = limits.initial_syncs if pool.name == INITIAL_SYNC else limits.concurrency
+    each = usual if stated.concurrency is None else stated.concurrency
+    return GateLimits(
+        concurrency=each * max(1, len(pool.workers)),
+        per_key=max(1, int(each * limits.key_share)),
+        waiting=limits.waiting if stated.waiting is None else stated.waiting,
+    )
+
+
+def gates(wanted: Mapping[str, GateLimits], known: Mapping[str, Gate]) -> dict[str, Gate]:
+    """An entrance for each pool; those that are there stay, with whoever is in or waits."""
+    made = {name: known.get(name) or Gate(limits) for name, limits in wanted.items()}
+    for name, limits in wanted.items():
+        made[name].use(limits)
+    return made
+
+
+def start(pools: Iterable[WorkerPool]) -> None:
+    """Find out how the workers are."""
+    for pool in pools:
+        pool.health.start()
