@@ -214,6 +214,23 @@ class Dispatch(Waiting):
         if upstream.send(octets):
             exchange.sent = True
 
+    def cut_off(self, upstream: Upstream) -> None:
+        """The worker has ended the connection without an answer.
+
+        Synapse acts on a request when it has read all of it, and a UNIX socket is reset only by an end that has not
+        read everything; so a request whose connection was reset was not acted on (docs/http.md has the experiment).
+        """
+        exchange, pool = self.exchange, upstream.pool
+        assert exchange is not None
+        pool.cuts += 1
+        pool.health.doubt()
+        unexecuted = upstream.was_reset and pool.health.synapse and pool.socket_path is not None
+        within = exchange.replayed or self.gateway.counters.replaying < self.gateway.limits.replays
+        if self.doubt is None and within and exchange.may_replay(unexecuted=unexecuted):
+            self.replay()
+        else:
+            self.fail(Failure.WORKER_CUT)
+
     def replay(self) -> None:
         counters = self.gateway.counters
         exchange = self.exchange

@@ -286,23 +286,7 @@ class Relay(SelfCheck):
         elif exchange.passed:
             self.fail(Failure.ANSWER_CUT)
         else:
-            self._cut_off(exchange, upstream)
-
-    def _cut_off(self, exchange: Exchange, upstream: Upstream) -> None:
-        """The worker has ended the connection without an answer.
-
-        Synapse acts on a request when it has read all of it, and a UNIX socket is reset only by an end that has not
-        read everything; so a request whose connection was reset was not acted on (docs/http.md has the experiment).
-        """
-        pool = upstream.pool
-        pool.cuts += 1
-        pool.health.doubt()
-        unexecuted = upstream.was_reset and pool.health.synapse and pool.socket_path is not None
-        within = exchange.replayed or self.gateway.counters.replaying < self.gateway.limits.replays
-        if self.doubt is None and within and exchange.may_replay(unexecuted=unexecuted):
-            self.replay()
-        else:
-            self.fail(Failure.WORKER_CUT)
+            self.cut_off(upstream)
 
     def _splice_up(self) -> None:
         """Let the rest of the request body go past us, unless something is in the way."""
