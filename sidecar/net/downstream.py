@@ -17,12 +17,14 @@ from sidecar.errors import WireError
 from sidecar.net.course import PIPELINED
 from sidecar.net.gateway import Gateway, request_limits
 from sidecar.net.relay import Relay
-from sidecar.net.transport import DirectProtocol
+from sidecar.net.transport import NOTHING, DirectProtocol, UnderWay
 from sidecar.replies import refusal
 from sidecar.wire.reader import RequestReader
 
 if TYPE_CHECKING:
     from sidecar.net.proxied import Preamble
+
+_ANYTHING: UnderWay = (1 << 62, 0)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -43,7 +45,7 @@ class Downstream(DirectProtocol):
         self._lingering = False
         self._linger_left = 0
         self._half_closed = False
-        self._left = 0
+        self._left = NOTHING
         self.open = False
         self.peer = ""
         self.scheme = listener.scheme
@@ -100,7 +102,12 @@ class Downstream(DirectProtocol):
         if self._half_closed:
             self.close()
         elif self._lingering:
-            self.relay.expect("linger", self.gateway.timeouts.linger)
+            self.linger()
+
+    def linger(self) -> None:
+        """Wait for the client's end; longer only for one that has not got everything yet, while it takes some."""
+        self._left = _ANYTHING
+        self.relay.expect("linger", self.gateway.timeouts.linger)
 
     def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
         self.open = False
@@ -110,7 +117,7 @@ class Downstream(DirectProtocol):
     def pauseProducing(self) -> None:
         if not self.clogged:
             self.clogged = True
-            self._left = self.unsent
+            self._left = self.under_way
             self.relay.client_clogged()
 
     def resumeProducing(self) -> None:
@@ -154,8 +161,8 @@ class Downstream(DirectProtocol):
         self._linger_left = self.gateway.limits.linger
         transport: Any = self.transport
         timeouts = self.gateway.timeouts
-        self._left = self.unsent
-        self.relay.expect("linger", timeouts.stall if self._left else timeouts.linger)
+        self._left = self.under_way
+        self.relay.expect("linger", timeouts.linger if self._left == NOTHING else timeouts.stall)
         transport.unregisterProducer()
         self.reader.take_buffered()
         self.end_writing()
@@ -170,8 +177,8 @@ class Downstream(DirectProtocol):
         """Close without a word, when the client has taken what waits for it."""
         if self.open:
             transport: Any = self.transport
-            self._left = self.unsent
-            if self._left:
+            self._left = self.under_way
+            if self._left != NOTHING:
                 self.relay.expect("linger", self.gateway.timeouts.stall)
             transport.unregisterProducer()
             transport.loseConnection()
@@ -186,8 +193,8 @@ class Downstream(DirectProtocol):
 
     def took_some(self) -> bool:
         """Whether the client took octets, of those that waited for it, since it clogged or this was last asked."""
-        before, self._left = self._left, self.unsent
-        return 0 < self._left < before
+        before, self._left = self._left, self.under_way
+        return NOTHING < self._left < before
 
     def _discard(self, data: bytes) -> None:
         self._linger_left -= len(data)

@@ -25,19 +25,27 @@ class SecureDownstream(Downstream):
     def connectionMade(self) -> None:
         super().connectionMade()
         if not self._lingering:
-            self.relay.expect("handshake", self.gateway.timeouts.handshake)
+            # Idle, with less patience: before it has shaken hands it can have no request.
+            self.relay.expect("idle", self.gateway.timeouts.handshake)
 
     def handshakeCompleted(self) -> None:
-        if self.relay.deadline == "handshake":
+        if not self._lingering:
             self.relay.expect("idle", self.gateway.timeouts.idle)
 
     @property
     def unsent(self) -> int:
         return unsent_by_tls(self.transport) if self.open else 0
 
+    @property
+    def descriptor(self) -> int:
+        transport: Any = self.transport
+        number: int = transport.fileno()
+        return number
+
     def end_writing(self) -> None:
         transport: Any = self.transport
         transport.loseConnection()
+        self.linger()
 
     def close(self) -> None:
         """As on a plain socket; but until the client has ended too, what it still sends has to be thrown away."""
@@ -45,8 +53,7 @@ class SecureDownstream(Downstream):
         if self.open:
             self._lingering = True
             self._linger_left = self.gateway.limits.linger
-            if not self._left:
-                self.relay.expect("linger", self.gateway.timeouts.linger)
+            self.linger()
 
 
 class SecureListener(Listener):

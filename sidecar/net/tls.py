@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 ALPN = b"http/1.1"
 """The only protocol that is spoken inside TLS (RFC 7301)."""
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else."""
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+"""For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. No key below 112 bits."""
 
 
 @frozen(eq=False)

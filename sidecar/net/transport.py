@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import socket
 from errno import ECONNRESET
+from fcntl import ioctl
+from struct import Struct
+from termios import TIOCOUTQ
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -21,7 +24,15 @@ from twisted.internet.tcp import Connection
 if TYPE_CHECKING:
     from sidecar.net.splicing import Splice
 
+_INT = Struct("i")
 _LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+UnderWay = tuple[int, int]
+"""Octets that wait for the kernel to take them, and octets in the kernel that the other end has not acknowledged.
+
+Of two the greater is the earlier, as long as nothing is added.
+"""
+NOTHING: UnderWay = (0, 0)
 
 READ_SIZE = 65536
 """Bytes asked of the kernel at a time."""
@@ -114,6 +125,12 @@ class DirectProtocol(Protocol):
         raise NotImplementedError
 
     @property
+    def under_way(self) -> UnderWay:
+        """What the other end has not taken yet. The kernel is of interest when nothing waits for it any more."""
+        unsent = self.unsent
+        return (unsent, 0) if unsent else (0, in_kernel(self.descriptor))
+
+    @property
     def unsent(self) -> int:
         """How many octets wait for the kernel to take them."""
         transport: Any = self.transport
@@ -156,6 +173,14 @@ class DirectProtocol(Protocol):
             transport._tempDataBuffer = []
             transport._tempDataLen = 0
             transport.stopWriting()
+
+
+def in_kernel(descriptor: int) -> int:
+    """How many octets the kernel has taken that the other end has not acknowledged: a reset would lose them."""
+    if descriptor < 0:
+        return 0
+    count: int = _INT.unpack(ioctl(descriptor, TIOCOUTQ, _INT.pack(0)))[0]
+    return count
 
 
 def hand_over(transport: Any, protocol: IProtocol, peer: str | None) -> None:

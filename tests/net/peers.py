@@ -27,6 +27,7 @@ from sidecar.net.endpoints import describe
 from sidecar.net.gateway import Gateway, response_limits
 from sidecar.net.health import Health, HealthLimits
 from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.transport import NOTHING
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
 
@@ -325,6 +326,11 @@ class Stage:
     async def empties(self) -> None:
         """Wait until the sidecar has no client any more."""
         while self.listener.connections:
+            await turns(1)
+
+    async def acknowledged(self) -> None:
+        """Wait until the clients' kernels have acknowledged what they were sent."""
+        while any(connection.under_way != NOTHING for connection in self.listener.connections):
             await turns(1)
 
     async def pass_time(self, seconds: float) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from sidecar.net.transport import NOTHING
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Peer, Stage, forward
@@ -312,6 +315,7 @@ async def test_linger(stage: Stage) -> None:
     client = await stage.client(b"nonsense\r\n\r\n")
     assert await status(client) == b"400"
     assert stage.listener.connections
+    await stage.acknowledged()
     await stage.pass_time(2.5)
     await stage.empties()
 
@@ -540,3 +544,32 @@ async def test_a_new_gateway(stage: Stage) -> None:
     await client.gets(OK)
     client.send(GET)
     assert (await client.head()).startswith(b"HTTP/1.1 404 ")
+
+
+@staged(Stage, timeouts={"stall": 60.0, "linger": 2.0})
+async def test_a_slow_client_of_what_the_kernel_has(stage: Stage) -> None:
+    """A last answer that the kernel has taken altogether is not lost by a reset while the client still takes some."""
+    size = 1 << 19
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size + b"x" * size
+    client = await stage.client()
+    client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    client.send(GET[:-2] + b"Connection: close\r\n\r\n")
+    worker = await stage.worker.connection()
+    await worker.head()
+    client.pause()
+    connection = await stage.inside(client)
+    worker.send(answer)
+    while connection.under_way == NOTHING or connection.unsent:
+        await turns(1)
+    for _ in range(4):
+        await stage.pass_time(3.0)
+        before = connection.under_way
+        client.resume()
+        while connection.under_way == before:
+            assert not client.ended
+            await turns(1)
+        client.pause()
+        await stage.pass_time(30.0)
+    client.resume()
+    await client.gets(answer)
+    assert await client.end() == b""
