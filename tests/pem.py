@@ -8,14 +8,15 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = timedelta(days=1)
 
 
-def pem_of(key: ec.EllipticCurvePrivateKey, password: str = "") -> bytes:
+def pem_of(key: Key, password: str = "") -> bytes:
     """A private key in PEM, encrypted if there is a password."""
     encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
@@ -33,7 +34,7 @@ class Authority:
         )
         self.certificate = self.issuer.signed(builder)
 
-    def building(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
+    def building(self, name: x509.Name, key: Key, days: float) -> x509.CertificateBuilder:
         now = datetime.now(timezone.utc)
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self.name).public_key(key.public_key())
         return (
@@ -51,9 +52,9 @@ class Authority:
         path.write_bytes(self.certificate)
         return path
 
-    def issue(self, *names: str, days: float = 90.0) -> tuple[bytes, bytes]:
+    def issue(self, *names: str, days: float = 90.0, weak: bool = False) -> tuple[bytes, bytes]:
         """A key and a certificate for these host names and addresses, expiring in so many days."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: Key = rsa.generate_private_key(65537, 1024) if weak else ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
         return pem_of(key), self.signed(self.building(subject, key, days).add_extension(alternatives, critical=False))

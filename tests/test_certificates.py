@@ -121,7 +121,8 @@ def test_a_certificate_that_expires(days: float, sentence: str | None, tmp_path:
 
 def test_the_check_tells_of_certificates(tmp_path: Path) -> None:
     """`matrix-sidecar check` finds what a start would, for the operator's listener too, and needs no Twisted for it."""
-    text = 'listen: "ssl:2:privateKey=key"\nadmin: "ssl:3:privateKey=key:interface=127.0.0.1"\nworkers: {main: {endpoint: "unix:main"}}\n'
+    text = 'listen: "ssl:2:privateKey=key"\nadmin: "ssl:3:privateKey=key:interface=127.0.0.1"\n'
+    text += 'workers: {main: {endpoint: "unix:main"}}\n'
     (tmp_path / "sidecar.yaml").write_text(text)
     command = [sys.executable, "-m", "sidecar.cli", "check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment())
