@@ -20,6 +20,7 @@ from sidecar.config.limits import Timeouts as Timeouts
 from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
 from sidecar.config.shares import HealthPath
+from sidecar.config.tokens import Tokens as Tokens
 from sidecar.document import Document
 from sidecar.errors import Problem
 
@@ -234,6 +235,7 @@ class Settings:
     access: Access = field(factory=Access, metadata=doc("Who may reach the administrative paths."))
     limits: Limits = field(factory=Limits, metadata=doc("Bounds on everything that a peer could grow."))
     timeouts: Timeouts = field(factory=Timeouts, metadata=doc("Deadlines."))
+    tokens: Tokens = field(factory=Tokens, metadata=doc("How the user is found whose token does not name one."))
     log: Log = field(factory=Log, metadata=doc("What is written to the log."))
     source: Document = field(default=Document(""), eq=False, repr=False, metadata={})
     """The file, to place what is found wrong later; no key."""

@@ -14,7 +14,17 @@ from sidecar.config.schema import Pool, Settings
 from sidecar.routing.access import gate
 from sidecar.routing.checking import idle_members
 from sidecar.routing.hashing import rotations
-from sidecar.routing.keys import Callers, KeyFunction, by_constant, by_origin, by_path, by_segment, by_source, by_user
+from sidecar.routing.keys import (
+    Callers,
+    KeyFunction,
+    by_caller,
+    by_constant,
+    by_origin,
+    by_path,
+    by_segment,
+    by_source,
+    by_user,
+)
 from sidecar.routing.matcher import Patterns
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, form_pools, with_sends
@@ -23,6 +33,7 @@ from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
+from sidecar.synapse.whoami import caller_at
 
 UNKNOWN = "unknown"
 """Name of the endpoint of a path that no row has."""
@@ -45,7 +56,13 @@ def compile_plan(
     pools = form_pools(known, settings.pools, facts)
     rows = tuple(row for row in with_sends(endpoints) if pools.exists(row))
     callers = Callers({token.encode(): sender for token, sender in facts.appservices.items()})
-    return _Compiler(settings, pools, rows, callers).plan()
+    return _Compiler(settings, pools, rows, callers, resolves(settings, facts)).plan()
+
+
+def resolves(settings: Settings, facts: Facts) -> bool:
+    """Whether users are asked for whose tokens do not name them; by itself where MAS issues the tokens."""
+    wish = settings.tokens.resolve
+    return wish == "always" or (wish == "auto" and "mas" in facts.features)
 
 
 @define(eq=False)
@@ -56,6 +73,7 @@ class _Compiler:
     pools: Pools
     rows: tuple[Endpoint, ...]
     callers: Callers
+    resolving: bool
     steps: dict[int, Step] = field(factory=dict)
     planned: dict[str, PlannedPool] = field(factory=dict)
 
@@ -77,6 +95,8 @@ class _Compiler:
             rules=len(rules),
             pathless=index(each for each in rules if each.route.path is None),
             gate=gate(self.settings.access),
+            callers=self.callers,
+            resolving=self.resolving,
             route=self._routed,
         )
 
@@ -134,6 +154,7 @@ class _Compiler:
             fallback=tuple(fallback),
             row=row,
             persisters=self.pools.writers[EVENTS] if pool == EVENTS else (),
+            caller_at=caller_at(row),
             guarded=row.path[0] == "_synapse" or row.path[-1] == "**",
             replayable=row.replayable,
             reason=reason_of(self.pools, row, pool, members),
@@ -167,7 +188,8 @@ class _Compiler:
         else:
             at = _position(path, _ROOM) if kind == "room" else -1
         if kind == "user":
-            return by_user(self.callers, at)
+            own = -1 if row is None or at > 0 else caller_at(row)
+            return by_caller(self.callers, own) if own > 0 else by_user(self.callers, at)
         if kind in ("room", "session", "path") and at > 0:
             return by_segment(kind, at)
         if kind == "session":

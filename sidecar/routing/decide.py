@@ -7,11 +7,14 @@ the segments, one key and one look-up. It decodes copies only, and knows nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from zlib import crc32
+
+from attrs import evolve
 
 from sidecar.routing.access import REPLICATION, closed_resource
 from sidecar.routing.decision import Decision
-from sidecar.routing.keys import Fields
+from sidecar.routing.keys import OPAQUE, Fields, Key
 from sidecar.routing.plan import Plan, Step
 from sidecar.routing.rules import Rule, RuleIndex, earlier, host_of
 from sidecar.synapse.identifiers import query_value
@@ -54,11 +57,20 @@ def _settled(
     if key is None:
         spread = step.spread
         return spread[0] if len(spread) == 1 else spread[_dice(target, peer) % len(spread)]
-    decision = step.decided.get(key)
-    if decision is None:
-        decision = step.settle(key)
-        plan.memory.keep(step, key, decision)
+    return step.decided.get(key) or _remember(step, plan, key)
+
+
+def _remember(step: Step, plan: Plan, key: Key) -> Decision:
+    decision = step.settle(key)
+    if key[0] == OPAQUE:
+        decision = evolve(decision, of_user=partial(_of_user, step, plan))
+    plan.memory.keep(step, key, decision)
     return decision
+
+
+def _of_user(step: Step, plan: Plan, user: str) -> Decision:
+    key = ("user", user)
+    return step.decided.get(key) or _remember(step, plan, key)
 
 
 def _dice(target: bytes, peer: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 Action = Literal["forward", "refuse", "respond", "redirect"]
 
@@ -29,6 +30,8 @@ class Decision:
     status: int | None = None
     reason: str = ""
     keyless: bool = False
+    caller_at: int = -1
+    """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
     replayable: bool = False
     """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …)."""
     body_limit: int | None = None
@@ -42,3 +45,11 @@ class Decision:
     headers: tuple[tuple[str, str], ...] = ()
     """Field lines of an authored response (`respond`, `redirect`)."""
     body: bytes = b""
+    of_user: Callable[[str], Decision] | None = field(default=None, eq=False, repr=False)
+    """Where the key is a token that does not tell whose it is: from the localpart of its owner to the decision for any
+    token that names that user."""
+
+    @property
+    def opaque(self) -> bool:
+        """The key is a token that does not tell whose it is."""
+        return self.of_user is not None

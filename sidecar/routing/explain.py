@@ -66,7 +66,7 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
     if step.initial is not None:
         steps.append(("position", _position(step, query)))
         step = step.initial if is_initial(query, step.position) else step
-    steps.extend(_outcome(step, decision))
+    steps.extend(_outcome(step, decision, plan))
     return Explanation(decision, tuple(steps), _others(step, decision, plan))
 
 
@@ -98,17 +98,31 @@ def _position(step: Step, query: bytes) -> str:
     return f"`{name}` is given: the sync goes on from there"
 
 
-def _outcome(step: Step, decision: Decision) -> Iterator[tuple[str, str]]:
+def _outcome(step: Step, decision: Decision, plan: Plan) -> Iterator[tuple[str, str]]:
     yield "pool", f"{step.pool}: {step.reason}"
     if decision.key is None:
         wanted = f" ({step.kind} was looked for)" if step.key_of is not None else ""
         yield "key", f"none{wanted}: the worker with the fewest requests in flight gets it"
     else:
         yield "key", f"{decision.kind} {decision.key!r}"
+    if decision.opaque:
+        yield "token", _asking(decision, plan)
     if step.persisters and decision.candidates[:1] and decision.candidates[0] in step.persisters:
         yield "owner", f"{decision.candidates[0]} persists the events of this room"
     yield "order", ", ".join(decision.candidates) or "nobody"
     yield "fallback", ", ".join(decision.fallback) or "none"
+
+
+def _asking(decision: Decision, plan: Plan) -> str:
+    """What becomes of a token that does not say whose it is."""
+    if len(decision.candidates) < 2:
+        return "does not name its user, who is not asked for, because there is only one candidate"
+    if not plan.resolving:
+        return "does not name its user, who is not asked for (`tokens.resolve`): it is the key as a whole"
+    return (
+        "does not name its user, who is asked for by whoami unless remembered; the order is then that of the user's "
+        "key, and below is what holds until there is an answer"
+    )
 
 
 def _others(step: Step, decision: Decision, plan: Plan) -> dict[str, str]:

@@ -19,6 +19,9 @@ AUTHORIZATION_LINES = 32_768
 AUTHORIZATION_LENGTH = 512
 """Longest Authorization value that is remembered: bounds the memory to 16 MiB. Tokens of Synapse have 50 to 400."""
 
+OPAQUE = "token"
+"""Kind of the key of a token that does not name its user, until somebody says whose it is (`Decision.of_user`)."""
+
 _APPSERVICE = ("user", "\0")
 """Remembered instead of a key when only the query tells for whom an application service acts."""
 
@@ -53,7 +56,7 @@ class Callers:
     remembered: dict[bytes, Key | None] = field(factory=dict, repr=False)
 
     def user(self, query: bytes, fields: Fields) -> Key | None:
-        """The localpart of the caller, or a digest of a token that does not tell, or None for nobody."""
+        """The localpart of the caller, or a digest of a token that does not tell (`OPAQUE`), or None for nobody."""
         line = fields.get(b"authorization")
         if line is None:
             return self._by_query(query) if query else None
@@ -63,21 +66,29 @@ class Callers:
             key = self._remember(line)
         return self._masquerade(bearer_token(line) or b"", query) if key is _APPSERVICE else key
 
+    def opaque_token(self, query: bytes, fields: Fields) -> bytes | None:
+        """The token of a request, where it is one that does not name its user."""
+        token = token_of(query, fields)
+        return token if token and self._of_token(token)[0] == OPAQUE else None
+
     def _remember(self, line: bytes) -> Key | None:
         token = bearer_token(line)
         key = None if token is None else self._of_token(token)
-        if len(line) <= AUTHORIZATION_LENGTH:
+        # Where tokens are opaque, they change every few minutes, and none is kept for longer than it is needed.
+        if len(line) <= AUTHORIZATION_LENGTH and not (key is not None and key[0] == OPAQUE):
             if len(self.remembered) >= AUTHORIZATION_LINES:
                 self.remembered.clear()
             self.remembered[line] = key
         return key
 
     def _of_token(self, token: bytes) -> Key:
-        return _APPSERVICE if token in self.appservices else ("user", user_of_token(token) or token_digest(token))
+        if token in self.appservices:
+            return _APPSERVICE
+        user = user_of_token(token)
+        return (OPAQUE, token_digest(token)) if user is None else ("user", user)
 
     def _by_query(self, query: bytes) -> Key | None:
-        # Synapse decodes the query, so a blank is what a careless client made of the `+` of a token.
-        token = (query_value(query, b"access_token") or b"").replace(b" ", b"+")
+        token = _token_in(query)
         if not token:
             return None
         key = self._of_token(token)
@@ -87,6 +98,33 @@ class Callers:
         claimed = query_value(query, b"user_id")
         user = localpart(text_of(claimed) if claimed else self.appservices[token])
         return None if user is None else ("user", user)
+
+
+def _token_in(query: bytes) -> bytes:
+    # Synapse decodes the query, so a blank is what a careless client made of the `+` of a token.
+    return (query_value(query, b"access_token") or b"").replace(b" ", b"+")
+
+
+def token_of(query: bytes, fields: Fields) -> bytes | None:
+    """The token of a request, whatever it is; None or empty where there is none."""
+    line = fields.get(b"authorization")
+    return _token_in(query) if line is None else bearer_token(line)
+
+
+def by_caller(callers: Callers, index: int) -> KeyFunction:
+    """The caller, who is also named in segment `index`: that counts where the token does not tell.
+
+    Synapse refuses whoever writes another's id there, so that it is as good as a forged token.
+    """
+
+    def key(segments: Sequence[bytes], query: bytes, fields: Fields, _peer: str) -> Key | None:
+        by_token = callers.user(query, fields)
+        if by_token is None or by_token[0] != OPAQUE:
+            return by_token
+        user = localpart(decode_segment(segments[index]))
+        return by_token if user is None else ("user", user)
+
+    return key
 
 
 def by_user(callers: Callers, index: int) -> KeyFunction:

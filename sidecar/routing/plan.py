@@ -15,7 +15,7 @@ from sidecar.errors import Problem
 from sidecar.routing.access import Gate
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import ranked
-from sidecar.routing.keys import Key, KeyFunction
+from sidecar.routing.keys import OPAQUE, Callers, Key, KeyFunction
 from sidecar.routing.matcher import Node
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
@@ -49,6 +49,8 @@ class Step:
     """Taken instead for a request without a position in the stream."""
     position: bytes = b""
     """Query parameter with that position."""
+    caller_at: int = -1
+    """See `Decision.caller_at`."""
     guarded: bool = False
     """The path could be another spelling of a closed one."""
     replayable: bool = False
@@ -74,8 +76,9 @@ class Step:
             action="forward" if candidates else "refuse",
             endpoint=self.endpoint,
             pool=self.pool,
-            kind=kind,
+            kind="user" if kind == OPAQUE else kind,
             key=key,
+            caller_at=self.caller_at,
             candidates=candidates,
             fallback=fallback,
             status=None if candidates else 503,
@@ -180,6 +183,10 @@ class Plan:
     """How many rules the operator gave."""
     pathless: RuleIndex | None
     gate: Gate
+    callers: Callers
+    """Who sends a request, as its credentials tell."""
+    resolving: bool
+    """Whether users are asked for whose tokens do not name them (`tokens.resolve`)."""
     route: Callable[[Rule, Step], Step] = field(repr=False)
     """The step of a request that a rule sends to its pool; the other step is what the table says."""
     routed: dict[tuple[str | None, str | None, int], Step] = field(factory=dict, repr=False)

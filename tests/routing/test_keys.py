@@ -163,7 +163,7 @@ def test_what_is_remembered_is_bounded() -> None:
     """Neither many tokens nor long ones can fill the memory."""
     callers = Callers()
     for number in range(AUTHORIZATION_LINES + 10):
-        callers.user(b"", authorized(b"Bearer %d" % number))
+        callers.user(b"", authorized(b"Bearer " + token_of(f"u{number}")))
     assert len(callers.remembered) == 10
     long = b"Bearer " + b"x" * AUTHORIZATION_LENGTH
     assert callers.user(b"", authorized(long)) == callers.user(b"", authorized(long))
