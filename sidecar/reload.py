@@ -26,6 +26,7 @@ from sidecar.net.gateway import Decide
 from sidecar.net.listening import address
 from sidecar.net.making import gate_limits
 from sidecar.net.tls import Secrets
+from sidecar.net.whoami import Askable, askable
 from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
 from sidecar.service import SidecarService
@@ -52,6 +53,7 @@ class Work(TypedDict):
     gates: Mapping[str, GateLimits]
     health: Mapping[str, str]
     main: str
+    askable: Askable | None
 
 
 def work_of(deployment: Deployment) -> Work:
@@ -66,6 +68,7 @@ def work_of(deployment: Deployment) -> Work:
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
         health={name: worker.health for name, worker in deployment.settings.workers.items()},
         main=plan.main,
+        askable=askable(plan),
     )
 
 

@@ -30,6 +30,7 @@ from sidecar.net.making import gates as make_gates
 from sidecar.net.pool import WorkerPool
 from sidecar.net.tls import Identities
 from sidecar.net.watching import SocketWatch
+from sidecar.net.whoami import Askable, Whoami, continued
 from sidecar.synapse.names import MAIN
 from sidecar.telemetry import log_from, logger, write_access
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -78,6 +79,8 @@ class SidecarService(Service):
     health: Mapping[str, str] = field(factory=dict)
     """Path at which each worker is asked for its health, where it is not /health."""
     main: str = MAIN
+    askable: Askable | None = None
+    """Who is asked for users whose tokens do not name them."""
     identities: Identities = field(init=False, factory=Identities)
     """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
@@ -110,7 +113,14 @@ class SidecarService(Service):
             main=self.main,
             access_log=write_access if settings.log.access else None,
         )
+        self._resolve(None)
         self._heed(settings)
+
+    def _resolve(self, before: Whoami | None) -> None:
+        """Find users whose tokens do not name them, where the configuration says so; `before`: who did until now."""
+        gateway = self.gateway
+        tokens, pools = self.settings.tokens, gateway.pools
+        gateway.whoami = continued(before, self.askable, tokens, pools, self.reactor, gateway.counters)
 
     def _heed(self, settings: Settings) -> None:
         """What of the settings is not the data path's."""
@@ -157,6 +167,7 @@ class SidecarService(Service):
         gates: Mapping[str, GateLimits],
         health: Mapping[str, str],
         main: str,
+        askable: Askable | None,
     ) -> None:
         """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
 
@@ -167,6 +178,7 @@ class SidecarService(Service):
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
         self.weights, self.bounded, self.gates, self.main = weights, bounded, gates, main
+        self.askable = askable
         self.gateway = evolve(
             before,
             decide=decide,
@@ -180,6 +192,7 @@ class SidecarService(Service):
             main=main,
             access_log=write_access if settings.log.access else None,
         )
+        self._resolve(before.whoami)
         self._heed(settings)
         for listener in self.listeners:
             listener.use(self.gateway)
@@ -237,6 +250,8 @@ class SidecarService(Service):
             for call in (limit, last_words):
                 if call.active():
                     call.cancel()
+        if self.gateway.whoami is not None:
+            self.gateway.whoami.close()
         for pool in (*self.gateway.pools.values(), *self.leaving):
             pool.retire()
         self.sockets.close()

@@ -115,5 +115,19 @@ class Counters:
     misroutes: dict[tuple[str, str], int] = field(factory=dict)
     """The same by endpoint and worker."""
     client_gone: int = 0
+    tokens_known: int = 0
+    """Requests with a token that does not name its user, who was remembered."""
+    tokens_asked: int = 0
+    """Questions to Synapse whose such a token is."""
+    tokens_learnt: int = 0
+    """Users learnt from answers in passing."""
+    tokens_refused: int = 0
+    """Questions to which the answer was that the token is nobody's."""
+    tokens_failed: int = 0
+    """Questions without a usable answer."""
+    tokens_late: int = 0
+    """Requests that went on by their token because the answer took too long."""
+    tokens_unasked: int = 0
+    """Requests that went on by their token because nothing could be asked."""
     bytes_up: int = 0
     bytes_down: int = 0

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from sidecar.net.admission import Gate
     from sidecar.net.downstream import Downstream
     from sidecar.net.gateway import Gateway
+    from sidecar.net.lessons import Lesson
     from sidecar.net.pool import WorkerPool
+    from sidecar.net.question import Question
     from sidecar.net.selfcheck import Doubt
     from sidecar.net.splicing import Splice
     from sidecar.net.upstream import Upstream
@@ -45,7 +47,7 @@ class Course:
     __slots__ = (
         *("began", "body_began", "body_limit", "body_seen", "client", "clogged", "deadline", "decision", "downstream"),
         *("burden", "exchange", "expires", "gate", "gateway", "gathered", "held", "key", "parked", "pumping", "slot"),
-        *("doubt", "repeated", "splice", "tunnelled", "upstream", "waiting_at", "waiting_for", "worker"),
+        *("doubt", "lesson", "repeated", "splice", "tunnelled", "upstream", "waiting_at", "waiting_for", "worker"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
@@ -53,7 +55,7 @@ class Course:
         self.gateway = gateway
         self.exchange: Exchange | None = None
         self.upstream: Upstream | None = None
-        self.waiting_for: WorkerPool | None = None
+        self.waiting_for: WorkerPool | Question | None = None
         self.waiting_at: Gate | None = None
         self.gate: Gate | None = None
         """The entrance through which the request came in."""
@@ -66,6 +68,8 @@ class Course:
         """The answer that is held back at this moment (net/selfcheck.py)."""
         self.repeated = ""
         """The worker that did not know the endpoint, while main is asked; else empty."""
+        self.lesson: Lesson | None = None
+        """What is learnt from the answer of whose the token is."""
         self.decision: Decision | None = None
         self.client = ""
         self.body_limit = 0
@@ -153,6 +157,9 @@ class Course:
         self.gathered = b""
         self.doubt = None
         self.repeated = ""
+        if self.lesson is not None:
+            self.lesson.learn()
+            self.lesson = None
         gate = self.gate
         if gate is not None:
             # Last, because whoever comes in next may be on a connection that ends with this one.
@@ -271,6 +278,9 @@ class Course:
         raise NotImplementedError
 
     def admitted(self) -> None:
+        raise NotImplementedError
+
+    def caller_known(self, user: str | None) -> None:
         raise NotImplementedError
 
     def upstream_data(self, octets: bytes) -> None:

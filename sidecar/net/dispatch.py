@@ -150,7 +150,7 @@ class Dispatch(Waiting):
         """The worker for which we wait takes no requests: another candidate, if there is one, is better."""
         pool = self.waiting_for
         decision = self.decision
-        assert pool is not None
+        assert isinstance(pool, WorkerPool)
         assert decision is not None
         if self._best(decision.candidates, decision.fallback) is pool:
             return

@@ -14,6 +14,7 @@ from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.admission import Gate
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
+from sidecar.net.whoami import Whoami
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
 from sidecar.synapse.names import MAIN
@@ -80,6 +81,8 @@ class Gateway:
     """Of each worker, where it is not 1."""
     bounded: Mapping[str, float] = field(factory=dict)
     """For pools whose workers pass keys on when they hold more than this many times their fair part."""
+    whoami: Whoami | None = None
+    """Finds users whose tokens do not name them; None: nobody is asked for."""
     access_log: AccessLog | None = None
     """Told of every exchange that has ended."""
     draining: bool = False

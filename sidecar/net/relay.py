@@ -13,7 +13,8 @@ from sidecar.errors import WireError
 from sidecar.exchange import Downstream as DownstreamEnd
 from sidecar.exchange import Exchange, Failure
 from sidecar.net.course import ANSWERED, PIPELINED, WAITING
-from sidecar.net.selfcheck import DOUBTFUL, Doubt, SelfCheck
+from sidecar.net.resolving import Resolving
+from sidecar.net.selfcheck import DOUBTFUL, Doubt
 from sidecar.net.splicing import WORTH_IT, begin_splice
 from sidecar.replies import STATUS_OF_FAULT, authored, refusal
 from sidecar.telemetry import logger
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _log = logger("sidecar.relay")
 
 
-class Relay(SelfCheck):
+class Relay(Resolving):
     """Runs the exchanges of one client connection."""
 
     __slots__ = ()
@@ -114,7 +115,7 @@ class Relay(SelfCheck):
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
             self.body_limit = limit
-            self.enter()
+            self.place(head, forwarded)
             if head.length and self.upstream is not None:
                 # Its body is expected from now on, even if not an octet of it came with the head.
                 self.expect_body_anew()
@@ -181,7 +182,7 @@ class Relay(SelfCheck):
         ended = False
         down: list[bytes] = []
         try:
-            for event in upstream.reader.feed(octets):
+            for event in self.overhear(upstream.reader.feed(octets)):
                 if event.__class__ is bytes:
                     down.append(event)
                 elif event is END:

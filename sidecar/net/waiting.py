@@ -12,6 +12,7 @@ from sidecar.net.course import Course
 
 if TYPE_CHECKING:
     from sidecar.net.pool import WorkerPool
+    from sidecar.net.question import Question
 
 
 class Waiting(Course):
@@ -19,7 +20,7 @@ class Waiting(Course):
 
     __slots__ = ()
 
-    def join(self, place: WorkerPool | Gate) -> bool:
+    def join(self, place: WorkerPool | Gate | Question) -> bool:
         """Count the request where it waits; False, and nothing is counted, where too much waits already."""
         exchange = self.exchange
         assert exchange is not None
