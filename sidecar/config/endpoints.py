@@ -155,7 +155,7 @@ def address_of(text: str) -> tuple[str, str] | None:
     if len(parts) > 1 and "=" not in parts[1] and not parts[0].isdecimal():
         host, port = _unescape(parts[0]), parts[1]
     else:
-        values = _parameters(parts, SERVER["tcp"].parameters)
+        values = _parameters(parts, SERVER[kind].parameters)
         host, port = values.get("interface", "") or values.get("host", ""), values["port"]
     here = host in ("", "0.0.0.0", "::", "::1", "localhost") or host.startswith("127.")  # noqa: S104
     return ("" if here else host, port)

@@ -47,9 +47,17 @@ class Laboratory:
 
     def start(self, *names: str) -> None:
         """Start these processes, at once, and wait until each answers."""
+        self.begin(*names)
+        self.wait_for(*names)
+
+    def begin(self, *names: str) -> None:
+        """Start these processes, which end with the thread that does so (PR_SET_PDEATHSIG)."""
         for process in self.topology.processes:
             if process.name in names:
                 self.children[process.name] = _start(self.layout, process)
+
+    def wait_for(self, *names: str) -> None:
+        """Wait until each of these processes answers."""
         for name in names:
             ready = partial(answers, self.layout.socket(name), "/health")
             self.children[name].wait_until(ready, START_LIMIT)
@@ -136,11 +144,13 @@ def _start(layout: Layout, process: Process) -> Child:
 
 
 @contextmanager
-def running_sidecar(laboratory: Laboratory, configuration: Configuration, port: int = 0) -> Iterator[Gateway]:
-    """The sidecar as users start it, answering on a port of 127.0.0.1 (0: any free one)."""
+def running_sidecar(
+    laboratory: Laboratory, configuration: Configuration, port: int = 0, settings: Mapping[str, Any] | None = None
+) -> Iterator[Gateway]:
+    """The sidecar as users start it, on a port of 127.0.0.1 (0: any free one). `settings` replaces keys of its file."""
     layout = laboratory.layout
     port = port or free_port()
-    file = write_sidecar(layout, laboratory.topology, configuration, port)
+    file = write_sidecar(layout, laboratory.topology, configuration, port, settings or {})
     twistd = Path(sys.executable).parent / "twistd"
     child = Child(
         "sidecar",
@@ -168,7 +178,7 @@ def _by_hand(options: argparse.Namespace) -> Iterator[tuple[Laboratory, Gateway 
         services = stack.enter_context(running_services(root))
         laboratory = stack.enter_context(running_synapse(services, TOPOLOGIES[options.topology]))
         if options.without_sidecar:
-            write_sidecar(laboratory.layout, laboratory.topology, options.configuration, options.port)
+            write_sidecar(laboratory.layout, laboratory.topology, options.configuration, options.port, {})
             yield laboratory, None
         else:
             yield laboratory, stack.enter_context(running_sidecar(laboratory, options.configuration, options.port))

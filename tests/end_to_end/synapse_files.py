@@ -103,7 +103,7 @@ def write_synapse(
     seed = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     (layout.etc / "signing.key").write_text(f"ed25519 lab {seed}\n")
     _write(layout.etc / "log.yaml", _LOGGING)
-    _write(layout.etc / "homeserver.yaml", _homeserver(layout, services, database))
+    _write(layout.etc / "homeserver.yaml", _homeserver(layout, topology, services, database))
     _write(layout.etc / "conf.d" / "server_name.yaml", {"server_name": SERVER_NAME})
     _write(layout.etc / "conf.d" / "report_stats.yaml", {"report_stats": False})
     if topology.workers:
@@ -134,8 +134,10 @@ def write_schema_owner(root: Path, services: Services, database: str) -> Path:
     return file
 
 
-def write_sidecar(layout: Layout, topology: Topology, configuration: Configuration, port: int) -> Path:
-    """The sidecar's file: everything said, or the three lines from which it works everything out."""
+def write_sidecar(
+    layout: Layout, topology: Topology, configuration: Configuration, port: int, more: Mapping[str, Any]
+) -> Path:
+    """The sidecar's file: everything said, or the three lines from which it works everything out; and `more` keys."""
     settings: dict[str, Any] = {"listen": f"tcp:{port}:interface=127.0.0.1"}
     if configuration == "three_lines":
         settings["synapse"] = {"config": ["etc/homeserver.yaml", "etc/conf.d"], "workers": ["etc/workers"]}
@@ -144,7 +146,7 @@ def write_sidecar(layout: Layout, topology: Topology, configuration: Configurati
         settings["pools"] = {name: {"workers": list(workers)} for name, workers in topology.pools["explicit"].items()}
         settings["forwarded"] = {"trust": ["127.0.0.1/32"]}
     file = layout.sidecar_file(configuration)
-    _write(file, settings)
+    _write(file, {**settings, **more})
     return file
 
 
@@ -167,10 +169,10 @@ def _listener(path: Path, *resources: str) -> dict[str, Any]:
     }
 
 
-def _homeserver(layout: Layout, services: Services, database: str) -> dict[str, Any]:
+def _homeserver(layout: Layout, topology: Topology, services: Services, database: str) -> dict[str, Any]:
     return {
         "listeners": [
-            _listener(layout.socket("main"), "client", "federation"),
+            _listener(layout.socket("main"), *topology.processes[0].resources),
             _listener(layout.replication_socket("main"), "replication"),
         ],
         "database": _database(services, database),
