@@ -247,6 +247,11 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
     if limits.request_target > limits.request_head:
         yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
     yield from _operator_oddities(settings)
+    if settings.tokens.deadline > settings.tokens.patience:
+        yield (
+            ("tokens", "deadline"),
+            "is longer than tokens.patience, after which a question is given up: it never passes",
+        )
     for index, endpoint in enumerate((*settings.listen, settings.admin or "")):
         if is_foreign(endpoint):
             path: KeyPath = ("listen", index) if index < len(settings.listen) else ("admin",)

@@ -76,10 +76,14 @@ class Question:
     def tell(self, user: str | None) -> int:
         """Tell all who wait, and whoever comes later not to; how many there were."""
         self.late = True
-        waiting, self._waiting = self._waiting, {}
-        for waiter in waiting:
+        told = 0
+        while self._waiting:
+            # One by one, because what one of them does may let another one leave.
+            waiter = next(iter(self._waiting))
+            del self._waiting[waiter]
+            told += 1
             waiter.caller_known(user)
-        return len(waiting)
+        return told
 
     # The course of the question.
 

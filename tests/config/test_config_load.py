@@ -284,6 +284,7 @@ def test_a_file_that_is_no_yaml_is_one_sentence(tmp_path: Path) -> None:
     [
         ("limits: {worker_connecting: 50}", "limits.worker_connecting: warning: Synapse's queue holds 50"),
         ("limits: {request_head: 17K}", "at more than 16384 bytes of head"),
+        ("tokens: {deadline: 20s}", "tokens.deadline: warning: is longer than tokens.patience"),
         ("limits: {request_target: 20K}", "limits.request_target: warning: is larger than limits.request_head"),
         ("listen: [tcp:1, onion:2]", "listen[1]: warning: Twisted itself has no such kind of endpoint"),
         ("admin: onion:2", "admin: warning: Twisted itself"),
