@@ -19,13 +19,13 @@ from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
 from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.init import init
-from sidecar.commands.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
-from sidecar.commands.rehearsal import Asked, Rehearsal, is_peer
-from sidecar.commands.story import Story, tell
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
+from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
+from sidecar.explaining.rehearsal import Asked, Rehearsal, is_peer
+from sidecar.explaining.story import Story, tell
 
 _config = click.option(
     "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."

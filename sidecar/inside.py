@@ -24,7 +24,7 @@ from sidecar.deployment import Deployment, deployment_by, with_table
 from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import ConfigError, Severity, SidecarError
 from sidecar.net.monotonic import MonotonicReactor
-from sidecar.operating import operator_listener
+from sidecar.operating import operator_services
 from sidecar.reload import Reload, work_of
 from sidecar.service import SidecarService
 from sidecar.synapse.asker import version_in
@@ -93,7 +93,8 @@ class Guest:
         sidecar = SidecarService(**work_of(deployment), reactor=reactor)
         self.reload = reload = Reload(sidecar, deployment, self._read, reactor, announce=_say_nothing)
         if deployment.settings.admin is not None:
-            self._begin(operator_listener(reload, deployment.settings.admin, reactor))
+            for part in operator_services(reload, deployment.settings.admin, reactor):
+                self._begin(part)
         self._begin(sidecar)
         self._begin(reload)
         host.addSystemEventTrigger("before", "shutdown", self.stop)

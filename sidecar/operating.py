@@ -1,31 +1,48 @@
 """The operator's listener of a running sidecar: what it looks at, and who may, wired together.
 
-Part of the service layer: it may know everything. What is asked by a reload holds for the next request.
+Part of the service layer: it may know everything. What a reload changes holds for the next request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
+from twisted.application.service import Service
+
+from sidecar.admin.answers import Answer, Inquiry
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.listener import Entrance, OperatorListener, OperatorSite
 from sidecar.admin.operations import Operations
+from sidecar.admin.page.pages import StatusPage
+from sidecar.admin.recent import Recent
+from sidecar.admin.sampling import Sampling
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
+from sidecar.explaining.pasted import explained
+from sidecar.metrics.tally import LONG_POLLS
 from sidecar.reload import Reload
 
 
-def operator_listener(reload: Reload, endpoint: str, reactor: Any) -> OperatorListener:
+def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[Service]:
     """The listener at `endpoint`, a Twisted server endpoint string, for the sidecar that `reload` holds."""
-    operations = Operations(reload.look)
+    recent = Recent(LONG_POLLS)
+    operations = Operations(reload.look, recent, lambda: reload.deployment.settings.operator.actions)
+    page = StatusPage(
+        facts=operations.facts,
+        drain=operations.drain,
+        explain=lambda text, peer: explained(reload.deployment, text, peer),
+        clock=lambda: datetime.now(timezone.utc),
+    )
 
     def rules() -> tuple[Operator, Secret | None]:
         deployment = reload.deployment
         return deployment.settings.operator, deployment.secret
 
-    entrance = Entrance(
-        answer=lambda inquiry: operations.answer(inquiry.method, inquiry.path),
-        rules=rules,
-        doorkeeper=Doorkeeper(reactor),
-    )
-    return OperatorListener(reactor, endpoint, OperatorSite(entrance))
+    def answer(inquiry: Inquiry) -> Answer:
+        return page.answer(inquiry) or operations.answer(inquiry.method, inquiry.path)
+
+    entrance = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
+    yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
+    yield OperatorListener(reactor, endpoint, OperatorSite(entrance))

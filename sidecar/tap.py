@@ -14,7 +14,7 @@ from twisted.python.usage import Options as UsageOptions
 
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, SidecarError
-from sidecar.operating import operator_listener
+from sidecar.operating import operator_services
 from sidecar.ordinary_log import never_wait_for_standard_output
 from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice
@@ -103,7 +103,7 @@ def _parts(
     # The demonstration ends with its terminal.
     yield Signals(reactor, {SIGHUP: stop if demo else reload.reload, SIGTERM: stop, SIGINT: stop})
     if deployment.settings.admin is not None:
-        yield operator_listener(reload, deployment.settings.admin, reactor)
+        yield from operator_services(reload, deployment.settings.admin, reactor)
     yield sidecar
     yield reload
     yield VersionWatch(reload, reactor)

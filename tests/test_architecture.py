@@ -25,6 +25,7 @@ LAYERS = [
         "service",
         "deployment",
         "demo",
+        "explaining",
         "operating",
         "version_watch",
         "reload",

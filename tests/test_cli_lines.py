@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import requests, spoilt
 
-from sidecar.commands.lines import MOST, DecisionTexts, NoRequestError, read_line
-from sidecar.commands.rehearsal import Asked, Rehearsal
 from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import WireError
+from sidecar.explaining.lines import MOST, DecisionTexts, NoRequestError, read_line
+from sidecar.explaining.rehearsal import Asked, Rehearsal
 from sidecar.replies import STATUS_OF_FAULT
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision

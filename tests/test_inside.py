@@ -29,7 +29,7 @@ from sidecar import inside
 from sidecar.config.endpoints import address_of
 from sidecar.inside import Guest
 from sidecar.net.monotonic import MonotonicReactor
-from sidecar.operating import operator_listener
+from sidecar.operating import operator_services
 from sidecar.synapse_module import Sidecar
 from sidecar.telemetry import log_into
 
@@ -272,11 +272,11 @@ def test_what_nobody_foresaw(tmp_path: Path, said: Said, monkeypatch: pytest.Mon
     async def play(guest: Guest) -> None:
         assert guest.reload is not None
 
-    monkeypatch.setattr(inside, "operator_listener", fail)
+    monkeypatch.setattr(inside, "operator_services", fail)
     hosted(tmp_path, {"listen": LISTEN, "admin": LISTEN}, play)
     assert "which failed to start" in said
     assert "a fault of ours" in said
-    monkeypatch.setattr(inside, "operator_listener", operator_listener)
+    monkeypatch.setattr(inside, "operator_services", operator_services)
     monkeypatch.setattr(inside.Reload, "stopService", fail)
     hosted(tmp_path, {"listen": LISTEN, "admin": LISTEN}, play)
     assert "did not stop in good order" in said

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NAME = "matrix_sidecar"
 PLUGIN = "twisted/plugins/matrix_sidecar_plugin.py"
-DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"}
+STATIC = {f"sidecar/admin/page/static/{name}" for name in ("icon.svg", "page.css", "page.js")}
+DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"} | STATIC
 CONFIGURATIONS = {"conf/explicit.yaml", "conf/minimal.yaml", "conf/sidecar.yaml"}
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}

@@ -25,7 +25,7 @@ def refusal(inquiry: Inquiry, operator: Operator, machine: str) -> Answer | None
     if inquiry.peer and operator.allow is not None and not is_within(inquiry.peer, operator.allow):
         return _refusal(403, f"{inquiry.peer} is not in `operator.allow`.")
     host = inquiry.fields.get("host", "")
-    if inquiry.peer and inquiry.path not in NAMELESS and not is_own_name(host, (*operator.hosts, machine)):
+    if inquiry.path not in NAMELESS and not is_own_name(host, (*operator.hosts, machine)):
         return _refusal(421, "This name is not known to lead here; if it does, add it to `operator.hosts`.")
     if inquiry.method in ("GET", "HEAD"):
         return None

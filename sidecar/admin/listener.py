@@ -50,10 +50,15 @@ class Entrance:
     rules: Callable[[], tuple[Operator, Secret | None]]
     """`operator:` and the password of this moment."""
     doorkeeper: Doorkeeper
+    dressed: Callable[[Inquiry, Answer], Answer] = lambda _, answer: answer
+    """The answer as who asked can read it best."""
     machine: str = field(factory=socket.gethostname)
 
     async def respond(self, inquiry: Inquiry) -> Answer:
         """The answer, whoever asks."""
+        return self.dressed(inquiry, await self._answer(inquiry))
+
+    async def _answer(self, inquiry: Inquiry) -> Answer:
         operator, secret = self.rules()
         refused = refusal(inquiry, operator, self.machine)
         if refused is None and inquiry.path not in PROBES:

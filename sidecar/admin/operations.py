@@ -5,13 +5,16 @@ Nothing here asks who it is that asks; that is decided before.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any
 from urllib.parse import unquote
 
-from attrs import define
+from attrs import define, field
 
 from sidecar.admin.answers import Answer, only
+from sidecar.admin.recent import Recent
 from sidecar.net.pool import WorkerPool
 from sidecar.status import View, state, status, unready
 from sidecar.telemetry import logger
@@ -24,6 +27,26 @@ class Operations:
     """What can be asked, by its path. `look` gives what runs at this moment."""
 
     look: Callable[[], View]
+    recent: Recent = field(factory=Recent)
+    actions: Callable[[], str] = lambda: "api"
+    """`operator.actions` of this moment."""
+    host: str = field(factory=socket.gethostname)
+
+    def facts(self) -> dict[str, Any]:
+        """What runs at this moment, and what happened in the last minute."""
+        view = self.look()
+        told = status(view)
+        for name, worker in told["workers"].items():
+            worker["recent"] = self.recent.worker(name)
+        for each in told.get("misroutes", ()):
+            each["ago"] = self.recent.misrouted(each["endpoint"], each["worker"])
+        return {
+            **told,
+            "host": self.host,
+            "reasons": unready(view),
+            "actions": self.actions(),
+            "recent": self.recent.whole(),
+        }
 
     def answer(self, method: str, path: str) -> Answer:
         """The answer to a request whose origin is not in doubt."""
@@ -34,10 +57,10 @@ class Operations:
             case ["ready"]:
                 return only("GET", method, self._ready)
             case ["api", "status"]:
-                return only("GET", method, lambda: Answer(200, status(self.look())))
+                return only("GET", method, lambda: Answer(200, self.facts()))
             case ["api", "workers", name, "drain" | "undrain" as action]:
-                return only("POST", method, lambda: self._drain(name, action == "drain"))
-        return Answer(404, {"error": "There is nothing here; see /health, /ready and /api/status."})
+                return only("POST", method, lambda: self.drain(name, action == "drain"))
+        return Answer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
 
     def _health(self) -> Answer:
         return Answer(200, {"healthy": True})
@@ -46,7 +69,8 @@ class Operations:
         reasons = unready(self.look())
         return Answer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
-    def _drain(self, name: str, drain: bool) -> Answer:
+    def drain(self, name: str, drain: bool) -> Answer:
+        """Stop or resume giving new requests to a worker."""
         pools = self.look().gateway.pools
         pool = pools.get(name)
         if pool is None:

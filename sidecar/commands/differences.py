@@ -12,9 +12,9 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from sidecar.commands.listing import answer_of, concrete_paths, conditions_of, fallback_of, shown_methods, target_of
-from sidecar.commands.what_if import movement, step_of
 from sidecar.config.schema import Route
 from sidecar.deployment import Deployment
+from sidecar.explaining.what_if import movement, step_of
 from sidecar.routing.compile import segments_of
 from sidecar.routing.decide import decide
 from sidecar.routing.plan import Plan, Step

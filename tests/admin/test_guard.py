@@ -82,7 +82,7 @@ def test_names_of_others(host: str) -> None:
     for path in ("/", "/api/status", "/static/page.js"):
         assert judged(host=host, path=path) == 421
     assert judged("POST", "/api/workers/a/drain", host=host) == 421
-    assert judged(host=host, path="/", peer="") == 0
+    assert judged(host=host, path="/", peer="") == 421
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])

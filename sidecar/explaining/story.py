@@ -12,9 +12,9 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.commands.rehearsal import Asked, Heard, Rehearsal
-from sidecar.commands.what_if import NOBODY, Movement, first_up, movement, plan_with, step_of
 from sidecar.deployment import Deployment
+from sidecar.explaining.rehearsal import Asked, Heard, Rehearsal
+from sidecar.explaining.what_if import NOBODY, Movement, first_up, movement, plan_with, step_of
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json, explain
 from sidecar.routing.plan import Step

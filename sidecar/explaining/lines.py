@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.commands.rehearsal import Asked, is_peer
+from sidecar.explaining.rehearsal import Asked, is_peer
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json
 

@@ -1,0 +1,140 @@
+"""What can be asked and done on the status page: the box for a request, the question before a drain, and refusals.
+
+Every form carries the token of this process, which no page of another site can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from sidecar.admin.explained import Explained, at_this_moment
+from sidecar.admin.page.markup import Child, Markup, tag
+from sidecar.admin.page.parts import badge
+from sidecar.admin.snapshot import BAD, PoolFacts, Snapshot
+from sidecar.admin.words import counted
+
+EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
+
+
+def _token(token: str) -> Markup:
+    return tag("input", type="hidden", name="token", value=token)
+
+
+def explain_box(token: str, asked: str = "", peer: str = "127.0.0.1", answer: Child = None) -> Markup:
+    """The box in which a request can be explained, and the answer if there is one."""
+    hint = "Method and request-target, field lines below; or a line of an access log. Nothing is sent to a worker."
+    return tag(
+        "section",
+        tag("h2", "Explain a request", tag("small", "where it would go, and why")),
+        tag(
+            "form",
+            _token(token),
+            tag("label", "Request", for_="request"),
+            tag(
+                "textarea",
+                asked,
+                id="request",
+                name="request",
+                rows="3",
+                required=True,
+                spellcheck="false",
+                autocomplete="off",
+                placeholder=EXAMPLE,
+                aria_describedby="hint",
+            ),
+            tag("p", hint, id="hint", class_="hint"),
+            tag(
+                "p",
+                tag("label", "Comes from ", tag("input", name="peer", value=peer, size="15", autocomplete="off")),
+                tag("button", "Explain", type="submit"),
+                class_="line",
+            ),
+            method="post",
+            action="explain",
+            id="explain-form",
+        ),
+        tag("div", answer, id="explained", aria_live="polite"),
+        id="explain",
+    )
+
+
+def story(explained: Explained, facts: Snapshot) -> Markup:
+    """What would happen, step by step."""
+    now = at_this_moment(explained, facts.workers)
+    parts = [
+        tag("p", tag("code", explained.title), class_="asked"),
+        tag(
+            "p",
+            badge("forwarded" if explained.forwarded else "not forwarded", "up" if explained.forwarded else "away"),
+            tag("span", explained.outcome),
+            class_="verdict",
+        ),
+        tag("p", now, class_="now") if now else None,
+        _pairs(explained.steps),
+    ]
+    if explained.others:
+        parts.append(tag("details", tag("summary", "Not chosen"), _pairs(explained.others)))
+    return tag("div", parts, class_="story")
+
+
+def _pairs(pairs: tuple[tuple[str, str], ...]) -> Markup:
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", text)) for name, text in pairs], class_="pairs")
+
+
+def complaint(sentence: str) -> Markup:
+    """Why a request is not explained."""
+    return tag("p", badge("no request", "away"), tag("span", sentence), class_="verdict")
+
+
+def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
+    """What a drain would do, or its end, and the button for it."""
+    worker = facts.workers[name]
+    if drain:
+        title, verb = f"Drain {name}?", "Drain"
+        told = [f"It gets no new requests. {_running(worker.leased)}", *consequences(facts, name)]
+    else:
+        title, verb = f"Resume {name}?", "Resume"
+        told = ["It gets new requests again, those that wait for it first."]
+    return tag(
+        "form",
+        tag("h2", title),
+        tag("ul", [tag("li", each) for each in told], class_="plain"),
+        _token(token),
+        tag(
+            "p",
+            tag("button", f"{verb} {name}", type="submit", class_="danger" if drain else "main"),
+            tag("a", "Cancel", href="../../", class_="button", data_cancel=True),
+            class_="line",
+        ),
+        method="post",
+        action=f"../../workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}",
+        id="question",
+    )
+
+
+def _running(leased: int) -> str:
+    if not leased:
+        return "It has none in flight."
+    return f"{counted(leased, 'request')} that it has now {'ends' if leased == 1 else 'end'} by themselves."
+
+
+def consequences(facts: Snapshot, name: str) -> Iterator[str]:
+    """Where the requests of each pool go that this worker would not get."""
+    pools: dict[str, list[str]] = {}
+    for pool_name, pool in facts.pools.items():
+        if name in pool.workers:
+            pools.setdefault(_instead(facts, pool, name), []).append(pool_name)
+    for outcome, names in pools.items():
+        yield f"{', '.join(names)}: {outcome}."
+
+
+def _instead(facts: Snapshot, pool: PoolFacts, name: str) -> str:
+    def taking(names: tuple[str, ...]) -> list[str]:
+        workers = [facts.workers[each] for each in names if each != name and each in facts.workers]
+        return [worker.name for worker in workers if worker.state not in BAD and worker.state != "draining"]
+
+    others = taking(pool.workers) or taking(pool.fallback)
+    if others:
+        return f"{', '.join(others)} {'takes' if len(others) == 1 else 'take'} its requests"
+    return "nobody else may take these; they wait, and are then answered 503"

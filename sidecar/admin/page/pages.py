@@ -1,0 +1,164 @@
+"""The addresses of the status page: what is asked with which, and what is done. HTML for people, one form for each act.
+
+Knows the sidecar by what `/api/status` tells and by what a drain does; who may ask was decided before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from hmac import compare_digest
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from attrs import define, field
+
+from sidecar.admin.answers import Answer, Inquiry, only
+from sidecar.admin.explained import Explain, Explained, at_this_moment
+from sidecar.admin.page import forms, frame
+from sidecar.admin.page.live import live, title
+from sidecar.admin.page.markup import Markup, tag
+from sidecar.admin.snapshot import Snapshot, snapshot
+
+HTML = "text/html; charset=utf-8"
+STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_STALE = "This page is from before a restart of the sidecar, or was altered; load it again."
+_NO_BUTTONS = "Workers are not drained on this page, because `operator.actions` is not `page`."
+
+
+@define(eq=False)
+class StatusPage:
+    """Answers what a browser asks; what it does not know is left to others."""
+
+    facts: Callable[[], dict[str, Any]]
+    """What `/api/status` tells."""
+    drain: Callable[[str, bool], Answer]
+    """Drains a worker, or ends that."""
+    explain: Explain
+    clock: Callable[[], datetime]
+    token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
+    """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
+    _static: dict[str, bytes] = field(factory=dict, init=False, repr=False)
+
+    def answer(self, inquiry: Inquiry) -> Answer | None:
+        """The answer; None for what is no part of the page."""
+        method = inquiry.method
+        match [unquote(part) for part in inquiry.path.split("/")[1:]]:
+            case [""]:
+                return only("GET", method, lambda: self._whole(inquiry))
+            case ["live"]:
+                return only("GET", method, lambda: _html(200, self._live(self._snapshot(), inquiry).encode()))
+            case ["static", name] if name in STATIC:
+                return only("GET", method, lambda: Answer(200, self._file(name), kind=STATIC[name]))
+            case ["explain"]:
+                return only("POST", method, lambda: self._explained(inquiry))
+            case ["api", "explain"]:
+                return only("POST", method, lambda: self._told(inquiry))
+            case ["workers", name, "drain" | "undrain" as what]:
+                return self._act(inquiry, name, drain=what == "drain")
+        return None
+
+    def dressed(self, inquiry: Inquiry, answer: Answer) -> Answer:
+        """A refusal as a person reads it, where a browser asked for a page."""
+        content = answer.content
+        for_people = "text/html" in inquiry.fields.get("accept", "") and not inquiry.path.startswith("/api/")
+        if answer.status < 400 or not for_people or not isinstance(content, dict) or "error" not in content:
+            return answer
+        page = frame.notice(str(content["error"]), "../" * (inquiry.path.count("/") - 1))
+        return Answer(answer.status, page, answer.allow, HTML, answer.fields)
+
+    def _snapshot(self) -> Snapshot:
+        return snapshot(self.facts())
+
+    def _time(self) -> str:
+        return f"{self.clock():%H:%M:%S} UTC"
+
+    def _live(self, facts: Snapshot, inquiry: Inquiry) -> Markup:
+        return live(facts, _one(inquiry.query, "sort"), self._time())
+
+    def _whole(self, inquiry: Inquiry, box: Markup | None = None) -> Answer:
+        facts = self._snapshot()
+        content = tag("main", self._live(facts, inquiry), box or forms.explain_box(self.token))
+        parts = (frame.bar(facts, self._time()), content, tag("dialog", id="dialog"), frame.foot(facts))
+        return _html(200, frame.document(title(facts), *parts))
+
+    def _file(self, name: str) -> bytes:
+        if name not in self._static:
+            self._static[name] = files("sidecar.admin.page").joinpath("static", name).read_bytes()
+        return self._static[name]
+
+    # What is asked with a form.
+
+    def _foreign(self, form: str) -> bool:
+        return not compare_digest(_one(form, "token").encode(), self.token.encode())
+
+    def _explained(self, inquiry: Inquiry) -> Answer:
+        form = inquiry.body.decode("utf-8", "replace")
+        if self._foreign(form):
+            return Answer(403, {"error": _STALE})
+        asked, peer = _one(form, "request"), _one(form, "peer").strip()
+        try:
+            story = forms.story(self._explain(asked, peer), self._snapshot())
+        except ValueError as error:
+            story = forms.complaint(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        return self._whole(inquiry, forms.explain_box(self.token, asked.replace("\r\n", "\n"), peer, story))
+
+    def _explain(self, asked: str, peer: str) -> Explained:
+        return self.explain(asked.replace("\r\n", "\n"), "" if peer == "unix" else peer)
+
+    def _told(self, inquiry: Inquiry) -> Answer:
+        try:
+            explained = self._explain(inquiry.body.decode("utf-8", "replace"), "127.0.0.1")
+        except ValueError as error:
+            return Answer(400, {"error": f"{error}"})
+        told = {
+            **explained.facts,
+            "outcome": explained.outcome,
+            "now": at_this_moment(explained, self._snapshot().workers),
+            "steps": [list(step) for step in explained.steps],
+            "others": dict(explained.others),
+        }
+        return Answer(200, told)
+
+    def _act(self, inquiry: Inquiry, name: str, *, drain: bool) -> Answer:
+        """GET asks whether it is meant; POST does it."""
+        facts = self._snapshot()
+        if facts.actions != "page":
+            return Answer(403, {"error": _NO_BUTTONS})
+        if inquiry.method == "POST":
+            return self._done(inquiry, name, drain=drain)
+        if name not in facts.workers:
+            return Answer(404, {"error": "There is no such worker."})
+        form = forms.question(facts, name, self.token, drain=drain)
+        return only("GET", inquiry.method, lambda: self._question(facts, form))
+
+    def _question(self, facts: Snapshot, form: Markup) -> Answer:
+        content = tag("main", tag("section", form), class_="narrow")
+        page = frame.document(title(facts), frame.bar(facts, self._time(), "../../"), content, root="../../")
+        return _html(200, page)
+
+    def _done(self, inquiry: Inquiry, name: str, *, drain: bool) -> Answer:
+        if self._foreign(inquiry.body.decode("utf-8", "replace")):
+            return Answer(403, {"error": _STALE})
+        done = self.drain(name, drain)
+        if done.status != 200:
+            return done
+        return Answer(303, b"", kind=HTML, fields=(("Location", "../../"),))
+
+
+def _html(status: int, content: bytes) -> Answer:
+    return Answer(status, content, kind=HTML)
+
+
+def _one(form: str, name: str) -> str:
+    """The first value of a field; empty where there is none, or where this is no form."""
+    try:
+        return parse_qs(form, keep_blank_values=True, max_num_fields=20).get(name, [""])[0]
+    except ValueError:
+        return ""

@@ -1,0 +1,93 @@
+"""The table of workers on the status page: one row each, sorted by any column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from sidecar.admin.page.markup import Markup, tag
+from sidecar.admin.page.parts import Cell, badge, curve, figure, row, row_id, section, state_word, table
+from sidecar.admin.snapshot import Snapshot, WorkerFacts
+from sidecar.admin.words import NOTHING, duration, latency, number
+
+_GRAVITY = {"away": 0, "stuck": 1, "draining": 2, "slow start": 3}
+
+
+@frozen
+class Column:
+    """One column: its title, what it is sorted by (most first), and what it means."""
+
+    title: str
+    key: Callable[[WorkerFacts], Any]
+    meaning: str
+
+
+COLUMNS = {
+    "state": Column("State", lambda worker: -_GRAVITY.get(state_word(worker), 4), "Those that are not up first"),
+    "flight": Column("In flight", lambda worker: worker.leased, "Requests that it has now"),
+    "waiting": Column("Queue", lambda worker: worker.waiting, "Requests that wait for it now"),
+    "rate": Column("Rate", lambda worker: worker.recent.requests_per_second or 0, "Answers a second, of the last ten"),
+    "p50": Column("p50", lambda worker: worker.recent.p50 or 0, "Half of its answers began within this time"),
+    "p99": Column("p99", lambda worker: worker.recent.p99 or 0, "99 of 100 answers began within this time"),
+    "errors": Column("Errors", lambda worker: worker.recent.errors, "Answers 5xx and cuts in the last minute"),
+    "changed": Column("Since", lambda worker: -(worker.changed or 0), "How long it has been in this state"),
+}
+
+
+def workers(facts: Snapshot, order: str) -> Markup:
+    """The table; without an `order` as the configuration has them."""
+    rows = [_row(worker, facts) for worker in ordered(facts, order)]
+    rows += [_row(worker, facts, leaving=True) for worker in facts.leaving]
+    titles = [_title("", "Worker", order, "As in the configuration")]
+    titles += [_title(name, column.title, order, column.meaning) for name, column in COLUMNS.items()]
+    titles += [tag("span", "Actions", class_="unseen")] if facts.actions == "page" else []
+    note = f"{len(facts.workers)}, the last minute"
+    return section("Workers", "workers", table(titles, rows, "cards workers"), note=note)
+
+
+def ordered(facts: Snapshot, order: str) -> list[WorkerFacts]:
+    """The workers by a column, as far as that decides."""
+    column = COLUMNS.get(order)
+    found = list(facts.workers.values())
+    return found if column is None else sorted(found, key=column.key, reverse=True)
+
+
+def _title(name: str, title: str, order: str, meaning: str) -> Markup:
+    chosen = name == (order if order in COLUMNS else "")
+    target = f"./?sort={name}" if name else "./"
+    return tag("a", title, href=target, title=meaning, data_sort=True, aria_current="true" if chosen else None)
+
+
+def _row(worker: WorkerFacts, facts: Snapshot, *, leaving: bool = False) -> Markup:
+    recent, word = worker.recent, "leaving" if leaving else state_word(worker)
+    per_second = number(recent.requests_per_second)
+    rate = (tag("span", per_second if per_second == NOTHING else f"{per_second}/s"), curve(recent.curve))
+    cells = [
+        Cell(worker.name),
+        Cell((badge(word), tag("span", worker.reason, class_="reason") if worker.reason else None), "", "states"),
+        Cell(number(worker.leased), "In flight", "figure"),
+        figure(number(worker.waiting), "Queue", "warm"),
+        Cell(rate, "Rate", "figure rate"),
+        figure(latency(recent.p50), "p50"),
+        figure(latency(recent.p99), "p99"),
+        figure(number(recent.errors), "Errors", "hot"),
+        figure(duration(worker.changed), "Since"),
+    ]
+    if facts.actions == "page":
+        cells.append(Cell(None if leaving else _action(worker), "", "action"))
+    return tag_row(cells, worker, word, leaving=leaving)
+
+
+def tag_row(cells: list[Cell], worker: WorkerFacts, word: str, *, leaving: bool) -> Markup:
+    """The row, with the anchor that chips lead to."""
+    identifier = None if leaving else row_id(worker.name)
+    return row(cells, id=identifier, class_=f"of-{word.replace(' ', '-')}")
+
+
+def _action(worker: WorkerFacts) -> Markup:
+    what, word = ("undrain", "Resume") if worker.state == "draining" else ("drain", "Drain")
+    target = f"workers/{quote(worker.name, safe='')}/{what}"
+    return tag("a", word, href=target, class_="button", data_confirm=True, aria_label=f"{word} {worker.name}")

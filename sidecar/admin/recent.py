@@ -1,0 +1,180 @@
+"""What happened in the last minute, from totals that are looked at every second.
+
+The data path adds to integers since the start; rates, quantiles and «errors lately» are differences of two looks. Knows
+no clock, and nothing of who wants to know.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Mapping
+from itertools import pairwise, product
+from typing import Any
+
+from attrs import define, field, frozen
+
+from sidecar.metrics.histogram import quantile
+from sidecar.metrics.tally import Cell, Tallies
+
+SPAN = 60.0
+"""Seconds that count as lately."""
+RATE_SPAN = 10.0
+"""Seconds of which a rate is the mean: one that changes every second cannot be read."""
+SPARKS = 30
+"""How many of the last looks a worker's curve has."""
+_SLACK = 0.5
+"""Seconds by which a look may come late and still count."""
+
+
+@frozen
+class Sum:
+    """What one worker has done since the start."""
+
+    requests: int = 0
+    errors: int = 0
+    """Answers 5xx."""
+    quick: tuple[int, ...] = ()
+    """Times to the first byte, without those of long polls, by bucket."""
+
+    def plus(self, now: Sum, before: Sum) -> Sum:
+        """This, and what came between two states of a part of it."""
+        return Sum(
+            self.requests + now.requests - before.requests,
+            self.errors + now.errors - before.errors,
+            _plus(self.quick, now.quick, before.quick),
+        )
+
+
+def _plus(sums: tuple[int, ...], now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    if now == before:
+        return sums
+    size = len(now)
+    sums, before = sums or (0,) * size, before or (0,) * size
+    return tuple(old + new - known for old, new, known in zip(sums, now, before, strict=True))
+
+
+NOTHING = Sum()
+
+
+@frozen
+class Look:
+    """The totals of one moment."""
+
+    time: float
+    workers: dict[str, Sum]
+    counters: Mapping[str, int]
+    failures: Mapping[tuple[str, str], int]
+
+
+@define(eq=False)
+class Recent:
+    """The looks of the last minute."""
+
+    long_polls: Container[str] = ()
+    """Endpoints that answer when something happens, so that their time says nothing."""
+    _looks: deque[Look] = field(factory=deque, init=False)
+    _seen: dict[str, int] = field(factory=dict, init=False)
+    """How many exchanges of each endpoint had ended at the last look; where there are no more, nobody looks closer."""
+    _cells: dict[tuple[str, str, str], tuple[Cell, Sum]] = field(factory=dict, init=False)
+    _sums: dict[str, Sum] = field(factory=dict, init=False)
+    _misroutes: dict[tuple[str, str], tuple[int, float]] = field(factory=dict, init=False)
+    """Of each endpoint and worker how many there were, and when the last was seen."""
+
+    def look(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
+        """Note the totals of this moment; `workers` are those of the configuration."""
+        for endpoint, tally in tallies.endpoints.items():
+            if self._seen.get(endpoint) != tally.ended:
+                self._seen[endpoint] = tally.ended
+                for pool, cells in tally.cells.items():
+                    for worker, cell in cells.items():
+                        if worker in workers:
+                            self._add((endpoint, pool, worker), cell)
+        self._forget(workers)
+        for place, count in counters.get("misroutes", {}).items():
+            if self._misroutes.get(place, (0, now))[0] != count:
+                self._misroutes[place] = (count, now)
+        looks = self._looks
+        numbers = {name: count for name, count in counters.items() if isinstance(count, int)}
+        looks.append(Look(now, self._sums.copy(), numbers, tallies.failures.copy()))
+        while looks[0].time < now - SPAN - _SLACK:
+            looks.popleft()
+
+    def _add(self, place: tuple[str, str, str], cell: Cell) -> None:
+        known, before = self._cells.get(place, (None, NOTHING))
+        if known is not cell:
+            before = NOTHING
+        quick = () if place[0] in self.long_polls else tuple(cell.first_byte.counts)
+        now = Sum(cell.requests, cell.statuses[5], quick)
+        self._cells[place] = (cell, now)
+        self._sums[place[2]] = self._sums.get(place[2], NOTHING).plus(now, before)
+
+    def _forget(self, workers: Container[str]) -> None:
+        gone = [name for name in self._sums if name not in workers]
+        if gone:
+            self._sums = {name: sum_ for name, sum_ in self._sums.items() if name not in gone}
+            self._cells = {place: cell for place, cell in self._cells.items() if place[2] not in gone}
+            for name, look in product(gone, self._looks):
+                look.workers.pop(name, None)
+
+    # What it comes to.
+
+    def _pair(self, span: float) -> tuple[Look, Look] | None:
+        """The newest look, and the oldest that is not older than `span`."""
+        if len(self._looks) < 2:
+            return None
+        last = self._looks[-1]
+        first = next(look for look in self._looks if look.time >= last.time - span - _SLACK)
+        return (first, last) if first is not last else (self._looks[-2], last)
+
+    def worker(self, name: str) -> dict[str, Any]:
+        """Requests a second, errors and quantiles of one worker; None where nothing is known."""
+        minute, moment = self._pair(SPAN), self._pair(RATE_SPAN)
+        if minute is None or moment is None:
+            return {"requests_per_second": None, "errors": 0, "p50": None, "p99": None, "curve": []}
+        first, last = (look.workers.get(name, NOTHING) for look in minute)
+        quick = [now - then for now, then in zip(last.quick, first.quick or (0,) * len(last.quick), strict=True)]
+        return {
+            "requests_per_second": self._rate(moment, name),
+            "errors": last.errors - first.errors,
+            "p50": _rounded(quantile(quick, 0.5)),
+            "p99": _rounded(quantile(quick, 0.99)),
+            "curve": self._curve(name),
+        }
+
+    def _rate(self, pair: tuple[Look, Look], name: str) -> float:
+        first, last = pair
+        count = last.workers.get(name, NOTHING).requests - first.workers.get(name, NOTHING).requests
+        return round(count / (last.time - first.time), 1)
+
+    def _curve(self, name: str) -> list[float]:
+        looks = list(self._looks)[-SPARKS - 1 :]
+        return [self._rate(pair, name) for pair in pairwise(looks)]
+
+    def misrouted(self, endpoint: str, worker: str) -> float | None:
+        """Seconds since the last misroute of this kind; None where none was seen."""
+        seen = self._misroutes.get((endpoint, worker))
+        return round(self._looks[-1].time - seen[1], 1) if seen is not None else None
+
+    def whole(self) -> dict[str, Any]:
+        """Of the sidecar: rates of the last seconds, and what went wrong in the last minute."""
+        minute, moment = self._pair(SPAN), self._pair(RATE_SPAN)
+        if minute is None or moment is None:
+            return {"seconds": 0.0, "per_second": {}, "more": {}, "failures": []}
+        (old, new), (first, last) = minute, moment
+        seconds = last.time - first.time
+        return {
+            "seconds": round(new.time - old.time, 1),
+            "per_second": {
+                name: round((last.counters[name] - first.counters.get(name, 0)) / seconds, 1) for name in last.counters
+            },
+            "more": {name: new.counters[name] - old.counters.get(name, 0) for name in new.counters},
+            "failures": [
+                {"pool": pool, "reason": reason, "count": count - old.failures.get((pool, reason), 0)}
+                for (pool, reason), count in new.failures.items()
+                if count > old.failures.get((pool, reason), 0)
+            ],
+        }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds:.3g}")

@@ -1,0 +1,186 @@
+"""What `/api/status` told, as values: for the page, which makes it itself, and for `top`, which got it from elsewhere.
+
+What is absent has a default, so that an older or newer sidecar can be looked at. Knows no HTML and no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+from cattrs import Converter, transform_error
+
+BAD = frozenset(("away", "stuck"))
+"""States in which a worker gets no requests, and nobody wanted that."""
+
+
+@frozen(kw_only=True)
+class RecentWorker:
+    """One worker in the last minute."""
+
+    requests_per_second: float | None = None
+    errors: int = 0
+    p50: float | None = None
+    """Seconds to the first byte of an answer, as p99."""
+    p99: float | None = None
+    curve: tuple[float, ...] = ()
+    """Requests a second in the last half minute, oldest first."""
+
+
+@frozen(kw_only=True)
+class WorkerFacts:
+    """One worker."""
+
+    name: str
+    state: str = "up"
+    reason: str = ""
+    changed: float | None = None
+    """Seconds since its state changed last, or since the start."""
+    changes: int = 0
+    slow_start: bool = False
+    """It has just come back, and gets only a part of its requests."""
+    leased: int = 0
+    idle: int = 0
+    connecting: int = 0
+    waiting: int = 0
+    connects: int = 0
+    failures: int = 0
+    cuts: int = 0
+    recent: RecentWorker = RecentWorker()
+
+
+@frozen(kw_only=True)
+class PoolFacts:
+    """Who is in a pool, and who stands in."""
+
+    workers: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
+    affinity: str | None = None
+    running: int | None = None
+    """Requests that have passed its entrance, where it has one."""
+    waiting: int = 0
+    concurrency: int = 0
+    """How many may at once; 0: any number."""
+
+
+@frozen(kw_only=True)
+class Misroutes:
+    """Requests for one endpoint that a worker did not know."""
+
+    endpoint: str = ""
+    worker: str = ""
+    count: int = 0
+    ago: float | None = None
+    """Seconds since the last of them, if that was seen."""
+
+
+@frozen
+class Wait:
+    """Requests that wait for the same thing."""
+
+    count: int
+    place: str
+    why: str
+
+
+@frozen(kw_only=True)
+class Failures:
+    """Exchanges of a pool that failed for one reason in the last minute."""
+
+    pool: str = ""
+    reason: str = ""
+    count: int = 0
+
+
+@frozen(kw_only=True)
+class RecentWhole:
+    """The sidecar in the last minute."""
+
+    seconds: float = 0.0
+    per_second: Mapping[str, float] = field(factory=dict)
+    more: Mapping[str, int] = field(factory=dict)
+    """By how much each counter grew."""
+    failures: tuple[Failures, ...] = ()
+
+
+@frozen(kw_only=True)
+class Reloaded:
+    """How the last reload ended."""
+
+    accepted: bool = True
+    sentences: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """Everything."""
+
+    version: str
+    host: str = ""
+    uptime: float = 0.0
+    ready: bool = True
+    reasons: tuple[str, ...] = ()
+    """Why it is not ready."""
+    stopping: bool = False
+    actions: str = "api"
+    listening: tuple[str, ...] = ()
+    counters: Mapping[str, int] = field(factory=dict)
+    workers: Mapping[str, WorkerFacts]
+    leaving: tuple[WorkerFacts, ...] = ()
+    pools: Mapping[str, PoolFacts] = field(factory=dict)
+    misroutes: tuple[Misroutes, ...] = ()
+    problems: tuple[str, ...] = ()
+    reload: Reloaded | None = None
+    recent: RecentWhole = RecentWhole()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that a worker has now."""
+        return sum(worker.leased for worker in (*self.workers.values(), *self.leaving))
+
+    @property
+    def waits(self) -> list[Wait]:
+        """What waits now, and why."""
+        workers = [
+            Wait(worker.waiting, f"for {worker.name}", _why(worker))
+            for worker in (*self.workers.values(), *self.leaving)
+            if worker.waiting
+        ]
+        pools = [
+            Wait(
+                pool.waiting,
+                f"for a place in pool {name}",
+                f"{pool.running} of {pool.concurrency} are taken",
+            )
+            for name, pool in self.pools.items()
+            if pool.waiting
+        ]
+        return workers + pools
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait now."""
+        return sum(wait.count for wait in self.waits)
+
+    @property
+    def ailing(self) -> list[str]:
+        """Names of the workers that are not there."""
+        return [name for name, worker in self.workers.items() if worker.state in BAD]
+
+
+def _why(worker: WorkerFacts) -> str:
+    if worker.state == "up":
+        return "a connection is being made" if worker.connecting else "all connections to it are taken"
+    return f"it is {worker.state}" + (f" ({worker.reason})" if worker.reason else "")
+
+
+_CONVERTER = Converter()
+
+
+def snapshot(told: Mapping[str, Any]) -> Snapshot:
+    """The values of what `/api/status` told. Raises ValueError where that is something else."""
+    try:
+        return _CONVERTER.structure(told, Snapshot)
+    except Exception as error:
+        raise ValueError("; ".join(transform_error(error))) from error
