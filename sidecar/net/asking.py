@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.web.client import Agent, ResponseFailed
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -32,6 +33,12 @@ class Answer:
     server: str
     """The Server field; empty where there is none."""
     content: bytes
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    """Twisted logs the start and the end of every connection, unless told not to."""
+
+    noisy = False
 
 
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
@@ -57,12 +64,19 @@ class _Always:
             self._protocol.transport.abortConnection()
 
 
+def _too_late(_result: object, seconds: float) -> Failure:
+    """Whatever Twisted makes of the cancellation."""
+    return Failure(DeferredTimeoutError(seconds, "Deferred"))
+
+
 async def ask(
     reactor: Any, endpoint: IStreamClientEndpoint, target: str, fields: Mapping[str, str], seconds: float
 ) -> Answer:
     """The answer to `GET target`. Fails with what Twisted says, and with TimeoutError after `seconds`."""
     once = _Always(endpoint)
-    agent = Agent.usingEndpointFactory(reactor, once)
+    connections = HTTPConnectionPool(reactor, persistent=False)
+    connections._factory = _QuietFactory
+    agent = Agent.usingEndpointFactory(reactor, once, connections)
     headers = Headers({name: [value] for name, value in fields.items()})
 
     async def exchange() -> Answer:
@@ -72,7 +86,7 @@ async def ask(
         return Answer(response.code, server[0], content)
 
     try:
-        return await Deferred.fromCoroutine(exchange()).addTimeout(seconds, reactor)
+        return await Deferred.fromCoroutine(exchange()).addTimeout(seconds, reactor, _too_late)
     finally:
         once.cut()  # a body that stalls would keep it
 
