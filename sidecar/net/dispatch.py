@@ -101,7 +101,8 @@ class Dispatch(Waiting):
             self.attach(lease)  # type: ignore[arg-type]
 
     def _wait_in_line(self, chosen: WorkerPool) -> None:
-        if not self.join(chosen):
+        # Who waits for a connection that is being made is not in line yet.
+        if not self.join(chosen, bounded=chosen.waiting > chosen.connecting):
             chosen.leave(self)
             self.waiting_for = None
             self.shed()
@@ -114,12 +115,9 @@ class Dispatch(Waiting):
         """The first worker that takes requests, among others only within a budget; else the first that will."""
         pools = self.gateway.pools
         own = [pools[name] for name in candidates]
-        for pool in own:
-            if pool.taking:
-                return pool
         lot = self._lot()
         for pool in own:
-            if pool.admits(lot):
+            if pool.taking or pool.admits(lot):
                 return pool
         for pool in own:
             if pool.health.up and not pool.draining:
@@ -222,9 +220,9 @@ class Dispatch(Waiting):
         """
         exchange, pool = self.exchange, upstream.pool
         assert exchange is not None
+        unexecuted = upstream.was_reset and pool.health.synapse and pool.socket_path is not None
         pool.cuts += 1
         pool.health.doubt()
-        unexecuted = upstream.was_reset and pool.health.synapse and pool.socket_path is not None
         within = exchange.replayed or self.gateway.counters.replaying < self.gateway.limits.replays
         if self.doubt is None and within and exchange.may_replay(unexecuted=unexecuted):
             self.replay()

@@ -20,6 +20,9 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What the system says when we, and not the worker, are at the end of our means."""
+
 
 class _Attempt(ClientFactory):
     """One attempt to connect. The connector refers to it, so it keeps nothing once that has ended."""
@@ -56,7 +59,11 @@ class UnixSocketEndpoint:
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         outcome: Deferred[Any] = Deferred()
-        self.reactor.connectUNIX(self.path, _Attempt(factory, outcome), timeout=self.timeout)
+        try:
+            self.reactor.connectUNIX(self.path, _Attempt(factory, outcome), timeout=self.timeout)
+        except OSError:
+            # No descriptor could be had for it.
+            outcome.errback(Failure())
         return outcome
 
 
@@ -94,12 +101,16 @@ def missing(path: str) -> ConnectError | None:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """The worker is there, but its backlog is full.
+    """The worker may well be there, but its backlog is full, or we have nothing left to connect with.
 
     Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
     a bare ConnectError for a connection that ended.
     """
-    return type(error) is ConnectError and error.osError in (None, errno.EAGAIN)
+    if isinstance(error, OSError):
+        return error.errno in _EXHAUSTED
+    if type(error) is ConnectError and error.osError is None:
+        return True
+    return isinstance(error, ConnectError) and error.osError in (errno.EAGAIN, *_EXHAUSTED)
 
 
 def describe(error: BaseException | None) -> str:

@@ -226,7 +226,8 @@ class Relay(Resolving):
         assert upstream is not None
         doubt.pieces += down
         if not (ended or doubt.decided):
-            self.expect("answer body", self.gateway.timeouts.answer_body)
+            # To the client it has not begun.
+            self.expect("answer", self.gateway.timeouts.answer_body)
             return []
         self.doubt = None
         if self.is_elsewhere(doubt, ended=ended):

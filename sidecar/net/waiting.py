@@ -20,13 +20,13 @@ class Waiting(Course):
 
     __slots__ = ()
 
-    def join(self, place: WorkerPool | Gate | Question) -> bool:
-        """Count the request where it waits; False, and nothing is counted, where too much waits already."""
+    def join(self, place: WorkerPool | Gate | Question, *, bounded: bool = True) -> bool:
+        """Count the request where it waits; False, and nothing is counted, where too much waits already (`bounded`)."""
         exchange = self.exchange
         assert exchange is not None
         line, limits = self.gateway.line, self.gateway.limits
         too_much = place.waiting_octets >= limits.waiting_bytes or line.octets >= limits.waiting_bytes_total
-        if line.count >= limits.waiting_total or (too_much and exchange.length):
+        if bounded and (line.count >= limits.waiting_total or (too_much and exchange.length)):
             return False
         if isinstance(place, Gate):
             self.waiting_at = place

@@ -91,7 +91,7 @@ class GateModel(RuleBasedStateMachine):
             self.gate.out(self.inside.pop().key)
             self._settle()
         assert (self.gate.running, self.gate.waiting, len(self.waiting)) == (0, 0, 0)
-        assert not (self.gate.by_key or self.gate._lines or self.gate._turns)
+        assert (self.gate.by_key, self.gate._lines, len(self.gate._turns)) == ({}, {}, 0)
 
 
 GateModel.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=60)

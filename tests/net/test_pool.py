@@ -22,7 +22,7 @@ from twisted.internet.task import Clock
 
 from sidecar.net.asking import serves
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import describe, is_busy
+from sidecar.net.endpoints import UnixSocketEndpoint, describe, is_busy
 from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question
 from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.net.upstream import Upstream
@@ -429,6 +429,9 @@ def test_retired_while_connecting() -> None:
     [
         (connecting.ConnectError(), True, "An error occurred while connecting."),
         (connecting.ConnectError(errno.EAGAIN, "again"), True, os.strerror(errno.EAGAIN)),
+        (OSError(errno.EMFILE, "many"), True, "[Errno 24] many"),
+        (connecting.ConnectError(errno.ENOBUFS, "none"), True, os.strerror(errno.ENOBUFS)),
+        (OSError(errno.EACCES, "no"), False, "[Errno 13] no"),
         (MISSING, False, "No such file or directory"),
         (AWAY, False, "Connection refused"),
         (connecting.TimeoutError(), False, "User timeout caused connection failure."),
@@ -523,6 +526,40 @@ def test_full_backlog(tmp_path: Path) -> None:
             pool.retire()
             await turns()
             accepted.close()
+
+    spin(scenario())
+
+
+def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
+    """With all descriptors in use a request waits until one is free; the worker is not to blame."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        clock.advance(100)
+        worker = Worker(tmp_path / "w.sock").start()
+        attempts = []
+
+        class Exhausted:
+            """A reactor that has no descriptor at first."""
+
+            def connectUNIX(self, *arguments: object, **others: object) -> None:
+                attempts.append(None)
+                if len(attempts) < 3:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                reactor.connectUNIX(*arguments, **others)
+
+        pool = pool_of(UnixSocketEndpoint(Exhausted(), str(worker.path), 2.0), clock, PoolLimits())
+        waiting = Waiting()
+        assert pool.lease(waiting) is None
+        assert (pool.connecting, pool.down) == (0, False)
+        while waiting.upstream is None:
+            await turns(1)
+            clock.advance(0.03)
+        assert len(attempts) == 3
+        pool.discard(waiting.upstream)
+        pool.retire()
+        await (await worker.connection()).vanishes()
+        await worker.stop()
 
     spin(scenario())
 
