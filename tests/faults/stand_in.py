@@ -1,7 +1,7 @@
 """A worker as a process of its own, to be stopped and killed; `python stand_in.py SOCKET EXECUTED BACKLOG`.
 
-Knows four targets: `/benchmark/head`, which is answered with the request
-head; one that ends with `/half`, of whose answer only a half is sent; one with `/hold`, which is answered when the
+Knows five targets: `/benchmark/head`, which is answered with the request
+head; one that ends with `/half`, of whose answer only a half is sent, and one with `/long`, whose answer is a megabyte; one with `/hold`, which is answered when the
 process gets SIGUSR1; everything else is answered at once. A target is appended to the file EXECUTED with a `+` when its
 head has come, and again without when the whole request has, before its answer is sent.
 """
@@ -16,6 +16,7 @@ import sys
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 HALF = 50_000
+LONG = bytes(1_000_000)
 
 
 class StandIn:
@@ -42,7 +43,7 @@ class StandIn:
     async def _answer(self, target: bytes, head: bytes, writer: asyncio.StreamWriter) -> None:
         if target.endswith(b"/hold"):
             await self.released.wait()
-        body = head if target == b"/benchmark/head" else b"ok"
+        body = head if target == b"/benchmark/head" else LONG if target.endswith(b"/long") else b"ok"
         if target.endswith(b"/half"):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (2 * HALF, bytes(HALF)))
         else:
