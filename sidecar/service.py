@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
+from sidecar.net.accepting import Accepting
 from sidecar.net.admission import GateLimits
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
@@ -91,9 +92,7 @@ class SidecarService(Service):
     leaving: list[WorkerPool] = field(init=False, factory=list)
     """Pools of workers that a reload removed or moved, as long as requests run there."""
     _drained: Deferred[None] | None = field(init=False, default=None)
-    _accepting: bool = field(init=False, default=True)
-    _ceiling: int = field(init=False, default=1)
-    """Client connections at once; known when it listens."""
+    _accepting: Accepting = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -114,6 +113,8 @@ class SidecarService(Service):
             access_log=write_access if settings.log.access else None,
         )
         self._resolve(None)
+        counters = self.gateway.counters
+        self._accepting = Accepting(self.reactor, lambda: counters.connections_open)
         self._heed(settings)
 
     def _resolve(self, before: Whoami | None) -> None:
@@ -126,7 +127,7 @@ class SidecarService(Service):
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
         if self.running:
-            self._ceiling = connection_ceiling(settings.limits.connections)
+            self._accepting.ceiling = connection_ceiling(settings.limits.connections)
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         health = self.health.get(name, "/health")
@@ -146,8 +147,9 @@ class SidecarService(Service):
             _each(self.ports, "stopListening")
             self.ports.clear()
             raise
-        self._ceiling = connection_ceiling(self.settings.limits.connections)
+        self._accepting.ceiling = connection_ceiling(self.settings.limits.connections)
         for port in self.ports:
+            self._accepting.guard(port)
             _log.info("listening on {host}", host=address(port))
         start(self.gateway.pools.values())
         if self.introduction:
@@ -215,19 +217,9 @@ class SidecarService(Service):
             return fresh
         return adopt(known, fresh)
 
-    # The limit of connections in total: beyond it clients wait in the kernel's queue.
-
     def _connections_changed(self) -> None:
-        limit = self._ceiling
-        open_now = self.gateway.counters.connections_open
-        if self._accepting and open_now >= limit:
-            self._accepting = False
-            _log.warn("{limit} client connections are open; new ones wait until some close", limit=limit)
-            _each(self.ports, "stopReading")
-        elif not self._accepting and open_now < limit:
-            self._accepting = True
-            _each(self.ports, "startReading")
-        if self._drained is not None and not open_now:
+        self._accepting.changed()
+        if self._drained is not None and not self.gateway.counters.connections_open:
             drained, self._drained = self._drained, None
             drained.callback(None)
 
@@ -237,6 +229,7 @@ class SidecarService(Service):
         """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
         self.gateway.draining = True
         ports, self.ports = self.ports, []
+        self._accepting.stop()
         for port in ports:
             await _deferred(port.stopListening())
         self._tell(running=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,12 @@ from net.turns import reactor, spin, staged, turns
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from sidecar.config.schema import Limits, Settings, Timeouts
 from sidecar.errors import SidecarError
-from sidecar.net.endpoints import UnixSocketEndpoint, worker_endpoint
+from sidecar.net.endpoints import UnixSocketEndpoint, is_shortage, worker_endpoint
+from sidecar.net.listening import listen
 from sidecar.service import SidecarService, use_monotonic_clock
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -281,6 +286,41 @@ def test_worker_endpoints() -> None:
     other, no_path = worker_endpoint(reactor, "tcp:127.0.0.1:8083", 2.0)
     assert not isinstance(other, UnixSocketEndpoint)
     assert no_path is None
+
+
+def test_no_descriptor_for_a_connection() -> None:
+    """What Twisted raises when it cannot even begin is told like any failure to connect."""
+
+    class Exhausted:
+        def connectUNIX(self, *_: Any, **__: Any) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    failures: list[Failure] = []
+    UnixSocketEndpoint(Exhausted(), "/run/a.sock", 2.0).connect(Factory()).addErrback(failures.append)
+    assert is_shortage(failures[0].value)
+    assert not is_shortage(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
+    assert not is_shortage(None)
+
+
+def test_a_burst_of_clients(tmp_path: Path) -> None:
+    """More clients than Twisted's own backlog of 50 may wait, on TCP and UNIX, unless `backlog` says otherwise."""
+    for description, room in (
+        ("tcp:0:interface=127.0.0.1", True),
+        (f"unix:{tmp_path}/a.sock", True),
+        ("tcp:0:interface=127.0.0.1:backlog=1", False),
+    ):
+        port: Any = listen(reactor, description, Factory())
+        port.stopReading()
+        clients = [socket.socket(port.addressFamily) for _ in range(200)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(port.socket.getsockname())
+        _, connected, _ = select.select([], clients, [], 0)
+        assert (len(connected) == len(clients)) is room
+        for client in clients:
+            client.close()
+        port.stopListening()
+    spin(turns())
 
 
 def test_a_worker_on_tcp(tmp_path: Path) -> None:

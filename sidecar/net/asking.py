@@ -20,7 +20,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from sidecar.net.endpoints import is_busy
+from sidecar.net.endpoints import is_busy, is_shortage
 from sidecar.net.health import NoAnswerError
 from sidecar.synapse.asker import HEADERS
 
@@ -110,7 +110,7 @@ async def serves(reactor: Any, endpoint: IStreamClientEndpoint, path: str, secon
     except ResponseFailed:
         raise NoAnswerError("it closes connections without an answer") from None
     except Exception as error:
-        if is_busy(error):
+        if is_busy(error) and not is_shortage(error):
             raise NoAnswerError("its backlog is full") from None
         raise
     if answer.status >= 500:

@@ -6,12 +6,17 @@ kernel's queue. Knows nothing of what is connected.
 
 from __future__ import annotations
 
+import os
 import resource
 
 from sidecar.telemetry import logger
 
 RESERVE = 256
 """Descriptors kept for listeners, logs, pipes, the operator and a reload."""
+KEPT = 128
+"""Descriptors that no client gets, however many there are: for connections to workers beyond those of clients."""
+
+_MANY = 1 << 20
 
 _log = logger("sidecar")
 
@@ -40,3 +45,19 @@ def connection_ceiling(wanted: int) -> int:
         needed=needed,
     )
     return ceiling
+
+
+def descriptors_left(any_open: int) -> int:
+    """How many clients can be let in at this moment without taking the last descriptors; `any_open` is an open one.
+
+    The lowest free descriptor is the one that is taken next (POSIX), and near the limit it says how many there are.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MANY
+    try:
+        lowest = os.dup(any_open)
+    except OSError:
+        return 0
+    os.close(lowest)
+    return soft - lowest - min(KEPT, soft // 4)

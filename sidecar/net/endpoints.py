@@ -106,11 +106,15 @@ def is_busy(error: BaseException | None) -> bool:
     Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
     a bare ConnectError for a connection that ended.
     """
-    if isinstance(error, OSError):
-        return error.errno in _EXHAUSTED
     if type(error) is ConnectError and error.osError is None:
         return True
-    return isinstance(error, ConnectError) and error.osError in (errno.EAGAIN, *_EXHAUSTED)
+    return is_shortage(error) or (isinstance(error, ConnectError) and error.osError == errno.EAGAIN)
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """This process has no descriptor or no memory for a connection, which says nothing of the worker."""
+    number = error.osError if isinstance(error, ConnectError) else getattr(error, "errno", None)
+    return number in _EXHAUSTED
 
 
 def describe(error: BaseException | None) -> str:

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sidecar.net.endpoints import is_shortage
 from sidecar.telemetry import logger
 
 # A worker that is away is asked again after these seconds: first, and at most. Jittered, so that instances that share
@@ -208,6 +209,9 @@ class Health:
         if self._stopped:
             return
         error = failure.value
+        if is_shortage(error):
+            self._ask_soon()
+            return
         if not isinstance(error, NoAnswerError):
             self.unreachable(error)
             return

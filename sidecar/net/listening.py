@@ -14,12 +14,16 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.errors import SidecarError
 
+BACKLOG = 1024
+"""Clients that may wait to be accepted; the kernel takes its own limit (net.core.somaxconn) where that is lower."""
+_WITH_BACKLOG = ("ssl", "tcp", "tcp6", "unix")
+
 
 def listen(reactor: Any, description: str, factory: IProtocolFactory) -> IListeningPort:
     """Listen at once. Raises SidecarError."""
     results: list[Any] = []
     try:
-        serverFromString(reactor, description).listen(factory).addBoth(results.append)
+        serverFromString(reactor, _with_backlog(description)).listen(factory).addBoth(results.append)
     except (ValueError, LookupError, TypeError, OSError) as error:
         raise SidecarError(f"cannot listen on {description}: {_unusable(description, error)}") from error
     if not results:
@@ -29,6 +33,16 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory) -> IListen
         raise SidecarError(f"cannot listen on {description}: {_why(result.value)}") from result.value
     port: IListeningPort = result
     return port
+
+
+def _with_backlog(description: str) -> str:
+    """With room for a burst of clients where nothing is said of it: Twisted's own is 50.
+
+    Beyond it the kernel drops a client's first packet, which it repeats after a second.
+    """
+    kind = description.partition(":")[0]
+    stated = ":backlog=" in description
+    return f"{description}:backlog={BACKLOG}" if kind in _WITH_BACKLOG and not stated else description
 
 
 def address(port: IListeningPort) -> str:

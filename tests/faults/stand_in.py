@@ -1,9 +1,9 @@
 """A worker as a process of its own, to be stopped and killed; `python stand_in.py SOCKET EXECUTED BACKLOG`.
 
 Knows five targets: `/benchmark/head`, which is answered with the request
-head; one that ends with `/half`, of whose answer only a half is sent, and one with `/long`, whose answer is a megabyte; one with `/hold`, which is answered when the
-process gets SIGUSR1; everything else is answered at once. A target is appended to the file EXECUTED with a `+` when its
-head has come, and again without when the whole request has, before its answer is sent.
+head; one that ends with `/half`, of whose answer only a half is sent; one with `/long`, whose answer is a megabyte; one
+with `/hold`, which is answered when the process gets SIGUSR1; everything else is answered at once. A target is appended
+to the file EXECUTED with a `+` when its head has come, and without when all of the request has, before it is answered.
 """
 
 from __future__ import annotations

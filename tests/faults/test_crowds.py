@@ -19,7 +19,7 @@ EACH_HOLDS = 80 * 1024
 
 
 def test_two_thousand_slow_clients(place: Path) -> None:
-    """Slow heads and slow bodies end with 408, slow readers cost no more than their bound, quick clients wait for none."""
+    """Slow heads and bodies end with 408, slow readers cost no more than their bound, quick clients are served."""
     with (
         WorkerProcess(place, backlog=1024) as worker,
         in_front(SIDECAR, place, worker.path, TIMEOUTS) as front,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 
 import pytest
 
-from sidecar.net.descriptors import RESERVE, connection_ceiling
+from sidecar.net.descriptors import KEPT, RESERVE, connection_ceiling, descriptors_left
 
 
 @pytest.fixture
@@ -48,3 +49,21 @@ def test_beyond_the_hard_limit_the_ceiling_is_lower() -> None:
             assert connection_ceiling(hard) == (hard - RESERVE) // 2
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("limits")
+def test_how_many_are_left() -> None:
+    """Some are kept for ourselves; without a limit there are plenty, and without any there are none."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1000, hard))
+    assert descriptors_left(0) == 1000 - KEPT
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    assert descriptors_left(0) == 0
+
+
+def test_no_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is counted where nothing is limited."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert descriptors_left(0) > 1_000_000

@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from sidecar.net.asking import serves
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.endpoints import UnixSocketEndpoint, describe, is_busy
-from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question
+from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question, State
 from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.net.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits
@@ -31,6 +31,7 @@ from sidecar.wire.reader import ReaderLimits
 from .peers import Worker
 from .turns import reactor, spin, turns
 
+SHORTAGE = OSError(errno.EMFILE, "Too many open files")
 BUSY = connecting.ConnectError()
 AWAY = connecting.ConnectionRefusedError(errno.ECONNREFUSED, "refused")
 MISSING = connecting.ConnectError(errno.ENOENT, "missing")
@@ -313,6 +314,25 @@ def test_a_busy_worker_is_not_down() -> None:
     assert waiting.upstream is not None
     assert pool.failures == 20
     assert pool.connects == 1
+
+
+def test_a_shortage_of_ours_is_not_the_workers_fault() -> None:
+    """Without a descriptor for a connection the worker is neither away nor stuck, and the request waits (F-15)."""
+    clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
+    waiting = Waiting()
+    pool.lease(waiting)
+    endpoint.refuse(SHORTAGE)
+    assert not pool.down
+    assert not waiting.told_away
+    pool.health.doubt()
+    for _ in range(20):
+        questions.fail(SHORTAGE)
+        assert pool.health.state is State.UP
+        clock.advance(0.5)
+    questions.answer()
+    endpoint.accept()
+    assert waiting.upstream is not None
 
 
 def test_a_worker_that_is_away_is_asked_with_patience() -> None:
