@@ -18,6 +18,7 @@ from sidecar import __version__
 from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
 from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
+from sidecar.commands.doctor import doctor
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
@@ -254,6 +255,7 @@ def _print_differences(facts: Sequence[tuple[str, str, str]], changes: Sequence[
 
 
 main.add_command(completion)
+main.add_command(doctor)
 main.add_command(init)
 main.add_command(password)
 

@@ -12,12 +12,14 @@ from typing import Any
 from twisted.application.service import Service
 
 from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.listener import Entrance, OperatorListener, OperatorSite
 from sidecar.admin.operations import Operations
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.recent import Recent
 from sidecar.admin.sampling import Sampling
+from sidecar.canary import Canaries
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.explaining.pasted import explained
@@ -40,8 +42,11 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         deployment = reload.deployment
         return deployment.settings.operator, deployment.secret
 
+    canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
+
     def answer(inquiry: Inquiry) -> Answer:
-        return page.answer(inquiry) or operations.answer(inquiry.method, inquiry.path)
+        asked = inquiry.method, inquiry.path
+        return page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked)
 
     entrance = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)

@@ -111,6 +111,7 @@ class Reload(Service):
             uptime=self.reactor.seconds() - self._started,
             gateway=self.sidecar.gateway,
             plan=self.deployment.plan,
+            release=self.deployment.table.release,
             listening=[address(port) for port in self.sidecar.ports],
             leaving=self.sidecar.leaving,
             problems=self.deployment.problems,

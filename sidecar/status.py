@@ -27,6 +27,8 @@ class View:
     """Seconds."""
     gateway: Gateway
     plan: Plan
+    release: str
+    """Of Synapse, by whose endpoints requests go."""
     listening: Sequence[str]
     leaving: Sequence[WorkerPool]
     """Of workers that are not in the configuration any more."""
@@ -42,6 +44,7 @@ def status(view: View) -> dict[str, Any]:
     plan, gateway = view.plan, view.gateway
     return {
         "version": view.version,
+        "endpoints": view.release,
         "uptime": round(view.uptime, 3),
         "ready": not unready(view),
         "stopping": gateway.draining,

@@ -19,7 +19,7 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"
 LAYERS = [
     {"manual"},
     {"tap", "cli", "synapse_module"},
-    {"commands"},
+    {"commands", "doctor"},
     {"install"},
     {
         "service",
@@ -29,6 +29,7 @@ LAYERS = [
         "operating",
         "version_watch",
         "reload",
+        "canary",
         "changes",
         "inside",
     },

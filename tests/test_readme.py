@@ -50,6 +50,23 @@ def test_links_lead_somewhere() -> None:
     assert [f"{page.name}: {target}" for page, target in targets if not (page.parent / target).exists()] == []
 
 
+def slug(heading: str) -> str:
+    """The anchor that a heading has on the pages of a forge."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_anchors_are_headings() -> None:
+    """Every link into a page leads to one of its headings."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lost = []
+    for page in pages:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+            text = (page.parent / target if target else page).read_text()
+            if anchor not in {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}:
+                lost.append(f"{page.name}: {target}#{anchor}")
+    assert lost == []
+
+
 @pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="nginx is not installed")
 def test_nginx_takes_what_the_page_gives_it(tmp_path: Path) -> None:
     """The lines for nginx are valid inside a server block."""

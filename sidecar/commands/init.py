@@ -88,8 +88,8 @@ def init(
     questions = Questions(silent=yes)
     try:
         account = units.account(root, user)
-    except KeyError:
-        fail(f"There is no user {user}; give the name of the one that the sidecar will run as.")
+    except units.NoUserError as error:
+        fail(str(error))
     target = under(root, os.path.abspath(file))
     _check_target(questions, target, force=force)
     source = _source(questions, root, synapse_config, synapse_workers)

@@ -13,6 +13,7 @@ _MODULE = re.compile(r"synapse\.app\.(\w+)")
 _SCRIPTS = {"synapse_homeserver": "homeserver", "synapse_worker": "generic_worker"}
 _OPTIONS = ("--config-path", "-c")
 MAIN_APPS = ("homeserver",)
+_PLUGIN = "matrix-sidecar"
 
 
 @frozen
@@ -39,10 +40,7 @@ def synapse_processes(root: str = "/") -> list[SynapseProcess]:
 
 
 def _process(place: Path, pid: int, root: str) -> SynapseProcess | None:
-    try:
-        words = place.joinpath("cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
-    except OSError:
-        return None
+    words = _words(place)
     app = app_of(words)
     if app is None:
         return None
@@ -52,6 +50,24 @@ def _process(place: Path, pid: int, root: str) -> SynapseProcess | None:
         directory = "/"
     named = tuple(os.path.normpath(os.path.join(directory, path)) for path in config_paths(words))
     return SynapseProcess(pid, app, named, _is_elsewhere(place, named, root)) if named else None
+
+
+def sidecars(root: str = "/") -> list[int]:
+    """Process ids of running sidecars."""
+    found = []
+    for entry in Path(root, "proc").glob("[0-9]*"):
+        words = _words(entry)
+        if _PLUGIN in words and any(os.path.basename(word) == "twistd" for word in words[:2]):
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def _words(place: Path) -> list[str]:
+    """The command line of a process; none where it has gone, or is not for us to see."""
+    try:
+        return place.joinpath("cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    except OSError:
+        return []
 
 
 def app_of(words: Sequence[str]) -> str | None:

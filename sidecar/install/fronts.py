@@ -103,7 +103,6 @@ ProxyPreserveHost On
 ProxyAddHeaders Off
 RequestHeader set X-Forwarded-For expr=%{{REMOTE_ADDR}}
 RequestHeader set X-Forwarded-Proto expr=%{{REQUEST_SCHEME}}
-LimitRequestBody {wanted.upload}
 {passed}"""
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from attrs import frozen
+
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account
 
@@ -21,6 +23,16 @@ GROUP = "matrix-synapse"
 ADMIN = "unix:/run/matrix-sidecar/admin.sock:mode=660"
 """The operator's listener in the directory that the units make."""
 ADMIN_ELSEWHERE = "tcp:9108:interface=127.0.0.1"
+
+
+@frozen
+class NoUserError(Exception):
+    """There is no user of this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"There is no user {self.name}; give the name of the one that the sidecar runs as."
 
 
 def has_systemd(root: str = "/") -> bool:
@@ -40,13 +52,13 @@ def account(root: str, name: str | None) -> Account:
 
 
 def _named(root: str, name: str) -> Account:
-    """Raises KeyError where there is no such user."""
+    """Raises NoUserError."""
     for fields in _lines(root, "passwd"):
         if fields[0] == name and len(fields) > 3:
             groups = {int(fields[3])}
             groups.update(int(each[2]) for each in _lines(root, "group") if name in each[-1].split(","))
             return Account(name, int(fields[2]), frozenset(groups))
-    raise KeyError(name)
+    raise NoUserError(name)
 
 
 def _lines(root: str, file: str) -> Iterator[list[str]]:

@@ -100,6 +100,8 @@ class Course:
             self.refuse(408, Failure.CLIENT_SLOW_HEAD.value)
         elif failure is not None:
             self.fail(failure)
+        elif deadline == "held":
+            self.answer_held()
         elif self.downstream.took_some():
             # A slow client, not one that has stalled.
             self.expect(deadline, self.gateway.timeouts.stall)
@@ -137,7 +139,10 @@ class Course:
     def expect_answer(self) -> None:
         decision = self.decision
         assert decision is not None
-        self.expect("answer", decision.answer or self.gateway.timeouts.answer)
+        if decision.after:
+            self.expect("held", decision.after)
+        else:
+            self.expect("answer", decision.answer or self.gateway.timeouts.answer)
 
     def end_exchange(self, status: int = 0, ending: str = "done") -> None:
         """Every exchange, however it ends, passes here exactly once. `status` is what the client was told last."""
@@ -281,6 +286,9 @@ class Course:
         raise NotImplementedError
 
     def caller_known(self, user: str | None) -> None:
+        raise NotImplementedError
+
+    def answer_held(self) -> None:
         raise NotImplementedError
 
     def upstream_data(self, octets: bytes) -> None:

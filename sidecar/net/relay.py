@@ -106,7 +106,9 @@ class Relay(Resolving):
             replays=gateway.limits.replays_each,
         )
         if decision.action != "forward":
-            self._answer(decision, exchange)
+            if head.length or not decision.after:
+                # A body is not kept for the time in which an answer is held back.
+                self._answer(decision, exchange)
             return
         limit = decision.body_limit or gateway.limits.request_body
         if head.length > limit:
@@ -156,6 +158,13 @@ class Relay(Resolving):
             self.downstream.close_after(octets)
         else:
             self.downstream.send(octets)
+
+    def answer_held(self) -> None:
+        """The time is over for which an answer of ours was held back."""
+        assert self.decision is not None
+        assert self.exchange is not None
+        self._answer(self.decision, self.exchange)
+        self._pump()
 
     def request_invalid(self, error: WireError) -> None:
         """What the client sent is no request that we serve; nothing after it is interpreted."""

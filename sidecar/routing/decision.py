@@ -45,6 +45,8 @@ class Decision:
     headers: tuple[tuple[str, str], ...] = ()
     """Field lines of an authored response (`respond`, `redirect`)."""
     body: bytes = b""
+    after: float = 0.0
+    """Seconds for which an authored response is held back."""
     of_user: Callable[[str], Decision] | None = field(default=None, eq=False, repr=False)
     """Where the key is a token that does not tell whose it is: from the localpart of its owner to the decision for any
     token that names that user."""

@@ -65,13 +65,22 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _connection(endpoint: str, timeout: float) -> HTTPConnection | None:
+def reached_at(endpoint: str) -> tuple[str, str, int] | None:
+    """Socket, host and port behind a client endpoint string, the first or the others empty; None for other kinds."""
     kind, _, rest = endpoint.partition(":")
     parameters = [(name, _ESCAPED.sub(r"\1", value)) for name, value in _PARAMETER.findall(rest)]
     plain = [value for name, value in parameters if not name]
     values = {**dict(zip(_ORDER.get(kind, ()), plain, strict=False)), **dict(parameters)}
     if kind == "unix" and "path" in values:
-        return _UnixConnection(values["path"], timeout)
+        return values["path"], "", 0
     if kind == "tcp" and "host" in values and values.get("port", "").isdecimal():
-        return HTTPConnection(values["host"], int(values["port"]), timeout=timeout)
+        return "", values["host"], int(values["port"])
     return None
+
+
+def _connection(endpoint: str, timeout: float) -> HTTPConnection | None:
+    place = reached_at(endpoint)
+    if place is None:
+        return None
+    path, host, port = place
+    return _UnixConnection(path, timeout) if path else HTTPConnection(host, port, timeout=timeout)

@@ -138,7 +138,10 @@ def write_sidecar(
     layout: Layout, topology: Topology, configuration: Configuration, port: int, more: Mapping[str, Any]
 ) -> Path:
     """The sidecar's file: everything said, or the three lines from which it works everything out; and `more` keys."""
-    settings: dict[str, Any] = {"listen": f"tcp:{port}:interface=127.0.0.1"}
+    settings: dict[str, Any] = {
+        "listen": f"tcp:{port}:interface=127.0.0.1",
+        "admin": f"unix:run/sidecar.{configuration}.sock",
+    }
     if configuration == "three_lines":
         settings["synapse"] = {"config": ["etc/homeserver.yaml", "etc/conf.d"], "workers": ["etc/workers"]}
     else:

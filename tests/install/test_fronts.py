@@ -71,7 +71,7 @@ def test_sizes_and_times_are_those_that_are_wanted() -> None:
     assert "proxy_pass http://[::1]:8009;" in nginx
     assert "client_max_body_size 12345678;" in nginx
     assert "proxy_read_timeout 61s;" in nginx
-    assert "LimitRequestBody 12345678" in lines("apache", wanted)
+    assert "nocanon timeout=61\n" in lines("apache", wanted)
     assert "timeout server 61s" in lines("haproxy", wanted)
 
 

@@ -43,7 +43,7 @@ def test_a_named_user_has_the_groups_of_the_host(tmp_path: Path) -> None:
     write(tmp_path, "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nsynapse:x:120:121::/:/bin/false\n+\n")
     write(tmp_path, "/etc/group", "matrix-synapse:x:990:bob,synapse\nother:x:5:bob\nempty:x:7:\n")
     assert units.account(str(tmp_path), "synapse") == Account("synapse", 120, frozenset((121, 990)))
-    with pytest.raises(KeyError):
+    with pytest.raises(units.NoUserError, match="There is no user nobody-here"):
         units.account(str(tmp_path), "nobody-here")
 
 

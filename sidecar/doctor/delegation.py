@@ -1,0 +1,65 @@
+"""`/.well-known/matrix`: whether clients and servers that know only the server's name find the way. Blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.findings import Finding, error, fine, warning
+
+CLIENT, SERVER = "/.well-known/matrix/client", "/.well-known/matrix/server"
+DEFAULT_PORT = 8448
+"""Of federation, where nothing is delegated (server-server API, "Resolving server names")."""
+
+
+def examine_delegation(server_name: str, place: Place, public: str) -> Iterator[Finding]:
+    """What `place`, to which the server's name leads, says; `public` is the URL under which the sidecar is reached."""
+    yield _client(server_name, place, public)
+    yield _server(server_name, place, public)
+
+
+def _ask(place: Place, path: str) -> Reply | str:
+    try:
+        return ask(place, "GET", path)
+    except SilenceError as silence:
+        return str(silence)
+
+
+def _client(server_name: str, place: Place, public: str) -> Finding:
+    reply = _ask(place, CLIENT)
+    wanted = f'Serve {{"m.homeserver": {{"base_url": "{public}"}}}} there, with `Access-Control-Allow-Origin: *`.'
+    if isinstance(reply, str):
+        return warning(f"{CLIENT} of {server_name} was asked for: {reply}. Clients must be told the address.", wanted)
+    if reply.status != 200:
+        return warning(f"{CLIENT} of {server_name} is answered {reply.status}: clients must know the address.", wanted)
+    homeserver = reply.values.get("m.homeserver")
+    url = homeserver.get("base_url") if isinstance(homeserver, dict) else None
+    if not isinstance(url, str):
+        return error(f"{CLIENT} of {server_name} has no `m.homeserver` with `base_url`: clients refuse it.", wanted)
+    if reply.all("Access-Control-Allow-Origin") != ["*"]:
+        return error(f"{CLIENT} of {server_name} may not be read by pages of other sites: web clients fail.", wanted)
+    if urlsplit(url).netloc.lower() != urlsplit(public).netloc.lower():
+        return warning(f"{CLIENT} of {server_name} leads to {url}, and not to {public}.", wanted)
+    return fine(f"Clients that know {server_name} are led to {url}.")
+
+
+def _server(server_name: str, place: Place, public: str) -> Finding:
+    reply = _ask(place, SERVER)
+    host, port = urlsplit(public).hostname or "", urlsplit(public).port or 443
+    wanted = f'Serve {{"m.server": "{host}:{port}"}} there, or let {server_name}:{DEFAULT_PORT} lead to the sidecar.'
+    if isinstance(reply, str) or reply.status != 200:
+        told = reply if isinstance(reply, str) else f"it is answered {reply.status}"
+        if (host, port) == (server_name, DEFAULT_PORT):
+            return fine(f"Other servers come to {host}:{port}: {SERVER} delegates nothing ({told}).")
+        return warning(
+            f"{SERVER} of {server_name} delegates nothing ({told}), so that other servers come to "
+            f"{server_name}:{DEFAULT_PORT}.",
+            wanted,
+        )
+    delegated = reply.values.get("m.server")
+    if not isinstance(delegated, str) or not delegated:
+        return error(f"{SERVER} of {server_name} has no `m.server`: other servers ignore it.", wanted)
+    if delegated.lower() not in (f"{host}:{port}", *((host,) if port == DEFAULT_PORT else ())):
+        return warning(f"{SERVER} of {server_name} leads to {delegated}, and not to {host}:{port}.", wanted)
+    return fine(f"Other servers that know {server_name} are led to {delegated}.")

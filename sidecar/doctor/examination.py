@@ -1,0 +1,200 @@
+"""One examination of an installation: what is looked at, in which order, and where everything is. Blocks."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from attrs import frozen
+
+from sidecar.config.passwords import PlainPassword
+from sidecar.config.units import write_size
+from sidecar.deployment import Deployment
+from sidecar.doctor.asking import Place, SilenceError, ask
+from sidecar.doctor.delegation import examine_delegation
+from sidecar.doctor.findings import Finding, error, fine, unknown, warning
+from sidecar.doctor.front import Front
+from sidecar.doctor.operators import Operators
+from sidecar.doctor.pools import examine_pools
+from sidecar.doctor.public import Public, examine_plain
+from sidecar.doctor.workers import (
+    FORWARDED,
+    LOGIN,
+    UNKNOWN_LOGIN,
+    Seen,
+    examine_workers,
+    judge_versions,
+    place_of,
+)
+from sidecar.errors import Severity
+from sidecar.install import units
+from sidecar.install.advice import unreadable
+from sidecar.install.command_lines import sidecars
+from sidecar.install.fronts import reached_at
+from sidecar.install.permissions import Account, of_process
+
+PLAIN_PORT = 80
+"""Of http, beside https."""
+ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
+"""The operator's listeners of the instances that the units start."""
+
+
+@frozen(kw_only=True)
+class Wishes:
+    """What is to be examined besides the files."""
+
+    admin: Sequence[str] = ()
+    """Server endpoint strings of operator's listeners; none: that of the file, and those of the units."""
+    password: bytes | None = None
+    user: str | None = None
+    """Who the sidecar runs as; None: found out."""
+    public: Public | None = None
+    well_known: Place | None = None
+    """Where the server's name leads; None: to itself."""
+    slow: float | None = None
+
+
+@frozen(kw_only=True)
+class Examination:
+    """One run."""
+
+    deployment: Deployment
+    wishes: Wishes
+
+    def areas(self) -> Iterator[tuple[str, Iterable[Finding]]]:
+        """The areas with their findings, each worked out as it is asked for."""
+        operators = self._operators()
+        account = self._account()
+        yield "Configuration", self._configuration(account)
+        yield "The running sidecar", self._sidecar(operators)
+        workers = self.deployment.plan.workers.values()
+        seen = examine_workers(workers, account)
+        yield "Workers", self._workers(seen)
+        gateway = self._gateway(operators)
+        places = {
+            each.name: place_of(self.deployment.plan.workers[each.name].endpoint) for each in seen if each.reached
+        }
+        known = {name: place for name, place in places.items() if place is not None}
+        yield "Pools", examine_pools(self.deployment.plan, known, gateway)
+        if self.wishes.public is not None:
+            yield "The proxy in front", self._front(self.wishes.public, operators)
+            yield "Delegation", self._delegation(self.wishes.public)
+
+    # Where things are.
+
+    def _operators(self) -> Operators:
+        settings, secret = self.deployment.settings, self.deployment.secret
+        named = self.wishes.admin or ([settings.admin] if settings.admin else [])
+        places = [_place(endpoint) for endpoint in named]
+        if not self.wishes.admin:
+            places += [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
+        password = self.wishes.password
+        if password is None and isinstance(secret, PlainPassword):
+            password = secret.octets
+        return Operators(tuple(dict.fromkeys(places)), settings.operator.user, password)
+
+    def _account(self) -> Account | None:
+        """Who the sidecar runs as: the one that is named, that of a running one, or that of its unit."""
+        if self.wishes.user is not None:
+            return units.account("/", self.wishes.user)
+        running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
+        return next(iter(running), None)
+
+    def _gateway(self, operators: Operators) -> Place | None:
+        """Where the sidecar answers, as it says itself, or as the file says."""
+        stated = [_place(each) for each in self.deployment.settings.listen if each.partition(":")[0] in _PLAIN]
+        for place in dict.fromkeys((*map(listened, operators.listening()), *stated)):
+            with suppress(SilenceError):
+                ask(place, "GET", "/_matrix/client/versions")
+                return place
+        return None
+
+    # What is looked at.
+
+    def _configuration(self, account: Account | None) -> Iterator[Finding]:
+        deployment = self.deployment
+        for problem in deployment.problems:
+            judge = error if problem.severity is Severity.ERROR else warning
+            yield judge(str(problem), "")
+        if account is not None:
+            files = (deployment.settings.path, *deployment.topology.files)
+            yield from (error(str(problem), "") for problem in unreadable(files, account))
+        takes, wants = deployment.settings.limits.request_body, deployment.topology.max_upload_size
+        if deployment.topology.known and takes < wants:
+            yield warning(
+                f"Synapse takes uploads of {write_size(wants)}, and the sidecar of {write_size(takes)} only.",
+                f"Write `limits: {{request_body: {write_size(wants)}}}`.",
+            )
+        plan = deployment.plan
+        yield fine(
+            f"{deployment.settings.path} was read: {len(plan.workers)} processes, {len(plan.pools)} pools, "
+            f"{len(plan.rows)} endpoints of Synapse {deployment.table.release}."
+        )
+
+    def _sidecar(self, operators: Operators) -> Iterator[Finding]:
+        if operators.places:
+            yield from operators.examine(self.deployment)
+        else:
+            yield unknown("The sidecar has no operator's listener, so that it cannot be asked how it is.", _ADMIN)
+        gateway = self._gateway(operators)
+        if gateway is None:
+            yield error(
+                f"Nobody answers where the sidecar should: {', '.join(self.deployment.settings.listen)}.",
+                "Start it: `systemctl start matrix-sidecar`, or see what its log says.",
+            )
+            return
+        fields = (("X-Forwarded-For", FORWARDED[0][1]), ("Content-Type", "application/json"))
+        with suppress(SilenceError):
+            reply = ask(gateway, "POST", LOGIN, fields, UNKNOWN_LOGIN)
+            if reply.status >= 500:
+                yield error(
+                    f"A login through the sidecar at {gateway} is answered {reply.told()}.", "Its log tells why."
+                )
+            else:
+                yield fine(f"The sidecar at {gateway} answers; a login that nobody knows is refused ({reply.told()}).")
+
+    def _workers(self, seen: Sequence[Seen]) -> Iterator[Finding]:
+        for each in seen:
+            yield from each.findings
+        stated = self.deployment.settings.synapse.version is not None
+        yield from judge_versions(seen, self.deployment.table.release, stated)
+
+    def _front(self, public: Public, operators: Operators) -> Iterator[Finding]:
+        front = Front(
+            public=public,
+            operators=operators,
+            upload=self.deployment.topology.max_upload_size,
+        )
+        yield from front.examine(self.wishes.slow)
+        if public.scheme == "https":
+            yield examine_plain(public.place.address or public.place.host, PLAIN_PORT)
+
+    def _delegation(self, public: Public) -> Iterator[Finding]:
+        name = self.deployment.topology.server_name
+        if not name:
+            yield unknown("The name of the homeserver is not known, because Synapse's files are not read.")
+            return
+        place = self.wishes.well_known or Public.of(f"https://{name.rpartition(':')[0] or name}").place
+        yield from examine_delegation(name, place, public.url)
+
+
+_ADMIN = (
+    'Write `admin: "unix:/run/matrix-sidecar/admin.sock:mode=660"`, which only the operator can reach, and restart it.'
+)
+_PLAIN = ("tcp", "tcp6", "unix", "systemd")
+"""Kinds of listeners that take plain HTTP: with TLS or the PROXY protocol in front of it nothing is asked."""
+
+
+def _place(endpoint: str) -> Place:
+    """Where a server endpoint string is reached from this host."""
+    address, port, path = reached_at(endpoint)
+    return Place(address=address, port=port, socket=path)
+
+
+def listened(text: str) -> Place:
+    """The same for where a sidecar says that it listens: a path, or address and port."""
+    if text.startswith("/"):
+        return Place(socket=text)
+    host, _, port = text.rpartition(":")
+    return Place(address={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(port))  # noqa: S104

@@ -1,0 +1,53 @@
+"""What was found: sentences, how much each matters, and what to do. Knows nothing of how it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from attrs import frozen
+
+
+class Level(Enum):
+    """How much a finding matters."""
+
+    FINE = "fine"
+    UNKNOWN = "unknown"
+    """It was not tested; the sentence says why."""
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@frozen
+class Finding:
+    """One sentence. `mend` says what to do, empty where there is nothing."""
+
+    level: Level
+    sentence: str
+    mend: str = ""
+
+
+def fine(sentence: str) -> Finding:
+    """Something is as it should be."""
+    return Finding(Level.FINE, sentence)
+
+
+def unknown(sentence: str, mend: str = "") -> Finding:
+    """Something could not be tested."""
+    return Finding(Level.UNKNOWN, sentence, mend)
+
+
+def warning(sentence: str, mend: str) -> Finding:
+    """Something works, but hardly as meant."""
+    return Finding(Level.WARNING, sentence, mend)
+
+
+def error(sentence: str, mend: str) -> Finding:
+    """Requests fail, or something is open that should not be."""
+    return Finding(Level.ERROR, sentence, mend)
+
+
+def status_of(findings: Iterable[Finding]) -> int:
+    """The exit status: 0 where everything that was tested is fine, 1 for warnings, 2 for errors."""
+    levels = {finding.level for finding in findings}
+    return 2 if Level.ERROR in levels else 1 if Level.WARNING in levels else 0

@@ -1,0 +1,118 @@
+"""Asks the operator's listener of a running sidecar: how it is, and to answer a canary. Blocks."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from sidecar import __version__
+from sidecar.deployment import Deployment
+from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.findings import Finding, error, fine, unknown, warning
+
+
+@frozen
+class Operators:
+    """The operator's listeners of all instances that share the port, and how to be let in."""
+
+    places: tuple[Place, ...]
+    user: str = "operator"
+    password: bytes | None = None
+
+    def ask(self, place: Place, method: str, path: str) -> Reply:
+        """One answer; raises SilenceError."""
+        fields = [] if self.password is None else [("Authorization", f"Basic {self._credentials()}")]
+        return ask(place, method, path, fields)
+
+    def _credentials(self) -> str:
+        return b64encode(self.user.encode() + b":" + (self.password or b"")).decode("ascii")
+
+    def canary(self, name: str, action: str) -> int:
+        """Open or close a canary on all of them; on how many that worked."""
+        worked = 0
+        for place in self.places:
+            try:
+                worked += self.ask(place, "POST", f"/api/canary/{name}/{action}").status == 200
+            except SilenceError:
+                continue
+        return worked
+
+    def listening(self) -> list[str]:
+        """Where the sidecar says that it listens."""
+        return [str(each) for status in self._statuses() for each in status.get("listening", ())]
+
+    def _statuses(self) -> Iterator[dict[str, Any]]:
+        for place in self.places:
+            try:
+                yield self.ask(place, "GET", "/api/status").values
+            except SilenceError:
+                continue
+
+    def examine(self, deployment: Deployment) -> Iterator[Finding]:
+        """Whether each instance is well, and works by what the files say now."""
+        for place in self.places:
+            try:
+                yield from self._examine(place, deployment)
+            except SilenceError as silence:
+                yield error(
+                    f"The operator's listener at {place} does not answer: {silence}.",
+                    "Is the sidecar running (`systemctl status matrix-sidecar`), and may you use its socket?",
+                )
+
+    def _examine(self, place: Place, deployment: Deployment) -> Iterator[Finding]:
+        reply = self.ask(place, "GET", "/ready")
+        status = self.ask(place, "GET", "/api/status")
+        if status.status != 200:
+            told = status.values.get("error", "")
+            yield unknown(
+                f"The operator's listener at {place} answered {status.status}: {told}".rstrip(": "), _PASSWORD
+            )
+            return
+        if reply.status == 200:
+            yield fine(f"The sidecar at {place} runs and is ready.")
+        for reason in reply.values.get("reasons", ()):
+            yield error(f"The sidecar at {place} is not ready: {reason}", "Start what is missing, or end its drain.")
+        yield from judge_status(status.values, deployment)
+
+
+_PASSWORD = "Give the password with --password-file."  # noqa: S105
+
+
+def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Finding]:
+    """What a running sidecar says of itself, beside what the files and this program say."""
+    release = deployment.table.release
+    pools = {name: (list(pool.workers), list(pool.fallback)) for name, pool in deployment.plan.pools.items()}
+    running = {name: (pool.get("workers"), pool.get("fallback")) for name, pool in status.get("pools", {}).items()}
+    if status.get("version") != __version__:
+        yield warning(
+            f"The running sidecar is {status.get('version')}, and this program is {__version__}.",
+            "Restart it: `systemctl restart matrix-sidecar`.",
+        )
+    reload = status.get("reload")
+    if reload and not reload.get("accepted"):
+        yield error(
+            f"The last reload was refused, and the configuration before it holds: {'; '.join(reload['sentences'])}",
+            "Mend the file, see `matrix-sidecar check`, and reload again.",
+        )
+    elif running != pools:
+        yield warning(
+            "The running sidecar has read other files than are there now.",
+            "Reload it: `systemctl reload matrix-sidecar`.",
+        )
+    endpoints = status.get("endpoints", release)
+    if endpoints != release:
+        yield warning(
+            f"The running sidecar routes by the endpoints of Synapse {endpoints}; the main process is {release} now.",
+            "Reload it: `systemctl reload matrix-sidecar`.",
+        )
+    for name, worker in status.get("workers", {}).items():
+        if worker.get("state") == "draining":
+            yield warning(f"{name} is drained, and gets no requests.", f"End that: POST /api/workers/{name}/undrain.")
+        elif worker.get("state") in ("away", "stuck"):
+            yield error(
+                f"The sidecar cannot reach {name}: {worker.get('reason') or 'nobody has answered yet'}.",
+                "What is found of the workers below says more.",
+            )

@@ -1,0 +1,156 @@
+"""A canary through each pool: the same request straight to each of its workers and through the sidecar, compared.
+
+The requests carry no token. Synapse refuses them, in a way that shows that it knows the endpoint, and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from sidecar.commands.listing import concrete_paths, target_of
+from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.findings import Finding, error, fine, unknown
+from sidecar.doctor.workers import FORWARDED
+from sidecar.routing.decide import decide
+from sidecar.routing.plan import Plan, PlannedRow
+from sidecar.wire.fields import FieldSection
+
+_NO_FIELDS = FieldSection(b"\r\n\r\n")
+_PEER = "192.0.2.7"
+_HARMLESS = ("GET", "PUT", "POST")
+"""In the order in which they are taken. Never DELETE."""
+_GOING_ON = b"?since=0&pos=0"
+_UNKNOWN = "M_UNRECOGNIZED"
+_CERTAIN = frozenset(("media_repo", "not_mas"))
+"""Of what an endpoint needs, what is likely where Synapse's files are not read; it may lack single sign-on and mail."""
+
+
+@frozen
+class Canary:
+    """A request that shows the way to a pool."""
+
+    pool: str
+    endpoint: str
+    method: str
+    target: str
+    workers: tuple[str, ...]
+
+
+def canaries(plan: Plan) -> dict[str, list[Canary]]:
+    """For each pool that gets requests the canaries that suit, the best first."""
+    found: dict[str, list[Canary]] = {}
+    known = plan.membership.facts.known
+    for method in _HARMLESS:
+        for row in plan.rows:
+            if method in row.endpoint.methods and _suits(row, method) and (known or row.endpoint.needs <= _CERTAIN):
+                for query in (_GOING_ON, b"") if row.endpoint.path[-1] == "sync" else (b"",):
+                    _add(found, plan, row, method, query)
+    return {pool: sorted(found[pool], key=_rank) for pool in plan.pools if pool in found}
+
+
+def _rank(canary: Canary) -> tuple[int, bool]:
+    """Methods first, then the spelling that is in use today."""
+    return _HARMLESS.index(canary.method), "/v3/" not in canary.target
+
+
+def _suits(row: PlannedRow, method: str) -> bool:
+    """Whether Synapse asks for a token before it does anything, as far as the table can tell.
+
+    Administration is closed by `access`; links in mails are no requests of programs. What is kept by user or room, or
+    belongs to a stream, always needs a token; with another method than GET nothing else is asked.
+    """
+    endpoint = row.endpoint
+    if endpoint.path[0] != "_matrix" or not row.workers or endpoint.path[-1] == "submit_token":
+        return False
+    return method == "GET" or endpoint.stream is not None or endpoint.affinity in ("user", "room", "origin")
+
+
+def _add(found: dict[str, list[Canary]], plan: Plan, row: PlannedRow, method: str, query: bytes) -> None:
+    choices = concrete_paths(row.endpoint.path)
+    target = target_of(next((path for path in choices if "v3" in path), choices[-1])) + query
+    decision = decide(method.encode(), target, _NO_FIELDS, _PEER, plan)
+    if decision.action == "forward":
+        canary = Canary(decision.pool, decision.endpoint, method, target.decode(), decision.candidates)
+        found.setdefault(decision.pool, []).append(canary)
+
+
+TRIES = 20
+"""Endpoints of a pool that are tried until one is refused for want of a token."""
+
+
+def examine_pools(plan: Plan, places: Mapping[str, Place], gateway: Place | None) -> Iterator[Finding]:
+    """Every pool. `places` are the workers that can be asked, `gateway` the sidecar; None: it was not found."""
+    for pool, suited in canaries(plan).items():
+        yield from _examine(pool, _chosen(suited, places), places, gateway)
+
+
+def _chosen(suited: Sequence[Canary], places: Mapping[str, Place]) -> tuple[Canary, Reply | None]:
+    """The first canary that a worker refuses for want of a token, else the first one of all, with its direct answer."""
+    first: tuple[Canary, Reply | None] | None = None
+    for canary in suited[:TRIES]:
+        reply = _direct(canary, places)
+        if reply is not None and reply.status in (401, 403) and reply.errcode:
+            return canary, reply
+        first = first or (canary, reply)
+    assert first is not None
+    return first
+
+
+def _direct(canary: Canary, places: Mapping[str, Place]) -> Reply | None:
+    for worker in canary.workers:
+        try:
+            return ask(places[worker], canary.method, canary.target, FORWARDED)
+        except (KeyError, SilenceError):
+            continue
+    return None
+
+
+def _examine(
+    pool: str, chosen: tuple[Canary, Reply | None], places: Mapping[str, Place], gateway: Place | None
+) -> Iterator[Finding]:
+    canary, expected = chosen
+    what = f"{canary.method} {canary.target.partition('?')[0]}"
+    if expected is None:
+        yield unknown(f"{pool}: none of its workers answers ({', '.join(canary.workers)}).")
+        return
+    wrong = [*_workers(pool, canary, what, places)]
+    yield from wrong
+    if gateway is None:
+        if not wrong:
+            yield fine(f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, straight).")
+        return
+    try:
+        through = ask(gateway, canary.method, canary.target)
+    except SilenceError as silence:
+        yield error(f"{pool}: {what} through the sidecar: {silence}.", "Look into the sidecar's log.")
+        return
+    if (through.status, through.errcode) != (expected.status, expected.errcode):
+        yield error(
+            f"{pool}: {what} is answered {through.told()} through the sidecar, and {expected.told()} by the worker.",
+            f"`matrix-sidecar explain {canary.method} '{canary.target}'` tells the way; look into the sidecar's log.",
+        )
+    elif not wrong:
+        yield fine(
+            f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, straight and through the sidecar)."
+        )
+
+
+def _workers(pool: str, canary: Canary, what: str, places: Mapping[str, Place]) -> Iterator[Finding]:
+    """Whether each worker of the pool knows the endpoint."""
+    for worker in canary.workers:
+        if worker not in places:
+            continue
+        try:
+            reply = ask(places[worker], canary.method, canary.target, FORWARDED)
+        except SilenceError as silence:
+            yield error(f"{pool}: {worker} was asked {what}: {silence}.", "Look into its log.")
+            continue
+        if reply.status >= 500:
+            yield error(f"{pool}: {worker} answers {reply.told()} to {what}.", "Look into its log.")
+        elif reply.status == 404 and reply.errcode == _UNKNOWN:
+            yield error(
+                f"{pool}: {worker} does not know {what}, which it should by its configuration.",
+                "Is it of the version that the others are, and was it restarted after the last change of its files?",
+            )

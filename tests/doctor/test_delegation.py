@@ -1,0 +1,103 @@
+"""`/.well-known/matrix`, as `doctor` sees it: what clients and servers are told, or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from installation import Proxy
+
+from sidecar.doctor.asking import Place
+from sidecar.doctor.delegation import CLIENT, SERVER, examine_delegation
+
+NAME, PUBLIC = "example.org", "https://matrix.example.org"
+GOOD_CLIENT = {"m.homeserver": {"base_url": "https://matrix.example.org/"}}
+GOOD_SERVER = {"m.server": "matrix.example.org:443"}
+CORS = "Access-Control-Allow-Origin: *"
+
+
+def served(pages: Mapping[str, object], *fields: str, public: str = PUBLIC) -> list[str]:
+    """What is found where these pages are, and all others are not."""
+
+    def answer(head: bytes) -> bytes | None:
+        path = head.split(b" ")[1].decode()
+        if path not in pages:
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        content = json.dumps(pages[path]).encode()
+        lines = ["HTTP/1.1 200 OK", *fields, f"Content-Length: {len(content)}", "", ""]
+        return "\r\n".join(lines).encode() + content
+
+    with Proxy(0, answer) as proxy:
+        place = Place(host="127.0.0.1", port=proxy.port)
+        return [f"{finding.level.value}: {finding.sentence}" for finding in examine_delegation(NAME, place, public)]
+
+
+def test_as_it_should_be() -> None:
+    """Both lead to the public address."""
+    assert served({CLIENT: GOOD_CLIENT, SERVER: GOOD_SERVER}, CORS) == [
+        "fine: Clients that know example.org are led to https://matrix.example.org/.",
+        "fine: Other servers that know example.org are led to matrix.example.org:443.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "fields", "sentence"),
+    [
+        ({"m.homeserver": "https://x"}, [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
+        ({}, [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
+        ([], [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
+        (GOOD_CLIENT, [], "error: {} of example.org may not be read by pages of other sites: web clients fail."),
+        (GOOD_CLIENT, [CORS, CORS], "error: {} of example.org may not be read by pages of other sites"),
+        (
+            {"m.homeserver": {"base_url": "https://old.example.org"}},
+            [CORS],
+            "warning: {} of example.org leads to https://old.example.org, and not to https://matrix.example.org.",
+        ),
+    ],
+)
+def test_what_clients_cannot_use(page: object, fields: list[str], sentence: str) -> None:
+    """They refuse it, or go elsewhere."""
+    (told, _) = served({CLIENT: page, SERVER: GOOD_SERVER}, *fields)
+    assert told.startswith(sentence.format(CLIENT))
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ({}, "error: {} of example.org has no `m.server`: other servers ignore it."),
+        ({"m.server": 443}, "error: {} of example.org has no `m.server`: other servers ignore it."),
+        (
+            {"m.server": "old.example.org:443"},
+            "warning: {} of example.org leads to old.example.org:443, and not to matrix.example.org:443.",
+        ),
+        ({"m.server": "matrix.example.org"}, "warning: {} of example.org leads to matrix.example.org, and not to"),
+    ],
+)
+def test_what_servers_cannot_use(page: object, sentence: str) -> None:
+    """They ignore it, or go elsewhere; without a port it means 8448."""
+    (_, told) = served({CLIENT: GOOD_CLIENT, SERVER: page}, CORS)
+    assert told.startswith(sentence.format(SERVER))
+
+
+def test_nothing_is_delegated() -> None:
+    """Servers then come to the name itself, at 8448; clients must be told."""
+    client, server = served({})
+    assert client == f"warning: {CLIENT} of example.org is answered 404: clients must know the address."
+    assert server.startswith(f"warning: {SERVER} of example.org delegates nothing (it is answered 404), so that other")
+    assert served({}, public="https://example.org:8448")[1].startswith("fine: Other servers come to example.org:8448: ")
+
+
+def test_a_port_of_federation_need_not_be_written() -> None:
+    """8448 is the default."""
+    (_, told) = served({SERVER: {"m.server": "matrix.example.org"}}, public="https://matrix.example.org:8448")
+    assert told == "fine: Other servers that know example.org are led to matrix.example.org."
+
+
+def test_nobody_answers_at_the_name() -> None:
+    """Which is a warning, because clients may be configured by hand."""
+    with Proxy(0, lambda _: None) as proxy:
+        place = Place(host="127.0.0.1", port=proxy.port)
+        client, server = examine_delegation(NAME, place, PUBLIC)
+    assert client.sentence.startswith(f"{CLIENT} of example.org was asked for: the connection ended without an answer")
+    assert "delegates nothing (the connection ended" in server.sentence

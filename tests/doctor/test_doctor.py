@@ -1,0 +1,390 @@
+"""`doctor` in front of a real sidecar: what it finds of the configuration, of the sidecar, of workers and of pools."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from installation import Installation, Proxy, forwarded
+
+from sidecar.cli import main
+from sidecar.doctor import examination
+from sidecar.doctor.asking import Place
+from sidecar.doctor.examination import listened
+from sidecar.install import command_lines
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="doctor-", dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def running(place: Path) -> Iterator[Installation]:
+    """Everything is as it should be."""
+    directory = place / "running"
+    directory.mkdir()
+    with Installation(directory) as installation:
+        yield installation.start()
+
+
+@pytest.fixture
+def broken(place: Path) -> Iterator[Installation]:
+    """One without a running sidecar, to be broken."""
+    directory = place / "broken"
+    directory.mkdir()
+    with Installation(directory) as installation:
+        yield installation
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else runs on this host is not looked at."""
+    monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
+    monkeypatch.setattr(examination, "sidecars", list)
+
+
+def doctor(installation: Installation, *arguments: str) -> Result:
+    result = CliRunner().invoke(main, ["doctor", "-c", installation.file, *arguments])
+    assert not isinstance(result.exception, Exception), result.exc_info
+    return result
+
+
+def found(installation: Installation, *arguments: str) -> list[tuple[str, str, str]]:
+    """Area, level and sentence of everything that is not fine, after a run whose status fits."""
+    result = doctor(installation, "--json", *arguments)
+    told = json.loads(result.stdout)
+    levels = {finding["level"] for finding in told["findings"]}
+    assert result.exit_code == told["status"] == (2 if "error" in levels else 1 if "warning" in levels else 0)
+    lacking = [each for each in told["findings"] if each["level"] in ("warning", "error") and not each["mend"]]
+    assert {each["area"] for each in lacking} <= {"Configuration"}, lacking
+    return [
+        (finding["area"], finding["level"], finding["sentence"])
+        for finding in told["findings"]
+        if finding["level"] != "fine"
+    ]
+
+
+def of(area: str, findings: list[tuple[str, str, str]]) -> list[str]:
+    return [f"{level}: {sentence}" for where, level, sentence in findings if where == area]
+
+
+def test_an_installation_that_is_well(running: Installation) -> None:
+    """Status 0, every worker and every pool by name, and one sentence at the end."""
+    result = doctor(running)
+    assert result.exit_code == 0, result.output
+    assert found(running) == []
+    for name in ("main", "sync1", "fed1", "typing1"):
+        assert f"fine     {name} at {running.directory}/{name}.sock is well: Synapse 1.163.2" in result.output
+    assert "fine     All processes are Synapse 1.163.2, and the endpoints in force are of 1.163." in result.output
+    assert "fine     typing: typing1 (PUT /_matrix/client/v3/rooms/~/typing/~: 401 M_MISSING_TOKEN" in result.output
+    assert "fine     federation: fed1 (GET /_matrix/federation/" in result.output
+    assert f"The sidecar at {running.directory}/admin.sock runs and is ready." in result.output
+    assert "a login that nobody knows is refused (400 M_INVALID_PARAM)" in result.output
+    assert result.output.endswith("\nEverything that was tested is fine.\n")
+
+
+def test_a_proxy_in_front_that_is_right(running: Installation) -> None:
+    """Every finding of it is fine, and each is there."""
+    with Proxy(running.port, forwarded) as proxy:
+        result = doctor(running, "--public", proxy.url, "--slow", "1")
+    for sentence in (
+        f"127.0.0.1:{proxy.port} answers as Matrix, in ",
+        "What is below /_matrix/client, /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client comes to ",
+        "Paths and queries come as they were sent: a slash within an id (%2F), two slashes in a row, ",
+        "The client is 127.0.0.1, whatever it claims to be.",
+        "The scheme is http, whatever a client claims.",
+        "Host comes as it was sent.",
+        "Uploads of 20M, Synapse's max_upload_size, are let in.",
+        "An answer may take 1 s.",
+    ):
+        assert f"fine     {sentence}" in result.output
+
+
+def test_a_configuration_that_cannot_be_read(broken: Installation) -> None:
+    """Ends at once, with the sentences of `check`."""
+    broken.write("nonsense: 1\n")
+    result = doctor(broken)
+    assert result.exit_code == 2
+    assert "sidecar.yaml:2: nonsense: unknown key" in result.stderr
+
+
+def test_what_check_finds_is_found(broken: Installation) -> None:
+    """Warnings and errors of the files, and a limit that is smaller than Synapse's."""
+    broken.write('limits: {request_body: 10M}\nadmin: "unix:admin.sock"\n')
+    (broken.directory / "etc/workers/old.yml").write_text("")
+    told = of("Configuration", found(broken))
+    assert any(each.startswith("warning: ") and "old.yml" in each for each in told)
+    assert "warning: Synapse takes uploads of 20M, and the sidecar of 10M only." in told
+
+
+def test_a_sidecar_that_does_not_run(broken: Installation) -> None:
+    """Neither its operator's listener nor its port answers; workers and pools are tested all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    broken.write('admin: "unix:admin.sock"\n', port)
+    findings = found(broken)
+    operator, port_of_its_own = of("The running sidecar", findings)
+    assert operator.startswith(
+        f"error: The operator's listener at {broken.directory}/admin.sock does not answer: no such"
+    )
+    assert port_of_its_own == f"error: Nobody answers where the sidecar should: tcp:{port}:interface=127.0.0.1."
+    assert of("Pools", findings) == []
+    assert "straight)" in doctor(broken).output
+
+
+def test_without_an_operators_listener_less_is_known(broken: Installation) -> None:
+    """Which is said, and no fault."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    broken.write("", port)
+    broken.start()
+    with Proxy(port, forwarded) as proxy:
+        findings = found(broken, "--public", proxy.url, "--well-known", proxy.url)
+    assert of("The running sidecar", findings)[0].startswith("unknown: The sidecar has no operator's listener")
+    (untested,) = of("The proxy in front", findings)
+    assert untested == "unknown: What the proxy in front changes on the way was not tested: no sidecar tells it."
+
+
+def test_workers_that_are_gone(broken: Installation) -> None:
+    """Without a socket, with one that was left behind, and one that is closed to everybody."""
+    broken.fall("sync1")
+    broken.fall("fed1", leave_the_socket=True)
+    broken.start()
+    findings = found(broken)
+    told = of("Workers", findings)
+    assert f"error: sync1 does not run, or listens elsewhere: there is no {broken.directory}/sync1.sock." in told
+    assert f"error: fed1 does not run: nobody listens at {broken.directory}/fed1.sock." in told
+    pools = of("Pools", findings)
+    assert "unknown: federation_send: none of its workers answers (fed1)." in pools
+
+
+def test_a_worker_that_says_nothing(broken: Installation) -> None:
+    """It takes the connection and cuts it, at once or later."""
+    broken.standing["sync1"].answers = {"/health": None}
+    (told,) = [each for each in of("Workers", found(broken)) if "sync1" in each]
+    assert told.startswith(
+        f"error: sync1 at {broken.directory}/sync1.sock was asked for its health: the connection ended"
+    )
+    broken.standing["sync1"].answers = {"/version": None}
+    (told,) = [each for each in of("Workers", found(broken)) if "sync1" in each]
+    assert "was asked for its health" in told
+
+
+def test_a_worker_that_is_no_synapse(broken: Installation) -> None:
+    """It may be well, and is odd; or it knows no health at all."""
+    standing = broken.standing["sync1"]
+    standing.server = ""
+    standing.answers = {"/version": (404, {})}
+    assert any("does not say that it is Synapse" in each for each in of("Workers", found(broken)))
+    standing.answers = {"/health": (404, "")}
+    assert any("answers 404 to /health" in each for each in of("Workers", found(broken)))
+
+
+def test_a_worker_that_does_not_believe_the_sidecar(broken: Installation) -> None:
+    """Without `x_forwarded` every login fails over a socket; here, and through the sidecar."""
+    for name in ("main", "sync1", "typing1"):
+        broken.standing[name].answers = {"/login": (500, {"errcode": "M_UNKNOWN"})}
+    broken.start()
+    findings = found(broken)
+    assert "error: sync1 answers 500 to a login that tells the client's address." in of("Workers", findings)
+    assert any("is answered 500 M_UNKNOWN" in each for each in of("The running sidecar", findings))
+
+
+def test_versions_that_differ(broken: Installation) -> None:
+    """A worker that was not restarted after an upgrade."""
+    broken.fall("sync1")
+    broken.stand("sync1", "1.162.0")
+    assert "warning: The processes are of different versions: 1.162.0: sync1; 1.163.2: main, fed1, typing1." in of(
+        "Workers", found(broken)
+    )
+
+
+def test_a_version_that_is_stated_and_wrong(broken: Installation) -> None:
+    """The endpoint table is of another release than what runs."""
+    file = broken.directory / "sidecar.yaml"
+    file.write_text(file.read_text() + '  version: "1.150"\n')
+    assert "warning: `synapse.version` says 1.150, and 1.163.2 runs." in of("Workers", found(broken))
+
+
+def test_a_worker_that_does_not_know_an_endpoint(broken: Installation) -> None:
+    """Or fails at it, or says nothing to it."""
+    broken.standing["typing1"].answers = {"/typing/~": (404, {"errcode": "M_UNRECOGNIZED"})}
+    (told,) = of("Pools", found(broken))
+    assert told.startswith(
+        "error: typing: typing1 does not know PUT /_matrix/client/v3/rooms/~/typing/~, which it should"
+    )
+    broken.standing["typing1"].answers = {"/typing/~": (500, {"errcode": "M_UNKNOWN"})}
+    (told,) = of("Pools", found(broken))
+    assert told == "error: typing: typing1 answers 500 M_UNKNOWN to PUT /_matrix/client/v3/rooms/~/typing/~."
+    broken.standing["typing1"].answers = {"/typing/~": None}
+    (told,) = of("Pools", found(broken))
+    assert told == "unknown: typing: none of its workers answers (typing1)."
+
+
+def test_one_worker_of_several_that_says_nothing(broken: Installation) -> None:
+    """The others show what should come."""
+    shutil.copy(broken.directory / "etc/workers/sync1.yaml", broken.directory / "etc/workers/sync2.yaml")
+    other = broken.directory / "etc/workers/sync2.yaml"
+    other.write_text(other.read_text().replace("sync1", "sync2"))
+    for name in ("sync1", "sync2"):
+        broken.stand(name)
+    broken.standing["sync2"].answers = {"/delayed_events": None, "/events": None, "/devices": None}
+    told = of("Pools", found(broken))
+    assert any("sync2 was asked GET" in each for each in told), told
+
+
+def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) -> None:
+    """Something is in between, or it reads other files."""
+    port = broken.start().port
+    with Proxy(port, lambda _: b"HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\n\r\n") as proxy:
+        broken.write('admin: "unix:absent.sock"\n', proxy.port)
+        told = of("Pools", found(broken))
+    assert any(
+        each == "error: typing: PUT /_matrix/client/v3/rooms/~/typing/~ is answered 418 through the sidecar, and 401 "
+        "M_MISSING_TOKEN by the worker."
+        for each in told
+    ), told
+    with Proxy(port, lambda head: None if b"/typing/" in head else head) as proxy:
+        broken.write('admin: "unix:absent.sock"\n', proxy.port)
+        told = of("Pools", found(broken))
+    assert any("through the sidecar: the connection ended without an answer" in each for each in told), told
+
+
+def test_files_that_changed_after_the_start(broken: Installation) -> None:
+    """The running sidecar has read others."""
+    broken.start()
+    file = broken.directory / "sidecar.yaml"
+    file.write_text(file.read_text() + "pools:\n  sync: {workers: [main]}\n")
+    (told,) = of("The running sidecar", found(broken))
+    assert told == "warning: The running sidecar has read other files than are there now."
+
+
+def test_a_worker_that_is_drained(broken: Installation) -> None:
+    """Somebody may have forgotten it."""
+    broken.start()
+    with socket.socket(socket.AF_UNIX) as operator:
+        operator.connect(str(broken.directory / "admin.sock"))
+        operator.sendall(b"POST /api/workers/sync1/drain HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in operator.recv(65536)
+    told = of("The running sidecar", found(broken))
+    assert "warning: sync1 is drained, and gets no requests." in told
+
+
+def test_a_password_is_asked_for(broken: Installation) -> None:
+    """Taken from the file that the sidecar has, or from the one that is named; without it less is known."""
+    secret = broken.directory / "password"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    broken.write('admin: "unix:admin.sock"\noperator: {password_file: password}\n')
+    broken.start()
+    assert of("The running sidecar", found(broken)) == []
+    # Only the hash is known.
+    from sidecar.config.passwords import hashed
+
+    secret.write_text(f"{hashed(b'correct horse')}\n")
+    told = of("The running sidecar", found(broken))
+    assert told[0].startswith(f"unknown: The operator's listener at {broken.directory}/admin.sock answered 401")
+    named = broken.directory / "mine"
+    named.write_text("correct horse\n")
+    assert of("The running sidecar", found(broken, "--password-file", str(named))) == []
+
+
+def test_several_instances_are_all_asked(running: Installation) -> None:
+    """Those that are named, each once."""
+    socket_of = f"unix:{running.directory}/admin.sock"
+    result = doctor(running, "--admin", socket_of, "--admin", "unix:/nowhere/admin.sock", "--admin", socket_of)
+    assert result.output.count("runs and is ready.") == 1
+    assert "The operator's listener at /nowhere/admin.sock does not answer: no such file or directory." in result.output
+
+
+def test_the_units_instances_are_found(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their sockets."""
+    monkeypatch.setattr(examination, "ADMIN_SOCKETS", f"{running.directory}/adm*.sock")
+    running.write("")
+    try:
+        assert "runs and is ready." in doctor(running).output
+    finally:
+        running.write('admin: "unix:admin.sock"\n')
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_what_the_sidecars_user_cannot_reach(broken: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though root, who runs this, can: the user that is named, or that of a running sidecar."""
+    (broken.directory / "sync1.sock").chmod(0o600)
+    (broken.directory / "fed1.sock").chmod(0o666)
+    (broken.directory / "etc/homeserver.yaml").chmod(0o600)
+    findings = found(broken, "--user", "nobody")
+    told = of("Workers", findings)
+    assert any(each.startswith("error: The sidecar cannot connect to sync1: nobody may not write to") for each in told)
+    assert not any("fed1" in each for each in told)
+    assert any("nobody may not read" in each for each in of("Configuration", findings))
+    broken.start()
+    assert broken.sidecar is not None
+    monkeypatch.setattr(examination, "sidecars", lambda: [broken.sidecar.pid])
+    assert of("Workers", found(broken)) == []
+
+
+def test_a_user_that_there_is_not(running: Installation) -> None:
+    """Is a mistake on the command line."""
+    result = doctor(running, "--user", "nobody-here")
+    assert result.exit_code == 2
+    assert "There is no user nobody-here; give the name" in result.output
+
+
+def test_running_sidecars_are_known_by_their_command_line(running: Installation) -> None:
+    """As systemd starts them."""
+    assert running.sidecar is not None
+    assert running.sidecar.pid in command_lines.sidecars()
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--public", "ftp://example.org"], "is no public URL"),
+        (["--public", "https://example.org", "--connect-to", ":1"], "is no address"),
+        (["--slow", "0"], "0 is not in the range"),
+        (["--admin", "tcp:here"], "is no endpoint string"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(running: Installation, options: list[str], part: str) -> None:
+    """With what to write."""
+    result = doctor(running, *options)
+    assert result.exit_code == 2
+    assert part in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("/run/x.sock", Place(socket="/run/x.sock")),
+        ("127.0.0.1:8008", Place(address="127.0.0.1", port=8008)),
+        ("0.0.0.0:8008", Place(address="127.0.0.1", port=8008)),
+        (":::8008", Place(address="::1", port=8008)),
+        ("2001:db8::1:8008", Place(address="2001:db8::1", port=8008)),
+    ],
+)
+def test_where_a_sidecar_says_that_it_listens(text: str, place: Place) -> None:
+    """As its log and its status have it."""
+    assert listened(text) == place
+
+
+def test_json_has_everything(running: Installation) -> None:
+    """Each finding with its area, its level, its sentence and what to do."""
+    told: dict[str, Any] = json.loads(doctor(running, "--json").stdout)
+    assert told["status"] == 0
+    areas = [finding["area"] for finding in told["findings"]]
+    assert list(dict.fromkeys(areas)) == ["Configuration", "The running sidecar", "Workers", "Pools"]
+    assert all(set(finding) == {"area", "level", "sentence", "mend"} for finding in told["findings"])
