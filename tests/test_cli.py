@@ -35,6 +35,7 @@ routes:
   - {path: /gone, refuse: 410}
   - {header: {Authorization: Bearer not-to-be-shown}, query: {probe: null}, respond: {status: 204}}
   - {path: /moved, method: GET, source: 192.0.2.0/24, redirect: {to: "https://example.org{target}"}}
+  - {host: b.example.org, table: true}
 access: {metrics: 10.0.0.0/8}
 """
 
@@ -85,7 +86,7 @@ def test_warnings_only(file: str) -> None:
     Path(file).write_text(CONFIGURATION + "limits: {worker_connecting: 60}\n")
     result = run("check", "-c", file)
     assert result.exit_code == 1
-    assert f"{file}:17: limits.worker_connecting: warning: " in result.stdout
+    assert f"{file}:18: limits.worker_connecting: warning: " in result.stdout
 
 
 def test_errors_of_the_file(file: str) -> None:
@@ -93,8 +94,8 @@ def test_errors_of_the_file(file: str) -> None:
     Path(file).write_text(CONFIGURATION + "lisen: x\ntimeouts: {head: soon}\n")
     result = run("check", "-c", file)
     assert result.exit_code == 2
-    assert f"{file}:17: lisen: unknown key; do you mean `listen`?" in result.stdout
-    assert f"{file}:18: timeouts.head: " in result.stdout
+    assert f"{file}:18: lisen: unknown key; do you mean `listen`?" in result.stdout
+    assert f"{file}:19: timeouts.head: " in result.stdout
     assert "processes" not in result.stdout
 
 
@@ -192,9 +193,9 @@ def test_routes_on_a_terminal(file: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_routes_as_json(file: str) -> None:
     """One list; a sync is there twice, because the first one can go elsewhere."""
     rows = json.loads(run("routes", "-c", file, "--json").stdout)
-    assert [row["route"] for row in rows[:5]] == [0, 1, 2, 3, None]
-    assert [(row["action"], row["status"]) for row in rows[:4]] == [
-        ("forward", None), ("refuse", 410), ("respond", 204), ("redirect", 302),
+    assert [row["route"] for row in rows[:5]] == [0, 1, 2, 3, 4]
+    assert [(row["action"], row["status"]) for row in rows[:6]] == [
+        ("forward", None), ("refuse", 410), ("respond", 204), ("redirect", 302), ("table", None), ("forward", None),
     ]  # fmt: skip
     syncs = [row for row in rows if row["endpoint"] == "sync"]
     assert {row["pool"] for row in syncs} == {"sync", "initial_sync"}

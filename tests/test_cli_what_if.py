@@ -205,6 +205,7 @@ def test_routes_access_and_release(file: str) -> None:
     routes = (
         "routes:\n  - {path: /gone, refuse: 404}\n  - {path: '/_matrix/client/v3/login', method: [POST], pool: sync}\n"
         "  - {path: /new/**, redirect: {to: 'https://example.org/'}}\n  - {host: b.example.org, pool: client}\n"
+        "  - {host: c.example.org, table: true}\n"
         "access: {admin: 10.0.0.0/8}\nforwarded: {trust: []}\nsynapse: {version: '1.130'}\n"
     )
     other = changed(file, ("routes:\n  - {path: /gone, refuse: 410}\n", routes))
@@ -215,6 +216,7 @@ def test_routes_access_and_release(file: str) -> None:
     assert facts["routes[0]"] == ("* /gone -> refuse 410", "* /gone -> refuse 404")
     assert facts["routes[1]"] == ("none", "POST /_matrix/client/v3/login -> pool sync")
     assert facts["routes[3]"][1] == "* /** -> pool client if host is b.example.org"
+    assert facts["routes[4]"][1] == "* /** -> table if host is c.example.org"
     assert paths["/gone"]["after"]["action"] == "refuse 404"
     assert paths["/new/**"]["after"]["action"] == "redirect 302"
     login = paths["/_matrix/client/v3/login"]

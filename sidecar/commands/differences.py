@@ -119,7 +119,7 @@ def _networks(networks: Iterable[object]) -> str:
 
 def _told(routes: Sequence[Route]) -> str:
     for route in routes:
-        outcome = f"pool {route.pool}" if route.pool else " ".join(map(str, answer_of(route)))
+        outcome = f"pool {route.pool}" if route.pool else " ".join(str(part) for part in answer_of(route) if part)
         conditions = conditions_of(route)
         return f"{' '.join(route.method or ('*',))} {route.path or '/**'} -> {outcome}" + (
             f" if {conditions}" if conditions else ""

@@ -67,8 +67,10 @@ def _of_route(number: int, route: Route, plan: Plan) -> Row:
     return evolve(row, affinity=planned.affinity, workers=planned.workers, fallback=planned.fallback)
 
 
-def answer_of(route: Route) -> tuple[str, int]:
-    """Action and status of a route that has no pool."""
+def answer_of(route: Route) -> tuple[str, int | None]:
+    """Action and status of a route that has no pool; `table` has no status."""
+    if route.table:
+        return "table", None
     if route.respond is not None:
         return "respond", route.respond.status
     if route.redirect is not None:

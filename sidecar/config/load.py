@@ -23,7 +23,7 @@ from sidecar.errors import ConfigError, Problem, Severity
 Fault = tuple[KeyPath, str]
 Section = TypeVar("Section")
 
-_OUTCOMES = ("pool", "respond", "redirect", "refuse")
+_OUTCOMES = ("pool", "respond", "redirect", "refuse", "table")
 _FRAMING = frozenset(("connection", "content-length", "keep-alive", "trailer", "transfer-encoding", "upgrade"))
 _SYNAPSE_HEAD = 16384
 _SYNAPSE_BACKLOG = 50
@@ -222,6 +222,11 @@ def _route_faults(route: Route) -> Iterator[Fault]:
     if len(outcomes) != 1:
         given = f"not both {' and '.join(f'`{name}`' for name in outcomes)}" if outcomes else "and it has none"
         yield (), f"a route needs exactly one of {any_of(_OUTCOMES)}, {given}"
+    if route.table is False:
+        yield (
+            ("table",),
+            "a route that does not go on with the table needs another outcome; write `true`, or leave it out",
+        )
     for name in route.respond.headers if route.respond else ():
         if name.lower() in _FRAMING:
             yield ("respond", "headers", name), "the sidecar sets this field itself; leave it out"

@@ -164,6 +164,12 @@ class Route:
     refuse: kinds.RefusalStatus | None = field(
         default=None, metadata=doc("Refuse with this status and a Matrix error.")
     )
+    table: kinds.Flag | None = field(
+        default=None,
+        metadata=doc(
+            "`true`: go on with the endpoint table, past the routes below; for exceptions to one that takes all."
+        ),
+    )
 
 
 @frozen(kw_only=True)

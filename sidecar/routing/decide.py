@@ -97,6 +97,20 @@ def matching_rule(
     peer: str,
     scheme: str,
 ) -> Rule | None:
+    """The operator's rule that takes the request; None where the first that holds leaves it to the table."""
+    rule = first_rule(listed, pathless, method, query, fields, peer, scheme)
+    return None if rule is None or rule.route.table else rule
+
+
+def first_rule(
+    listed: RuleIndex | None,
+    pathless: RuleIndex | None,
+    method: bytes,
+    query: bytes,
+    fields: Fields,
+    peer: str,
+    scheme: str,
+) -> Rule | None:
     """The first of the operator's rules that holds, of those for the path and those for any."""
     found = None if listed is None else listed.first(method, query, fields, peer, scheme)
     return found if pathless is None else earlier(found, pathless.first(method, query, fields, peer, scheme))

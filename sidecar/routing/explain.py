@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.routing.decide import closed, decide, is_initial, matching_rule, origin_form, routed
+from sidecar.routing.decide import closed, decide, first_rule, is_initial, origin_form, routed
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
@@ -58,8 +58,10 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
     barred = table.guarded and closed(path, peer, table, plan) is not None
     if barred or (path[:1] != b"/" and decision.action == "refuse"):
         return Explanation(decision, (*steps, ("refused", decision.reason)), {})
-    rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
+    rule = first_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
     steps.append(("route", _route(rule, plan)))
+    if rule is not None and rule.route.table:
+        rule = None
     if rule is not None and rule.route.pool is None:
         return Explanation(decision, (*steps, ("answered", decision.reason)), {})
     step = table if rule is None else routed(plan, rule, table)
@@ -87,7 +89,8 @@ def _row(step: Step, method: bytes) -> str:
 
 def _route(rule: Rule | None, plan: Plan) -> str:
     if rule is not None:
-        return f"routes[{rule.number}] is the first whose conditions all hold"
+        outcome = ", and leaves the request to the table" if rule.route.table else ""
+        return f"routes[{rule.number}] is the first whose conditions all hold{outcome}"
     return f"none of {plan.rules} holds" if plan.rules else "the configuration has none"
 
 

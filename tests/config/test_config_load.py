@@ -188,7 +188,9 @@ log: {level: warning, access: yes please}
         ("limits: 5", "limits: must be a mapping with keys such as `request_target:`, not a single value"),
         ("limits: []", "not a list"),
         ("routes: {path: /a}", "must be a list, each item beginning with `- `, not a mapping"),
-        ("routes: [null]", "needs exactly one of `pool`, `respond`, `redirect` or `refuse`, and it has none"),
+        ("routes: [null]", "needs exactly one of `pool`, `respond`, `redirect`, `refuse` or `table`, and it has none"),
+        ("routes: [{path: /a, table: false}]", "routes[0].table: a route that does not go on with the table needs"),
+        ("routes: [{path: /a, table: true, pool: sync}]", "not both `pool` and `table`"),
         ("pools: [a]", "must be a mapping `name: value`, not a list"),
         ("pools: {sync: 5}", "pools.sync: must be a mapping with keys such as `workers:`, not a single value"),
         ("pools: {'a b': {}}", "`a b` is no name"),
@@ -370,7 +372,7 @@ ROUTES = st.builds(
     **{
         name: values(key.type)
         for name, key in keys_of(Route).items()
-        if name not in ("pool", "respond", "redirect", "refuse")
+        if name not in ("pool", "respond", "redirect", "refuse", "table")
     },
     pool=st.just("main"),
 ) | st.builds(

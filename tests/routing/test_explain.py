@@ -96,6 +96,9 @@ def test_routes_refusals_and_unknown_paths() -> None:
     plain = plan_of()
     assert dict(explain(b"GET", b"/x", NOTHING, "", answering).steps)["route"].startswith("routes[0]")
     assert dict(explain(b"GET", b"/x", NOTHING, "", plain).steps)["route"] == "the configuration has none"
+    leaving = explain(b"GET", b"/x", NOTHING, "", plan_of(routes=(Route(path="/x", table=True), Route(refuse=404))))
+    assert dict(leaving.steps)["route"].endswith("all hold, and leaves the request to the table")
+    assert leaving.decision.candidates == ("main",)
 
 
 def test_a_stream_that_nobody_can_answer() -> None:

@@ -106,6 +106,31 @@ def test_a_route_may_answer_by_itself() -> None:
     assert (refused.action, refused.status) == ("refuse", 404)
 
 
+def test_a_redirect_may_name_the_host_that_was_asked() -> None:
+    """`{host}` is the host without port, `{target}` what was asked for; neither is looked into for the other."""
+    rules = plan(Route(redirect=Redirect(to="https://{host}:8448{target}", status=301)))
+    away = asked(rules, "GET", "/a{host}?{target}", host(b"Matrix.example.org:8008"))
+    assert away.headers == (("Location", "https://matrix.example.org:8448/a{host}?{target}"),)
+    literal = asked(rules, "GET", "/", host(b"[2001:db8::1]:8008"))
+    assert literal.headers == (("Location", "https://[2001:db8::1]:8448/"),)
+
+
+def test_a_route_may_leave_requests_to_the_table() -> None:
+    """So that one that takes everything else can stand below; what the table does not know goes to main as ever."""
+    rules = plan(
+        Route(path="/_matrix/client/v3/login", pool="mas"),
+        Route(path="/_matrix/**", table=True),
+        Route(host=("matrix.example.org",), method=("GET",), table=True),
+        Route(pool="bots"),
+    )
+    assert asked(rules, "POST", "/_matrix/client/v3/login").pool == "mas"
+    assert asked(rules, "GET", "/_matrix/client/v3/sync?since=1").pool == "sync"
+    assert asked(rules, "GET", "/_matrix/unknown").pool == "main"
+    assert asked(rules, "GET", "/module", host(b"matrix.example.org")).pool == "main"
+    assert asked(rules, "POST", "/module", host(b"matrix.example.org")).pool == "bots"
+    assert asked(rules, "GET", "/").pool == "bots"
+
+
 def test_a_pool_brings_its_limits_and_its_affinity() -> None:
     """The room is found in the row's path, or in the route's own."""
     rules = plan(Route(path="/bots/{room_id}/x", pool="bots"), Route(header={"x-bot": None}, pool="bots"))
