@@ -66,6 +66,13 @@ STATUS_OF_FAILURE = {
 }
 """What a client is told of an exchange that failed before an answer began."""
 
+_NOT_THE_CLIENTS = frozenset(
+    (
+        *(Failure.NO_WORKER, Failure.QUEUE_FULL, Failure.NO_TURN, Failure.WORKER_CUT, Failure.WORKER_INVALID),
+        *(Failure.WORKER_SILENT, Failure.WORKER_STALLED),
+    )
+)
+
 RETRY_AFTER = 2
 """Seconds after which a client may try again what a restarting worker could not answer."""
 
@@ -111,9 +118,19 @@ def status_of(failure: Failure, *, federation: bool) -> int:
     return 503 if federation and status == 429 else status
 
 
-def failure_reply(failure: Failure, *, head: bool, federation: bool = False) -> bytes:
-    """What a client, or another server (`federation`), is told of `failure`; the connection closes after it."""
-    return refusal(status_of(failure, federation=federation), failure.value.capitalize(), head=head)
+def failure_reply(
+    failure: Failure, *, head: bool, federation: bool = False, page: tuple[str, bytes] | None = None
+) -> bytes:
+    """What a client, or another server (`federation`), is told of `failure`; the connection closes after it.
+
+    `page` is the Content-Type and the content of what is shown instead where it is no fault of the client's.
+    """
+    status = status_of(failure, federation=federation)
+    if page is None or failure not in _NOT_THE_CLIENTS:
+        return refusal(status, failure.value.capitalize(), head=head)
+    kind, content = page
+    fields = (("Content-Type", kind), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER)))
+    return response(status, fields, content, close=True, head=head)
 
 
 def refusal(

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from sidecar.errors import Fault
 from sidecar.exchange import Failure
-from sidecar.replies import CORS, RETRY_AFTER, STATUS_OF_FAILURE, STATUS_OF_FAULT, authored, refusal, response
+from sidecar.replies import (
+    CORS,
+    RETRY_AFTER,
+    STATUS_OF_FAILURE,
+    STATUS_OF_FAULT,
+    authored,
+    failure_reply,
+    refusal,
+    response,
+)
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
 STATUSES = sorted({*STATUS_OF_FAILURE.values(), *STATUS_OF_FAULT.values(), 403, 404, 429})
@@ -138,3 +147,18 @@ def test_an_authored_response_can_be_read_across_origins() -> None:
     assert fields[b"access-control-allow-origin"] == b"https://app.example.org"
     assert {name.lower().encode() for name, _ in CORS} <= fields.keys()
     assert read(authored(200, given, b"{}", close=False, head=True), b"HEAD")[1] == fields
+
+
+def test_a_page_is_shown_for_what_is_no_fault_of_the_client() -> None:
+    """With the status of the failure, and never kept; a client's own fault stays a Matrix error."""
+    page = ("text/html", b"<p>Sorry</p>")
+    status, fields, content = read(failure_reply(Failure.NO_WORKER, head=False, page=page))
+    assert (status, content) == (503, b"<p>Sorry</p>")
+    assert (fields[b"content-type"], fields[b"cache-control"], fields[b"retry-after"]) == (
+        b"text/html",
+        b"no-store",
+        b"2",
+    )
+    assert read(failure_reply(Failure.WORKER_SILENT, head=False, page=page))[0] == 504
+    assert b"M_TOO_LARGE" in failure_reply(Failure.BODY_TOO_LARGE, head=False, page=page)
+    assert failure_reply(Failure.NO_WORKER, head=True, page=page).endswith(b"\r\n\r\n")

@@ -133,6 +133,20 @@ class Pool:
             "next candidate. Off by default, because it moves keys."
         ),
     )
+    sorry: Sorry | None = field(
+        default=None,
+        metadata=doc(
+            "What browsers are shown where no worker of this pool answers; absent: a Matrix error, as clients want it."
+        ),
+    )
+
+
+@frozen(kw_only=True)
+class Sorry:
+    """`sorry:` of a pool. The status is the one that the failure has: 429, 502, 503 or 504."""
+
+    body: kinds.Text = field(metadata=doc("The page."))
+    type: kinds.Line = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
 
 
 @frozen(kw_only=True)

@@ -217,12 +217,13 @@ class Course:
             return
         outcome = exchange.fail(failure)
         federation = self.decision is not None and self.decision.federation
+        page = None if self.decision is None else self.decision.sorry
         self.gateway.counters.failed += 1
         self.drop_upstream()
         self.end_exchange(status_of(failure, federation=federation) if outcome.reply else 0, failure.name.lower())
         if outcome.reply:
             is_head = exchange.method == b"HEAD"
-            self.downstream.close_after(failure_reply(failure, head=is_head, federation=federation))
+            self.downstream.close_after(failure_reply(failure, head=is_head, federation=federation, page=page))
         else:
             self.downstream.abort()
 

@@ -170,6 +170,8 @@ class _Compiler:
         elif limits:
             step.body_limit = min(*limits, self.settings.limits.request_body)
         step.answer, step.wait = (None, None) if pool is None else (pool.answer, pool.wait)
+        if pool is not None and pool.sorry is not None:
+            step.sorry = (pool.sorry.type, pool.sorry.body.encode())
         step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
         step.main_knows = step.row is not None and self.pools.serves(self.pools.main, step.row)
         fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))

@@ -42,6 +42,8 @@ class Decision:
     """Another server asks, which takes a failure harder than a client."""
     main_knows: bool = False
     """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
+    sorry: tuple[str, bytes] | None = None
+    """Content-Type and content of the pool's own page for a request that no worker answers."""
     headers: tuple[tuple[str, str], ...] = ()
     """Field lines of an authored response (`respond`, `redirect`)."""
     body: bytes = b""

@@ -57,6 +57,7 @@ class Step:
     body_limit: int | None = None
     answer: float | None = None
     wait: float | None = None
+    sorry: tuple[str, bytes] | None = None
     federation: bool = False
     main_knows: bool = False
     reason: str = ""
@@ -88,6 +89,7 @@ class Step:
             body_limit=self.body_limit,
             answer=self.answer,
             wait=self.wait,
+            sorry=self.sorry,
             federation=self.federation,
             main_knows=self.main_knows,
         )

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from sidecar.config.schema import Pool, Redirect, Respond, Route
+from sidecar.config.schema import Pool, Redirect, Respond, Route, Sorry
 
 from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
 
@@ -218,3 +218,13 @@ def test_a_condition_on_the_scheme_of_a_path() -> None:
     assert asked(rules, "GET", "/a", scheme="https").status == 404
     assert asked(rules, "GET", "/a").action == "forward"
     assert asked(rules, "GET", "http://x.org/a", host(b"x.org"), scheme="https").status == 404
+
+
+def test_a_pool_brings_its_page() -> None:
+    """For every request that goes there, with a key and without; other pools have none."""
+    page = Sorry(body="<p>Sorry</p>")
+    pools = {"bots": Pool(workers=("mas",), affinity="source", sorry=page), "web": Pool(workers=("mas",), sorry=page)}
+    rules = plan_of(WORKERS, pools=pools, routes=(Route(path="/a", pool="bots"), Route(path="/b", pool="web")))
+    for path in ("/a", "/b"):
+        assert asked(rules, "GET", path).sorry == ("text/html; charset=utf-8", b"<p>Sorry</p>")
+    assert asked(rules, "GET", "/_matrix/client/versions").sorry is None
