@@ -19,6 +19,7 @@ from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
 from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.doctor import doctor
+from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
@@ -258,6 +259,7 @@ main.add_command(completion)
 main.add_command(doctor)
 main.add_command(init)
 main.add_command(password)
+main.add_command(import_)
 
 if __name__ == "__main__":
     main()

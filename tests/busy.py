@@ -17,11 +17,14 @@ Address = tuple[str, int]
 class AnsweringWorker(PlainWorker):
     """Answers every request with its own name, as long as it is asked; bodies have a Content-Length."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path | None, name: str) -> None:
         self.name = name
         self.answered = 0
         self._lock = threading.Lock()
-        super().__init__(directory / f"{name}.sock", self._converse)
+        super().__init__(None if directory is None else directory / f"{name}.sock", self._converse)
+
+    def heard(self, head: bytes) -> None:
+        """Told of the head of each request, in the thread of its connection."""
 
     def _converse(self, connection: socket.socket) -> None:
         ahead = b""
@@ -39,6 +42,7 @@ class AnsweringWorker(PlainWorker):
                 assert piece, "the body ended early"
                 ahead += piece
             ahead = ahead[size:]
+            self.heard(head)
             with self._lock:
                 self.answered += 1
             name = self.name.encode()

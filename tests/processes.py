@@ -115,6 +115,10 @@ class Running:
         """Where it listens, as soon as it does."""
         return "127.0.0.1", int(self.says(r"listening on 127\.0\.0\.1:(\d+)")[1])
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -176,11 +180,11 @@ def stuck(connection: socket.socket, for_seconds: float = 0.1) -> bool:
 
 
 class PlainWorker:
-    """A worker on a UNIX socket in a thread; `serve` gets each connection."""
+    """A worker on a UNIX socket, or on a port of loopback, in a thread; `serve` gets each connection."""
 
-    def __init__(self, path: Path, serve: Callable[[socket.socket], None]) -> None:
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
+    def __init__(self, path: Path | None, serve: Callable[[socket.socket], None]) -> None:
+        self._listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
+        self._listener.bind(("127.0.0.1", 0) if path is None else str(path))
         self._listener.listen(50)
         self._serve = serve
         self.failure: BaseException | None = None
@@ -202,6 +206,12 @@ class PlainWorker:
                 return
             except BaseException as failure:
                 self.failure = failure
+
+    @property
+    def port(self) -> int:
+        """Where it listens, if not on a path."""
+        number: int = self._listener.getsockname()[1]
+        return number
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -46,14 +46,17 @@ LAYERS = [
         "status",
         "telemetry",
     },
-    {"exchange", "replies", "records"},
+    {"exchange", "replies", "records", "importing"},
     {"wire", "routing", "config"},
     {"synapse"},
     {"document", "errors"},
 ]
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
-PURE = {"wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse", "document", "errors"}
+PURE = {
+    *("importing", "wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse"),
+    *("document", "errors"),
+}
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
 ASKERS = {"synapse/asker.py", "synapse/registrations.py", "synapse/servlets.py"}
 # What a pure layer has no use for: reactors, sockets, clocks, processes.

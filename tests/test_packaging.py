@@ -19,7 +19,10 @@ NAME = "matrix_sidecar"
 PLUGIN = "twisted/plugins/matrix_sidecar_plugin.py"
 STATIC = {f"sidecar/admin/page/static/{name}" for name in ("icon.svg", "page.css", "page.js")}
 DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"} | STATIC
-CONFIGURATIONS = {"conf/explicit.yaml", "conf/minimal.yaml", "conf/sidecar.yaml"}
+CONFIGURATIONS = {
+    *(f"conf/{name}.yaml" for name in ("explicit", "minimal", "sidecar", "docker-nginx", "nginx-workers", "two-hosts")),
+    *("conf/docker/compose.yaml", "conf/docker/Dockerfile"),
+}
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}
 PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
@@ -139,7 +142,9 @@ def test_an_install_brings_examples_units_and_the_manual(wheel: Path, tmp_path: 
     fresh_environment(tmp_path / "environment")
     install(tmp_path / "environment", wheel)
     shared = tmp_path / "environment" / "share" / "matrix-sidecar"
-    assert {path.relative_to(shared).as_posix() for path in shared.glob("*/*")} == CONFIGURATIONS | UNITS
+    assert {
+        path.relative_to(shared).as_posix() for path in shared.rglob("*") if path.is_file()
+    } == CONFIGURATIONS | UNITS
     assert (tmp_path / "environment" / "share" / "man" / "man1" / "matrix-sidecar.1").is_file()
 
 

@@ -1,0 +1,180 @@
+"""`matrix-sidecar import`: reads the files of nginx or HAProxy, and prints what `sidecar.importing` makes of them.
+
+The only place where those files are read. Each parser is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from sidecar.document import MOST_BYTES
+from sidecar.errors import ConfigError
+from sidecar.importing.examination import Examined, Foreign, examine
+from sidecar.importing.report import Told, amiss, moved, told
+from sidecar.synapse.endpoints import load_endpoints
+
+CLEAN, FOUND, FAILED = 0, 1, 2
+_STYLES = {"taken": "green", "superfluous": "cyan", "lost": "yellow"}
+_NAMES = {"taken": "taken", "superfluous": "superfluous", "lost": "not carried over"}
+_SHOWN = 12
+"""Requests of one kind that are printed; their number is told in any case."""
+
+
+@click.group("import")
+def import_() -> None:
+    """Turn a configuration of nginx or HAProxy into one of the sidecar, or see what it does wrong."""
+
+
+_files = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+_output = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write sidecar.yaml here.")
+_host = click.option("--host", metavar="NAME", help="The homeserver's host name, if it cannot be found out.")
+_version = click.option("--synapse", metavar="VERSION", help="Synapse's release; absent: the newest known.")
+_diff = click.option("--diff", is_flag=True, help="Print only which requests go where they cannot be served.")
+
+
+@import_.command()
+@_files
+@_output
+@_host
+@_version
+@_diff
+def nginx(files: Sequence[Path], output: Path | None, host: str | None, synapse: str | None, diff: bool) -> None:
+    """Read nginx.conf with all that it includes, or parts of one in their order.
+
+    sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
+    any request goes where it cannot be served.
+    """
+    from crossplane import parse
+
+    from sidecar.importing.nginx_lines import nginx_foreign
+    from sidecar.importing.nginx_tree import Directive, tree
+
+    directives: list[Directive] = []
+    for file in files:
+        _check(file)
+        read = parse(str(file), comments=False, check_ctx=False, check_args=False)
+        for error in read["errors"]:
+            click.secho(f"{error['file']}: {error['error']}", fg="red", err=True)
+        directives += tree(read["config"])
+    _import(nginx_foreign(directives), files, output, host, synapse, only_amiss=diff)
+
+
+@import_.command()
+@_files
+@_output
+@_host
+@_version
+@_diff
+def haproxy(files: Sequence[Path], output: Path | None, host: str | None, synapse: str | None, diff: bool) -> None:
+    """Read haproxy.cfg, or several files in their order.
+
+    sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
+    any request goes where it cannot be served.
+    """
+    from sidecar.importing.haproxy_lines import haproxy_foreign
+    from sidecar.importing.haproxy_words import sections
+
+    found = [section for file in files for section in sections(_text(file), str(file))]
+    _import(haproxy_foreign(found, _patterns), files, output, host, synapse, only_amiss=diff)
+
+
+def _check(file: Path) -> None:
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        _fail(f"{file}: {error.strerror}")
+    if size > MOST_BYTES:
+        _fail(f"{file}: the file is larger than {MOST_BYTES // 1024 // 1024} MiB; is it the right one?")
+
+
+def _text(file: Path) -> str:
+    _check(file)
+    try:
+        return file.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        _fail(f"{file}: {error.strerror}")
+
+
+def _patterns(name: str) -> Sequence[str] | None:
+    """The values in a file of HAProxy's; None where it cannot be read."""
+    try:
+        lines = Path(name).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return None
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.secho(sentence, fg="red", err=True)
+    raise SystemExit(FAILED)
+
+
+def _import(
+    foreign: Foreign,
+    files: Sequence[Path],
+    output: Path | None,
+    host: str | None,
+    version: str | None,
+    *,
+    only_amiss: bool,
+) -> None:
+    if not foreign.proxy.upstreams:
+        _fail("no upstream or backend with an address was found; name the file that holds them as well")
+    try:
+        examined = examine(foreign, load_endpoints(version), host)
+    except (ValueError, ConfigError) as error:
+        _fail(str(error))
+    if only_amiss:
+        raise SystemExit(_print_amiss(examined))
+    text = examined.draft.text(", ".join(file.name for file in files))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, "utf-8")
+    _print_told(told(examined))
+    _print_moved(examined)
+
+
+def _print_told(lines: Iterable[Told]) -> None:
+    """One paragraph for each line, or for lines below each other of which the same is to be said."""
+    for (file, remark), group in groupby(lines, key=lambda line: (line.place.file, line.remark)):
+        each = list(group)
+        first, last = each[0].place.line, each[-1].place.line
+        place = f"{file}:{first}" if first == last else f"{file}:{first}-{last}"
+        more = f" … ({len(each)} lines)" if len(each) > 1 else ""
+        click.echo(f"{place}: {each[0].text}{more}", err=True)
+        name = click.style(_NAMES[remark.kind], fg=_STYLES[remark.kind])
+        click.echo(f"    {name}: {remark.sentence}", err=True)
+
+
+def _print_moved(examined: Examined) -> None:
+    count = len(examined.compared)
+    same = sum(not each.difference for each in examined.compared)
+    faulty = sum(each.faulty for each in examined.compared)
+    title = f"Of {count} kinds of requests for endpoints of Synapse {examined.release}, {same} go to the same workers."
+    click.secho(f"\n{title}", bold=True, err=True)
+    if faulty:
+        click.echo(f"{faulty} were sent where they cannot be served, see --diff.", err=True)
+    for why, number, example in moved(examined):
+        click.echo(f"{number}: {why}, such as {example}", err=True)
+
+
+def _print_amiss(examined: Examined) -> int:
+    found = amiss(examined)
+    for each in found:
+        place = f"{each.place}: " if each.place is not None else ""
+        click.secho(f"{place}to {each.upstream}: {each.why}", fg="yellow")
+        for request in each.requests[:_SHOWN]:
+            click.echo(f"    {request}")
+        if len(each.requests) > _SHOWN:
+            click.echo(f"    … and {len(each.requests) - _SHOWN} more")
+    if not found:
+        click.echo(f"every request for an endpoint of Synapse {examined.release} goes where it can be served")
+    sys.stdout.flush()
+    return FOUND if found else CLEAN

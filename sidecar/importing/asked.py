@@ -1,0 +1,98 @@
+"""A request as another proxy sees it, and what that proxy does with it. Values; they know neither proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from attrs import field, frozen
+
+Action = Literal["forward", "redirect", "respond", "refuse", "files", "unclear"]
+
+
+@frozen(kw_only=True)
+class Asked:
+    """A request. Text stands for octets (latin-1); names of fields are in lower case."""
+
+    method: str
+    target: str
+    fields: Mapping[str, str] = field(factory=dict, repr=False)
+    source: str = "192.0.2.1"
+    port: int | None = None
+    """Where it arrives; None: where most of the rules are."""
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    @property
+    def host(self) -> str:
+        """In lower case, without port."""
+        host = self.fields.get("host", "").lower()
+        name, colon, port = host.rpartition(":")
+        return name if colon and not port.strip("0123456789") else host
+
+
+@frozen
+class Place:
+    """A line of a configuration file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@frozen(kw_only=True)
+class Verdict:
+    """What a proxy does with a request."""
+
+    action: Action
+    pool: str = ""
+    """The upstream or backend, or an address."""
+    key: str | None = None
+    """What is kept on one server of the pool, with the kind of it; None: nothing is."""
+    status: int | None = None
+    location: str = ""
+    body: str = ""
+    place: Place | None = None
+    """The line that decided: of a location, of a `use_backend`."""
+    doubts: tuple[str, ...] = ()
+    """What on the way here could not be worked out."""
+
+
+@frozen
+class Server:
+    """A server of a pool. `address` is a Twisted client endpoint string, empty where it cannot be told."""
+
+    name: str
+    address: str
+    place: Place
+    weight: float = 1.0
+    backup: bool = False
+
+
+@frozen
+class Upstream:
+    """A pool as the proxy has it. `balance` is said in the proxy's own words."""
+
+    name: str
+    servers: tuple[Server, ...]
+    balance: str = ""
+    place: Place | None = None
+
+
+class Proxy(Protocol):
+    """A configuration that was read: what is asked of it by everything else here."""
+
+    @property
+    def upstreams(self) -> Mapping[str, Upstream]:
+        """Every pool that a request may go to, by name."""
+
+    def verdict(self, asked: Asked) -> Verdict:
+        """What becomes of a request. Never raises."""

@@ -1,0 +1,225 @@
+"""From what a foreign configuration does with every endpoint to pools and routes that do the same, but for its faults.
+
+Where most of a pool's endpoints go is the pool; what goes elsewhere, and can be served there, becomes a route; what
+cannot, what is only left on main, and what depends on a user's words becomes nothing. Knows neither proxy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from sidecar.importing.asked import Asked, Proxy, Verdict
+from sidecar.importing.draft import Draft, DraftPool, OwnRoute
+from sidecar.importing.roles import Answered, Roles
+from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
+from sidecar.synapse.names import MAIN
+
+INITIAL = "initial_sync"
+FEDERATION = "federation"
+OTHER_HOST = "other.invalid"
+"""A host that no configuration names."""
+_WRITTEN = (SYNC, INITIAL, CLIENT, "rooms", FEDERATION, "federation_send", "user_directory", "sso")
+_SOFT = ("account_data", "presence", "push_rules", "device_lists", "thread_subscriptions")
+_BY_SOURCE = re.compile(r"\$(?:binary_)?remote_addr|ip_hash|\bsrc\b|balance source")
+_ANSWERS = ("respond", "redirect")
+_ODD = re.compile(r"[^A-Za-z0-9_.:@+-]+")
+
+Path = tuple[str, ...]
+
+
+def pool_of(answered: Answered) -> str:
+    """The built-in pool that the endpoint belongs to."""
+    row = answered.probe.row
+    if answered.probe.initial and row.group == SYNC:
+        return INITIAL
+    return "rooms" if row.stream == EVENTS else row.group
+
+
+@define(eq=False)
+class Conversion:
+    """Makes a draft. `plain` are the answers to one request for each endpoint, `own` the lines for anything else."""
+
+    proxy: Proxy
+    roles: Roles
+    plain: Sequence[Answered]
+    shaky: frozenset[int]
+    """Identities of probes that go elsewhere when a room in them is of another version."""
+    own: Sequence[OwnRoute]
+    host: str
+    draft: Draft = field(factory=Draft)
+
+    def convert(self) -> Draft:
+        draft = self.draft
+        majorities = self._majorities()
+        alone = all(process.is_main or not process.serves for process in self.roles.processes.values())
+        for name in (*_WRITTEN, *_SOFT) if not alone else ():
+            if name in majorities and self._is_needed(name, majorities):
+                draft.pools.append(self._pool(name, majorities[name]))
+        draft.routes += self._own_routes()
+        draft.routes += self._answered()
+        draft.routes += self._exceptions(majorities)
+        draft.routes += self._tail()
+        self._sort_workers()
+        return draft
+
+    def _sort_workers(self) -> None:
+        """Main first; those that get nothing apart."""
+        busy = {name for pool in self.draft.pools for name in pool.workers} | {MAIN}
+        busy |= {name for each in self.plain for name in self.roles.members.get(each.pool, ())}
+        busy |= {name for writers in self.roles.writers.values() for name in writers}
+        for process in sorted(self.roles.processes.values(), key=lambda process: not process.is_main):
+            (self.draft.workers if process.name in busy else self.draft.idle).append(process)
+
+    def _majorities(self) -> dict[str, str]:
+        """The upstream of most endpoints of each pool, of those that it can serve."""
+        votes: dict[str, Counter[str]] = {}
+        for each in self.plain:
+            row = each.probe.row
+            if each.pool and not row.hard and self.roles.serves(each.pool, row):
+                # Rooms of other servers' requests may have workers of their own; the pool is that of the rest.
+                weight = 1000 if row.group == FEDERATION and row.affinity != "room" else 1
+                votes.setdefault(pool_of(each), Counter())[each.pool] += weight
+        return {name: counter.most_common(1)[0][0] for name, counter in votes.items() if name != MAIN}
+
+    def _is_needed(self, name: str, majorities: Mapping[str, str]) -> bool:
+        """Whether the pool would not be the same if it were left out."""
+        members = self.roles.members[majorities[name]]
+        if name == INITIAL:
+            return members != self.roles.members.get(majorities.get(SYNC, ""), ())
+        if name in _SOFT:
+            client = self.roles.members.get(majorities.get(CLIENT, ""), ())
+            return name not in self.roles.writers and members != client
+        return True
+
+    def _pool(self, name: str, upstream: str) -> DraftPool:
+        known = self.proxy.upstreams[upstream]
+        by_source = name == "federation_send" and bool(_BY_SOURCE.search(known.balance))
+        return DraftPool(name=name, workers=self.roles.members[upstream], affinity="source" if by_source else None)
+
+    def _pool_name(self, upstream: str) -> str:
+        """The pool of an upstream, which is made if there is none yet."""
+        workers = self.roles.members[upstream]
+        if workers == (MAIN,):
+            return MAIN
+        foreign = any(self.roles.processes[name].foreign for name in workers)
+        affinity = "source" if foreign and _BY_SOURCE.search(self.proxy.upstreams[upstream].balance) else None
+        known = self.draft.pool(workers, affinity)
+        if known is None:
+            known = _ODD.sub("_", upstream).strip("_.:@+-") or "pool"
+            known = f"{known}_pool" if known in BUILT_IN else known
+            self.draft.pools.append(DraftPool(name=known, workers=workers, affinity=affinity))
+        return known
+
+    def _own_routes(self) -> Iterator[dict[str, Any]]:
+        for each in self.own:
+            if each.upstream and self.roles.members.get(each.upstream):
+                yield {**each.conditions, "pool": self._pool_name(each.upstream)}
+            elif each.outcome:
+                yield {**each.conditions, **each.outcome}
+
+    def _answered(self) -> Iterator[dict[str, Any]]:
+        """Routes for endpoints that the proxy answers by itself, as it often does with `/.well-known`."""
+        for path in dict.fromkeys(each.probe.path for each in self.plain if each.verdict.action in _ANSWERS):
+            each = next(each for each in self.plain if each.probe.path == path)
+            if path[-1] != "**":
+                yield {"path": _text(path), **outcome_of(each.verdict, self.host, each.probe.target)}
+
+    def _exceptions(self, majorities: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Routes for endpoints that a worker outside their pool gets and can serve."""
+        wanted: dict[tuple[Path, tuple[str, ...]], dict[Path, set[str]]] = {}
+        upstreams: dict[tuple[str, ...], str] = {}
+        for each in self.plain:
+            if self._is_exception(each, majorities):
+                workers = self.roles.members[each.pool]
+                upstreams[workers] = each.pool
+                wanted.setdefault((each.probe.row.path, workers), {}).setdefault(each.probe.path, set()).add(
+                    each.probe.method
+                )
+        methods: dict[Path, set[str]] = {}
+        for each in self.plain:
+            methods.setdefault(each.probe.path, set()).add(each.probe.method)
+        for (shape, workers), paths in wanted.items():
+            pool = self._pool_name(upstreams[workers])
+            for path in self._together(shape, paths, methods):
+                first = next(each for each in paths if _fits(path, each))
+                only = {} if paths[first] == methods[first] else {"method": sorted(paths[first])}
+                yield {**only, "path": _text(path), "pool": pool}
+
+    def _is_exception(self, each: Answered, majorities: Mapping[str, str]) -> bool:
+        row = each.probe.row
+        if not each.pool or each.pool == self.roles.main or row.path[-1] == "sync" or row.stream in self.roles.writers:
+            return False
+        if id(each.probe) in self.shaky and row.affinity != "room":
+            return False
+        usual = self.roles.members.get(majorities.get(pool_of(each), ""), ())
+        return set(self.roles.members[each.pool]) != set(usual) and self.roles.serves(each.pool, row)
+
+    def _together(
+        self, shape: Path, paths: Mapping[Path, set[str]], methods: Mapping[Path, set[str]]
+    ) -> Iterable[Path]:
+        """One pattern for all spellings of a path where that takes nothing else along; else each by itself."""
+        joined = tuple("{version}" if "|" in segment else segment for segment in shape)
+        alike = len({frozenset(each) for each in paths.values()}) == 1
+        if len(paths) > 1 and alike and all(path in paths for path in methods if _fits(joined, path)):
+            return [joined]
+        return list(paths)
+
+    def _tail(self) -> Iterator[dict[str, Any]]:
+        """What becomes of all that no endpoint has: main gets it anyway, unless the foreign file sends it elsewhere."""
+        here, elsewhere = self._outcome(self.host), self._outcome(OTHER_HOST)
+        if self._knows_host() and elsewhere:
+            hosts = {"host": [self.host, f"*.{self.host}"]}
+            if here:
+                yield {**hosts, "path": "/_matrix/**", "table": True}
+                yield {**hosts, "path": "/_synapse/**", "table": True}
+            yield {**hosts, **(here or {"table": True})}
+            yield elsewhere
+        elif here:
+            yield {"path": "/_matrix/**", "table": True}
+            yield {"path": "/_synapse/**", "table": True}
+            yield here
+
+    def _knows_host(self) -> bool:
+        """Whether a request for another host is not Matrix's."""
+        here, there = (self._verdict(host, "/_matrix/client/versions") for host in (self.host, OTHER_HOST))
+        return (here.action, here.pool) != (there.action, there.pool)
+
+    def _outcome(self, host: str) -> dict[str, Any]:
+        """The outcome of a route for what is nobody's; empty where that is main."""
+        verdict = self._verdict(host, "/nobodys")
+        if verdict.action == "forward" and self.roles.members.get(verdict.pool):
+            return {} if verdict.pool == self.roles.main else {"pool": self._pool_name(verdict.pool)}
+        return outcome_of(verdict, host, "/nobodys")
+
+    def _verdict(self, host: str, target: str) -> Verdict:
+        return self.proxy.verdict(Asked(method="GET", target=target, fields={"host": host}))
+
+
+def outcome_of(verdict: Verdict, host: str, target: str) -> dict[str, Any]:
+    """The outcome of a route that answers like this; empty where there is none."""
+    if verdict.action == "redirect":
+        to = verdict.location.replace(host, "{host}").replace(target, "{target}")
+        return {"redirect": {"to": to or "/", "status": verdict.status or 302}}
+    if verdict.action == "refuse" and (verdict.status or 0) >= 400:
+        return {"refuse": verdict.status}
+    if verdict.action == "respond":
+        json = {"headers": {"Content-Type": "application/json"}} if verdict.body.lstrip().startswith("{") else {}
+        body = {"body": verdict.body} if verdict.body else {}
+        return {"respond": {"status": verdict.status, **body, **json}}
+    return {}
+
+
+def _fits(pattern: Path, path: Path) -> bool:
+    return len(pattern) == len(path) and all(
+        one == other or one[:1] == "{" for one, other in zip(pattern, path, strict=True)
+    )
+
+
+def _text(path: Path) -> str:
+    """A divided path as a route has it."""
+    return "/" + "/".join(f"{{{segment.strip('{+}')}}}" if segment[:1] == "{" else segment for segment in path)

@@ -1,0 +1,121 @@
+"""A configuration of ours that is being made from a foreign one, and the text of it. Knows neither proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import yaml
+from attrs import define, field, frozen
+
+from sidecar.importing.asked import Place
+from sidecar.importing.roles import Process
+
+_GENERAL = ("client", "rooms", "federation", "media")
+
+
+@frozen(kw_only=True)
+class DraftPool:
+    """An entry of `pools`."""
+
+    name: str
+    workers: tuple[str, ...]
+    affinity: str | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """What stands below its name."""
+        affinity = {} if self.affinity is None else {"affinity": self.affinity}
+        return {"workers": list(self.workers), **affinity}
+
+
+@frozen(kw_only=True)
+class OwnRoute:
+    """What a line of the foreign file does with requests that are not Synapse's: a route, or why there can be none."""
+
+    place: Place
+    conditions: Mapping[str, Any] = field(factory=dict)
+    """`host`, `method`, `path`, `source`, as they stand in the file."""
+    outcome: Mapping[str, Any] = field(factory=dict)
+    """`redirect`, `respond` or `refuse`; empty where `upstream` says it."""
+    upstream: str = ""
+    why_not: str = ""
+    remark: str = ""
+
+
+@define(kw_only=True)
+class Draft:
+    """Sections of `sidecar.yaml`, in the order in which they are written."""
+
+    listen: list[str] = field(factory=list)
+    workers: list[Process] = field(factory=list)
+    idle: list[Process] = field(factory=list)
+    """Those that get nothing, which are written as comments."""
+    pools: list[DraftPool] = field(factory=list)
+    routes: list[dict[str, Any]] = field(factory=list)
+    admin: list[str] = field(factory=list)
+    trust: list[str] = field(factory=list)
+    limits: dict[str, Any] = field(factory=dict)
+    timeouts: dict[str, Any] = field(factory=dict)
+
+    def pool(self, workers: Iterable[str], affinity: str | None) -> str | None:
+        """A pool that is there and has these workers; the one for everything that clients ask before others."""
+        wanted = set(workers)
+        names = [each.name for each in self.pools if set(each.workers) == wanted and each.affinity == affinity]
+        return min(names, key=lambda name: _GENERAL.index(name) if name in _GENERAL else len(_GENERAL), default=None)
+
+    def text(self, origin: str) -> str:
+        """The file. `origin` says what it was made from, in one line."""
+        return "\n".join(_lines(self, origin))
+
+
+def _lines(draft: Draft, origin: str) -> Iterator[str]:
+    yield f"# matrix-sidecar, made from {origin}."
+    yield "# `matrix-sidecar check -c FILE` tells what is wrong with it, `matrix-sidecar routes` where everything goes."
+    yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listen or [_free(draft.workers)]))
+    yield from (
+        "",
+        "# `serves` and `writes` were concluded from what the workers are sent. Compare them with `worker_listeners`",
+        "# and `stream_writers`, or name Synapse's files under `synapse` and leave both out.",
+        "workers:",
+    )
+    for process in draft.workers:
+        yield f"  {process.name}: {_flow(_worker(process))}"
+    if draft.idle:
+        yield "  # Nothing was sent to these:"
+    for process in draft.idle:
+        yield f"  # {process.name}: {_flow(_worker(process))}"
+    yield from _section("pools", [(pool.name, pool.entry()) for pool in draft.pools])
+    if draft.routes:
+        yield from ("", "routes:", *(f"  - {_flow(route)}" for route in draft.routes))
+    for name, value in (("access", {"admin": draft.admin}), ("forwarded", {"trust": draft.trust})):
+        yield from _section(name, [(key, each) for key, each in value.items() if each])
+    yield from _section("limits", list(draft.limits.items()))
+    yield from _section("timeouts", list(draft.timeouts.items()))
+    yield ""
+
+
+def _free(workers: Iterable[Process]) -> str:
+    """A port of loopback that no worker has."""
+    taken = {process.server.address.rpartition(":")[2] for process in workers}
+    port = next(port for port in count(8008) if str(port) not in taken)
+    return f"tcp:{port}:interface=127.0.0.1"
+
+
+def _worker(process: Process) -> dict[str, Any]:
+    told: dict[str, Any] = {"endpoint": process.server.address}
+    if not process.is_main:
+        told["serves"] = sorted(process.serves)
+    if process.writes:
+        told["writes"] = list(process.writes)
+    return told | ({} if process.server.weight == 1 else {"weight": process.server.weight})
+
+
+def _section(name: str, entries: Sequence[tuple[str, Any]]) -> Iterator[str]:
+    if entries:
+        yield from ("", f"{name}:", *(f"  {key}: {_flow(value)}" for key, value in entries))
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...").removesuffix("\n")

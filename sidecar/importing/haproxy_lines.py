@@ -1,0 +1,179 @@
+"""What becomes of each line of HAProxy that sends no request anywhere, and the whole of it made ready to examine.
+
+The table says it for each keyword; only times that have a counterpart are looked into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sidecar.importing.asked import Asked, Place
+from sidecar.importing.draft import Draft, OwnRoute
+from sidecar.importing.examination import FileLine, Foreign, Remark
+from sidecar.importing.haproxy_conditions import Patterns, test
+from sidecar.importing.haproxy_elsewhere import hosts_of, own_routes
+from sidecar.importing.haproxy_samples import Sight
+from sidecar.importing.haproxy_site import HaproxySite, haproxy_site
+from sidecar.importing.haproxy_words import Line, Section
+from sidecar.importing.roles import Roles
+
+_TIME = re.compile(r"(\d+)(us|ms|s|m|h|d|)")
+_SHARED = "sidecars agree without talking to each other"
+_KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
+_OWN = "the sidecar's own limits hold, see docs/configuration.md"
+_LOG = "see `log` in docs/configuration.md"
+_TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
+_HEALTH = "the sidecar notices by itself when a worker goes away and comes back"
+_OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
+_AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
+_ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
+_BALANCERS = "`forwarded.proxy_protocol`"
+_BYTES = "requests and answers pass byte for byte, but for X-Forwarded-For and -Proto, which are set"
+
+_SECTIONS: Mapping[str, Remark] = {
+    "peers": Remark("superfluous", _SHARED),
+    "resolvers": Remark("superfluous", "names of workers are resolved by the system when they are connected to"),
+    "userlist": Remark("lost", _OPERATOR),
+    "mailers": Remark("lost", "let your monitoring read the metrics"),
+    "cache": Remark("lost", "the sidecar keeps no answers"),
+    "global": Remark("superfluous", _OWN),
+}
+"""What is said of every line of such a section, unless its keyword says more."""
+_KEYWORDS: Mapping[str, Remark] = {
+    **dict.fromkeys(("stick", "stick-table", "balance", "hash-type", "cookie"), Remark("superfluous", _KEPT)),
+    **dict.fromkeys(("http-check", "option httpchk", "option log-health-checks"), Remark("superfluous", _HEALTH)),
+    **dict.fromkeys(("log", "log-format", "option httplog", "option dontlognull"), Remark("lost", _LOG)),
+    **dict.fromkeys(("option tcplog", "capture", "log-send-hostname", "log-tag"), Remark("lost", _LOG)),
+    **dict.fromkeys(("stats", "user", "group"), Remark("lost", _OPERATOR)),
+    **dict.fromkeys(("ca-base", "crt-base", "ssl-default-bind-ciphers"), Remark("lost", _TLS)),
+    **dict.fromkeys(("ssl-default-bind-options", "tune.ssl.default-dh-param"), Remark("lost", _TLS)),
+    **dict.fromkeys(("option forwardfor", "option http-keep-alive"), Remark("superfluous", _BYTES)),
+    **dict.fromkeys(("option redispatch", "retries", "retry-on"), Remark("superfluous", _AGAIN)),
+    **dict.fromkeys(("option splice-auto", "option http-server-close", "default-server"), Remark("superfluous", _OWN)),
+    **dict.fromkeys(("errorfile", "errorfiles", "http-error"), Remark("lost", _ERRORS)),
+    "mode": Remark("superfluous", "it speaks HTTP"),
+    "compression": Remark("lost", "answers pass byte for byte; set `compress: true` at Synapse's listeners"),
+    "acl": Remark("superfluous", "it was read to see where requests go"),
+    "timeout tarpit": Remark("superfluous", "nobody is kept waiting on purpose"),
+    "tcp-request": Remark("lost", "let the kernel's firewall or `limits.connections_per_address` do it"),
+    "http-response": Remark("lost", "answers pass byte for byte"),
+}  # fmt: skip
+_TIMEOUTS = {
+    "connect": "connect",
+    "server": "answer",
+    "http-keep-alive": "idle",
+    "http-request": "head",
+    "queue": "wait",
+    "tunnel": "tunnel",
+    "client": "stall",
+}
+_DECIDING = frozenset(("use_backend", "default_backend", "redirect"))
+_SETTING = ("set-header", "add-header", "del-header", "replace-header", "replace-value")
+
+
+def haproxy_foreign(sections: Sequence[Section], patterns: Patterns = lambda _name: None) -> Foreign:
+    """A configuration that was read from a file, or from several in their order. `patterns` reads files of values."""
+    site, draft = haproxy_site(sections, patterns), Draft()
+    lines = [line for section in sections for line in _lines(section, site, draft, patterns)]
+
+    def elsewhere(roles: Roles, deciding: frozenset[Place], _host: str) -> Sequence[OwnRoute]:
+        strangers = [
+            upstream
+            for upstream, members in roles.members.items()
+            if any(roles.processes[name].foreign for name in members)
+        ]
+        return list(own_routes(site, strangers, deciding))
+
+    return Foreign(proxy=site, lines=lines, hosts=hosts_of(site), admin=(), own=elsewhere, draft=draft)
+
+
+def _lines(section: Section, site: HaproxySite, draft: Draft, patterns: Patterns) -> Iterator[FileLine]:
+    is_front = bool(site.fronts) and section.name == site.fronts[0]
+    if section.kind in ("backend", "listen") and section.name in site.upstreams:
+        yield FileLine(section.place, f"{section.kind} {section.name}", upstream=section.name)
+    for line in section.lines:
+        decides = is_front and line.keyword in _DECIDING
+        matches = _matcher(line, patterns) if is_front and line.keyword == "acl" else None
+        remark = None if decides else _remark(line, section, site, draft)
+        yield FileLine(line.place, _shown(line), decides, remark, matches=matches)
+
+
+def _matcher(line: Line, patterns: Patterns) -> Callable[[Asked], bool] | None:
+    """Whether the path of a request fits an ACL that is about paths."""
+    found = test(line.args[1:], patterns)
+    if found.sample is None or found.sample.fetch != "path":
+        return None
+    return lambda asked: found.holds(Sight(asked, asked.source))
+
+
+def _shown(line: Line) -> str:
+    text = str(line)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Remark:
+    keyword, both = line.keyword, " ".join(line.words[:2])
+    if keyword == "bind" and section.kind in ("frontend", "listen"):
+        return _bind(line, section, site, draft)
+    if keyword in _DECIDING:
+        main = site.fronts[0] if site.fronts else ""
+        return Remark(
+            "lost", f"only the frontend {main} was converted; run this one by itself, or use a name of its own"
+        )
+    if keyword == "timeout" and len(line.args) > 1 and line.args[0] in _TIMEOUTS:
+        return _timeout(line.args, draft)
+    if keyword == "maxconn" and section.kind == "global" and line.args and line.args[0].isdigit():
+        draft.limits["connections"] = int(line.args[0])
+        return Remark("taken", "limits.connections")
+    if keyword == "server":
+        servers = site.upstreams[section.name].servers if section.name in site.upstreams else ()
+        known = any(server.place == line.place and server.address for server in servers)
+        return Remark("taken", "workers") if known else Remark("lost", "its address is none that can be told")
+    if keyword == "http-request":
+        return _request(line)
+    named = _KEYWORDS.get(both) or _KEYWORDS.get(keyword) or _SECTIONS.get(section.kind)
+    return named or Remark("lost", "nothing corresponds to it; see in docs/configuration.md whether you need it")
+
+
+def _request(line: Line) -> Remark:
+    if line.args[:1] and line.args[0] in _SETTING:
+        return Remark("superfluous", _BYTES)
+    if line.args[:1] == ("auth",):
+        return Remark("lost", _OPERATOR)
+    return Remark("lost", "write it as a route, with `refuse`, `redirect` or `respond`")
+
+
+def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Remark:
+    if section.name != (site.fronts[0] if site.fronts else ""):
+        return Remark("lost", "only the frontend with the most rules was converted")
+    addresses = line.args[0].split(",") if line.args else []
+    if "ssl" in line.args:
+        port = addresses[0].rpartition(":")[2]
+        return Remark("lost", f'`listen: "ssl:{port}:privateKey=…:certKey=…"` ends TLS here, or keep a proxy in front')
+    found = [listener for listener in map(_listener, addresses) if listener]
+    if "accept-proxy" in line.args:
+        return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and name the balancers in {_BALANCERS}')
+    draft.listen += found
+    return Remark("taken", "listen") if found else Remark("lost", "its address is none that can be told")
+
+
+def _listener(address: str) -> str:
+    """A Twisted server endpoint for an address of `bind`; empty where it is none."""
+    if address.startswith(("/", "unix@")):
+        return f"unix:{address.removeprefix('unix@')}"
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return ""
+    interface = host.strip("[]").replace(":", r"\:")
+    return f"tcp:{port}" if host in ("", "*", "::", "[::]") else f"tcp:{port}:interface={interface}"
+
+
+def _timeout(args: Sequence[str], draft: Draft) -> Remark:
+    key = _TIMEOUTS[args[0]]
+    match = _TIME.fullmatch(args[1])
+    if match is None or not int(match[1]) or match[2] == "us":
+        return Remark("lost", f"see `timeouts.{key}`")
+    # Without a unit these are milliseconds.
+    draft.timeouts[key] = f"{match[1]}{match[2] or 'ms'}"
+    return Remark("taken", f"timeouts.{key}")

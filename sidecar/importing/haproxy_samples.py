@@ -1,0 +1,184 @@
+"""What HAProxy fetches of a request, and how it converts it: `path`, `hdr(host),lower`, `path,word(5,/)`.
+
+After "7.3. Fetching samples" of HAProxy's configuration manual; only what decides where Matrix requests go. Knows
+nothing of conditions or backends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import unquote
+
+from attrs import define, field, frozen
+
+from sidecar.importing.asked import Asked
+from sidecar.importing.expressions import compiled
+
+_PART = re.compile(r"([\w.-]+)(?:\(((?:\\.|[^()\\]|\([^()]*\))*)\))?", re.ASCII)
+
+SUFFIXES = ("beg", "dir", "dom", "end", "len", "reg", "sub", "str")
+"""`path_beg` is `path` with the method `beg`."""
+
+
+@frozen
+class Sample:
+    """An expression: what is fetched and by which arguments, and the converters behind it."""
+
+    fetch: str
+    args: tuple[str, ...]
+    converters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    method: str = ""
+    """The matching method that the name of the fetch brings along."""
+
+
+def sample(text: str) -> Sample | None:
+    """The sample that `text` means; None where it cannot be read."""
+    parts: list[tuple[str, tuple[str, ...]]] = []
+    at = 0
+    while at < len(text):
+        match = _PART.match(text, at)
+        if match is None or (at and text[at - 1] != ","):
+            return None
+        parts.append((match[1], tuple(match[2].split(",")) if match[2] else ()))
+        at = match.end() + 1
+        if at <= len(text) and text[at - 1 : at] not in (",", ""):
+            return None
+    if not parts:
+        return None
+    (name, args), *converters = parts
+    stem, _, suffix = name.rpartition("_")
+    if stem and suffix in SUFFIXES and stem in _FETCHES:
+        return Sample(stem, args, tuple(converters), suffix)
+    return Sample(name, args, tuple(converters))
+
+
+@define(eq=False)
+class Sight:
+    """One request, and what rules on the way have set."""
+
+    asked: Asked
+    source: str
+    variables: dict[str, str] = field(factory=dict)
+    doubts: list[str] = field(factory=list)
+
+    def values(self, wanted: Sample) -> list[str]:
+        """All values of a sample, none where the request has none or it is not known here."""
+        fetch = _FETCHES.get(wanted.fetch)
+        if fetch is None:
+            self.doubts.append(f"`{wanted.fetch}` is not known here")
+            return []
+        values = fetch(self, wanted.args)
+        for name, args in wanted.converters:
+            convert = _CONVERTERS.get(name)
+            if convert is None:
+                self.doubts.append(f"the converter `{name}` is not known here")
+                return []
+            values = [found for value in values if (found := convert(value, args)) is not None]
+        return values
+
+    def value(self, wanted: Sample) -> str | None:
+        """The last of its values, as HAProxy takes the last occurrence of a field."""
+        found = self.values(wanted)
+        return found[-1] if found else None
+
+
+Fetch = Callable[[Sight, Sequence[str]], list[str]]
+
+
+def _fields(sight: Sight, args: Sequence[str]) -> list[str]:
+    """`hdr(name)`: the values, divided at commas."""
+    value = sight.asked.fields.get(args[0].lower()) if args else None
+    return [] if value is None else [part.strip(" \t") for part in value.split(",")]
+
+
+def _whole_field(sight: Sight, args: Sequence[str]) -> list[str]:
+    value = sight.asked.fields.get(args[0].lower()) if args else None
+    return [] if value is None else [value]
+
+
+def _parameter(sight: Sight, args: Sequence[str]) -> list[str]:
+    for pair in sight.asked.query.split("&"):
+        name, _, value = pair.partition("=")
+        if args and name == args[0]:
+            return [value]
+    return []
+
+
+def _cookie(sight: Sight, args: Sequence[str]) -> list[str]:
+    pairs = (pair.strip().partition("=") for pair in sight.asked.fields.get("cookie", "").split(";"))
+    return [value for name, _, value in pairs if args and name == args[0]]
+
+
+def _path(sight: Sight, _args: Sequence[str]) -> list[str]:
+    target = sight.asked.path
+    scheme, _, rest = target.partition("://")
+    if not target.startswith("/") and scheme and rest:
+        return [f"/{rest.partition('/')[2]}"]
+    return [target]
+
+
+_FETCHES: Mapping[str, Fetch] = {
+    "path": _path,
+    "pathq": lambda sight, args: [_path(sight, args)[0] + sight.asked.target[len(sight.asked.path) :]],
+    "url": lambda sight, _args: [sight.asked.target],
+    "query": lambda sight, _args: [sight.asked.query],
+    "method": lambda sight, _args: [sight.asked.method],
+    "base": lambda sight, args: [sight.asked.fields.get("host", "") + _path(sight, args)[0]],
+    "hdr": _fields,
+    "req.hdr": _fields,
+    "req.fhdr": _whole_field,
+    "fhdr": _whole_field,
+    "url_param": _parameter,
+    "urlp": _parameter,
+    "cook": _cookie,
+    "req.cook": _cookie,
+    "src": lambda sight, _args: [sight.source],
+    "dst_port": lambda sight, _args: [str(sight.asked.port or "")],
+    "var": lambda sight, args: [sight.variables[args[0]]] if args and args[0] in sight.variables else [],
+    "str": lambda _sight, args: [",".join(args)],
+    "ssl_fc": lambda _sight, _args: ["0"],
+    "always_true": lambda _sight, _args: ["1"],
+    "always_false": lambda _sight, _args: ["0"],
+}
+
+Convert = Callable[[str, Sequence[str]], "str | None"]
+
+
+def _word(value: str, args: Sequence[str]) -> str | None:
+    """The nth word, counted from 1, or from the end below 0; empty words do not count."""
+    words = [word for word in _divided(value, args) if word]
+    return _nth(words, args)
+
+
+def _field(value: str, args: Sequence[str]) -> str | None:
+    return _nth(_divided(value, args), args)
+
+
+def _divided(value: str, args: Sequence[str]) -> list[str]:
+    signs = "".join(args[1:2]) or ","
+    return re.split(f"[{re.escape(signs)}]", value)
+
+
+def _nth(parts: Sequence[str], args: Sequence[str]) -> str | None:
+    number = int(args[0]) if args and args[0].lstrip("-").isdigit() else 0
+    index = number - 1 if number > 0 else number
+    return parts[index] if number and -len(parts) <= index < len(parts) else None
+
+
+def _replaced(value: str, args: Sequence[str]) -> str | None:
+    pattern = compiled(args[0], ignore_case="i" in "".join(args[2:3])) if args else None
+    if pattern is None:
+        return None
+    return pattern.sub("".join(args[1:2]), value, count=0 if "g" in "".join(args[2:3]) else 1)
+
+
+_CONVERTERS: Mapping[str, Convert] = {
+    "lower": lambda value, _args: value.lower(),
+    "upper": lambda value, _args: value.upper(),
+    "word": _word,
+    "field": _field,
+    "url_dec": lambda value, _args: unquote(value, "latin-1"),
+    "regsub": _replaced,
+    "length": lambda value, _args: str(len(value)),
+}

@@ -1,0 +1,230 @@
+"""What becomes of each directive of nginx that sends no request anywhere, and the whole of it made ready to examine.
+
+The table says it for each name; only numbers that have a counterpart are looked into.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sidecar.importing.asked import Asked, Place
+from sidecar.importing.draft import Draft, OwnRoute
+from sidecar.importing.examination import FileLine, Foreign, Remark
+from sidecar.importing.nginx_elsewhere import admin_networks, own_routes, trusted_networks
+from sidecar.importing.nginx_locations import find, location
+from sidecar.importing.nginx_site import nginx_site
+from sidecar.importing.nginx_tree import Directive, every
+from sidecar.importing.nginx_uri import normalized
+from sidecar.importing.roles import Roles
+
+_TIME = re.compile(r"(\d+)(ms|s|m|h|d|)")
+_SIZE = re.compile(r"(\d+)([kKmMgG]?)")
+
+_STREAMS = "the sidecar passes bodies on as they come and keeps none"
+_BYTES = "requests and answers pass byte for byte"
+_OWN = "the sidecar's own limits hold, see docs/configuration.md"
+_KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
+_TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
+_COMPRESSION = (
+    "answers pass byte for byte; set `compress: true` at Synapse's listeners, or compress in the proxy in front"
+)
+_LOG = "see `log` in docs/configuration.md"
+_FILES = "the sidecar serves no files; leave them with a web server"
+
+_SUPERFLUOUS: Mapping[str, str] = {
+    **dict.fromkeys(("proxy_buffering", "proxy_request_buffering", "proxy_buffer_size", "proxy_buffers"), _STREAMS),
+    **dict.fromkeys(("proxy_busy_buffers_size", "client_body_buffer_size", "proxy_max_temp_file_size"), _STREAMS),
+    **dict.fromkeys(("proxy_http_version", "proxy_redirect", "proxy_pass_request_headers"), _BYTES),
+    **dict.fromkeys(("proxy_socket_keepalive", "proxy_ssl_verify", "proxy_ssl_server_name", "sendfile"), _OWN),
+    **dict.fromkeys(("tcp_nodelay", "tcp_nopush", "keepalive_requests", "server_tokens", "charset"), _OWN),
+    **dict.fromkeys(("client_header_buffer_size", "large_client_header_buffers", "resolver", "resolver_timeout"), _OWN),
+    **dict.fromkeys(("server_names_hash_bucket_size", "map_hash_bucket_size", "types_hash_max_size"), _OWN),
+    **dict.fromkeys(("map_hash_max_size", "variables_hash_max_size", "variables_hash_bucket_size", "aio"), _OWN),
+    **dict.fromkeys(("pid", "worker_processes", "worker_rlimit_nofile", "pcre_jit", "multi_accept", "use"), _OWN),
+    **dict.fromkeys(("user", "daemon", "master_process", "load_module", "http2", "http2_max_concurrent_streams"), _OWN),
+    **dict.fromkeys(("hash", "ip_hash", "least_conn", "random", "zone", "max_fails"), _KEPT),
+    "map": "it was read to see where requests go; the sidecar finds tokens, users and rooms by itself",
+    "set": "it was read to see where requests go",
+    "proxy_next_upstream": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
+    "proxy_next_upstream_tries": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
+    "server_name": "the sidecar answers for every name; conditions on names stand in `routes`",
+    "include": "what it names was read",
+    "satisfy": "both of its settings mean the same here",
+    "default_type": "the sidecar serves no files",
+    "types": "the sidecar serves no files",
+    "real_ip_recursive": "the sidecar always takes the rightmost address that is not trusted",
+    "proxy_send_timeout": "see `timeouts.stall` and `timeouts.answer_body`",
+    "limit_except": "methods are in the endpoint table",
+}
+_LOST: Mapping[str, str] = {
+    **dict.fromkeys(("ssl_certificate", "ssl_certificate_key", "ssl_protocols", "ssl_ciphers"), _TLS),
+    **dict.fromkeys(("ssl_prefer_server_ciphers", "ssl_session_cache", "ssl_session_timeout", "ssl_dhparam"), _TLS),
+    **dict.fromkeys(("ssl_session_tickets", "ssl_stapling", "ssl_stapling_verify", "ssl_trusted_certificate"), _TLS),
+    **dict.fromkeys(("gzip", "gzip_types", "gzip_comp_level", "gzip_min_length", "gzip_proxied"), _COMPRESSION),
+    **dict.fromkeys(("gzip_buffers", "gzip_disable", "gzip_vary", "brotli", "brotli_types"), _COMPRESSION),
+    **dict.fromkeys(("access_log", "error_log", "log_format"), _LOG),
+    **dict.fromkeys(("root", "alias", "try_files", "index", "autoindex"), _FILES),
+    **dict.fromkeys(
+        ("limit_req", "limit_req_zone", "limit_conn", "limit_conn_zone"), "Synapse limits by itself (`rc_…`)"
+    ),
+    **dict.fromkeys(("auth_basic", "auth_basic_user_file", "auth_request"), "let `access` name networks instead"),
+    "add_header": "Synapse's answers pass byte for byte; add it in the proxy in front",
+    "rewrite": "the sidecar changes no path; a redirect is a route with `redirect`",
+    "if": "write it as conditions of a route",
+    "error_page": "the sidecar answers clients with Matrix errors",
+    "split_clients": "shares are the workers' `weight`",
+    "geo": "write it as `source` of a route",
+    "proxy_cache": "the sidecar keeps no answers",
+    "proxy_hide_header": "Synapse's answers pass byte for byte",
+    "proxy_method": "requests pass byte for byte",
+    "proxy_set_body": "requests pass byte for byte",
+}
+_HEADERS: Mapping[str, Remark] = {
+    "host": Remark("superfluous", "Host is never touched"),
+    "x-forwarded-for": Remark("superfluous", "the sidecar sets it, to the client that `forwarded` lets it believe"),
+    "x-forwarded-proto": Remark("superfluous", "the sidecar sets it"),
+    "x-real-ip": Remark("superfluous", "Synapse does not read it"),
+    "connection": Remark("superfluous", "the sidecar treats connections and upgrades as HTTP wants it"),
+    "upgrade": Remark("superfluous", "the sidecar treats connections and upgrades as HTTP wants it"),
+    "accept-encoding": Remark("lost", "Accept-Encoding passes, so that Synapse compresses where it is configured to"),
+}
+_DURATIONS = {
+    "proxy_connect_timeout": "connect",
+    "proxy_read_timeout": "answer",
+    "keepalive_timeout": "idle",
+    "client_header_timeout": "head",
+    "client_body_timeout": "body",
+    "send_timeout": "stall",
+}
+_NUMBERS = {"worker_connections": "connections", "keepalive": "worker_idle"}
+_DECIDING = frozenset(("location", "return"))
+_TABLES = frozenset(("map", "geo", "types", "split_clients"))
+
+
+def nginx_foreign(directives: Sequence[Directive]) -> Foreign:
+    """A configuration that was read from a file, or from several in their order."""
+    site, draft = nginx_site(directives), Draft()
+    lines = list(_lines(directives, draft))
+    draft.trust = trusted_networks(site)
+    hosts = [name for server in site.servers for name in server.names if "." in name and "*" not in name]
+
+    def elsewhere(_roles: Roles, deciding: frozenset[Place], host: str) -> Sequence[OwnRoute]:
+        return list(own_routes(site, deciding, host))
+
+    return Foreign(proxy=site, lines=lines, hosts=hosts, admin=admin_networks(site), own=elsewhere, draft=draft)
+
+
+def _lines(directives: Sequence[Directive], draft: Draft) -> Iterator[FileLine]:
+    seen = set()
+    for each in every(directives):
+        # A file that is included often is told once; entries of a table are told with it.
+        if (each.place, str(each)) not in seen:
+            seen.add((each.place, str(each)))
+            if each.name in _TABLES:
+                seen.update((entry.place, str(entry)) for entry in each.block or ())
+            yield FileLine(
+                each.place,
+                _shown(each),
+                each.name in _DECIDING,
+                _remark(each, draft),
+                each.args[0] if each.name == "upstream" and each.args else "",
+                _matcher(each) if each.name == "location" else None,
+            )
+
+
+def _matcher(directive: Directive) -> Callable[[Asked], bool]:
+    alone = location(Directive("server", (), directive.place, (directive,)))
+
+    def matches(asked: Asked) -> bool:
+        uri = normalized(asked.path)
+        return uri is not None and find(uri, alone) is not None
+
+    return matches
+
+
+def _shown(directive: Directive) -> str:
+    text = str(directive)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _remark(directive: Directive, draft: Draft) -> Remark | None:
+    """What becomes of it; None for blocks, whose inside is told."""
+    name, args = directive.name, directive.args
+    if name in _READERS and args:
+        return _READERS[name](args, draft)
+    if name in _DURATIONS and args:
+        return _duration(args[0], _DURATIONS[name], draft)
+    if name in _NUMBERS and args and args[0].isdigit():
+        key = _NUMBERS[name]
+        draft.limits[key] = max(int(args[0]), int(draft.limits.get(key, 1)), 1)
+        return Remark("taken", f"limits.{key}")
+    if name in _SUPERFLUOUS:
+        return Remark("superfluous", _SUPERFLUOUS[name])
+    if name in _LOST:
+        return Remark("lost", _LOST[name])
+    if directive.block is not None or name in _DECIDING or name == "proxy_pass":
+        return None
+    return Remark("lost", "nothing corresponds to it; see in docs/configuration.md whether you need it")
+
+
+def _duration(text: str, key: str, draft: Draft) -> Remark:
+    match = _TIME.fullmatch(text)
+    if match is None or not int(match[1]):
+        return Remark("lost", f"see `timeouts.{key}`")
+    draft.timeouts[key] = f"{match[1]}{match[2] or 's'}"
+    return Remark("taken", f"timeouts.{key}")
+
+
+def _body(args: Sequence[str], draft: Draft) -> Remark:
+    match = _SIZE.fullmatch(args[0])
+    if match is None or not int(match[1]):
+        return Remark("lost", "there is always a limit here, see `limits.request_body`")
+    draft.limits["request_body"] = f"{match[1]}{match[2].upper()}"
+    return Remark("taken", "limits.request_body")
+
+
+def _listen(args: Sequence[str], draft: Draft) -> Remark:
+    host, _, port = args[0].rpartition(":")
+    if args[0].startswith("unix:"):
+        draft.listen.append(args[0])
+        return Remark("taken", "listen")
+    if not port.isdigit():
+        host, port = args[0], "80"
+    if "ssl" in args:
+        return Remark("lost", f'`listen: "ssl:{port}:privateKey=…:certKey=…"` ends TLS here, or keep a proxy in front')
+    interface = host.strip("[]").replace(":", r"\:")
+    endpoint = f"tcp:{port}" + (f":interface={interface}" if host not in ("", "*", "0.0.0.0", "[::]") else "")  # noqa: S104
+    if endpoint not in draft.listen:
+        draft.listen.append(endpoint)
+    return Remark("taken", "listen")
+
+
+def _header(args: Sequence[str], _draft: Draft) -> Remark:
+    known = _HEADERS.get(args[0].lower())
+    return known or Remark(
+        "lost", "no field line but X-Forwarded-For and -Proto is changed; set it in the proxy in front"
+    )
+
+
+def _real_ip(args: Sequence[str], _draft: Draft) -> Remark:
+    if args[0].lower() == "x-forwarded-for":
+        return Remark("taken", "X-Forwarded-For of those in `forwarded.trust` is believed")
+    if args[0] == "proxy_protocol":
+        return Remark(
+            "lost",
+            "put `haproxy:` before the endpoint in `listen`, and name the balancers in `forwarded.proxy_protocol`",
+        )
+    return Remark("lost", "only X-Forwarded-For is believed; let the proxy in front send that")
+
+
+_READERS: Mapping[str, Callable[[Sequence[str], Draft], Remark]] = {
+    "client_max_body_size": _body,
+    "listen": _listen,
+    "proxy_set_header": _header,
+    "real_ip_header": _real_ip,
+    "allow": lambda _args, _draft: Remark("taken", "access.admin, if it is about the admin API"),
+    "deny": lambda _args, _draft: Remark("superfluous", "what `access` does not name is closed"),
+    "server": lambda _args, _draft: Remark("taken", "workers"),
+    "set_real_ip_from": lambda _args, _draft: Remark("taken", "forwarded.trust"),
+}

@@ -1,0 +1,140 @@
+"""What a location of nginx does with a request: rewrite phase, access phase, proxy. Knows nothing of how it was found.
+
+Understood are `set`, `return`, `rewrite` to another address, `if` around these, `allow` and `deny`, and `proxy_pass`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
+
+from attrs import frozen
+
+from sidecar.importing.asked import Action, Place, Verdict
+from sidecar.importing.expressions import compiled
+from sidecar.importing.nginx_locations import Location
+from sidecar.importing.nginx_tree import Directive, first
+from sidecar.importing.nginx_values import Values
+from sidecar.routing.access import is_within
+
+REWRITING = ("set", "return", "rewrite", "if", "break")
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PASSES = ("fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass")
+_CLOSED = 444
+
+
+@frozen
+class Target:
+    """Where a `proxy_pass` goes, after its variables were filled in."""
+
+    pool: str
+    rest: str
+    """A path in it, with which nginx replaces a part of the request's."""
+
+
+def target_of(value: str) -> Target:
+    """`http://pool/rest`, `http://host:8008`, `http://unix:/run/x.sock:/rest`."""
+    _, _, address = value.rpartition("://")
+    if address.startswith("unix:"):
+        path, _, rest = address.removeprefix("unix:").partition(":")
+        return Target(f"unix:{path}", rest)
+    pool, slash, rest = address.partition("/")
+    return Target(pool, slash + rest)
+
+
+def rewritten(directives: Iterable[Directive], values: Values, place: Place) -> Verdict | None:
+    """The answer of the rewrite phase; None where the request goes on."""
+    for each in directives:
+        if each.name == "set" and len(each.args) > 1:
+            values.own[each.args[0].removeprefix("$")] = values.fill(each.args[1])
+        elif each.name == "return":
+            return returned(each, values, place)
+        elif each.name == "rewrite":
+            verdict = _rewrite(each, values, place)
+            if verdict is not None:
+                return verdict
+        elif each.name == "if" and _holds(each.args, values):
+            if any(inner.name not in REWRITING for inner in each.block or ()):
+                values.doubts.append(f"what the `if` of {each.place} changes besides answering")
+            verdict = rewritten(each.block or (), values, each.place)
+            if verdict is not None:
+                return verdict
+    return None
+
+
+def returned(directive: Directive, values: Values, place: Place) -> Verdict:
+    """The verdict of a `return`."""
+    code, *text = directive.args
+    if not code.isdigit():
+        code, text = "302", [code]
+    status, body = int(code), values.fill(text[0]) if text else ""
+    if status in _REDIRECTS:
+        return Verdict(action="redirect", status=status, location=body, place=place, doubts=tuple(values.doubts))
+    action: Action = "refuse" if status >= 400 else "respond"
+    return Verdict(action=action, status=status, body=body, place=place, doubts=tuple(values.doubts))
+
+
+def _rewrite(directive: Directive, values: Values, place: Place) -> Verdict | None:
+    expression, replacement, *flags = directive.args
+    pattern = compiled(expression)
+    match = pattern.search(values.uri) if pattern is not None else None
+    if match is None:
+        return None
+    values.matched(match)
+    if replacement.startswith(("http://", "https://", "$scheme")) or {"redirect", "permanent"} & set(flags):
+        status = 301 if "permanent" in flags else 302
+        return Verdict(action="redirect", status=status, location=values.fill(replacement), place=place)
+    values.doubts.append(f"the other path that the `rewrite` of {directive.place} makes")
+    return None
+
+
+def _holds(args: Sequence[str], values: Values) -> bool:
+    """The condition of an `if`; those on files do not hold."""
+    words = [word for word in args if word not in ("(", ")")]
+    if len(words) == 1 and words[0].startswith("$"):
+        return values.fill(words[0]) not in ("", "0")
+    if len(words) == 3 and words[0].startswith("$"):
+        value, sign, other = values.fill(words[0]), words[1], words[2]
+        if sign in ("=", "!="):
+            return (value == values.fill(other)) == (sign == "=")
+        pattern = compiled(other, ignore_case=sign.endswith("*"))
+        match = pattern.search(value) if pattern is not None else None
+        if match is not None:
+            values.matched(match)
+        return (match is not None) != sign.startswith("!")
+    values.doubts.append("an `if` on files")
+    return False
+
+
+def admitted(rules: Iterable[Directive], address: str) -> bool:
+    """Whether `allow` and `deny`, in their order, let an address in."""
+    for each in rules:
+        who = each.args[0] if each.args else ""
+        if who == "all" or (who != "unix:" and _within(address, who)):
+            return each.name == "allow"
+    return True
+
+
+def _within(address: str, network: str) -> bool:
+    try:
+        return is_within(address, (ip_network(network, strict=False),))
+    except ValueError:
+        return False
+
+
+def served(location: Location, values: Values) -> Verdict:
+    """What a location does with a request that no rewriting answers."""
+    doubts = tuple(dict.fromkeys(values.doubts))
+    if not admitted(location.settings("allow", "deny"), values.real_ip):
+        return Verdict(action="refuse", status=403, place=location.place, doubts=doubts)
+    proxy = first(location.directives, "proxy_pass")
+    if proxy is not None:
+        target = target_of(values.fill(proxy.args[0]))
+        if target.rest and "$" not in proxy.args[0]:
+            values.doubts.append(f"the path is replaced by the one in {proxy.place}")
+        return Verdict(
+            action="forward", pool=target.pool, place=location.place, doubts=tuple(dict.fromkeys(values.doubts))
+        )
+    if any(first(location.directives, name) for name in _PASSES):
+        return Verdict(action="unclear", place=location.place, doubts=(*doubts, "it is passed on by another protocol"))
+    return Verdict(action="files", place=location.place, doubts=doubts)

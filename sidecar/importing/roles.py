@@ -1,0 +1,251 @@
+"""What the processes behind a foreign configuration are: which is main, what each serves, which streams it writes.
+
+Concluded from what the configuration sends them, because it says nothing else of them. Knows neither proxy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from sidecar.importing.asked import Proxy, Server, Verdict
+from sidecar.importing.probes import Probe
+from sidecar.routing.pools import CLIENT, EVENTS
+from sidecar.routing.workers import MAIN_SERVES
+from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS
+
+_MAIN_NAMES = re.compile(r"main|master|synapse|matrix|homeserver", re.IGNORECASE)
+_FOREIGN = re.compile(
+    r"ma1sd|mxisd|sydent|identity|element|riot|cinny|hydrogen|well.?known|web|hook|bot|acme|letsencrypt|certbot|turn|jitsi"
+    r"|sliding.?sync.?proxy|(?:^|_)mas(?:$|_)|authentication|dimension|grafana|prometheus",
+    re.IGNORECASE,
+)
+_ODD = re.compile(r"[^A-Za-z0-9_.:@+-]+")
+_MEDIA = "media"
+
+
+@frozen(eq=False)
+class Answered:
+    """A request, and what the proxy does with it when it comes from where it may."""
+
+    probe: Probe
+    verdict: Verdict
+    closed: bool = False
+    """From anywhere else it is refused."""
+
+    @property
+    def pool(self) -> str:
+        """The upstream that gets it, empty where none does."""
+        return self.verdict.pool if self.verdict.action == "forward" else ""
+
+
+@frozen(kw_only=True)
+class Process:
+    """A process behind the proxy. `serves` is empty for what is no Synapse."""
+
+    name: str
+    server: Server
+    serves: frozenset[str]
+    writes: tuple[str, ...] = ()
+
+    foreign: bool = False
+    """By its name, or by what it gets, it is no process of Synapse."""
+
+    @property
+    def is_main(self) -> bool:
+        return self.name == MAIN
+
+
+@frozen(kw_only=True)
+class Roles:
+    """Processes by name, and the names of those of each upstream, in the proxy's order."""
+
+    main: str
+    """The upstream that is the main process, empty where there is none."""
+    processes: Mapping[str, Process]
+    members: Mapping[str, tuple[str, ...]]
+    writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
+
+    def serves(self, upstream: str, row: Endpoint) -> bool:
+        """Whether every process of an upstream can serve an endpoint."""
+        names = self.members.get(upstream, ())
+        return bool(names) and all(self.process_serves(self.processes[name], row) for name in names)
+
+    def process_serves(self, process: Process, row: Endpoint) -> bool:
+        """Whether one process can."""
+        if not _needed(process, row) & process.serves or ("media_repo" in row.needs and _MEDIA not in process.serves):
+            return False
+        return not (row.hard and row.stream) or process.name in self.writers.get(row.stream or "", (MAIN,))
+
+    def why_not(self, upstream: str, row: Endpoint) -> str:
+        """Why an upstream cannot serve an endpoint, in a few words."""
+        names = self.members.get(upstream, ())
+        process = next(
+            (self.processes[name] for name in names if not self.process_serves(self.processes[name], row)), None
+        )
+        if process is None:
+            return "nobody is known behind it"
+        if process.foreign:
+            return "by its name it is no process of Synapse"
+        if not process.is_main and not row.worker_resources:
+            return "only the main process has it; a worker answers 404"
+        if "media_repo" in row.needs and _MEDIA not in process.serves:
+            return "it has no media repository; it answers 404"
+        if not _needed(process, row) & process.serves:
+            return f"it has no listener for {' or '.join(sorted(_needed(process, row)))}; it answers 404"
+        writers = ", ".join(self.writers.get(row.stream or "", (MAIN,)))
+        return f"only a writer of {row.stream} can answer it ({writers}); any other answers 500"
+
+
+def _needed(process: Process, row: Endpoint) -> frozenset[str]:
+    return row.resources if process.is_main else row.worker_resources
+
+
+def answers(proxy: Proxy, asked: Iterable[Probe], host: str, sources: Sequence[str]) -> Iterator[Answered]:
+    """What becomes of each request from the first of the sources; where that one is refused, from the others."""
+    for probe in asked:
+        verdict, *others = (proxy.verdict(probe.asked(host, source)) for source in sources)
+        inside = next((other for other in others if other.action == "forward"), None)
+        closed = verdict.action == "refuse" and inside is not None
+        yield Answered(probe, inside if closed and inside is not None else verdict, closed)
+
+
+def roles(proxy: Proxy, plain: Iterable[Answered]) -> Roles:
+    """What can be concluded from where plain requests go."""
+    sent: dict[str, list[Endpoint]] = {}
+    for each in plain:
+        if each.pool:
+            sent.setdefault(each.pool, []).append(each.probe.row)
+    return _Conclusion(proxy, sent).roles()
+
+
+@define(eq=False)
+class _Conclusion:
+    proxy: Proxy
+    sent: Mapping[str, Sequence[Endpoint]]
+
+    def roles(self) -> Roles:
+        main, names = self._main(), self._names()
+        members = {
+            upstream: tuple(dict.fromkeys(names[_identity(server)] for server in known.servers if server.address))
+            for upstream, known in self.proxy.upstreams.items()
+        }
+        writers = self._writers(main, members)
+        media = self._media(main)
+        processes: dict[str, Process] = {}
+        for upstream, known in self.proxy.upstreams.items():
+            for server in filter(_identity, known.servers):
+                name = names[_identity(server)]
+                before = processes.get(name)
+                serves = self._serves(upstream, has_media=upstream == media) | (before.serves if before else set())
+                if name == MAIN:
+                    serves = MAIN_SERVES - ({_MEDIA} if media is not None else set())
+                processes[name] = Process(
+                    name=name,
+                    server=server,
+                    serves=frozenset(serves),
+                    writes=tuple(stream for stream, writing in writers.items() if name in writing),
+                    foreign=name != MAIN and self._is_foreign(upstream) and (before is None or before.foreign),
+                )
+        return Roles(main=main, processes=processes, members=members, writers=writers)
+
+    def _is_foreign(self, upstream: str) -> bool:
+        rows = self.sent.get(upstream, ())
+        return bool(_FOREIGN.search(upstream)) or (bool(rows) and all(row.path[0] == ".well-known" for row in rows))
+
+    def _main(self) -> str:
+        """The upstream of what only the main process has; where nothing tells, the one whose name says so."""
+        votes = Counter(
+            {upstream: sum(not row.worker_resources for row in rows) for upstream, rows in self.sent.items()}
+        )
+        best = max(votes.values(), default=0)
+        named = [upstream for upstream in self.sent if _MAIN_NAMES.search(upstream)]
+        first = [upstream for upstream, count in votes.items() if best and count == best]
+        return next(iter((*first, *named, *self.sent)), "")
+
+    def _names(self) -> dict[str, str]:
+        """A name for each server, by its address: that of the proxy, or the part of the address that differs."""
+        servers = {
+            _identity(server): server
+            for known in self.proxy.upstreams.values()
+            for server in known.servers
+            if server.address
+        }
+        main = self.proxy.upstreams.get(self._main())
+        stems = {identity: _stem(server) for identity, server in servers.items()}
+        common = _common_prefix([stem for stem in stems.values() if "/" not in stem])
+        names: dict[str, str] = {}
+        for identity, stem in stems.items():
+            short = _ODD.sub("_", stem[len(common) :] if len(stems) > 1 else stem).strip("_.:@+-") or "worker"
+            short = short if short not in (MAIN, "master") else f"{short}_worker"
+            names[identity] = short if short not in names.values() else f"{short}_{len(names)}"
+        if main is not None and main.servers:
+            names[_identity(main.servers[0])] = MAIN
+        return names
+
+    def _media(self, main: str) -> str | None:
+        """The upstream that is there for media: most of what it gets needs the repository."""
+        for upstream, rows in self.sent.items():
+            count = sum("media_repo" in row.needs for row in rows)
+            if upstream != main and count * 3 > len([row for row in rows if row.worker_resources]) * 2 > 0:
+                return upstream
+        return None
+
+    def _serves(self, upstream: str, *, has_media: bool) -> frozenset[str]:
+        found: set[str] = set()
+        if self._is_foreign(upstream):
+            return frozenset()
+        if upstream not in self.sent:
+            return frozenset(word for word in ("client", "federation", _MEDIA) if word in upstream.lower())
+        for row in self.sent[upstream]:
+            if "media_repo" not in row.needs:
+                found |= {"client", "federation"} & row.worker_resources
+            elif has_media:
+                found.add(_MEDIA)
+        return frozenset(found)
+
+    def _writers(self, main: str, members: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Who gets what belongs to a stream, where that can be its writer."""
+        client = next(iter(_counted(self.sent, lambda row: row.group == CLIENT)), "")
+        writers = {}
+        for stream in dict.fromkeys(row.stream for rows in self.sent.values() for row in rows if row.stream):
+            counted = _counted(self.sent, lambda row, stream=stream: row.stream == stream)  # type: ignore[misc]
+            single = stream in SINGLE_WRITER_STREAMS
+            able = [upstream for upstream in counted if len(members[upstream]) == 1 or not single]
+            upstream = next(iter(able), main)
+            hard = any(row.hard for row in self.sent[upstream] if row.stream == stream)
+            if upstream != main and stream != EVENTS and (hard or upstream != client):
+                writers[stream] = members[upstream]
+        return writers
+
+
+def _counted(sent: Mapping[str, Sequence[Endpoint]], which: Callable[[Endpoint], bool]) -> list[str]:
+    """The upstreams that get such endpoints, those with most of them first."""
+    counts = {upstream: sum(which(row) for row in rows) for upstream, rows in sent.items()}
+    return sorted((upstream for upstream, count in counts.items() if count), key=lambda upstream: -counts[upstream])
+
+
+def _identity(server: Server) -> str:
+    """What tells servers apart; empty where it cannot be told, and they are left out."""
+    return server.address
+
+
+def _stem(server: Server) -> str:
+    """What a server is called: by the proxy where it names servers, else the file of its socket, else its address."""
+    if server.address.removeprefix("unix:") != server.name.removeprefix("unix:") and ":" not in server.name:
+        return server.name
+    last = server.name.rpartition("/")[2] if "/" in server.name else server.name
+    return last.removesuffix(".sock").removesuffix(".socket")
+
+
+def _common_prefix(stems: Sequence[str]) -> str:
+    """What all begin with, up to the last sign that divides words."""
+    first, last = min(stems, default=""), max(stems, default="")
+    length = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    common = first[:length]
+    cut = max(common.rfind(sign) for sign in "_-.") + 1
+    return common[:cut] if len(stems) > 1 else ""

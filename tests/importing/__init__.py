@@ -1,0 +1,1 @@
+"""Reading other proxies' configurations: against the real programs, and piece by piece."""

@@ -1,0 +1,108 @@
+"""`docs/parity.md`, made from what was measured: `python -m tests.parity` writes it, a test compares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from . import haproxy_file, nginx_files
+from .differences import REASONS, Case, Reason
+from .keeping import AFFINITIES, Affinity, Class
+
+PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
+
+_TITLES = {
+    "docker-nginx": ("nginx beside Synapse in Docker, with room workers", "docker-nginx.yaml"),
+    "nginx-workers": ("nginx with workers for logins, both kinds of sync, federation and media", "nginx-workers.yaml"),
+    "two-hosts": ("HAProxy before a homeserver on several hosts", "two-hosts.yaml"),
+}
+MENDED = {**nginx_files.MENDED, "two-hosts": haproxy_file.MENDED}
+
+_HEAD = """\
+# Beside the proxies that it replaces
+
+Three proxy configurations for Synapse with workers have been published by people who run it; for each there is a
+preset that does the same. `tests/parity` runs the real program with the original configuration and the sidecar with
+the preset in front of the same workers, sends both the same requests, and compares who gets them. This page is made
+from what it measured, and the test fails where it would not come out the same.
+
+The requests are made from the endpoint table of Synapse 1.163: every method and spelling of every path, three times,
+with users, rooms with and without a domain, events, aliases, transaction ids and tags, plainly written or
+percent-encoded in either case, tokens in the header or the query, syncs with and without `since`, from several
+addresses, and some paths that Synapse does not have. Each worker records the request-line that it gets: on both sides
+it is the one that was sent, octet for octet.
+
+Where the two differ there is a rule in `tests/parity/differences.py` with the reason, and the first that fits counts.
+A difference without a reason fails the test, and so does a reason that never applies.
+"""
+_TAIL = """\
+## What was mended
+
+The configurations run as published, but for what does not load with the nginx 1.22 and the HAProxy 2.6 of Debian 12:
+
+| preset | what | now |
+| --- | --- | --- |
+{mended}
+
+And for what a test on one machine needs: addresses, sockets and files are those of the test, HAProxy's public port
+has no certificate, its `maxconn` is what the machine's open files allow, nginx takes the client's address from
+X-Forwarded-For as behind another proxy, and both tell in their answers which upstream they chose. Host names are
+examples.
+"""
+
+
+@frozen
+class Result:
+    """What was found for one system."""
+
+    name: str
+    requests: int
+    reasons: Mapping[Reason, Sequence[Case]]
+    classes: Sequence[Class]
+    split: Mapping[Affinity, Sequence[Class]]
+
+
+def page(results: Sequence[Result]) -> str:
+    """The whole page."""
+    parts = [_HEAD, *("\n".join(_section(each)) for each in results)]
+    mended = "\n".join(f"| {name} | {what} | {now} |" for name in MENDED for what, now in MENDED[name])
+    return "\n".join([*parts, _TAIL.format(mended=mended)])
+
+
+def _section(result: Result) -> Iterator[str]:
+    title, preset = _TITLES[result.name]
+    different = sum(len(cases) for cases in result.reasons.values())
+    yield f"## {title}"
+    yield ""
+    yield (
+        f"Preset: [conf/{preset}](../conf/{preset}). {result.requests:,} requests to each side; "
+        f"{result.requests - different:,} go to the same pool, {different:,} elsewhere for a reason:"
+    )
+    yield ""
+    yield "| reason | requests | why the sidecar is right | for example |"
+    yield "| --- | --: | --- | --- |"
+    for reason in (each for each in REASONS if each in result.reasons):
+        cases = result.reasons[reason]
+        yield f"| {reason.name} | {len(cases)} | {reason.why} | {_example(cases[len(cases) // 2])} |"
+    yield ""
+    yield from _kept(result)
+
+
+def _example(case: Case) -> str:
+    path = case.sent.path if len(case.sent.path) < 90 else f"{case.sent.path[:87]}…"
+    return f"`{case.sent.method} {path.replace('|', '%7C')}`: {case.theirs.group}, here {case.ours.group}"
+
+
+def _kept(result: Result) -> Iterator[str]:
+    kept = [each for each in result.classes if each.kept]
+    requests = sum(each.requests for each in kept)
+    yield (
+        f"What the proxy keeps on one server by a key: {len(result.classes)} keys were in two of these requests or "
+        f"more, and the {requests:,} requests of {len(kept)} of them are on one worker here too."
+    )
+    for reason in (each for each in AFFINITIES if each in result.split):
+        count = sum(each.requests for each in result.split[reason])
+        yield f"Not kept together are {count} requests, *{reason.name}*: {reason.why}"
+    yield ""
