@@ -132,8 +132,8 @@ def test_files_that_the_unit_cannot_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "etc/matrix-synapse/homeserver.yaml").chmod(0o600)
     write(tmp_path, "/etc/passwd", "reader:x:4711:4711::/:/bin/false\n")
     assert "the user of matrix-sidecar.service may not" in init(tmp_path).output
-    assert "warning: reader may not" in init(tmp_path, "--force", "--user", "reader").output
-    assert "There is no user writer" in init(tmp_path, "--force", "--user", "writer").output
+    assert "warning: reader may not" in init(tmp_path, "--force", "--run-as", "reader").output
+    assert "There is no user writer" in init(tmp_path, "--force", "--run-as", "writer").output
 
 
 def test_a_host_without_synapse(tmp_path: Path) -> None:

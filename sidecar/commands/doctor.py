@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sidecar.commands.checking import FAILED
 from sidecar.commands.questions import Endpoint
-from sidecar.deployment import DEFAULT_PATH, deployment_of
+from sidecar.config.operator import Operator
+from sidecar.config.passwords import PlainPassword, secret_of
+from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.install import units
 
@@ -51,9 +52,11 @@ LONGEST = 600.0
     help="The operator's listener, of each instance; else that of the file and those of the units.",
 )
 @click.option("--password-file", metavar="FILE", type=click.Path(exists=True), help="The operator's password.")
-@click.option("--user", metavar="NAME", help="Who the sidecar runs as; else the user of a running one.")
+@click.option(
+    "--run-as", metavar="NAME", help="User of the sidecar, by whom reach is judged; else that of a running one."
+)
 @click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-def doctor(config: str, in_json: bool, **options: Any) -> None:
+def doctor(config: str, in_json: bool, password_file: str | None, **options: Any) -> None:
     """Test a running installation, from the proxy in front to each worker, and print what to mend.
 
     Exit status: 0 everything that was tested is fine, 1 warnings only, 2 errors.
@@ -66,7 +69,8 @@ def doctor(config: str, in_json: bool, **options: Any) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(FAILED) from None
-    examination = Examination(deployment=deployment, wishes=_wishes(**options))
+    wishes = _wishes(password=_password(deployment, password_file), **options)
+    examination = Examination(deployment=deployment, wishes=wishes)
     told: list[tuple[str, Finding]] = []
     try:
         for area, findings in examination.areas():
@@ -90,8 +94,8 @@ def _wishes(
     well_known: str | None,
     slow: float | None,
     admin: tuple[str, ...],
-    password_file: str | None,
-    user: str | None,
+    password: bytes | None,
+    run_as: str | None,
 ) -> Wishes:
     from sidecar.doctor.examination import Wishes
     from sidecar.doctor.public import Public
@@ -99,8 +103,8 @@ def _wishes(
     try:
         return Wishes(
             admin=admin,
-            password=None if password_file is None else _first_line(password_file),
-            user=user,
+            password=password,
+            run_as=run_as,
             public=None if public is None else Public.of(public, connect_to, ca),
             well_known=None if well_known is None else Public.of(well_known, ca=ca).place,
             slow=slow,
@@ -109,8 +113,15 @@ def _wishes(
         raise click.UsageError(str(error)) from None
 
 
-def _first_line(path: str) -> bytes:
-    return Path(path).read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+def _password(deployment: Deployment, file: str | None) -> bytes | None:
+    """The operator's: from a file where it stands as it is, else from who sits at the terminal."""
+    secret = deployment.secret if file is None else secret_of(Operator(password_file=file))[0]
+    if isinstance(secret, PlainPassword):
+        return secret.octets
+    if secret is None or not sys.stdin.isatty():
+        return None
+    asked: str = click.prompt(f"Password of {deployment.settings.operator.user}", hide_input=True, err=True)
+    return asked.encode("utf-8", "surrogateescape")
 
 
 def _print(area: str, findings: Iterable[Finding], *, quiet: bool) -> list[Finding]:

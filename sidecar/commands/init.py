@@ -65,7 +65,9 @@ _SHOWN = 6
 @click.option("--admin", type=Endpoint(), help="The operator's listener.")
 @click.option("--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front: its lines are printed.")
 @click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
-@click.option("--user", metavar="NAME", help="Who the sidecar will run as; else what the systemd unit says.")
+@click.option(
+    "--run-as", metavar="NAME", help="User of the sidecar, by whom reach is judged; else that of the systemd unit."
+)
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing; take what would be proposed.")
 @click.option("--force", is_flag=True, help="Replace an existing file; the old one is kept, with a `~` at its end.")
 @click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
@@ -74,7 +76,7 @@ def init(
     root: str,
     synapse_config: tuple[str, ...],
     synapse_workers: tuple[str, ...],
-    user: str | None,
+    run_as: str | None,
     yes: bool,
     force: bool,
     no_ask: bool,
@@ -87,7 +89,7 @@ def init(
     """
     questions = Questions(silent=yes)
     try:
-        account = units.account(root, user)
+        account = units.account(root, run_as)
     except units.NoUserError as error:
         fail(str(error))
     target = under(root, os.path.abspath(file))

@@ -16,6 +16,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from sidecar.synapse.asker import UnixConnection
+
 PATIENCE = 5.0
 """Seconds for each step of an exchange, unless somebody expects it to take longer."""
 MOST = 1 << 20
@@ -101,20 +103,21 @@ class Reply:
 
 
 class _Connection(HTTPConnection):
+    """To an address that the name need not lead to, over TLS if so."""
+
     def __init__(self, place: Place, timeout: float) -> None:
-        super().__init__(place.host, place.port or 80, timeout=timeout)
+        super().__init__(place.host, place.port, timeout=timeout)
         self._place = place
 
     def connect(self) -> None:
         place = self._place
-        if place.socket:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(place.socket)
-            return
         self.sock = socket.create_connection((place.address or place.host, place.port), self.timeout)
         if place.tls is not None:
             self.sock = place.tls.wrap_socket(self.sock, server_hostname=place.host)
+
+
+def _connection(place: Place, timeout: float) -> HTTPConnection:
+    return UnixConnection(place.socket, timeout) if place.socket else _Connection(place, timeout)
 
 
 def ask(
@@ -134,7 +137,7 @@ def ask(
         fields.append(("Content-Length", str(length)))
     began = time.monotonic()
     try:
-        with closing(_Connection(place, timeout)) as connection:
+        with closing(_connection(place, timeout)) as connection:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             for name, value in (*fields, ("Connection", "close")):
                 connection.putheader(name, value)

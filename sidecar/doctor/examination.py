@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from attrs import frozen
 
-from sidecar.config.passwords import PlainPassword
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Place, SilenceError, ask
@@ -47,7 +46,7 @@ class Wishes:
     admin: Sequence[str] = ()
     """Server endpoint strings of operator's listeners; none: that of the file, and those of the units."""
     password: bytes | None = None
-    user: str | None = None
+    run_as: str | None = None
     """Who the sidecar runs as; None: found out."""
     public: Public | None = None
     well_known: Place | None = None
@@ -84,20 +83,17 @@ class Examination:
     # Where things are.
 
     def _operators(self) -> Operators:
-        settings, secret = self.deployment.settings, self.deployment.secret
+        settings = self.deployment.settings
         named = self.wishes.admin or ([settings.admin] if settings.admin else [])
         places = [_place(endpoint) for endpoint in named]
         if not self.wishes.admin:
             places += [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
-        password = self.wishes.password
-        if password is None and isinstance(secret, PlainPassword):
-            password = secret.octets
-        return Operators(tuple(dict.fromkeys(places)), settings.operator.user, password)
+        return Operators(tuple(dict.fromkeys(places)), settings.operator.user, self.wishes.password)
 
     def _account(self) -> Account | None:
         """Who the sidecar runs as: the one that is named, that of a running one, or that of its unit."""
-        if self.wishes.user is not None:
-            return units.account("/", self.wishes.user)
+        if self.wishes.run_as is not None:
+            return units.account("/", self.wishes.run_as)
         running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
         return next(iter(running), None)
 

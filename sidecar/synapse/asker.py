@@ -54,12 +54,15 @@ def ask_version(endpoint: str, timeout: float = 1.0) -> str | None:
         return None  # ValueError and OverflowError: what is no path, host or port at all
 
 
-class _UnixConnection(HTTPConnection):
+class UnixConnection(HTTPConnection):
+    """HTTP over a UNIX socket."""
+
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
+        """Raises OSError; the socket is closed with the connection."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
@@ -83,4 +86,4 @@ def _connection(endpoint: str, timeout: float) -> HTTPConnection | None:
     if place is None:
         return None
     path, host, port = place
-    return _UnixConnection(path, timeout) if path else HTTPConnection(host, port, timeout=timeout)
+    return UnixConnection(path, timeout) if path else HTTPConnection(host, port, timeout=timeout)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from installation import Installation, Proxy, forwarded
+from terminals import Terminal
 
 from sidecar.cli import main
+from sidecar.config.passwords import hashed
 from sidecar.doctor import examination
 from sidecar.doctor.asking import Place
 from sidecar.doctor.examination import listened
@@ -292,14 +295,17 @@ def test_a_password_is_asked_for(broken: Installation) -> None:
     broken.start()
     assert of("The running sidecar", found(broken)) == []
     # Only the hash is known.
-    from sidecar.config.passwords import hashed
-
     secret.write_text(f"{hashed(b'correct horse')}\n")
     told = of("The running sidecar", found(broken))
     assert told[0].startswith(f"unknown: The operator's listener at {broken.directory}/admin.sock answered 401")
     named = broken.directory / "mine"
     named.write_text("correct horse\n")
     assert of("The running sidecar", found(broken, "--password-file", str(named))) == []
+    command = [sys.executable, "-m", "sidecar.cli", "doctor", "-c", broken.file]
+    with Terminal(command, TERM="dumb", NO_COLOR="1") as terminal:
+        terminal.answers("Password of operator: ", "correct horse")
+        terminal.says("runs and is ready")
+        assert terminal.ends() == 0
 
 
 def test_several_instances_are_all_asked(running: Installation) -> None:
@@ -326,7 +332,7 @@ def test_what_the_sidecars_user_cannot_reach(broken: Installation, monkeypatch: 
     (broken.directory / "sync1.sock").chmod(0o600)
     (broken.directory / "fed1.sock").chmod(0o666)
     (broken.directory / "etc/homeserver.yaml").chmod(0o600)
-    findings = found(broken, "--user", "nobody")
+    findings = found(broken, "--run-as", "nobody")
     told = of("Workers", findings)
     assert any(each.startswith("error: The sidecar cannot connect to sync1: nobody may not write to") for each in told)
     assert not any("fed1" in each for each in told)
@@ -339,7 +345,7 @@ def test_what_the_sidecars_user_cannot_reach(broken: Installation, monkeypatch: 
 
 def test_a_user_that_there_is_not(running: Installation) -> None:
     """Is a mistake on the command line."""
-    result = doctor(running, "--user", "nobody-here")
+    result = doctor(running, "--run-as", "nobody-here")
     assert result.exit_code == 2
     assert "There is no user nobody-here; give the name" in result.output
 

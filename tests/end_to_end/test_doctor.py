@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from front_files import program
 
 from sidecar.cli import main
 from sidecar.doctor import examination, front
@@ -16,7 +17,7 @@ from sidecar.install import fronts
 from sidecar.install.fronts import Wanted, lines
 from sidecar.install.synapses import sources
 
-from .fronts import PROGRAMS, absent, running_front
+from .fronts import running_front
 from .laboratory import Gateway
 from .topology import Configuration
 
@@ -84,8 +85,8 @@ def test_the_lines_that_init_prints_are_right(
     kind: str, gateways: Mapping[Configuration, Gateway], tmp_path: Path
 ) -> None:
     """Each proxy with them passes every test, also a long poll that is longer than a short one."""
-    if absent(kind):
-        pytest.skip(f"{PROGRAMS[kind]} is not installed")
+    if program(kind) is None:
+        pytest.skip(f"{kind} is not installed")
     gateway = gateways["three_lines"]
     wanted = Wanted("lab.test", port=gateway.port, upload=UPLOAD)
     with running_front(kind, lines(kind, wanted), tmp_path) as port:
@@ -178,8 +179,8 @@ def test_what_people_write_is_found(
     kind: str, text: str, expected: list[str], gateways: Mapping[Configuration, Gateway], tmp_path: Path
 ) -> None:
     """Every mistake, and nothing that is none."""
-    if absent(kind):
-        pytest.skip(f"{PROGRAMS[kind]} is not installed")
+    if program(kind) is None:
+        pytest.skip(f"{kind} is not installed")
     gateway = gateways["three_lines"]
     with running_front(kind, text.format(port=gateway.port), tmp_path) as port:
         slow = ["--slow", "2"] if any("does not wait" in sentence for sentence in expected) else []

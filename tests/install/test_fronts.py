@@ -3,55 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from front_files import checking, program, write_whole
 
 from sidecar.install.fronts import NAMES, PLACES, Wanted, detect, lines, reached_at
 
-SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 ROOT = Path(__file__).parents[2]
-APACHE = "/usr/lib/apache2/modules"
-MODULES = ("mpm_event", "authz_core", "proxy", "proxy_http", "headers")
-
-
-def program(name: str) -> str:
-    """The path of a program; the test is skipped where it is absent."""
-    found = shutil.which(name, path=SBIN)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def whole(kind: str, text: str, place: Path) -> tuple[list[str], str]:
-    """The command that checks a configuration, and the configuration around the lines."""
-    file = place / "front.conf"
-    if kind == "nginx":
-        around = (
-            f"error_log stderr; pid {place}/pid; events {{}}\nhttp {{ access_log off; server {{\nlisten 127.0.0.1:1;\n"
-        )
-        return [program("nginx"), "-t", "-p", str(place), "-c", str(file)], f"{around}{text}}} }}\n"
-    if kind == "apache":
-        loaded = "".join(f"LoadModule {name}_module {APACHE}/mod_{name}.so\n" for name in MODULES)
-        around = f"ServerName localhost\nListen 127.0.0.1:1\nDefaultRuntimeDir {place}\nErrorLog {place}/log\n{loaded}"
-        configured = f"{around}<VirtualHost *:1>\n{text}</VirtualHost>\n"
-        return [program("apache2"), "-t", "-d", str(place), "-f", str(file)], configured
-    if kind == "caddy":
-        return [program("caddy"), "adapt", "--config", str(file), "--adapter", "caddyfile"], f"http://x {{\n{text}}}\n"
-    around = (
-        "defaults\n    mode http\n    timeout connect 1s\n    timeout client 1s\nfrontend f\n    bind 127.0.0.1:1\n"
-    )
-    return [program("haproxy"), "-c", "-f", str(file)], around + text
 
 
 @pytest.mark.parametrize("socket", ["", "/run/matrix-sidecar/http.sock"])
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_program_takes_the_lines(kind: str, socket: str, tmp_path: Path) -> None:
     """At the place that is told, for a port and for a UNIX socket."""
-    command, configured = whole(kind, lines(kind, Wanted("matrix.example.org", socket=socket)), tmp_path)
-    (tmp_path / "front.conf").write_text(configured)
+    found = program(kind)
+    if found is None:
+        pytest.skip(f"{kind} is not installed")
+    file = write_whole(kind, lines(kind, Wanted("matrix.example.org", socket=socket)), 1, tmp_path)
+    command = [found, *checking(kind, file)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
