@@ -61,8 +61,8 @@ def _page() -> Iterator[str]:
     for flags, text in _twistd_options():
         yield from _tagged(flags, text)
     yield from _section("COMMANDS")
-    for name in sorted(cli.commands):
-        yield from _command(name, cli.commands[name])
+    for name, command in commands(cli):
+        yield from _command(name, command)
     for title, pairs in (
         ("SIGNALS", _SIGNALS),
         ("EXIT STATUS", _STATUS),
@@ -78,6 +78,15 @@ def _page() -> Iterator[str]:
 def _section(title: str, *lines: str) -> Iterator[str]:
     yield f".SH {title}"
     yield from lines
+
+
+def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """The commands of a group and of the groups in it, by the words that call them."""
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:

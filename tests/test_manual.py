@@ -47,7 +47,7 @@ def test_groff_has_nothing_to_say() -> None:
 def test_every_command_and_option_is_in_it(tmp_path: Path) -> None:
     """With its help, as it was written."""
     text = " ".join(shown(tmp_path).split())
-    for name, command in main.commands.items():
+    for name, command in manual.commands(main):
         assert f"matrix-sidecar {name}" in text
         for option in command.params:
             if isinstance(option, click.Option):
