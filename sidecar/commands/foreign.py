@@ -5,19 +5,22 @@ The only place where those files are read. Each parser is imported when it is ne
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
+from attrs import frozen
 
 from sidecar.document import MOST_BYTES
 from sidecar.errors import ConfigError
-from sidecar.importing.examination import Examined, Foreign, examine
+from sidecar.importing.examination import Examined, Foreign, Synapse, examine
 from sidecar.importing.report import Told, amiss, moved, told
 from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.topology import read_topology
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 _STYLES = {"taken": "green", "superfluous": "cyan", "lost": "yellow"}
@@ -31,20 +34,48 @@ def import_() -> None:
     """Turn a configuration of nginx or HAProxy into one of the sidecar, or see what it does wrong."""
 
 
-_files = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-_output = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write sidecar.yaml here.")
-_host = click.option("--host", metavar="NAME", help="The homeserver's host name, if it cannot be found out.")
-_version = click.option("--synapse", metavar="VERSION", help="Synapse's release; absent: the newest known.")
-_diff = click.option("--diff", is_flag=True, help="Print only which requests go where they cannot be served.")
+@frozen
+class _Wanted:
+    """The options of both commands."""
+
+    files: Sequence[Path]
+    output: Path | None
+    host: str | None
+    synapse: str | None
+    synapse_config: Sequence[str]
+    synapse_workers: Sequence[str]
+    diff: bool
+
+
+_OPTIONS = (
+    click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    click.option("-o", "--output", type=click.Path(path_type=Path), help="Write sidecar.yaml here."),
+    click.option("--host", metavar="NAME", help="The homeserver's host name, if it cannot be found out."),
+    click.option("--synapse", metavar="VERSION", help="Synapse's release; absent: the newest known."),
+    click.option(
+        "--synapse-config",
+        metavar="PATH",
+        type=click.Path(),
+        multiple=True,
+        help="homeserver.yaml, conf.d; repeatable.",
+    ),
+    click.option(
+        "--synapse-workers", metavar="PATH", type=click.Path(), multiple=True, help="Worker files; repeatable."
+    ),
+    click.option("--diff", is_flag=True, help="Print only which requests go where they cannot be served."),
+)
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def _with_options(command: _Command) -> _Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @import_.command()
-@_files
-@_output
-@_host
-@_version
-@_diff
-def nginx(files: Sequence[Path], output: Path | None, host: str | None, synapse: str | None, diff: bool) -> None:
+@_with_options
+def nginx(**options: Any) -> None:
     """Read nginx.conf with all that it includes, or parts of one in their order.
 
     sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
@@ -55,23 +86,20 @@ def nginx(files: Sequence[Path], output: Path | None, host: str | None, synapse:
     from sidecar.importing.nginx_lines import nginx_foreign
     from sidecar.importing.nginx_tree import Directive, tree
 
+    wanted = _Wanted(**options)
     directives: list[Directive] = []
-    for file in files:
+    for file in wanted.files:
         _check(file)
         read = parse(str(file), comments=False, check_ctx=False, check_args=False)
         for error in read["errors"]:
             click.secho(f"{error['file']}: {error['error']}", fg="red", err=True)
         directives += tree(read["config"])
-    _import(nginx_foreign(directives), files, output, host, synapse, only_amiss=diff)
+    _import(nginx_foreign(directives), wanted)
 
 
 @import_.command()
-@_files
-@_output
-@_host
-@_version
-@_diff
-def haproxy(files: Sequence[Path], output: Path | None, host: str | None, synapse: str | None, diff: bool) -> None:
+@_with_options
+def haproxy(**options: Any) -> None:
     """Read haproxy.cfg, or several files in their order.
 
     sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
@@ -80,8 +108,9 @@ def haproxy(files: Sequence[Path], output: Path | None, host: str | None, synaps
     from sidecar.importing.haproxy_lines import haproxy_foreign
     from sidecar.importing.haproxy_words import sections
 
-    found = [section for file in files for section in sections(_text(file), str(file))]
-    _import(haproxy_foreign(found, _patterns), files, output, host, synapse, only_amiss=diff)
+    wanted = _Wanted(**options)
+    found = [section for file in wanted.files for section in sections(_text(file), str(file))]
+    _import(haproxy_foreign(found, _patterns), wanted)
 
 
 def _check(file: Path) -> None:
@@ -115,30 +144,35 @@ def _fail(sentence: str) -> NoReturn:
     raise SystemExit(FAILED)
 
 
-def _import(
-    foreign: Foreign,
-    files: Sequence[Path],
-    output: Path | None,
-    host: str | None,
-    version: str | None,
-    *,
-    only_amiss: bool,
-) -> None:
+def _import(foreign: Foreign, wanted: _Wanted) -> None:
     if not foreign.proxy.upstreams:
         _fail("no upstream or backend with an address was found; name the file that holds them as well")
     try:
-        examined = examine(foreign, load_endpoints(version), host)
+        examined = examine(foreign, load_endpoints(wanted.synapse), wanted.host, _synapse(wanted))
     except (ValueError, ConfigError) as error:
         _fail(str(error))
-    if only_amiss:
+    if wanted.diff:
         raise SystemExit(_print_amiss(examined))
-    text = examined.draft.text(", ".join(file.name for file in files))
-    if output is None:
+    text = examined.draft.text(", ".join(file.name for file in wanted.files))
+    if wanted.output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, "utf-8")
+        wanted.output.write_text(text, "utf-8")
     _print_told(told(examined))
     _print_moved(examined)
+
+
+def _synapse(wanted: _Wanted) -> Synapse | None:
+    """Synapse's own files, where they are named. Raises ConfigError where no process was found in them."""
+    config, workers = (
+        [os.path.abspath(path) for path in paths] for paths in (wanted.synapse_config, wanted.synapse_workers)
+    )
+    if not config:
+        return None
+    topology = read_topology(config, workers)
+    if not topology.processes:
+        raise ConfigError(topology.problems)
+    return Synapse(topology, {"config": config, **({"workers": workers} if workers else {})})
 
 
 def _print_told(lines: Iterable[Told]) -> None:

@@ -124,7 +124,9 @@ class Conversion:
 
     def _answered(self) -> Iterator[dict[str, Any]]:
         """Routes for endpoints that the proxy answers by itself, as it often does with `/.well-known`."""
-        for path in dict.fromkeys(each.probe.path for each in self.plain if each.verdict.action in _ANSWERS):
+        rest = self._verdict(self.host, "/nobodys").place
+        own = [each for each in self.plain if each.verdict.action in _ANSWERS and each.verdict.place != rest]
+        for path in dict.fromkeys(each.probe.path for each in own):
             each = next(each for each in self.plain if each.probe.path == path)
             if path[-1] != "**":
                 yield {"path": _text(path), **outcome_of(each.verdict, self.host, each.probe.target)}

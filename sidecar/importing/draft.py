@@ -48,6 +48,10 @@ class Draft:
     """Sections of `sidecar.yaml`, in the order in which they are written."""
 
     listen: list[str] = field(factory=list)
+    synapse: Mapping[str, Sequence[str]] = field(factory=dict)
+    """`config` and `workers`, where Synapse's own files are known."""
+    unsaid: frozenset[str] = frozenset()
+    """Workers of which Synapse's files say everything."""
     workers: list[Process] = field(factory=list)
     idle: list[Process] = field(factory=list)
     """Those that get nothing, which are written as comments."""
@@ -73,18 +77,8 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield f"# matrix-sidecar, made from {origin}."
     yield "# `matrix-sidecar check -c FILE` tells what is wrong with it, `matrix-sidecar routes` where everything goes."
     yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listen or [_free(draft.workers)]))
-    yield from (
-        "",
-        "# `serves` and `writes` were concluded from what the workers are sent. Compare them with `worker_listeners`",
-        "# and `stream_writers`, or name Synapse's files under `synapse` and leave both out.",
-        "workers:",
-    )
-    for process in draft.workers:
-        yield f"  {process.name}: {_flow(_worker(process))}"
-    if draft.idle:
-        yield "  # Nothing was sent to these:"
-    for process in draft.idle:
-        yield f"  # {process.name}: {_flow(_worker(process))}"
+    yield from _section("synapse", [(key, list(paths)) for key, paths in draft.synapse.items()])
+    yield from _workers(draft)
     yield from _section("pools", [(pool.name, pool.entry()) for pool in draft.pools])
     if draft.routes:
         yield from ("", "routes:", *(f"  - {_flow(route)}" for route in draft.routes))
@@ -93,6 +87,23 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield from _section("limits", list(draft.limits.items()))
     yield from _section("timeouts", list(draft.timeouts.items()))
     yield ""
+
+
+_UNSAID = "# What Synapse's files do not say: other addresses, and what is no process of Synapse."
+_CONCLUDED = (
+    "# `serves` and `writes` were concluded from what the workers are sent. Compare them with `worker_listeners` and",
+    "# `stream_writers`, or name Synapse's own files: --synapse-config, --synapse-workers.",
+)
+
+
+def _workers(draft: Draft) -> Iterator[str]:
+    said = [process for process in draft.workers if process.name not in draft.unsaid]
+    if said or draft.idle:
+        yield from ("", *([_UNSAID] if draft.synapse else _CONCLUDED), "workers:")
+    yield from (f"  {process.name}: {_flow(_worker(process))}" for process in said)
+    if draft.idle:
+        yield "  # Nothing was sent to these:"
+        yield from (f"  # {process.name}: {_flow(_worker(process))}" for process in draft.idle)
 
 
 def _free(workers: Iterable[Process]) -> str:
@@ -104,9 +115,9 @@ def _free(workers: Iterable[Process]) -> str:
 
 def _worker(process: Process) -> dict[str, Any]:
     told: dict[str, Any] = {"endpoint": process.server.address}
-    if not process.is_main:
+    if not process.is_main and not process.told:
         told["serves"] = sorted(process.serves)
-    if process.writes:
+    if process.writes and not process.told:
         told["writes"] = list(process.writes)
     return told | ({} if process.server.weight == 1 else {"weight": process.server.weight})
 

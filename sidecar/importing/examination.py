@@ -5,7 +5,7 @@ Knows neither proxy: `Foreign` brings what differs between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from attrs import field, frozen
@@ -17,12 +17,14 @@ from sidecar.importing.conversion import Conversion
 from sidecar.importing.draft import Draft, OwnRoute
 from sidecar.importing.probes import LONE_ROOM, Probe, odd_probes, probes
 from sidecar.importing.roles import Answered, Roles, answers, roles
+from sidecar.importing.told import addressed, told_roles
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import decide
 from sidecar.routing.plan import Plan
-from sidecar.routing.workers import Facts, planned_workers
+from sidecar.routing.workers import Facts, planned_workers, workers_of
 from sidecar.synapse.endpoints import Endpoint, EndpointTable
 from sidecar.synapse.names import MAIN
+from sidecar.synapse.topology import Topology, state_workers
 from sidecar.wire.fields import FieldSection
 
 OUTSIDE = "203.0.113.77"
@@ -71,6 +73,15 @@ class Foreign:
 
 
 @frozen(eq=False)
+class Synapse:
+    """Synapse's own files: what they say, and where they are."""
+
+    topology: Topology
+    paths: Mapping[str, Sequence[str]]
+    """`config` and `workers` of the section `synapse`."""
+
+
+@frozen(eq=False)
 class Compared:
     """A request, what the foreign proxy does with it, and what the draft does."""
 
@@ -100,19 +111,27 @@ class Examined:
     """Requests with a room of version 12, or with misleading words."""
 
 
-def examine(foreign: Foreign, table: EndpointTable, host: str | None = None) -> Examined:
+def examine(
+    foreign: Foreign, table: EndpointTable, host: str | None = None, synapse: Synapse | None = None
+) -> Examined:
     """Ask, convert, compare. `host`: the name of the homeserver, if it is not to be found out."""
-    plain = list(probes(table.endpoints))
+    plain = list(probes(_existing(table.endpoints, synapse)))
     host = host or _host(foreign, plain)
     sources = (OUTSIDE, *(network.partition("/")[0] for network in foreign.admin[:1]))
     answered = list(answers(foreign.proxy, plain, host, sources))
     odd = list(answers(foreign.proxy, odd_probes(plain), host, sources))
     concluded = roles(foreign.proxy, answered)
+    if synapse is not None:
+        concluded = told_roles(foreign.proxy, synapse.topology, concluded)
     own = foreign.own(concluded, frozenset(each.verdict.place for each in answered if each.verdict.place), host)
     conversion = Conversion(foreign.proxy, concluded, answered, _shaky(answered, odd), own, host, foreign.draft)
     draft = conversion.convert()
     draft.admin = list(foreign.admin)
-    compared = list(_compared(draft, concluded, answered, host, sources[-1]))
+    if synapse is not None:
+        draft.synapse = synapse.paths
+        draft.unsaid = frozenset(each.name for each in draft.workers if addressed(each, synapse.topology))
+    plan = plan_of(draft, table.endpoints, synapse)
+    compared = list(_compared(plan, concluded, answered, host, sources[-1]))
     return Examined(
         foreign=foreign,
         host=host,
@@ -150,14 +169,28 @@ def _shaky(plain: Iterable[Answered], odd: Iterable[Answered]) -> frozenset[int]
     )
 
 
-def plan_of(draft: Draft, rows: Sequence[Endpoint]) -> Plan:
+def _existing(rows: Sequence[Endpoint], synapse: Synapse | None) -> Sequence[Endpoint]:
+    """The endpoints that this homeserver has."""
+    if synapse is None:
+        return rows
+    features = synapse.topology.features
+    return [
+        row
+        for row in rows
+        if all(need == "media_repo" or not features.isdisjoint(need.split("|")) for need in row.needs)
+    ]
+
+
+def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None = None) -> Plan:
     """The plan of a draft. Raises ConfigError where it is none."""
-    settings = settle(parse_document(draft.text("a test").encode(), "sidecar.yaml"))
-    return compile_plan(settings, planned_workers(settings), rows, Facts())
+    settings = settle(parse_document(draft.text("a test").encode(), "/sidecar.yaml"))
+    if synapse is None:
+        return compile_plan(settings, planned_workers(settings), rows, Facts())
+    workers, facts = workers_of(state_workers(synapse.topology, settings.workers), settings)
+    return compile_plan(settings, workers, rows, facts)
 
 
-def _compared(draft: Draft, concluded: Roles, plain: Sequence[Answered], host: str, source: str) -> Iterator[Compared]:
-    plan = plan_of(draft, tuple(dict.fromkeys(each.probe.row for each in plain)))
+def _compared(plan: Plan, concluded: Roles, plain: Sequence[Answered], host: str, source: str) -> Iterator[Compared]:
     for each in plain:
         asked = each.probe.asked(host, source)
         fields = FieldSection(

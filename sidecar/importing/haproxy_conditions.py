@@ -26,7 +26,7 @@ _OPERATORS = frozenset(("eq", "ge", "gt", "le", "lt"))
 
 
 @frozen(eq=False)
-class Test:
+class Comparison:
     """One comparison: whether any value of a sample fits any of the patterns."""
 
     sample: Sample | None
@@ -116,7 +116,7 @@ def _in_range(value: str, pattern: str) -> bool:
         return False
 
 
-def test(words: Sequence[str], patterns: Patterns) -> Test:
+def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
     """What an ACL line, without its name, or a nameless ACL says."""
     found = sample(words[0]) if words else None
     method, ignore_case, unread = "", False, ""
@@ -135,7 +135,7 @@ def test(words: Sequence[str], patterns: Patterns) -> Test:
             unread = name if lines is None and flag != "-u" else unread
     values += rest[1:] if rest[:1] == ["--"] else rest
     method = method or (found.method if found else "") or _usual(found, values)
-    return Test(
+    return Comparison(
         found,
         method,
         ignore_case,
@@ -159,7 +159,7 @@ def _usual(found: Sample | None, values: Sequence[str]) -> str:
 class Condition:
     """What follows `if` or `unless`: alternatives of terms, each negated or not, and tests of which one must hold."""
 
-    alternatives: tuple[tuple[tuple[bool, tuple[Test, ...]], ...], ...]
+    alternatives: tuple[tuple[tuple[bool, tuple[Comparison, ...]], ...], ...]
     unless: bool = False
 
     def holds(self, sight: Sight) -> bool:
@@ -173,13 +173,13 @@ class Condition:
 ALWAYS = Condition(((),))
 
 
-def condition(words: Sequence[str], acls: Mapping[str, Sequence[Test]], patterns: Patterns) -> Condition:
+def condition(words: Sequence[str], acls: Mapping[str, Sequence[Comparison]], patterns: Patterns) -> Condition:
     """The condition of a rule whose words, from `if` or `unless` on, are given; none is always."""
     at = next((number for number, word in enumerate(words) if word in ("if", "unless")), None)
     if at is None:
         return ALWAYS
-    alternatives: list[tuple[tuple[bool, tuple[Test, ...]], ...]] = []
-    terms: list[tuple[bool, tuple[Test, ...]]] = []
+    alternatives: list[tuple[tuple[bool, tuple[Comparison, ...]], ...]] = []
+    terms: list[tuple[bool, tuple[Comparison, ...]]] = []
     rest, wanted = list(words[at + 1 :]), True
     while rest:
         word = rest.pop(0)
@@ -193,7 +193,7 @@ def condition(words: Sequence[str], acls: Mapping[str, Sequence[Test]], patterns
                 word, wanted = word[1:], not wanted
             if word == "{":
                 end = rest.index("}") if "}" in rest else len(rest)
-                tests: Sequence[Test] = (test(rest[:end], patterns),)
+                tests: Sequence[Comparison] = (comparison(rest[:end], patterns),)
                 del rest[: end + 1]
             else:
                 tests = acls.get(word) or (_predefined(word, patterns),)
@@ -215,14 +215,14 @@ _PREDEFINED = {
 }
 
 
-def _predefined(name: str, patterns: Patterns) -> Test:
-    return test(_PREDEFINED.get(name, (name, "unknown")), patterns)
+def _predefined(name: str, patterns: Patterns) -> Comparison:
+    return comparison(_PREDEFINED.get(name, (name, "unknown")), patterns)
 
 
-def acls_of(lines: Sequence[Line], patterns: Patterns) -> dict[str, list[Test]]:
+def acls_of(lines: Sequence[Line], patterns: Patterns) -> dict[str, list[Comparison]]:
     """The ACLs of a section; those of one name are alternatives."""
-    found: dict[str, list[Test]] = {}
+    found: dict[str, list[Comparison]] = {}
     for line in lines:
         if line.keyword == "acl" and len(line.args) > 1:
-            found.setdefault(line.args[0], []).append(test(line.args[1:], patterns))
+            found.setdefault(line.args[0], []).append(comparison(line.args[1:], patterns))
     return found

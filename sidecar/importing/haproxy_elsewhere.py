@@ -9,7 +9,7 @@ from typing import Any
 from sidecar.importing.asked import Asked, Place
 from sidecar.importing.conversion import outcome_of
 from sidecar.importing.draft import OwnRoute
-from sidecar.importing.haproxy_conditions import Condition, Test
+from sidecar.importing.haproxy_conditions import Comparison, Condition
 from sidecar.importing.haproxy_site import HaproxySite, Rule
 from sidecar.importing.paths import of_exact, of_expression, of_prefix
 
@@ -66,7 +66,7 @@ def _choices(condition: Condition) -> Choices | None:
     return found or None
 
 
-def _of_term(wanted: bool, tests: Sequence[Test]) -> Choices | None:
+def _of_term(wanted: bool, tests: Sequence[Comparison]) -> Choices | None:
     found: Choices = []
     for each in tests:
         choices = _of_test(each) if wanted else None
@@ -77,7 +77,7 @@ def _of_term(wanted: bool, tests: Sequence[Test]) -> Choices | None:
     return found or None
 
 
-def _of_test(test: Test) -> Choices | None:
+def _of_test(test: Comparison) -> Choices | None:
     sample = test.sample
     if sample is None or sample.converters:
         return None
@@ -96,7 +96,7 @@ def _of_test(test: Test) -> Choices | None:
     return None
 
 
-def _of_hosts(test: Test) -> Choices | None:
+def _of_hosts(test: Comparison) -> Choices | None:
     if test.method == "dom":
         return [{"host": [name for pattern in test.patterns for name in (pattern, f"*.{pattern}")]}]
     return [{"host": list(test.patterns)}] if test.method == "str" else None

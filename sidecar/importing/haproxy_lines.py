@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sidecar.importing.asked import Asked, Place
 from sidecar.importing.draft import Draft, OwnRoute
 from sidecar.importing.examination import FileLine, Foreign, Remark
-from sidecar.importing.haproxy_conditions import Patterns, test
+from sidecar.importing.haproxy_conditions import Patterns, comparison
 from sidecar.importing.haproxy_elsewhere import hosts_of, own_routes
 from sidecar.importing.haproxy_samples import Sight
 from sidecar.importing.haproxy_site import HaproxySite, haproxy_site
@@ -101,7 +101,7 @@ def _lines(section: Section, site: HaproxySite, draft: Draft, patterns: Patterns
 
 def _matcher(line: Line, patterns: Patterns) -> Callable[[Asked], bool] | None:
     """Whether the path of a request fits an ACL that is about paths."""
-    found = test(line.args[1:], patterns)
+    found = comparison(line.args[1:], patterns)
     if found.sample is None or found.sample.fetch != "path":
         return None
     return lambda asked: found.holds(Sight(asked, asked.source))

@@ -64,18 +64,17 @@ def _of_upstream(upstream: str, examined: Examined) -> Remark:
 
 
 def _of_expression(line: FileLine, examined: Examined) -> Remark:
-    count = _matching(line, examined)
-    if count:
+    if _matches_any(line, examined):
         return Remark("superfluous", "the endpoint table has what it matches")
     return Remark("superfluous", f"it matches no endpoint of Synapse {examined.release}")
 
 
-def _matching(line: FileLine, examined: Examined) -> int:
-    """How many plain requests its expression fits."""
+def _matches_any(line: FileLine, examined: Examined) -> bool:
+    """Whether its expression fits any plain request, whatever stands above it."""
     fits = line.matches
     if fits is None:
-        return 0
-    return sum(fits(each.answered.probe.asked(examined.host, OUTSIDE)) for each in examined.compared)
+        return False
+    return any(fits(each.answered.probe.asked(examined.host, OUTSIDE)) for each in examined.compared)
 
 
 def _deciding(
@@ -89,7 +88,7 @@ def _deciding(
         return None
     if line.text.startswith("default_backend"):
         return Remark("taken", "routes: the last one, for what nothing else takes")
-    if _matching(line, examined):
+    if _matches_any(line, examined):
         return Remark("superfluous", "lines above take every endpoint that it matches")
     return Remark("superfluous", f"it matches no endpoint of Synapse {examined.release}, or lines above take them all")
 

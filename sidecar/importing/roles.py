@@ -53,11 +53,20 @@ class Process:
     writes: tuple[str, ...] = ()
 
     foreign: bool = False
-    """By its name, or by what it gets, it is no process of Synapse."""
+    """By its name, by what it gets, or by its address, it is no process of Synapse."""
+    media: bool = True
+    """It has a media repository, if it has the resource."""
+    told: bool = False
+    """By Synapse's own files, and not concluded."""
 
     @property
     def is_main(self) -> bool:
         return self.name == MAIN
+
+    @property
+    def has_media(self) -> bool:
+        """Concluded from the resource, which goes with it; a repository may be there without the resource."""
+        return self.media if self.told else _MEDIA in self.serves
 
 
 @frozen(kw_only=True)
@@ -77,7 +86,7 @@ class Roles:
 
     def process_serves(self, process: Process, row: Endpoint) -> bool:
         """Whether one process can."""
-        if not _needed(process, row) & process.serves or ("media_repo" in row.needs and _MEDIA not in process.serves):
+        if not _needed(process, row) & process.serves or ("media_repo" in row.needs and not process.has_media):
             return False
         return not (row.hard and row.stream) or process.name in self.writers.get(row.stream or "", (MAIN,))
 
@@ -90,10 +99,10 @@ class Roles:
         if process is None:
             return "nobody is known behind it"
         if process.foreign:
-            return "by its name it is no process of Synapse"
+            return "it is no process of Synapse"
         if not process.is_main and not row.worker_resources:
             return "only the main process has it; a worker answers 404"
-        if "media_repo" in row.needs and _MEDIA not in process.serves:
+        if "media_repo" in row.needs and not process.has_media:
             return "it has no media repository; it answers 404"
         if not _needed(process, row) & process.serves:
             return f"it has no listener for {' or '.join(sorted(_needed(process, row)))}; it answers 404"

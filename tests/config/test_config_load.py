@@ -65,7 +65,7 @@ def test_the_illustrations_in_the_complete_example_are_right() -> None:
     text = re.sub(r"(?m)^( +|)# (?=[- ]|\w+: [\"\d]|\w+:$)", r"\1", (CONF / "sidecar.yaml").read_text())
     settings = settle(parse_document(text.encode(), "/etc/s/sidecar.yaml"))
     assert settings.warnings == ()
-    assert len(settings.routes) == 5
+    assert len(settings.routes) == 7
     assert settings.pools["bridges"] == Pool(
         workers=("bridge1",), affinity="user", bounded=1.25, request_body=10 * 2**20
     )

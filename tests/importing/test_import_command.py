@@ -133,7 +133,7 @@ KNOWN_FAULTS = {
         "with a room id without a domain",
     ),
     "nginx-workers": ("it has no media repository", "with text that a user wrote", "POST /_matrix/media/v1/create"),
-    "two-hosts": ("to synapse0_ma1sd: by its name it is no process of Synapse", "GET /_matrix/client/v1/media/config"),
+    "two-hosts": ("to synapse0_ma1sd: it is no process of Synapse", "GET /_matrix/client/v1/media/config"),
 }
 
 
@@ -323,3 +323,88 @@ def test_faults_of_the_file_are_told_with_their_line(tmp_path: Path) -> None:
     assert "absent.conf" in result.stderr
     wrong = run("nginx", tmp_path / "a.conf", "--synapse", "new")
     assert wrong.exit_code == 2
+
+
+HOMESERVER = """\
+server_name: example.org
+report_stats: false
+enable_media_repo: false
+media_instance_running_background_jobs: media1
+listeners:
+  - {path: /sockets/synapse_inbound_main.sock, type: http, resources: [{names: [client, federation]}]}
+  - {path: /sockets/replication_main.sock, type: http, resources: [{names: [replication]}]}
+redis: {enabled: true}
+instance_map: {main: {path: /run/main}, client_sync1: {path: /run/sync1}, media1: {path: /run/media1}}
+stream_writers: {typing: [client_sync1], to_device: [client_sync1], account_data: [client_sync1],
+  receipts: [client_sync1], presence: [client_sync1], quarantined_media_changes: [media1]}
+"""
+SERVES = {
+    **dict.fromkeys(("client_reader1", "client_sync1"), "client"),
+    **{f"rooms{number}": "client, federation" for number in range(1, 5)},
+    "federation_reader1": "federation",
+    "media1": "client, federation, media",
+}
+
+
+def synapse_files(directory: Path) -> list[str]:
+    """The options that name Synapse's own files, which are written."""
+    (directory / "homeserver.yaml").write_text(HOMESERVER)
+    (directory / "workers").mkdir()
+    for name, resources in SERVES.items():
+        (directory / "workers" / f"{name}.yaml").write_text(
+            f"worker_app: synapse.app.generic_worker\nworker_name: {name}\n"
+            f"enable_media_repo: {str(name == 'media1').lower()}\nworker_listeners:\n"
+            f"  - {{type: http, path: /sockets/synapse_inbound_{name}.sock, resources: [{{names: [{resources}]}}]}}\n"
+        )
+    return ["--synapse-config", str(directory / "homeserver.yaml"), "--synapse-workers", str(directory / "workers")]
+
+
+def test_synapses_own_files_say_who_serves_what(tmp_path: Path) -> None:
+    """Then nothing is concluded: the receipts that go to the room workers are known to fail there."""
+    path, options = written("docker-nginx", tmp_path), synapse_files(tmp_path)
+    result = run("nginx", path, *options, "-o", tmp_path / "sidecar.yaml")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "sidecar.yaml").read_text()
+    assert f"synapse:\n  config: [{tmp_path}/homeserver.yaml]\n  workers: [{tmp_path}/workers]\n" in text
+    assert not re.search("^ [^#]*serves", text, re.MULTILINE)
+    checked = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
+    assert checked.exit_code < 2, checked.output
+    told = run("nginx", path, *options, "--diff").stdout
+    assert "only a writer of receipts can answer it (client_sync1)" in told
+    concluded = run("nginx", path, "--diff").stdout
+    assert "only a writer of receipts can answer it (rooms1" in concluded
+
+
+def test_processes_on_other_hosts_are_known_by_their_ports(tmp_path: Path) -> None:
+    """Where the files say where a process listens, and the proxy how it is reached; the rest is no Synapse."""
+    (tmp_path / "homeserver.yaml").write_text(
+        "server_name: example.org\nreport_stats: false\nredis: {enabled: true}\n"
+        "instance_map: {main: {host: hs, port: 9093}}\n"
+        "listeners:\n  - {port: 8008, bind_addresses: ['::'], type: http, resources: [{names: [client, federation]}]}\n"
+    )
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "generic1.yaml").write_text(
+        "worker_app: synapse.app.generic_worker\nworker_name: generic1\n"
+        "worker_listeners: [{type: http, port: 8030, resources: [{names: [client]}]}]\n"
+    )
+    (tmp_path / "haproxy.cfg").write_text(
+        "frontend f\n bind :80\n use_backend other if { path_beg /other }\n"
+        " use_backend readers if { path_reg /(versions|joined_rooms)$ }\n default_backend hs\n"
+        "backend hs\n server main hs.example.org:8008\nbackend readers\n server r1 127.0.0.1:8030\n"
+        "backend other\n server main 10.0.0.9:9000\n"
+    )
+    options = ["--synapse-config", tmp_path / "homeserver.yaml", "--synapse-workers", tmp_path / "workers"]
+    result = run("haproxy", tmp_path / "haproxy.cfg", *options)
+    assert result.exit_code == 0, result.output
+    assert "\n  main: {endpoint: 'tcp:hs.example.org:8008'}\n" in result.stdout
+    assert "generic1: {endpoint" not in result.stdout
+    assert "{path: /_matrix/client/versions, pool: readers}" in result.stdout
+    assert "serves: []" in result.stdout
+
+
+def test_files_of_synapse_without_a_process_are_a_fault(tmp_path: Path) -> None:
+    """Each problem is told as `check` tells it."""
+    path = written("docker-nginx", tmp_path)
+    result = run("nginx", path, "--synapse-config", tmp_path / "absent.yaml")
+    assert result.exit_code == 2
+    assert "absent.yaml" in result.stderr
