@@ -144,6 +144,8 @@ def ask(
             connection.endheaders(content)
             response = connection.getresponse()
             return evolve(_reply(response), seconds=time.monotonic() - began)
+    except UnicodeError as error:
+        raise SilenceError("this is no host name") from error
     except (OSError, HTTPException) as error:
         raise _silence(error, time.monotonic() - began) from error
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from sidecar.config.endpoints import entrance, is_foreign
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Place, SilenceError, ask
@@ -95,16 +97,22 @@ class Examination:
         if self.wishes.run_as is not None:
             return units.account("/", self.wishes.run_as)
         running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
-        return next(iter(running), None)
+        return next(iter(running), None) or units.expected()
 
     def _gateway(self, operators: Operators) -> Place | None:
         """Where the sidecar answers, as it says itself, or as the file says."""
-        stated = [_place(each) for each in self.deployment.settings.listen if each.partition(":")[0] in _PLAIN]
+        stated = [_place(each) for each in self._plain()]
         for place in dict.fromkeys((*map(listened, operators.listening()), *stated)):
             with suppress(SilenceError):
                 ask(place, "GET", "/_matrix/client/versions")
                 return place
         return None
+
+    def _plain(self) -> list[str]:
+        """Endpoints on which plain HTTP is taken, with neither TLS nor the PROXY protocol in front of it."""
+        entrances = map(entrance, self.deployment.settings.listen)
+        plain = [each.address for each in entrances if each.tls is None and not each.announced]
+        return [address for address in plain if not is_foreign(address)]
 
     # What is looked at.
 
@@ -134,6 +142,12 @@ class Examination:
         else:
             yield unknown("The sidecar has no operator's listener, so that it cannot be asked how it is.", _ADMIN)
         gateway = self._gateway(operators)
+        if gateway is None and not self._plain():
+            yield unknown(
+                "The sidecar takes no plain HTTP, only TLS or the PROXY protocol, so that it was not asked itself.",
+                "With --public it is asked through what is in front.",
+            )
+            return
         if gateway is None:
             yield error(
                 f"Nobody answers where the sidecar should: {', '.join(self.deployment.settings.listen)}.",
@@ -171,15 +185,15 @@ class Examination:
         if not name:
             yield unknown("The name of the homeserver is not known, because Synapse's files are not read.")
             return
-        place = self.wishes.well_known or Public.of(f"https://{name.rpartition(':')[0] or name}").place
+        # Without the port that may belong to the name.
+        host = urlsplit(f"//{name}").hostname or name
+        place = self.wishes.well_known or Public.of(f"https://[{host}]" if ":" in host else f"https://{host}").place
         yield from examine_delegation(name, place, public.url)
 
 
 _ADMIN = (
     'Write `admin: "unix:/run/matrix-sidecar/admin.sock:mode=660"`, which only the operator can reach, and restart it.'
 )
-_PLAIN = ("tcp", "tcp6", "unix", "systemd")
-"""Kinds of listeners that take plain HTTP: with TLS or the PROXY protocol in front of it nothing is asked."""
 
 
 def _place(endpoint: str) -> Place:

@@ -51,6 +51,11 @@ def account(root: str, name: str | None) -> Account:
     return Account("the user of matrix-sidecar.service", None, frozenset(() if group is None else (group,)))
 
 
+def expected(root: str = "/") -> Account | None:
+    """Who the installed unit runs the sidecar as, if it is installed."""
+    return account(root, None) if Path(root, "etc/systemd/system/matrix-sidecar.service").exists() else None
+
+
 def _named(root: str, name: str) -> Account:
     """Raises NoUserError."""
     for fields in _lines(root, "passwd"):

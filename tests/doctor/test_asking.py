@@ -84,9 +84,15 @@ def test_an_answer_that_is_no_http() -> None:
         assert "without an answer that is HTTP" in str(silence(Place(host="127.0.0.1", port=proxy.port)))
 
 
-def test_a_name_that_leads_nowhere() -> None:
-    """As the resolver says; the name is one that never exists (RFC 6761 6.4)."""
-    assert "the name is not known" in str(silence(Place(host="nowhere.invalid", port=1)))
+def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the resolver says, which is not asked here; and one that can be no name at all."""
+
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    assert str(silence(Place(host="a..b", port=1))) == "this is no host name"
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert str(silence(Place(host="nowhere.invalid", port=1))) == "the name is not known to this host's resolver"
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b"nothing"])

@@ -57,6 +57,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at."""
     monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
     monkeypatch.setattr(examination, "sidecars", list)
+    monkeypatch.setattr(examination.units, "expected", lambda: None)
 
 
 def doctor(installation: Installation, *arguments: str) -> Result:
@@ -159,6 +160,15 @@ def test_without_an_operators_listener_less_is_known(broken: Installation) -> No
     assert of("The running sidecar", findings)[0].startswith("unknown: The sidecar has no operator's listener")
     (untested,) = of("The proxy in front", findings)
     assert untested == "unknown: What the proxy in front changes on the way was not tested: no sidecar tells it."
+
+
+def test_a_sidecar_that_takes_no_plain_http(broken: Installation) -> None:
+    """Where every connection begins with something else, it is not asked itself; that is no fault."""
+    file = broken.directory / "sidecar.yaml"
+    text = file.read_text().replace('"tcp:0:', '"haproxy:tcp:1:')
+    file.write_text(f"{text}forwarded: {{proxy_protocol: 10.0.0.1}}\n")
+    told = of("The running sidecar", found(broken, "--admin", "unix:/nowhere"))
+    assert told[1].startswith("unknown: The sidecar takes no plain HTTP, only TLS or the PROXY protocol")
 
 
 def test_workers_that_are_gone(broken: Installation) -> None:

@@ -33,6 +33,14 @@ def test_with_systemd_the_user_owns_nothing_and_is_in_the_group(tmp_path: Path) 
     assert units.account(str(tmp_path), None).groups == frozenset()
 
 
+def test_an_installed_unit_is_expected_to_run_as_it_says(tmp_path: Path) -> None:
+    """And without one nothing is expected."""
+    debian(tmp_path)
+    assert units.expected(str(tmp_path)) is None
+    write(tmp_path, "/etc/systemd/system/matrix-sidecar.service", "")
+    assert units.expected(str(tmp_path)) == units.account(str(tmp_path), None)
+
+
 def test_without_systemd_it_is_who_runs_this(tmp_path: Path) -> None:
     """As in a container."""
     assert units.account(str(tmp_path), None) == Account.current()
