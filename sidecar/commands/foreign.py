@@ -18,7 +18,7 @@ from attrs import frozen
 from sidecar.document import MOST_BYTES
 from sidecar.errors import ConfigError
 from sidecar.importing.examination import Examined, Foreign, Synapse, examine
-from sidecar.importing.report import Told, amiss, moved, told
+from sidecar.importing.report import Told, amiss, doubts, moved, told
 from sidecar.synapse.endpoints import load_endpoints
 from sidecar.synapse.topology import read_topology
 
@@ -197,6 +197,14 @@ def _print_moved(examined: Examined) -> None:
         click.echo(f"{faulty} were sent where they cannot be served, see --diff.", err=True)
     for why, number, example in moved(examined):
         click.echo(f"{number}: {why}, such as {example}", err=True)
+    _print_doubts(examined)
+
+
+def _print_doubts(examined: Examined) -> None:
+    for doubt, number in doubts(examined):
+        click.secho(
+            f"not understood: {doubt}; what is said of {number} kinds of requests may be wrong", fg="red", err=True
+        )
 
 
 def _print_amiss(examined: Examined) -> int:
@@ -211,4 +219,5 @@ def _print_amiss(examined: Examined) -> int:
     if not found:
         click.echo(f"every request for an endpoint of Synapse {examined.release} goes where it can be served")
     sys.stdout.flush()
+    _print_doubts(examined)
     return FOUND if found else CLEAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 
 _POSIX = {
     "[:alnum:]": "0-9A-Za-z",
@@ -19,6 +20,7 @@ _TOKENS = re.compile(r"\\.|\(\?<(?![=!])|\(\?'(\w+)'|\[:\w+:\]", re.DOTALL)
 _ESCAPES = {r"\h": r"[ \t]", r"\z": r"\Z", r"\Z": r"(?=\n?\Z)", r"\/": "/", r"\R": r"(?:\r\n|\n|\r)"}
 
 
+@lru_cache(4096)
 def compiled(text: str, *, ignore_case: bool = False) -> re.Pattern[str] | None:
     """The same expression for text that stands for octets; None where Python has nothing like it."""
     try:

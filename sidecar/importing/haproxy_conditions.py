@@ -12,12 +12,9 @@ from ipaddress import ip_network
 from attrs import frozen
 
 from sidecar.importing.expressions import compiled
-from sidecar.importing.haproxy_samples import Sample, Sight, sample
+from sidecar.importing.haproxy_samples import Patterns, Sample, Sight, sample
 from sidecar.importing.haproxy_words import Line
 from sidecar.routing.access import is_within
-
-Patterns = Callable[[str], "Sequence[str] | None"]
-"""The lines of a file of patterns; None where it cannot be read."""
 
 _ADDRESSES = frozenset(("src",))
 _NUMBERS = frozenset(("dst_port",))

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sidecar.importing.asked import Asked, Place
 from sidecar.importing.draft import Draft, OwnRoute
 from sidecar.importing.examination import FileLine, Foreign, Remark
-from sidecar.importing.haproxy_conditions import Patterns, comparison
+from sidecar.importing.haproxy_conditions import comparison
 from sidecar.importing.haproxy_elsewhere import hosts_of, own_routes
-from sidecar.importing.haproxy_samples import Sight
+from sidecar.importing.haproxy_samples import Patterns, Sight
 from sidecar.importing.haproxy_site import HaproxySite, haproxy_site
 from sidecar.importing.haproxy_words import Line, Section
 from sidecar.importing.roles import Roles
@@ -104,7 +104,7 @@ def _matcher(line: Line, patterns: Patterns) -> Callable[[Asked], bool] | None:
     found = comparison(line.args[1:], patterns)
     if found.sample is None or found.sample.fetch != "path":
         return None
-    return lambda asked: found.holds(Sight(asked, asked.source))
+    return lambda asked: found.holds(Sight(asked, asked.source, patterns))
 
 
 def _shown(line: Line) -> str:

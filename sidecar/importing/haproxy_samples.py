@@ -53,12 +53,17 @@ def sample(text: str) -> Sample | None:
     return Sample(name, args, tuple(converters))
 
 
+Patterns = Callable[[str], "Sequence[str] | None"]
+"""The lines of a file of patterns, or of keys and values; None where it cannot be read."""
+
+
 @define(eq=False)
 class Sight:
     """One request, and what rules on the way have set."""
 
     asked: Asked
     source: str
+    patterns: Patterns = lambda _name: None
     variables: dict[str, str] = field(factory=dict)
     doubts: list[str] = field(factory=list)
 
@@ -70,12 +75,26 @@ class Sight:
             return []
         values = fetch(self, wanted.args)
         for name, args in wanted.converters:
-            convert = _CONVERTERS.get(name)
+            convert = self._map(name, args) if name.startswith("map") and args else _CONVERTERS.get(name)
             if convert is None:
-                self.doubts.append(f"the converter `{name}` is not known here")
+                self.doubts.append(f"the converter `{name}` is not known here, or its file cannot be read")
                 return []
             values = [found for value in values if (found := convert(value, args)) is not None]
         return values
+
+    def _map(self, name: str, args: Sequence[str]) -> Convert | None:
+        """`map_reg(file,default)` and its like: the value beside the first key that fits."""
+        fits = _MAPS.get(re.sub("_(?:str|int|ip|key)$", "", name.removeprefix("map")) or "_str")
+        lines = self.patterns(args[0])
+        if fits is None or lines is None:
+            return None
+        table = [line.split(None, 1) for line in lines]
+
+        def look_up(value: str, _args: Sequence[str]) -> str | None:
+            found = (entry[1] for entry in table if len(entry) > 1 and fits(value, entry[0]))
+            return next(found, args[1] if len(args) > 1 else None)
+
+        return look_up
 
     def value(self, wanted: Sample) -> str | None:
         """The last of its values, as HAProxy takes the last occurrence of a field."""
@@ -140,6 +159,20 @@ _FETCHES: Mapping[str, Fetch] = {
     "ssl_fc": lambda _sight, _args: ["0"],
     "always_true": lambda _sight, _args: ["1"],
     "always_false": lambda _sight, _args: ["0"],
+}
+
+
+def _matches(value: str, expression: str) -> bool:
+    pattern = compiled(expression)
+    return pattern is not None and pattern.search(value) is not None
+
+
+_MAPS: Mapping[str, Callable[[str, str], bool]] = {
+    "_str": str.__eq__,
+    "_beg": str.startswith,
+    "_end": str.endswith,
+    "_sub": str.__contains__,
+    "_reg": _matches,
 }
 
 Convert = Callable[[str, Sequence[str]], "str | None"]

@@ -13,8 +13,8 @@ from itertools import pairwise
 from attrs import define, evolve, field, frozen
 
 from sidecar.importing.asked import Asked, Place, Server, Upstream, Verdict
-from sidecar.importing.haproxy_conditions import Condition, Patterns, acls_of, condition
-from sidecar.importing.haproxy_samples import Sample, Sight, sample
+from sidecar.importing.haproxy_conditions import Condition, acls_of, condition
+from sidecar.importing.haproxy_samples import Patterns, Sample, Sight, sample
 from sidecar.importing.haproxy_words import Line, Section
 
 _FORMAT = re.compile(r"%\[([^\]]*)\]")
@@ -70,13 +70,14 @@ class HaproxySite:
     fronts: tuple[str, ...]
     """Names of frontends and `listen` sections, the one with the most rules first."""
     ports: Mapping[int, str] = field(factory=dict)
+    patterns: Patterns = lambda _name: None
 
     def verdict(self, asked: Asked) -> Verdict:
         name = self.fronts[0] if asked.port is None and self.fronts else self.ports.get(asked.port or 0, "")
         front = self.parts.get(name)
         if front is None:
             return Verdict(action="unclear", doubts=("there is no frontend",))
-        sight = Sight(asked, asked.source)
+        sight = Sight(asked, asked.source, self.patterns)
         verdict = self._through(front, sight)
         return evolve(verdict, doubts=tuple(dict.fromkeys((*verdict.doubts, *sight.doubts))))
 
@@ -195,7 +196,7 @@ def haproxy_site(parts: Sequence[Section], patterns: Patterns = lambda _name: No
                 upstreams[section.name] = upstream
     fronts.sort(key=lambda name: -len(found[name].backends))
     ports = {port: name for name in fronts for port in found[name].ports}
-    return HaproxySite(upstreams, found, tuple(fronts), ports)
+    return HaproxySite(upstreams, found, tuple(fronts), ports, patterns)
 
 
 def _part(section: Section, defaults: Iterable[Line], patterns: Patterns) -> Part:

@@ -169,3 +169,9 @@ def moved(examined: Examined) -> list[tuple[str, int, str]]:
     for each in examined.compared:
         examples.setdefault(each.difference, each.answered.probe.shown)
     return [(why, count, examples[why]) for why, count in counts.most_common()]
+
+
+def doubts(examined: Examined) -> list[tuple[str, int]]:
+    """What could not be worked out on the way of requests, and for how many of them."""
+    counts = Counter(doubt for each in examined.compared for doubt in each.answered.verdict.doubts)
+    return counts.most_common()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from busy import AnsweringWorker
@@ -92,6 +93,9 @@ frontend main
     use_backend be3 if sized
     use_backend be1 if { var(txn.who) -m str ALICE }
     use_backend be2 if never
+    use_backend %[path,map_reg(@PLACE@/routes.map)] if { path_beg /mapped/ }
+    use_backend %[path,map_beg(@PLACE@/routes.map,be3)] if { path_beg /begun/ }
+    use_backend %[hdr(x-list),map(@PLACE@/routes.map)] if { hdr(x-list) exactly }
     use_backend %[hdr(x-backend)] if { hdr(x-backend) -m found }
     use_backend stick if { path_beg /stick } has_token
     use_backend stick2 if { path_beg /room/ }
@@ -139,6 +143,7 @@ backend guarded
     redirect location /elsewhere if { path_end .moved }
     server w2 unix@@PLACE@/w2.sock
 """
+ROUTES = "# keys and values\n^/mapped/[a-c]+$ be1\n/begun/two  be2\nexactly be3\n/mapped/ be2\nalone\n"
 PATHS = "# paths, one a line\n\n/listed/one\n/listed/two\n"
 
 TARGETS = (
@@ -175,6 +180,10 @@ TARGETS = (
         "/q?since=s1",
         "/q?since=s0",
         "/q?x&since=s1",
+        "/mapped/abc",
+        "/mapped/xyz",
+        "/begun/two/x",
+        "/begun/y",
         "/q?kind=guest",
     ),
     *("/q?Kind=guest", "/guarded/x", "/guarded/x.secret", "/guarded/x.moved", "//api/x", "/%61pi/x", "/api/../x"),
@@ -183,7 +192,8 @@ FIELDS: tuple[dict[str, str], ...] = (
     {"Host": "dom.example.org"}, {"Host": "a.dom.example.org:80"}, {"Host": "xdom.example.org"}, {"Host": "BEGIN.any"},
     {"Host": "a.end.example.org"}, {"Host": "EXACT.example.org"}, {"Host": "secure.example.org"},
     {"X-List": "one, two"},
-    {"X-List": "onetwo"}, {"X-List": "abc"}, {"Cookie": "x=y; user=alice"}, {"Cookie": "user=bob"}, {"X-Who": "alice"},
+    {"X-List": "onetwo"}, {"X-List": "exactly"}, {"X-List": "abc"}, {"Cookie": "x=y; user=alice"},
+    {"Cookie": "user=bob"}, {"X-Who": "alice"},
     {"X-Backend": "be3"}, {"X-Backend": "nowhere"}, {},
 )  # fmt: skip
 
@@ -230,11 +240,12 @@ def running() -> Iterator[tuple[HaproxySite, int, int]]:
         text = CONFIGURATION.replace("@PORT@", str(port)).replace("@OTHER@", str(other))
         text = text.replace("@PLACE@", str(directory))
         (directory / "haproxy.cfg").write_text(text)
-        (directory / "paths.list").write_text(PATHS)
+        texts = {str(directory / "paths.list"): PATHS, str(directory / "routes.map"): ROUTES}
+        for name, text_of_file in texts.items():
+            Path(name).write_text(text_of_file)
 
         def patterns(name: str) -> list[str]:
-            assert name == str(directory / "paths.list")
-            return [line for line in PATHS.splitlines() if line and not line.startswith("#")]
+            return [line for line in texts[name].splitlines() if line and not line.startswith("#")]
 
         arguments = ["-db", "-f", str(directory / "haproxy.cfg")]
         process = stack.enter_context(Running(arguments, directory, prefix=[program]))

@@ -207,6 +207,20 @@ def test_a_monolith_needs_no_pools(tmp_path: Path) -> None:
         assert sentence in said
 
 
+def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
+    """A verdict that rests on something unknown is given all the same, with how many it concerns."""
+    (tmp_path / "haproxy.cfg").write_text(
+        "frontend f\n use_backend %[path,map_reg(/etc/haproxy/routes.map)] if { path_beg /_matrix/client/ }\n"
+        " default_backend main\nbackend main\n server main 127.0.0.1:8008\n"
+    )
+    for option in ("--diff", "--host=x.example.org"):
+        result = run("haproxy", tmp_path / "haproxy.cfg", option)
+        assert re.search(
+            r"not understood: the converter `map_reg` is not known here.*; what is said of \d+ kinds of requests",
+            result.stderr,
+        )
+
+
 def test_the_host_may_be_said(tmp_path: Path) -> None:
     """Where several servers forward, the one with most pools is taken, unless told otherwise."""
     (tmp_path / "a.conf").write_text(
