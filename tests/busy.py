@@ -17,11 +17,12 @@ Address = tuple[str, int]
 class AnsweringWorker(PlainWorker):
     """Answers every request with its own name, as long as it is asked; bodies have a Content-Length."""
 
-    def __init__(self, directory: Path | None, name: str) -> None:
+    def __init__(self, at: Path | socket.socket | None, name: str) -> None:
+        """In this directory, on this socket, which is bound already, or on a port of loopback."""
         self.name = name
         self.answered = 0
         self._lock = threading.Lock()
-        super().__init__(None if directory is None else directory / f"{name}.sock", self._converse)
+        super().__init__(at / f"{name}.sock" if isinstance(at, Path) else at, self._converse)
 
     def heard(self, head: bytes) -> None:
         """Told of the head of each request, in the thread of its connection."""

@@ -180,11 +180,14 @@ def stuck(connection: socket.socket, for_seconds: float = 0.1) -> bool:
 
 
 class PlainWorker:
-    """A worker on a UNIX socket, or on a port of loopback, in a thread; `serve` gets each connection."""
+    """A worker in a thread, on a UNIX socket, a port of loopback, or a socket of its own; `serve` gets connections."""
 
-    def __init__(self, path: Path | None, serve: Callable[[socket.socket], None]) -> None:
-        self._listener = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
-        self._listener.bind(("127.0.0.1", 0) if path is None else str(path))
+    def __init__(self, at: Path | socket.socket | None, serve: Callable[[socket.socket], None]) -> None:
+        if isinstance(at, socket.socket):
+            self._listener = at
+        else:
+            self._listener = socket.socket(socket.AF_INET if at is None else socket.AF_UNIX)
+            self._listener.bind(("127.0.0.1", 0) if at is None else str(at))
         self._listener.listen(50)
         self._serve = serve
         self.failure: BaseException | None = None

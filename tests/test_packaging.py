@@ -22,6 +22,7 @@ DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/syna
 CONFIGURATIONS = {
     *(f"conf/{name}.yaml" for name in ("explicit", "minimal", "sidecar", "docker-nginx", "nginx-workers", "two-hosts")),
     *("conf/docker/compose.yaml", "conf/docker/Dockerfile"),
+    *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
 }
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}
