@@ -27,6 +27,8 @@ from zope.interface import implementer
 
 from sidecar import inside
 from sidecar.config.endpoints import address_of
+from sidecar.config.inside import Inside
+from sidecar.config.load import keys_of
 from sidecar.inside import Guest
 from sidecar.net.monotonic import MonotonicReactor
 from sidecar.operating import operator_services
@@ -389,3 +391,9 @@ def test_a_module_that_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
     """Not even an unknown Synapse is prevented from starting."""
     Sidecar({}, SimpleNamespace())
     assert "Synapse runs without its sidecar, which could not be made" in caplog.text
+
+
+def test_the_documentation_knows_every_key() -> None:
+    """The table of docs/in-process.md has the keys of the module, and no other."""
+    page = (Path(__file__).parents[1] / "docs" / "in-process.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \| ", page, re.MULTILINE)) == set(keys_of(Inside))
