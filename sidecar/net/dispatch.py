@@ -87,6 +87,10 @@ class Dispatch(Waiting):
 
     def lease_from(self, chosen: WorkerPool) -> None:
         """Ask for a connection of one worker, or wait for it."""
+        decision = self.decision
+        assert decision is not None
+        if (chosen.name == self.gateway.main and chosen.name not in decision.candidates) is not self.burden:
+            self._shift_burden()
         self.waiting_for = chosen
         lease = chosen.lease(self)
         if lease is None:
@@ -123,10 +127,11 @@ class Dispatch(Waiting):
             if pool.health.up and not pool.draining:
                 return pool
         others = [pools[name] for name in fallback]
-        for pool in others:
-            if pool.health.up and not pool.draining and self._within_budget(pool):
+        free = [pool for pool in others if not pool.draining and self._within_budget(pool)]
+        for pool in free:
+            if pool.health.up:
                 return pool
-        return next((pool for pool in (*own, *others) if not pool.draining), (*own, *others)[0])
+        return next((pool for pool in (*own, *free) if not pool.draining), (*own, *others)[0])
 
     def _lot(self) -> float:
         """A number in [0, 1) that is always the same for a key, so that a key moves to a worker once."""
@@ -136,7 +141,12 @@ class Dispatch(Waiting):
     def _within_budget(self, pool: WorkerPool) -> bool:
         """Main does what others leave undone only for so many at once."""
         gateway = self.gateway
-        return pool.name != gateway.main or gateway.counters.falling_back < gateway.limits.fallback
+        return self.burden or pool.name != gateway.main or gateway.counters.falling_back < gateway.limits.fallback
+
+    def _shift_burden(self) -> None:
+        """From now on main does this for others, or somebody else does it."""
+        self.burden = not self.burden
+        self.gateway.counters.falling_back += 1 if self.burden else -1
 
     def leased(self, upstream: Upstream) -> None:
         """A connection for which we waited in line."""
@@ -192,9 +202,6 @@ class Dispatch(Waiting):
         assert decision is not None
         if name not in decision.candidates:
             counters.fallen_back += 1
-            if name == self.gateway.main and not self.burden:
-                self.burden = True
-                counters.falling_back += 1
         if not decision.keyless:
             counters.moved += 1
 
