@@ -9,7 +9,8 @@ from pathlib import Path
 
 from attrs import evolve
 
-from benchmarks import results
+from benchmarks import observing, results
+from benchmarks.load import LoadError
 from benchmarks.measure import QUICK, Run, Sizes
 from benchmarks.plot import plot
 from benchmarks.profiling import profile
@@ -17,6 +18,7 @@ from benchmarks.programs import PROGRAMS, ROOT, Program, ProgramError
 from benchmarks.tables import tables
 
 _BEGIN, _END = "<!-- measured: python -m benchmarks --docs -->\n", "<!-- end of measured -->\n"
+_OBSERVED, _OBSERVED_END = "<!-- measured: python -m benchmarks --observing --docs -->\n", "<!-- end of observed -->\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 1
         return 0
+    if options.observing:
+        return _observing(options)
     report = results.from_json(options.read.read_text()) if options.read else _measured(options)
     print(tables(report), end="")
     if options.json:
@@ -40,20 +44,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(row.problem and not row.absent for row in report.rows) else 0
 
 
+def _observing(options: argparse.Namespace) -> int:
+    sizes = observing.QUICK if options.quick else observing.Sizes()
+    if options.rounds:
+        sizes = evolve(sizes, rounds=options.rounds)
+    try:
+        observed = observing.observe(sizes, _say)
+    except (ProgramError, LoadError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    text = observing.report(observed)
+    print(text, end="")
+    if options.docs:
+        page = ROOT / "docs" / "benchmarks.md"
+        page.write_text(between(page.read_text(), _OBSERVED, _OBSERVED_END, f"\n{text}\n"))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """The page with `text` between two lines of it."""
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
+
+
 def _measured(options: argparse.Namespace) -> results.Report:
     sizes = QUICK if options.quick else Sizes()
     if options.rounds:
         sizes = evolve(sizes, rounds=options.rounds)
-    return Run(options.only or PROGRAMS, sizes, lambda line: print(line, file=sys.stderr, flush=True)).report()
+    return Run(options.only or PROGRAMS, sizes, _say).report()
 
 
 def write_docs(report: results.Report, docs: Path) -> None:
     """Puts the tables between the two markers of `benchmarks.md`, and picture and numbers beside it."""
     page = docs / "benchmarks.md"
-    before, _, rest = page.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2]
     picture = "![The comparison as bars](benchmarks.svg)"
-    page.write_text(f"{before}{_BEGIN}\n{picture}\n\n{tables(report)}\n{_END}{after}")
+    page.write_text(between(page.read_text(), _BEGIN, _END, f"\n{picture}\n\n{tables(report)}\n"))
     (docs / "benchmarks.svg").write_text(plot(report))
     (docs / "benchmarks.json").write_text(results.to_json(report))
 
@@ -67,6 +96,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the comparison as SVG")
     parser.add_argument("--docs", action="store_true", help="renew tables, picture and numbers in docs/")
     parser.add_argument("--from", dest="read", type=Path, metavar="FILE", help="measure nothing, read this JSON")
+    parser.add_argument("--observing", action="store_true", help="what metrics and access log cost, instead")
     parser.add_argument("--profile", action="store_true", help="sample the sidecar instead of comparing")
     return parser
 

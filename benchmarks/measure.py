@@ -128,7 +128,7 @@ class Run:
         for what, phase in phases.items():
             for number in range(self.sizes.rounds):
                 self.say(f"{what}, round {number + 1} of {self.sizes.rounds}")
-                for tally, proxy in _rotated(running, number):
+                for tally, proxy in rotated(running, number):
                     if not tally.problem:
                         with tally.noting(what):
                             phase(tally, proxy)
@@ -199,7 +199,7 @@ def machine(processors: Processors) -> Mapping[str, str]:
     }
 
 
-def _rotated(turns: list[_T], by: int) -> list[_T]:
+def rotated(turns: list[_T], by: int) -> list[_T]:
     """Another one begins each round, so that none always comes after the same neighbour."""
     return turns[by % len(turns) :] + turns[: by % len(turns)] if turns else []
 

@@ -15,6 +15,7 @@ from sidecar.admin.answers import Answer, Inquiry
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.listener import Entrance, OperatorListener, OperatorSite
+from sidecar.admin.measures import Measures
 from sidecar.admin.operations import Operations
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.recent import Recent
@@ -37,6 +38,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         explain=lambda text, peer: explained(reload.deployment, text, peer),
         clock=lambda: datetime.now(timezone.utc),
     )
+    measures = Measures(reload.look, lambda: reload.deployment.topology)
 
     def rules() -> tuple[Operator, Secret | None]:
         deployment = reload.deployment
@@ -46,7 +48,8 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
 
     def answer(inquiry: Inquiry) -> Answer:
         asked = inquiry.method, inquiry.path
-        return page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked)
+        measured = measures.answer(*asked, inquiry.query)
+        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked)
 
     entrance = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)

@@ -6,7 +6,8 @@ Part of the service layer: it may know everything. A fault anywhere in the files
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
@@ -54,6 +55,8 @@ class Work(TypedDict):
     health: Mapping[str, str]
     main: str
     askable: Askable | None
+    id_fields: Sequence[str]
+    log_secret: bytes | None
 
 
 def work_of(deployment: Deployment) -> Work:
@@ -69,7 +72,15 @@ def work_of(deployment: Deployment) -> Work:
         health={name: worker.health for name, worker in deployment.settings.workers.items()},
         main=plan.main,
         askable=askable(plan),
+        id_fields=_id_fields(deployment),
+        log_secret=deployment.log_secret,
     )
+
+
+def _id_fields(deployment: Deployment) -> Sequence[str]:
+    """The names under which Synapse's processes read a request's id; more than one only where they differ."""
+    named = (process.request_id_header for process in deployment.topology.processes)
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 @frozen
@@ -97,6 +108,8 @@ class Reload(Service):
     announce: Callable[[str], None] = tell
     """Tells whoever started the process how far a reload is."""
     _started: float = field(init=False)
+    _read_at: float = field(factory=time.time, init=False)
+    """When what is in force was read, since 1970."""
     _reading: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
 
@@ -113,6 +126,9 @@ class Reload(Service):
             plan=self.deployment.plan,
             release=self.deployment.table.release,
             listening=[address(port) for port in self.sidecar.ports],
+            ceiling=self.sidecar.ceiling,
+            written=self.sidecar.logbook.written(),
+            read_at=self._read_at,
             leaving=self.sidecar.leaving,
             problems=self.deployment.problems,
             reloaded=None if outcome is None else outcome.accepted,
@@ -123,6 +139,9 @@ class Reload(Service):
         """Serve by `deployment` from now on."""
         self.deployment = deployment
         self.sidecar.use(**work_of(deployment))
+        tallies = self.sidecar.gateway.tallies
+        if tallies is not None:
+            tallies.keep(deployment.plan.pools, deployment.plan.workers)
         self.after()
 
     def reload(self) -> None:
@@ -173,6 +192,7 @@ class Reload(Service):
 
     def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> Outcome:
         before = self.deployment
+        self._read_at = time.time()
         refused = _unchangeable(before.settings, found.settings)
         kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})
         self.use(evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *refused)))))

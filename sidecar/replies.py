@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from sidecar.errors import Fault
 from sidecar.exchange import Failure
+from sidecar.records.request_id import USUAL
 
 # What browsers need to see an error of another origin (Synapse http/server.py sets the same for its own).
 CORS = (
@@ -119,7 +120,12 @@ def status_of(failure: Failure, *, federation: bool) -> int:
 
 
 def failure_reply(
-    failure: Failure, *, head: bool, federation: bool = False, page: tuple[str, bytes] | None = None
+    failure: Failure,
+    *,
+    head: bool,
+    federation: bool = False,
+    page: tuple[str, bytes] | None = None,
+    request_id: str = "",
 ) -> bytes:
     """What a client, or another server (`federation`), is told of `failure`; the connection closes after it.
 
@@ -127,18 +133,27 @@ def failure_reply(
     """
     status = status_of(failure, federation=federation)
     if page is None or failure not in _NOT_THE_CLIENTS:
-        return refusal(status, failure.value.capitalize(), head=head)
+        return refusal(status, failure.value.capitalize(), head=head, request_id=request_id)
     kind, content = page
-    fields = (("Content-Type", kind), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER)))
+    fields = [("Content-Type", kind), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER))]
+    if request_id:
+        fields.append((USUAL, request_id))
     return response(status, fields, content, close=True, head=head)
 
 
 def refusal(
-    status: int, error: str, *, close: bool = True, head: bool = False, retry_after: int | None = None
+    status: int,
+    error: str,
+    *,
+    close: bool = True,
+    head: bool = False,
+    retry_after: int | None = None,
+    request_id: str = "",
 ) -> bytes:
     """A refusal as a Matrix client expects it: `errcode` and `error` in JSON, readable across origins.
 
-    `retry_after` is in seconds (RFC 9110 10.2.3); a 429 and a 503 have one in any case.
+    `retry_after` is in seconds (RFC 9110 10.2.3); a 429 and a 503 have one in any case. `request_id` is what a log
+    calls the request; empty: nothing.
     """
     if retry_after is None and status in (429, 503):
         retry_after = RETRY_AFTER
@@ -151,4 +166,6 @@ def refusal(
         fields.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
     if retry_after is not None:
         fields.append(("Retry-After", str(retry_after)))
+    if request_id:
+        fields.append((USUAL, request_id))
     return response(status, fields, content, close=close, head=head)

@@ -5,9 +5,10 @@ Order matters in it: nothing listens before everything is read, and a stop ends 
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, evolve, field
@@ -17,6 +18,8 @@ from twisted.internet.interfaces import IListeningPort
 
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
+from sidecar.logbook import Logbook
+from sidecar.metrics.tally import Tallies
 from sidecar.net.accepting import Accepting
 from sidecar.net.admission import GateLimits
 from sidecar.net.batching import BatchingReactor
@@ -32,8 +35,10 @@ from sidecar.net.pool import WorkerPool
 from sidecar.net.tls import Identities
 from sidecar.net.watching import SocketWatch
 from sidecar.net.whoami import Askable, Whoami, continued
+from sidecar.records.access_log import AccessLog
+from sidecar.records.request_id import RequestIds
 from sidecar.synapse.names import MAIN
-from sidecar.telemetry import log_from, logger, write_access
+from sidecar.telemetry import log_from, logger
 from sidecar.wire.forwarded import ForwardedPolicy
 
 _log = logger("sidecar")
@@ -82,11 +87,16 @@ class SidecarService(Service):
     main: str = MAIN
     askable: Askable | None = None
     """Who is asked for users whose tokens do not name them."""
+    id_fields: Sequence[str] = ()
+    """Fields in which Synapse's processes read the id of a request."""
+    log_secret: bytes | None = field(default=None, repr=False)
+    """By which keys are hashed in the access log."""
     identities: Identities = field(init=False, factory=Identities)
     """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
     data_reactor: BatchingReactor = field(init=False)
     sockets: SocketWatch = field(init=False)
+    logbook: Logbook = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     leaving: list[WorkerPool] = field(init=False, factory=list)
@@ -98,6 +108,8 @@ class SidecarService(Service):
         settings = self.settings
         self.data_reactor = BatchingReactor(self.reactor)
         self.sockets = SocketWatch(self.reactor)
+        self.logbook = Logbook(self.reactor)
+        access_log = self.logbook.use(settings.log, self.log_secret)
         deadlines = Deadlines(self.reactor)
         self.gateway = Gateway(
             decide=self.decide,
@@ -110,7 +122,10 @@ class SidecarService(Service):
             bounded=self.bounded,
             gates=make_gates(self.gates, {}),
             main=self.main,
-            access_log=write_access if settings.log.access else None,
+            access_log=access_log,
+            # Whom would they be told without an operator's listener?
+            tallies=None if settings.admin is None else Tallies(),
+            request_ids=_request_ids(self.id_fields, access_log),
         )
         self._resolve(None)
         counters = self.gateway.counters
@@ -170,12 +185,15 @@ class SidecarService(Service):
         health: Mapping[str, str],
         main: str,
         askable: Askable | None,
+        id_fields: Sequence[str],
+        log_secret: bytes | None,
     ) -> None:
         """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
 
         Where the sidecar listens does not change.
         """
         before = self.gateway
+        access_log = self.logbook.use(settings.log, log_secret)
         self.health = health
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
@@ -192,7 +210,8 @@ class SidecarService(Service):
             bounded=bounded,
             gates=make_gates(gates, before.gates),
             main=main,
-            access_log=write_access if settings.log.access else None,
+            access_log=access_log,
+            request_ids=_request_ids(id_fields, access_log),
         )
         self._resolve(before.whoami)
         self._heed(settings)
@@ -216,6 +235,11 @@ class SidecarService(Service):
             fresh.draining = known.draining
             return fresh
         return adopt(known, fresh)
+
+    @property
+    def ceiling(self) -> int:
+        """How many client connections may be open."""
+        return self._accepting.ceiling
 
     def _connections_changed(self) -> None:
         self._accepting.changed()
@@ -249,6 +273,7 @@ class SidecarService(Service):
             pool.retire()
         self.sockets.close()
         self.data_reactor.close()
+        self.logbook.close()
 
     def _tell(self, *, running: bool) -> None:
         """Tell the connections with an exchange, or those without, to end."""
@@ -283,6 +308,13 @@ class SidecarService(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
+
+
+def _request_ids(fields: Sequence[str], access_log: AccessLog | None) -> RequestIds | None:
+    """None where neither Synapse nor a log of ours has a use for them."""
+    if not fields and access_log is None:
+        return None
+    return RequestIds(fields, secrets.token_hex(6))
 
 
 async def _deferred(result: Any) -> None:

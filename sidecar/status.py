@@ -12,6 +12,7 @@ import attrs
 from attrs import frozen
 
 from sidecar.errors import Problem
+from sidecar.logbook import Written
 from sidecar.net.gateway import Gateway
 from sidecar.net.pool import WorkerPool
 from sidecar.routing.plan import Plan
@@ -30,6 +31,12 @@ class View:
     release: str
     """Of Synapse, by whose endpoints requests go."""
     listening: Sequence[str]
+    ceiling: int
+    """Client connections that may be open at once."""
+    written: Written
+    """What has become of the lines of the access log."""
+    read_at: float
+    """When the files in force were read, in seconds since 1970."""
     leaving: Sequence[WorkerPool]
     """Of workers that are not in the configuration any more."""
     problems: Sequence[Problem]
@@ -82,12 +89,17 @@ def unready(view: View) -> list[str]:
     }
     deserted: dict[tuple[str, ...], list[str]] = {}
     for name, workers in needed.items():
-        if not any(pools[worker].health.up and not pools[worker].draining for worker in workers):
+        if not any(serves(pools[worker]) for worker in workers):
             deserted.setdefault(workers, []).append(name)
     return [
         f"Nobody serves {', '.join(names)}: {', '.join(_why(pools[worker]) for worker in workers)}."
         for workers, names in deserted.items()
     ]
+
+
+def serves(pool: WorkerPool) -> bool:
+    """Whether new requests are given to the worker."""
+    return pool.health.up and not pool.draining
 
 
 def state(pool: WorkerPool) -> str:

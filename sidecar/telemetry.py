@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -46,39 +44,6 @@ def log_from(level: str) -> None:
 def log_into(observer: ILogObserver) -> None:
     """Write to `observer` from now on, and not to Twisted's own log: inside another program, to that program's."""
     _sink.observer = observer
-
-
-@frozen(slots=True)
-class Record:
-    """One exchange that has ended, however it did. Nothing in it can hold a token, a query or an id."""
-
-    client: str
-    method: str
-    endpoint: str
-    status: int
-    """What the client was told; 0: nothing."""
-    pool: str
-    worker: str
-    """Who answered; empty: nobody, or we."""
-    seconds: float
-    ending: str
-    """`done`, or why it ended otherwise."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.client} {self.method} {self.endpoint} {self.status or '-'} pool={self.pool or '-'} "
-            f"worker={self.worker or '-'} {self.seconds:.3f}s {self.ending}"
-        )
-
-
-AccessLog = Callable[[Record], None]
-
-_access = logger("sidecar.access")
-
-
-def write_access(record: Record) -> None:
-    """One line for an exchange (`log.access`)."""
-    _access.info("{record}", record=record)
 
 
 @define

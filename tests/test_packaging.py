@@ -20,7 +20,11 @@ PLUGIN = "twisted/plugins/matrix_sidecar_plugin.py"
 STATIC = {f"sidecar/admin/page/static/{name}" for name in ("icon.svg", "page.css", "page.js")}
 DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/synapse/data/overlay.yaml"} | STATIC
 CONFIGURATIONS = {
-    *(f"conf/{name}.yaml" for name in ("explicit", "minimal", "sidecar", "docker-nginx", "nginx-workers", "two-hosts")),
+    *(
+        f"conf/{name}.yaml"
+        for name in ("alerts", "explicit", "minimal", "sidecar", "docker-nginx", "nginx-workers", "two-hosts")
+    ),
+    "conf/grafana-dashboard.json",
     *("conf/docker/compose.yaml", "conf/docker/Dockerfile"),
     *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
 }

@@ -16,7 +16,7 @@ from sidecar.routing.access import is_within
 
 PROBES = frozenset(("/health", "/ready"))
 """Asked by what has no password, and told to whoever may connect."""
-NAMELESS = PROBES | {"/metrics"}
+NAMELESS = PROBES | {"/metrics", "/metrics/targets"}
 """Asked by programs under any name; a page learns nothing there that it could use."""
 
 

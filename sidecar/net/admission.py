@@ -12,6 +12,8 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
+from sidecar.metrics.histogram import Histogram
+
 
 class Verdict(Enum):
     """What happens to a request at the gate."""
@@ -49,6 +51,8 @@ class Gate:
     waiting: int = 0
     waiting_octets: int = 0
     """Bytes of request bodies that wait here; kept by those who wait."""
+    waits: Histogram = field(factory=Histogram)
+    """How long they wait; kept by them as well."""
     by_key: dict[str, int] = field(factory=dict)
     """How many of each key are in."""
     _lines: dict[str, OrderedDict[Applicant, None]] = field(factory=dict)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.exchange import Exchange, Failure
+from sidecar.net.measuring import Measuring
+from sidecar.records.record import DONE
 from sidecar.replies import failure_reply, refusal, status_of
-from sidecar.telemetry import AccessLog, Record
 
 if TYPE_CHECKING:
     from sidecar.net.admission import Gate
@@ -41,16 +42,17 @@ _FAILURES = {
 }
 
 
-class Course:
+class Course(Measuring):
     """What is the same for every exchange, whatever is in it."""
 
     __slots__ = (
-        *("began", "body_began", "body_limit", "body_seen", "client", "clogged", "deadline", "decision", "downstream"),
-        *("burden", "exchange", "expires", "gate", "gateway", "gathered", "held", "key", "parked", "pumping", "slot"),
-        *("doubt", "lesson", "repeated", "splice", "tunnelled", "upstream", "waiting_at", "waiting_for", "worker"),
+        *("body_began", "body_limit", "body_seen", "burden", "clogged", "deadline", "doubt", "expires", "gate"),
+        *("gathered", "held", "key", "lesson", "parked", "pumping", "repeated", "slot", "splice", "tunnelled"),
+        *("upstream", "waiting_at", "waiting_for"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
+        super().__init__()
         self.downstream = downstream
         self.gateway = gateway
         self.exchange: Exchange | None = None
@@ -75,8 +77,6 @@ class Course:
         self.body_limit = 0
         self.body_began = 0.0
         self.body_seen = 0
-        self.began = 0.0
-        self.worker = ""
         self.splice: Splice | None = None
         self.clogged = False  # the worker takes less than it is sent
         self.pumping = False
@@ -97,7 +97,7 @@ class Course:
         deadline = self.deadline
         failure = _FAILURES.get(deadline)
         if deadline == "head":
-            self.refuse(408, Failure.CLIENT_SLOW_HEAD.value)
+            self.refuse(408, Failure.CLIENT_SLOW_HEAD)
         elif failure is not None:
             self.fail(failure)
         elif deadline == "held":
@@ -144,7 +144,7 @@ class Course:
         else:
             self.expect("answer", decision.answer or self.gateway.timeouts.answer)
 
-    def end_exchange(self, status: int = 0, ending: str = "done") -> None:
+    def end_exchange(self, status: int = 0, ending: str = DONE) -> None:
         """Every exchange, however it ends, passes here exactly once. `status` is what the client was told last."""
         self.end_splice()
         exchange = self.exchange
@@ -153,15 +153,16 @@ class Course:
         if self.burden:
             self.burden = False
             self.gateway.counters.falling_back -= 1
-        if self.gateway.access_log is not None:
-            self._record(self.gateway.access_log, status, ending)
+        decision = self.decision
+        if self.gateway.observed and exchange is not None and decision is not None:
+            self.tell(exchange, decision, status, ending)
         self.exchange = None
         self.gateway = self.downstream.gateway
         self.decision = None
         self.tunnelled = False
         self.gathered = b""
         self.doubt = None
-        self.repeated = ""
+        self.repeated = self.request_id = ""
         if self.lesson is not None:
             self.lesson.learn()
             self.lesson = None
@@ -170,24 +171,6 @@ class Course:
             # Last, because whoever comes in next may be on a connection that ends with this one.
             self.gate = None
             gate.out(self.key)
-
-    def _record(self, write: AccessLog, status: int, ending: str) -> None:
-        exchange, decision = self.exchange, self.decision
-        assert exchange is not None
-        assert decision is not None
-        response = exchange.response
-        write(
-            Record(
-                client=self.client,
-                method=exchange.method.decode("ascii"),
-                endpoint=decision.endpoint,
-                status=response.status if response is not None else status,
-                pool=decision.pool,
-                worker=self.worker if response is not None else "",
-                seconds=self.gateway.deadlines.now() - self.began,
-                ending=ending,
-            )
-        )
 
     def end_splice(self) -> None:
         if self.splice is not None:
@@ -218,18 +201,22 @@ class Course:
         outcome = exchange.fail(failure)
         federation = self.decision is not None and self.decision.federation
         page = None if self.decision is None else self.decision.sorry
+        request_id = self.request_id
         self.gateway.counters.failed += 1
         self.drop_upstream()
         self.end_exchange(status_of(failure, federation=federation) if outcome.reply else 0, failure.name.lower())
         if outcome.reply:
             is_head = exchange.method == b"HEAD"
-            self.downstream.close_after(failure_reply(failure, head=is_head, federation=federation, page=page))
+            reply = failure_reply(failure, head=is_head, federation=federation, page=page, request_id=request_id)
+            self.downstream.close_after(reply)
         else:
             self.downstream.abort()
 
-    def refuse(self, status: int, error: str) -> None:
+    def refuse(self, status: int, failure: Failure) -> None:
+        """Refuse what is no request yet."""
         self.gateway.counters.refused += 1
-        self.downstream.close_after(refusal(status, error))
+        self.tell_refused(status, failure.name.lower())
+        self.downstream.close_after(refusal(status, failure.value.capitalize()))
 
     def half_closed(self) -> None:
         """The client has closed its side.
@@ -241,7 +228,7 @@ class Course:
         exchange = self.exchange
         if exchange is None:
             if self.downstream.reader.in_head:
-                self.refuse(400, Failure.CLIENT_CUT.value.capitalize())
+                self.refuse(400, Failure.CLIENT_CUT)
             else:
                 self.downstream.close()
         elif exchange.tunnel or (exchange.received and not exchange.passed):
@@ -296,6 +283,12 @@ class Course:
         raise NotImplementedError
 
     def upstream_lost(self, *, clean: bool) -> None:
+        raise NotImplementedError
+
+    def request_end(self) -> None:
+        raise NotImplementedError
+
+    def finish(self, upstream: Upstream | None) -> None:
         raise NotImplementedError
 
     # Flow control.

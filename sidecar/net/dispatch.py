@@ -151,6 +151,9 @@ class Dispatch(Waiting):
     def leased(self, upstream: Upstream) -> None:
         """A connection for which we waited in line."""
         self.part()
+        if upstream.made >= self.waiting_since:
+            # It was made for who is in line, not for a request of before.
+            self.connect = min(upstream.took, self.queue)
         self.attach(upstream)
         self.go_on()
 
@@ -216,6 +219,7 @@ class Dispatch(Waiting):
         if upstream is None or exchange is None:
             return
         self.gateway.counters.bytes_up += len(octets)
+        self.bytes_up += len(octets)
         if upstream.send(octets):
             exchange.sent = True
 

@@ -11,14 +11,17 @@ from typing import Protocol
 from attrs import define, evolve, field
 
 from sidecar.config.schema import Limits, Timeouts
+from sidecar.metrics.tally import Tallies
 from sidecar.net.admission import Gate
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.net.whoami import Whoami
+from sidecar.records.access_log import AccessLog
+from sidecar.records.request_id import RequestIds
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
 from sidecar.synapse.names import MAIN
-from sidecar.telemetry import AccessLog, Counters
+from sidecar.telemetry import Counters
 from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
@@ -84,9 +87,17 @@ class Gateway:
     whoami: Whoami | None = None
     """Finds users whose tokens do not name them; None: nobody is asked for."""
     access_log: AccessLog | None = None
-    """Told of every exchange that has ended."""
+    """Told of every exchange that has ended, as `tallies` are."""
+    tallies: Tallies | None = None
+    request_ids: RequestIds | None = None
+    """None where nobody reads them."""
+    observed: bool = field(init=False)
+    """Somebody is told of exchanges."""
     draining: bool = False
     """Every response from now on closes its connection."""
+
+    def __attrs_post_init__(self) -> None:
+        self.observed = self.access_log is not None or self.tallies is not None
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure as TwistedFailure
 
+from sidecar.metrics.histogram import Histogram
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.endpoints import generation_of, is_busy
 from sidecar.net.health import Health
@@ -59,10 +60,10 @@ class _UpstreamFactory(Factory):
     noisy = False
 
     def __init__(self, pool: WorkerPool) -> None:
-        self._pool = pool
+        self._pool, self._began = pool, pool.deadlines.now()
 
     def buildProtocol(self, addr: object) -> Upstream:
-        return self._pool.new_connection()
+        return self._pool.new_connection(self._began)
 
 
 @define(eq=False)
@@ -99,7 +100,9 @@ class WorkerPool:
     taking: bool = True
     """It takes any request at once: it is up, not drained, and has not just come back."""
     waiting_octets: int = 0
-    """Bytes of request bodies that wait in line here; kept by those who wait."""
+    """Bytes of request bodies that wait in line here; kept by those who wait, as `waits` is."""
+    waits: Histogram = field(factory=Histogram)
+    connect_times: Histogram = field(factory=Histogram)
     cuts: int = 0
     """Requests that ended without an answer because the connection did."""
     _idle: list[Upstream] = field(factory=list)
@@ -107,12 +110,10 @@ class WorkerPool:
     _retry: IDelayedCall | None = None
     _sweep: IDelayedCall | None = None
     _lives: int = 0
-    _factory: _UpstreamFactory = field(init=False)
     _generation: int = 0
     _generation_checked: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        self._factory = _UpstreamFactory(self)
         self.health.changed = self._health_changed
 
     @property
@@ -249,8 +250,8 @@ class WorkerPool:
             self._sweep.cancel()
             self._sweep = None
 
-    def new_connection(self) -> Upstream:
-        return Upstream(self, ResponseReader(self.reader_limits), self._generation)
+    def new_connection(self, began: float) -> Upstream:
+        return Upstream(self, ResponseReader(self.reader_limits), self._generation, began)
 
     # Idle connections.
 
@@ -308,7 +309,7 @@ class WorkerPool:
 
     def _connect(self) -> None:
         self.connecting += 1
-        self.endpoint.connect(self._factory).addErrback(self._not_connected)
+        self.endpoint.connect(_UpstreamFactory(self)).addErrback(self._not_connected)
 
     def connected(self, upstream: Upstream) -> None:
         """A connection has been made."""

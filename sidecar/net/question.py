@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.errors import WireError
+from sidecar.metrics.histogram import Histogram
 from sidecar.net.pool import Refusal, WorkerPool
 from sidecar.wire.head import ResponseHead
 
@@ -20,6 +21,9 @@ ATTEMPTS = 2
 
 class Asker(Protocol):
     """Who asks, and hears what comes of it."""
+
+    waits: Histogram
+    """How long requests wait for answers."""
 
     def next_pool(self) -> WorkerPool | None:
         """Whom to ask; None if nobody is there."""
@@ -62,6 +66,11 @@ class Question:
         self._pool: WorkerPool | None = None
         self._upstream: Upstream | None = None
         self._waiting: dict[Curious, None] = {}
+
+    @property
+    def waits(self) -> Histogram:
+        """Of those that wait for this answer, too."""
+        return self._asker.waits
 
     # Those who wait.
 

@@ -13,9 +13,9 @@ from sidecar.errors import WireError
 from sidecar.exchange import Downstream as DownstreamEnd
 from sidecar.exchange import Exchange, Failure
 from sidecar.net.course import ANSWERED, PIPELINED, WAITING
-from sidecar.net.resolving import Resolving
+from sidecar.net.passing import Passing
 from sidecar.net.selfcheck import DOUBTFUL, Doubt
-from sidecar.net.splicing import WORTH_IT, begin_splice
+from sidecar.net.splicing import WORTH_IT
 from sidecar.replies import STATUS_OF_FAULT, authored, refusal
 from sidecar.telemetry import logger
 from sidecar.wire.framing import CHUNKED
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logger("sidecar.relay")
 
 
-class Relay(Resolving):
+class Relay(Passing):
     """Runs the exchanges of one client connection."""
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class Relay(Resolving):
         """What a client's octets meant. All events belong to one request: the reader stops at its end."""
         for event in events:
             if event is END:
-                self._request_end()
+                self.request_end()
             elif event.__class__ is bytes:
                 self._request_body(event)
             else:
@@ -55,7 +55,7 @@ class Relay(Resolving):
         if self.exchange is None:
             self._pump()
         elif self.downstream.reader.body_left > WORTH_IT:
-            self._splice_up()
+            self.splice_up()
 
     def _pump(self) -> None:
         """Go on with requests that were read ahead. A loop, because a reply of ours ends an exchange at once."""
@@ -91,12 +91,12 @@ class Relay(Resolving):
         gateway = self.gateway
         downstream = self.downstream
         gateway.counters.requests += 1
-        if gateway.access_log is not None:
-            self.began = gateway.deadlines.now()
         client, scheme, forwarded = gateway.forwarded.client(downstream.peer, downstream.scheme, head.fields)
         self.client = client
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, client, scheme=scheme)
-        raw = head.passed_on(forwarded)
+        if gateway.observed:
+            self.begin_measuring(decision.endpoint)
+        raw = head.passed_on(forwarded) if gateway.request_ids is None else self.named(head, forwarded)
         self.exchange = exchange = Exchange(
             head,
             raw,
@@ -136,7 +136,7 @@ class Relay(Resolving):
         if not (self.parked or exchange.passed):
             self.expect_body(len(octets))
 
-    def _request_end(self) -> None:
+    def request_end(self) -> None:
         exchange = self.exchange
         assert exchange is not None
         exchange.received = True
@@ -150,7 +150,7 @@ class Relay(Resolving):
         is_head = exchange.method == b"HEAD"
         if decision.action == "refuse":
             self.gateway.counters.refused += 1
-            octets = refusal(status, decision.reason, close=close, head=is_head)
+            octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self.request_id)
         else:
             octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
         self.end_exchange(status, decision.action)
@@ -169,21 +169,24 @@ class Relay(Resolving):
     def request_invalid(self, error: WireError) -> None:
         """What the client sent is no request that we serve; nothing after it is interpreted."""
         self.gateway.counters.refused += 1
-        exchange = self.exchange
-        if exchange is not None:
-            if exchange.passed:
-                self.fail(Failure.CLIENT_CUT)
-                return
+        exchange, status = self.exchange, STATUS_OF_FAULT[error.fault]
+        if exchange is None:
+            self.tell_refused(status, "malformed")
+        elif exchange.passed:
+            self.fail(Failure.CLIENT_CUT)
+            return
+        else:
             self.drop_upstream()
-            self.end_exchange(STATUS_OF_FAULT[error.fault], "malformed")
-        self.downstream.close_after(refusal(STATUS_OF_FAULT[error.fault], str(error)))
+            self.end_exchange(status, "malformed")
+        self.downstream.close_after(refusal(status, str(error)))
 
     def upstream_data(self, octets: bytes) -> None:
         exchange = self.exchange
         upstream = self.upstream
         assert exchange is not None
         assert upstream is not None
-        exchange.begun = True
+        if not exchange.begun:
+            self.answer_begins(exchange)
         if exchange.tunnel:
             self.downstream.send(octets)
             self.expect("tunnel", self.gateway.timeouts.tunnel)
@@ -211,18 +214,23 @@ class Relay(Resolving):
         if down and not self._send_down(down):
             return
         if ended:
-            self._finish(upstream)
+            self.finish(upstream)
         elif exchange.passed:
-            if exchange.tunnel:
-                self.begin_tunnel(upstream)
-            elif not self.downstream.clogged:
-                self.expect("answer body", self.gateway.timeouts.answer_body)
-                if upstream.reader.body_left > WORTH_IT:
-                    self._splice_down(upstream)
+            self._goes_on(exchange, upstream)
+
+    def _goes_on(self, exchange: Exchange, upstream: Upstream) -> None:
+        """More of an answer is to come."""
+        if exchange.tunnel:
+            self.begin_tunnel(upstream)
+        elif not self.downstream.clogged:
+            self.expect("answer body", self.gateway.timeouts.answer_body)
+            if upstream.reader.body_left > WORTH_IT:
+                self.splice_down(upstream)
 
     def _send_down(self, pieces: list[bytes]) -> bool:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.gateway.counters.bytes_down += len(data)
+        self.bytes_down += len(data)
         if self.downstream.send(data):
             return True
         self.client_vanished()
@@ -259,7 +267,7 @@ class Relay(Resolving):
             self.downstream.hold(ANSWERED)
         return octets
 
-    def _finish(self, upstream: Upstream | None) -> None:
+    def finish(self, upstream: Upstream | None) -> None:
         """The response is complete."""
         exchange = self.exchange
         assert exchange is not None
@@ -293,46 +301,11 @@ class Relay(Resolving):
             self.end_exchange()
             self.downstream.close_after(b"")
         elif clean and exchange.passed and upstream.reader.until_close:
-            self._finish(upstream=None)
+            self.finish(upstream=None)
         elif exchange.passed:
             self.fail(Failure.ANSWER_CUT)
         else:
             self.cut_off(upstream)
-
-    def _splice_up(self) -> None:
-        """Let the rest of the request body go past us, unless something is in the way."""
-        exchange, upstream, downstream = self.exchange, self.upstream, self.downstream
-        if exchange is None or upstream is None or self.splice is not None or exchange.begun or self.clogged:
-            return
-        # A worker that has closed may have answered before: what it sent is read first, and then its end.
-        octets = downstream.reader.body_left
-        self.splice = begin_splice(downstream, upstream, octets, self._moved_up, self.upstream_clogged)
-        if self.splice is not None:
-            exchange.bypass()
-
-    def _moved_up(self, octets: int) -> None:
-        self.gateway.counters.bytes_up += octets
-        if self.downstream.reader.skip(octets):
-            self.end_splice()
-            self._request_end()
-        elif not self.clogged:
-            self.expect_body(octets)
-
-    def _splice_down(self, upstream: Upstream) -> None:
-        """The same for the rest of a response body."""
-        if self.splice is None:
-            octets = upstream.reader.body_left
-            self.splice = begin_splice(upstream, self.downstream, octets, self._moved_down, self.client_vanished)
-
-    def _moved_down(self, octets: int) -> None:
-        upstream = self.upstream
-        assert upstream is not None
-        self.gateway.counters.bytes_down += octets
-        if upstream.reader.skip(octets):
-            self.end_splice()
-            self._finish(upstream)
-        elif not self.downstream.clogged:
-            self.expect("answer body", self.gateway.timeouts.answer_body)
 
     def begin_tunnel(self, upstream: Upstream) -> None:
         self.tunnelled = True

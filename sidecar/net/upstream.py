@@ -43,17 +43,22 @@ class Upstream(DirectProtocol):
     open: bool = False
     paused: bool = False
 
-    def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int) -> None:
+    def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int, began: float) -> None:
+        """`began`: when it was begun to be made, in seconds of the clock of `pool`."""
         self.pool = pool
         self.reader = reader
         self.generation = generation
         """Which socket of the worker this is a connection to; it changes when the worker starts anew."""
+        self.made = pool.deadlines.now()
+        """When it was there."""
+        self.took = self.made - began
 
     def connectionMade(self) -> None:
         self.open = True
         self.go_direct()
         transport: Any = self.transport
         transport.registerProducer(self, True)
+        self.pool.connect_times.add(self.took)
         self.pool.connected(self)
 
     def dataReceived(self, data: bytes) -> None:

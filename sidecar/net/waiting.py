@@ -31,6 +31,7 @@ class Waiting(Course):
         if isinstance(place, Gate):
             self.waiting_at = place
         self.parked = True
+        self.waiting_since = self.gateway.deadlines.now()
         line.count += 1
         self.gateway.counters.parked += 1
         self.hold_octets(exchange.waiting_bytes)
@@ -58,6 +59,9 @@ class Waiting(Course):
         if not self.parked:
             return
         self.parked = False
+        waited = self.gateway.deadlines.now() - self.waiting_since
+        self.queue += waited
+        place.waits.add(waited)
         line = self.gateway.line
         line.count -= 1
         self.gateway.counters.parked -= 1

@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sidecar.config.schema import Tokens
+from sidecar.metrics.histogram import Histogram
 from sidecar.net.pool import WorkerPool
 from sidecar.net.question import Question
 from sidecar.routing.decide import decide
@@ -79,6 +80,8 @@ class Whoami:
     settings: Tokens
     askable: Askable
     pools: Mapping[str, WorkerPool]
+    waits: Histogram = field(factory=Histogram, init=False)
+    """How long requests waited for answers."""
     _asking: dict[bytes, Question] = field(factory=dict, init=False)
     _calls: dict[Question, IDelayedCall] = field(factory=dict, init=False)
     _turn: int = field(default=0, init=False)

@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address | None:
 class ForwardedPolicy:
     """Decides whose word is taken, and caches what it decided."""
 
-    __slots__ = ("_announcing", "_chain", "_proto", "_trust")
+    __slots__ = ("_announcing", "_chain", "_proto", "_trust", "vouches")
 
     def __init__(self, trust: Sequence[Network], proto: str | None, announcing: Sequence[Network] = ()) -> None:
         """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
@@ -50,6 +50,8 @@ class ForwardedPolicy:
         self._announcing = tuple(announcing)
         self._proto = proto
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
+        self.vouches = lru_cache(_CACHED_CHAINS)(self.trusts_text)
+        """As `trusts_text`, for what is asked with every request."""
 
     def trusts(self, address: Address) -> bool:
         """Whether `address` may speak for others."""

@@ -1,0 +1,41 @@
+"""What Prometheus asks of the operator's listener: the sidecar's metrics, and where Synapse's own are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from attrs import define, field
+
+from sidecar.admin.answers import Answer, only
+from sidecar.metrics.exposition import CONTENT_TYPE, Exposition
+from sidecar.metrics.targets import is_host, targets
+from sidecar.status import View
+from sidecar.synapse.topology import Topology
+
+
+@define(eq=False)
+class Measures:
+    """Answers below `/metrics`."""
+
+    look: Callable[[], View]
+    topology: Callable[[], Topology]
+    _exposition: Exposition = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._exposition = Exposition(self.look)
+
+    def answer(self, method: str, path: str, query: str) -> Answer | None:
+        """None: this is no path of ours."""
+        if path == "/metrics":
+            return only("GET", method, lambda: Answer(200, self._exposition.text(), kind=CONTENT_TYPE))
+        if path == "/metrics/targets":
+            return only("GET", method, lambda: self._targets(query))
+        return None
+
+    def _targets(self, query: str) -> Answer:
+        host = parse_qs(query).get("host", [None])[-1]
+        if host is not None and not is_host(host):
+            error = "`host` must be a host name or an address without a port, an IPv6 one in brackets."
+            return Answer(400, {"error": error})
+        return Answer(200, list(targets(self.topology(), host)))
