@@ -39,9 +39,19 @@ def _client(server_name: str, place: Place, public: str) -> Finding:
         return error(f"{CLIENT} of {server_name} has no `m.homeserver` with `base_url`: clients refuse it.", wanted)
     if reply.all("Access-Control-Allow-Origin") != ["*"]:
         return error(f"{CLIENT} of {server_name} may not be read by pages of other sites: web clients fail.", wanted)
-    if urlsplit(url).netloc.lower() != urlsplit(public).netloc.lower():
+    if _origin(url) != _origin(public):
         return warning(f"{CLIENT} of {server_name} leads to {url}, and not to {public}.", wanted)
     return fine(f"Clients that know {server_name} are led to {url}.")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port; the usual port is the same as none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return url, None, None
+    return parts.scheme, parts.hostname, port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _server(server_name: str, place: Place, public: str) -> Finding:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from sidecar.config.endpoints import entrance, is_foreign
+from sidecar.config.endpoints import address_of, entrance, is_foreign
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Place, SilenceError, ask
@@ -37,6 +37,8 @@ from sidecar.install.permissions import Account, of_process
 
 PLAIN_PORT = 80
 """Of http, beside https."""
+SYSTEMD = Place(address="127.0.0.1", port=8008)
+"""Where the socket unit listens, unless it was changed."""
 ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
 """The operator's listeners of the instances that the units start."""
 
@@ -87,7 +89,7 @@ class Examination:
     def _operators(self) -> Operators:
         settings = self.deployment.settings
         named = self.wishes.admin or ([settings.admin] if settings.admin else [])
-        places = [_place(endpoint) for endpoint in named]
+        places = [place for endpoint in named if (place := _place(endpoint)) is not None]
         if not self.wishes.admin:
             places += [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
         return Operators(tuple(dict.fromkeys(places)), settings.operator.user, self.wishes.password)
@@ -101,7 +103,7 @@ class Examination:
 
     def _gateway(self, operators: Operators) -> Place | None:
         """Where the sidecar answers, as it says itself, or as the file says."""
-        stated = [_place(each) for each in self._plain()]
+        stated = [_place(each) or SYSTEMD for each in self._plain()]
         for place in dict.fromkeys((*map(listened, operators.listening()), *stated)):
             with suppress(SilenceError):
                 ask(place, "GET", "/_matrix/client/versions")
@@ -140,7 +142,7 @@ class Examination:
         if operators.places:
             yield from operators.examine(self.deployment)
         else:
-            yield unknown("The sidecar has no operator's listener, so that it cannot be asked how it is.", _ADMIN)
+            yield unknown("The sidecar has no operator's listener that could be asked how it is.", _ADMIN)
         gateway = self._gateway(operators)
         if gateway is None and not self._plain():
             yield unknown(
@@ -196,9 +198,15 @@ _ADMIN = (
 )
 
 
-def _place(endpoint: str) -> Place:
-    """Where a server endpoint string is reached from this host."""
-    address, port, path = reached_at(endpoint)
+def _place(endpoint: str) -> Place | None:
+    """Where a server endpoint string is reached from this host; None where it does not say, or takes no plain HTTP.
+
+    What is meant for the operator's listener must not go anywhere else: it may carry the operator's password.
+    """
+    door = entrance(endpoint)
+    if door.tls is not None or door.announced or address_of(door.address) is None:
+        return None
+    address, port, path = reached_at(door.address)
     return Place(address=address, port=port, socket=path)
 
 

@@ -186,9 +186,10 @@ class Proxy:
                 got += piece
             head, _, body = got.partition(b"\r\n\r\n")
             changed = self.change(head)
-            if changed is None:
-                return
             try:
+                if changed is None:
+                    say_goodbye(connection)
+                    return
                 answer = changed if changed.startswith(b"HTTP/") else self._through(changed + b"\r\n\r\n" + body)
                 connection.sendall(answer)
                 say_goodbye(connection)

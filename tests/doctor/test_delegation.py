@@ -54,6 +54,11 @@ def test_as_it_should_be() -> None:
             [CORS],
             "warning: {} of example.org leads to https://old.example.org, and not to https://matrix.example.org.",
         ),
+        (
+            {"m.homeserver": {"base_url": "https://matrix.example.org:x"}},
+            [CORS],
+            "warning: {} of example.org leads to https://matrix.example.org:x, and not to https://matrix.example.org.",
+        ),
     ],
 )
 def test_what_clients_cannot_use(page: object, fields: list[str], sentence: str) -> None:
@@ -78,6 +83,12 @@ def test_what_servers_cannot_use(page: object, sentence: str) -> None:
     """They ignore it, or go elsewhere; without a port it means 8448."""
     (_, told) = served({CLIENT: GOOD_CLIENT, SERVER: page}, CORS)
     assert told.startswith(sentence.format(SERVER))
+
+
+def test_the_usual_port_may_be_written() -> None:
+    """It is the same as none."""
+    page = {"m.homeserver": {"base_url": "https://Matrix.example.org:443"}}
+    assert served({CLIENT: page, SERVER: GOOD_SERVER}, CORS)[0].startswith("fine: ")
 
 
 def test_nothing_is_delegated() -> None:

@@ -397,6 +397,12 @@ def test_where_a_sidecar_says_that_it_listens(text: str, place: Place) -> None:
     assert listened(text) == place
 
 
+@pytest.mark.parametrize("endpoint", ["systemd:domain=UNIX:name=admin", "ssl:1:privateKey=/k", "haproxy:tcp:1"])
+def test_the_operators_password_goes_nowhere_else(endpoint: str) -> None:
+    """Where it is not known where the operator's listener is, or in plain HTTP it cannot be asked, nothing is sent."""
+    assert examination._place(endpoint) is None
+
+
 def test_json_has_everything(running: Installation) -> None:
     """Each finding with its area, its level, its sentence and what to do."""
     told: dict[str, Any] = json.loads(doctor(running, "--json").stdout)
