@@ -7,6 +7,7 @@ now and then. Knows no workers; a path and whom to call is all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from os.path import basename, dirname, isdir
 from typing import Any
 
@@ -34,6 +35,13 @@ class SocketWatch:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._inotify: Any = None
+        self._why = ""
+        try:
+            # Here, because it looks for the C library by starting a program, which takes a moment and may not be allowed.
+            self._inotify = import_module("twisted.internet.inotify")
+        except Exception as error:
+            self._why = str(error)
         self._directories: dict[str, _Directory] = {}
         self._told = False
 
@@ -72,16 +80,17 @@ class SocketWatch:
     def _begin(self, parent: str) -> _Directory | None:
         if not isdir(parent):
             return None
+        inotify = self._inotify
+        if inotify is None:
+            self._say(parent, self._why)
+            return None
         try:
-            # Here, because it looks for the C library by starting a program, and may not find it.
-            from twisted.internet.inotify import IN_ATTRIB, IN_CREATE, IN_MOVED_TO, INotify
-
-            notify: Any = INotify(self._reactor)
+            notify = inotify.INotify(self._reactor)
             # A socket is made, renamed to its place, or given other permissions.
-            appears = IN_CREATE | IN_MOVED_TO | IN_ATTRIB
+            appears = inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_ATTRIB
             notify.watch(FilePath(parent), appears, callbacks=[lambda _, path, mask: self._seen(parent, path, mask)])
         except Exception as error:
-            self._say(parent, error)
+            self._say(parent, str(error))
             return None
         notify.startReading()
         directory = self._directories[parent] = _Directory(notify)
@@ -91,23 +100,21 @@ class SocketWatch:
         self._directories.pop(parent).notify.loseConnection()
 
     def _seen(self, parent: str, path: FilePath[bytes], mask: int) -> None:
-        from twisted.internet.inotify import IN_DELETE_SELF
-
         directory = self._directories.get(parent)
         if directory is None:
             return
-        if mask & IN_DELETE_SELF:
+        if mask & self._inotify.IN_DELETE_SELF:
             # Twisted closes the descriptor now; whoever still waits asks again.
             del self._directories[parent]
             return
         for call in tuple(directory.wanted.get(path.basename(), ())):
             call()
 
-    def _say(self, parent: str, error: Exception) -> None:
+    def _say(self, parent: str, error: str) -> None:
         if not self._told:
             self._told = True
             _log.info(
                 "directory {parent} cannot be watched ({error}); sockets in it are looked for twice a second",
                 parent=parent,
-                error=str(error),
+                error=error,
             )

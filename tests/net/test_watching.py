@@ -108,3 +108,16 @@ async def test_watching_is_not_possible(scene: Scene, monkeypatch: pytest.Monkey
         globalLogPublisher.removeObserver(note)
     assert len(said) == 1
     assert "Too many open files" in said[0]
+
+
+def test_no_library_to_watch_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the C library is not found everything else goes on."""
+
+    def fail(_: str) -> None:
+        raise ImportError("Can't find C library.")
+
+    monkeypatch.setattr("sidecar.net.watching.import_module", fail)
+    watch = SocketWatch(reactor)
+    watch.watch(str(tmp_path / "w.sock"), lambda: None)
+    assert not watch._directories
+    watch.close()
