@@ -27,6 +27,10 @@ CONFIGURATIONS = {
     "conf/grafana-dashboard.json",
     *("conf/docker/compose.yaml", "conf/docker/Dockerfile"),
     *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
+    *("conf/behind-a-proxy.yaml", "conf/edge.yaml"),
+    *(f"conf/edges/{name}" for name in ("nginx.conf", "nginx-stream.conf", "Caddyfile", "apache.conf", "relayd.conf")),
+    *(f"conf/edges/{name}" for name in ("haproxy.cfg", "haproxy-tcp.cfg")),
+    *("conf/edges/certbot-deploy-hook", "conf/edges/systemd-drop-in.conf"),
 }
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}

@@ -7,6 +7,7 @@ layout and no HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -86,7 +87,10 @@ def read_secrets(files: KeyFiles) -> Secrets:
 
 def context_of(credentials: Credentials) -> SSL.Context:
     """TLS 1.2 and 1.3, forward secrecy, no compression, no renegotiation, no state kept of ended connections."""
-    from OpenSSL import SSL
+    try:
+        from OpenSSL import SSL
+    except ImportError as error:
+        raise SidecarError(INSTALL) from error
 
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -94,7 +98,10 @@ def context_of(credentials: Credentials) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_cipher_list(_CIPHERS)
-    context.set_alpn_select_callback(_choose)
+    with suppress(MemoryError):
+        # C cannot call Python where memory that is written is never executed (systemd's MemoryDenyWriteExecute=). What
+        # a client offers is then not answered, which means HTTP/1.1, too.
+        context.set_alpn_select_callback(_choose)
     own, *others = credentials.chain
     try:
         context.use_certificate(own)
