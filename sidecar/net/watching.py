@@ -38,7 +38,7 @@ class SocketWatch:
         self._inotify: Any = None
         self._why = ""
         try:
-            # Here, because it looks for the C library by starting a program, which takes a moment and may not be allowed.
+            # Here, because it looks for the C library by starting a program: that takes a moment, if it is allowed.
             self._inotify = import_module("twisted.internet.inotify")
         except Exception as error:
             self._why = str(error)
