@@ -117,7 +117,10 @@ class Relay(Passing):
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
             self.body_limit = limit
-            self.place(head, forwarded)
+            if gateway.whoami is None:
+                self.enter()
+            else:
+                self.place(head, forwarded, gateway.whoami)
             if head.length and self.upstream is not None:
                 # Its body is expected from now on, even if not an octet of it came with the head.
                 self.expect_body_anew()
@@ -194,7 +197,10 @@ class Relay(Passing):
         ended = False
         down: list[bytes] = []
         try:
-            for event in self.overhear(upstream.reader.feed(octets)):
+            events = upstream.reader.feed(octets)
+            if self.lesson is not None:
+                self.lesson.hear(events)
+            for event in events:
                 if event.__class__ is bytes:
                     down.append(event)
                 elif event is END:

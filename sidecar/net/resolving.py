@@ -5,7 +5,6 @@ Comes between the dispatch and the relay. Knows nothing of how a user is found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sidecar.net.lessons import lesson_of
@@ -15,8 +14,8 @@ from sidecar.routing.keys import token_of
 from sidecar.synapse.whoami import answers_whoami
 
 if TYPE_CHECKING:
+    from sidecar.net.whoami import Whoami
     from sidecar.wire.head import RequestHead
-    from sidecar.wire.reader import ResponseEvent
 
 _GRACE = 1.0
 """Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
@@ -27,22 +26,17 @@ class Resolving(SelfCheck):
 
     __slots__ = ()
 
-    def place(self, head: RequestHead, forwarded: bytes) -> None:
+    def place(self, head: RequestHead, forwarded: bytes, whoami: Whoami) -> None:
         """Let a request in, now or when its caller is known; `forwarded` are the lines that say who the client is."""
-        whoami = self.gateway.whoami
-        if whoami is not None:
-            decision = self.decision
-            assert decision is not None
-            if decision.opaque or decision.caller_at > 0 or head.method == b"POST":
-                self.lesson = lesson_of(whoami, head, decision)
-            if decision.opaque and len(decision.candidates) > 1 and self._waits(head, forwarded):
-                return
-        self.enter()
+        decision = self.decision
+        assert decision is not None
+        if decision.opaque or decision.caller_at > 0 or head.method == b"POST":
+            self.lesson = lesson_of(whoami, head, decision)
+        if not (decision.opaque and len(decision.candidates) > 1 and self._waits(head, forwarded, whoami)):
+            self.enter()
 
-    def _waits(self, head: RequestHead, forwarded: bytes) -> bool:
+    def _waits(self, head: RequestHead, forwarded: bytes, whoami: Whoami) -> bool:
         """Decide by the user if that is known; true if the answer to a question is awaited."""
-        whoami = self.gateway.whoami
-        assert whoami is not None
         path, _, query = head.origin.partition(b"?")
         token = token_of(query, head.fields)
         assert token
@@ -80,9 +74,3 @@ class Resolving(SelfCheck):
             self.caller_known(None)
         else:
             super().deadline_passed()
-
-    def overhear(self, events: Sequence[ResponseEvent]) -> Sequence[ResponseEvent]:
-        """The events of an answer, as they are, after the lesson has heard them."""
-        if self.lesson is not None:
-            self.lesson.hear(events)
-        return events
