@@ -106,7 +106,7 @@ def experiment(laboratory: Laboratory, rounds: int, numbers: Sequence[signal.Sig
     for number in numbers:
         tallies[number.name] = tally = Tally()
         for _ in range(rounds):
-            tally.add(one_round(laboratory, author, number, chance.uniform(0.4, 1.0)))
+            tally.add(one_round(laboratory, author, WORKER, number, chance.uniform(0.4, 1.0)))
     return tallies
 
 
@@ -125,16 +125,16 @@ def author_in(laboratory: Laboratory) -> Author:
     return Author(token, room.decode())
 
 
-def one_round(laboratory: Laboratory, author: Author, number: signal.Signals, when: float) -> Tally:
-    """POSTs one after another on connections of their own; in their midst, at `when` of 1, the worker is ended."""
-    path = laboratory.layout.socket(WORKER)
+def one_round(laboratory: Laboratory, author: Author, worker: str, number: signal.Signals, when: float) -> Tally:
+    """POSTs one after another on connections of their own; in their midst, at `when` of 1, this process is ended."""
+    path = laboratory.layout.socket(worker)
     posts = [author.post(number) for number in range(POSTS)]
     for post in posts[::3]:
         post.connection = used_connection(path)
-    send(path, posts, int(when * POSTS), lambda: laboratory.children[WORKER].signal(number))
+    send(path, posts, int(when * POSTS), lambda: laboratory.children[worker].signal(number))
     receive(posts)
-    assert laboratory.children[WORKER].ends(PATIENCE)
-    laboratory.start(WORKER)
+    assert laboratory.children[worker].ends(PATIENCE)
+    laboratory.start(worker)
     found = executed(laboratory, posts)
     tally = Tally(Counter(post.outcome for post in posts), Counter(post.outcome for post in posts if found[post.mark]))
     again = [Post(post.mark, post.octets, 0) for post in posts if post.outcome == RESET]

@@ -1,14 +1,13 @@
-"""nginx and HAProxy in front of the laboratory's generic workers, as an administrator would set them up with care.
+"""nginx and HAProxy in front of the laboratory's workers, as an administrator would set them up with care.
 
-What a client of Synapse asks goes to a worker chosen by its token, everything else to the main process. Both know that
-a worker may be away: nginx asks the next one, HAProxy asks for `/health` every second and lets a request go to another.
+Each pool that the load needs is one of theirs, in which the token chooses the worker. Both know that one may be away:
+nginx asks the next one, HAProxy asks for `/health` every second and lets a request go to another.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,13 @@ from .children import Child, answers
 from .laboratory import START_LIMIT, Laboratory, free_port
 
 SYSTEM_PROGRAMS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-# Of docs/workers.md what the load asks; typing has its writer, which is main here.
-TO_WORKERS = (
-    r"^/_matrix/client/v3/(sync|createRoom|account/whoami)",
-    r"^/_matrix/client/v3/rooms/[^/]*/(send|state|messages)",
-    r"^/_matrix/(federation|key)/",
-)
+POOLS = {
+    "sync": r"^/_matrix/client/v3/sync",
+    "rooms": r"^/_matrix/client/v3/(createRoom|rooms/[^/]*/(send|state|messages))",
+    "typing": r"^/_matrix/client/v3/rooms/[^/]*/typing/",
+    "federation": r"^/_matrix/(federation|key)/",
+}
+"""Of Synapse's docs/workers.md what the load asks; everything else goes to the main process."""
 
 NGINX = """\
 daemon off;
@@ -33,12 +33,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off;
     {temporary}
-    upstream main {{ server unix:{main}; keepalive 32; }}
-    upstream workers {{
-        hash $http_authorization consistent;
-        {servers}
-        keepalive 32;
-    }}
+    {upstreams}
     proxy_http_version 1.1;
     proxy_buffering off;
     proxy_set_header Connection "";
@@ -48,7 +43,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         location / {{ proxy_pass http://main; }}
-        location ~ "{expression}" {{ proxy_pass http://workers; }}
+        {locations}
     }}
 }}
 """
@@ -71,49 +66,50 @@ defaults
 frontend public
     bind 127.0.0.1:{port}
     http-request set-header X-Forwarded-Proto http
-    use_backend workers if {{ path_reg {expression} }}
+    {rules}
     default_backend main
-backend main
-    server main unix@{main}
-backend workers
-    balance hdr(Authorization)
-    hash-type consistent
-    {servers}
+{backends}
 """
 
 
 def nginx(laboratory: Laboratory, port: int) -> tuple[str, Sequence[str]]:
     """Its file, and how it is started with it."""
-    sockets = _workers(laboratory)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     directory = laboratory.layout.root
+    upstreams = [
+        f"upstream {pool} {{ hash $http_authorization consistent; "
+        f"{' '.join(f'server unix:{path};' for path in paths)} keepalive 32; }}"
+        for pool, paths in _pools(laboratory).items()
+    ]
+    locations = [f'location ~ "{expression}" {{ proxy_pass http://{pool}; }}' for pool, expression in POOLS.items()]
     text = NGINX.format(
         directory=directory,
         temporary="\n    ".join(f"{kind}_temp_path {directory}/nginx-{kind};" for kind in kinds),
-        main=laboratory.layout.socket("main"),
-        servers="\n        ".join(f"server unix:{path};" for path in sockets),
+        upstreams="\n    ".join(upstreams),
+        locations="\n        ".join(locations),
         port=port,
-        expression="|".join(TO_WORKERS),
     )
     return text, ["-e", "stderr", "-p", str(directory), "-c"]
 
 
 def haproxy(laboratory: Laboratory, port: int) -> tuple[str, Sequence[str]]:
     """Its file, and how it is started with it."""
-    text = HAPROXY.format(
-        main=laboratory.layout.socket("main"),
-        servers="\n    ".join(f"server {path.stem} unix@{path}" for path in _workers(laboratory)),
-        port=port,
-        expression="|".join(TO_WORKERS),
-    )
-    return text, ["-db", "-f"]
+    backends = [
+        f"backend {pool}\n    balance hdr(Authorization)\n    hash-type consistent\n"
+        + "\n".join(f"    server {path.stem} unix@{path}" for path in paths)
+        for pool, paths in _pools(laboratory).items()
+    ]
+    rules = [f"use_backend {pool} if {{ path_reg {expression} }}" for pool, expression in POOLS.items()]
+    return HAPROXY.format(rules="\n    ".join(rules), backends="\n".join(backends), port=port), ["-db", "-f"]
 
 
 RIVALS = {"nginx": nginx, "haproxy": haproxy}
 
 
-def _workers(laboratory: Laboratory) -> list[Path]:
-    return [laboratory.layout.socket(process.name) for process in laboratory.topology.workers]
+def _pools(laboratory: Laboratory) -> dict[str, list[Path]]:
+    """The sockets of each pool, as the sidecar forms them from Synapse's own files."""
+    pools = laboratory.topology.pools["three_lines"]
+    return {pool: [laboratory.layout.socket(name) for name in pools.get(pool, ("main",))] for pool in ("main", *POOLS)}
 
 
 @contextmanager
@@ -122,7 +118,7 @@ def running_rival(laboratory: Laboratory, name: str) -> Iterator[int]:
     port = free_port()
     text, options = RIVALS[name](laboratory, port)
     file = laboratory.layout.root / f"{name}.conf"
-    file.write_text(textwrap.dedent(text))
+    file.write_text(text)
     program = shutil.which(name, path=SYSTEM_PROGRAMS)
     assert program is not None
     child = Child(name, [program, *options, file], laboratory.layout.log(name), directory=laboratory.layout.root)

@@ -1,32 +1,30 @@
-"""What a worker's connection that ends without an answer says of its request: what a replay may rely on."""
+"""What a process's connection that ends without an answer says of its request: what a replay may rely on."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from signal import SIGKILL, SIGTERM, Signals
-
-import pytest
+from signal import SIGKILL, SIGTERM
 
 from .laboratory import Gateway
 from .resets import ANSWERED, EOF, HUNG, PART, RESET, UNSENT, Tally, author_in, one_round
-from .topology import GENERIC, TOPOLOGIES, Configuration
+from .topology import GENERIC, MONOLITH, SPLIT, Configuration
 
 ROUNDS = 5
 """At most; the first in which connections were reset and others closed is enough."""
+ENDED = {MONOLITH.name: ("main", SIGTERM), GENERIC.name: ("generic1", SIGKILL), SPLIT.name: ("client1", SIGTERM)}
 
 
-@pytest.mark.parametrize("number", [SIGKILL, SIGTERM])
-@pytest.mark.parametrize("gateways", [name for name in TOPOLOGIES if name == GENERIC.name], indirect=True)
-def test_a_reset_proves_that_nothing_was_executed(gateways: Mapping[Configuration, Gateway], number: Signals) -> None:
-    """Of POSTs at a worker that is ended none whose connection was reset, or that was not taken whole, is executed.
+def test_a_reset_proves_that_nothing_was_executed(gateways: Mapping[Configuration, Gateway]) -> None:
+    """Of POSTs at a process that is ended none whose connection was reset, or that was not taken whole, is executed.
 
     Sent again they are executed once. An end in good order proves nothing.
     """
     laboratory = gateways["three_lines"].laboratory
+    worker, number = ENDED[laboratory.topology.name]
     author, tally = author_in(laboratory), Tally()
     for attempt in range(ROUNDS):
-        tally.add(one_round(laboratory, author, number, random.Random(attempt).uniform(0.4, 1.0)))
+        tally.add(one_round(laboratory, author, worker, number, random.Random(attempt).uniform(0.4, 1.0)))
         if tally.requests[RESET] and tally.requests[EOF]:
             break
     print(*tally.lines(), sep="\n")
