@@ -27,6 +27,7 @@ from sidecar.net.monotonic import MonotonicReactor
 from sidecar.operating import operator_services
 from sidecar.reload import Reload, work_of
 from sidecar.service import SidecarService
+from sidecar.shared_metrics import SharedMetrics
 from sidecar.synapse.asker import version_in
 from sidecar.synapse.names import MAIN, MASTER
 from sidecar.synapse.overlay import Overlay, read_overlay
@@ -90,13 +91,14 @@ class Guest:
             _log.warn("{problem}", problem=str(problem))
         host = self.homeserver.get_reactor()
         self._reactor = reactor = MonotonicReactor(host)
-        sidecar = SidecarService(**work_of(deployment), reactor=reactor)
+        sidecar = SidecarService(**work_of(deployment), reactor=reactor, measured=True)
         self.reload = reload = Reload(sidecar, deployment, self._read, reactor, announce=_say_nothing)
         if deployment.settings.admin is not None:
             for part in operator_services(reload, deployment.settings.admin, reactor):
                 self._begin(part)
         self._begin(sidecar)
         self._begin(reload)
+        self._begin(SharedMetrics(host, reload.look))
         host.addSystemEventTrigger("before", "shutdown", self.stop)
         _when_shut_down(self.homeserver, self.stop)
         _on_hangup(self.homeserver, reload.reload)

@@ -91,6 +91,8 @@ class SidecarService(Service):
     """Fields in which Synapse's processes read the id of a request."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log."""
+    measured: bool = False
+    """Somebody is told what the exchanges add up to, even without an operator's listener."""
     identities: Identities = field(init=False, factory=Identities)
     """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
@@ -124,7 +126,7 @@ class SidecarService(Service):
             main=self.main,
             access_log=access_log,
             # Whom would they be told without an operator's listener?
-            tallies=None if settings.admin is None else Tallies(),
+            tallies=Tallies() if self.measured or settings.admin is not None else None,
             request_ids=_request_ids(self.id_fields, access_log),
         )
         self._resolve(None)

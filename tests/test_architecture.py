@@ -32,6 +32,7 @@ LAYERS = [
         "canary",
         "changes",
         "inside",
+        "shared_metrics",
     },
     {
         "net",

@@ -68,9 +68,11 @@ def hosted(services: Services) -> Iterator[Hosted]:
     port, admin = free_port(), free_port()
     file = services.root / "inside.yaml"
     file.write_text("limits: {waiting: 999}\n")
-    topology = evolve(GENERIC, name="inside")
-    workers = str(services.root / topology.name / "etc" / "workers")
-    shared = modules(listen=at(port), admin=at(admin), workers=workers, file=str(file))
+    main, *workers = GENERIC.processes
+    main = evolve(main, resources=(*main.resources, "metrics"))
+    topology = evolve(GENERIC, name="inside", processes=(main, *workers))
+    directory = str(services.root / topology.name / "etc" / "workers")
+    shared = modules(listen=at(port), admin=at(admin), workers=directory, file=str(file)) | {"enable_metrics": True}
     with running_synapse(services, topology, shared) as laboratory:
         yield Hosted(Gateway(laboratory, "three_lines", port, laboratory.children["main"]), admin, file)
 
@@ -108,6 +110,16 @@ def test_it_knows_this_synapse(hosted: Hosted) -> None:
     told = json.loads(answer)
     assert (status, told["ready"]) == (200, True)
     assert set(told["workers"]) == {"main", "generic1", "generic2", "generic3"}
+
+
+def test_its_metrics_are_among_synapse_s(hosted: Hosted) -> None:
+    """One question answers for both, and what people did before was counted."""
+    status, answer = ask(hosted.laboratory.layout.socket("main"), "GET", "/_synapse/metrics")
+    told = answer.decode()
+    assert status == 200
+    assert "synapse_http_server_response_count_total{" in told
+    counted = re.findall(r'^matrix_sidecar_requests_total\{.*endpoint="sync".*\} (\S+)$', told, re.MULTILINE)
+    assert sum(map(float, counted)) > 0
 
 
 def test_it_is_reloaded_with_synapse(hosted: Hosted) -> None:
