@@ -23,6 +23,7 @@ from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
+from sidecar.commands.top import top
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
@@ -260,6 +261,7 @@ main.add_command(doctor)
 main.add_command(init)
 main.add_command(password)
 main.add_command(import_)
+main.add_command(top)
 
 if __name__ == "__main__":
     main()

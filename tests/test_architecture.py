@@ -20,7 +20,7 @@ LAYERS = [
     {"manual"},
     {"tap", "cli", "synapse_module"},
     {"commands", "doctor"},
-    {"install"},
+    {"install", "top"},
     {
         "service",
         "deployment",

@@ -31,6 +31,8 @@ class Operations:
     actions: Callable[[], str] = lambda: "api"
     """`operator.actions` of this moment."""
     host: str = field(factory=socket.gethostname)
+    _turned: dict[str, float] = field(factory=dict, init=False)
+    """When workers were drained last, or that was ended: the uptime of that moment."""
 
     def facts(self) -> dict[str, Any]:
         """What runs at this moment, and what happened in the last minute."""
@@ -38,6 +40,8 @@ class Operations:
         told = status(view)
         for name, worker in told["workers"].items():
             worker["recent"] = self.recent.worker(name)
+            if name in self._turned:
+                worker["changed"] = min(worker["changed"], round(view.uptime - self._turned[name], 3))
         for each in told.get("misroutes", ()):
             each["ago"] = self.recent.misrouted(each["endpoint"], each["worker"])
         return {
@@ -71,12 +75,14 @@ class Operations:
 
     def drain(self, name: str, drain: bool) -> Answer:
         """Stop or resume giving new requests to a worker."""
-        pools = self.look().gateway.pools
+        view = self.look()
+        pools = view.gateway.pools
         pool = pools.get(name)
         if pool is None:
             return Answer(404, {"error": _unknown(name, pools)})
         if pool.draining != drain:
             _log.info("worker {name} is {what}", name=name, what="drained" if drain else "in service again")
+            self._turned[name] = view.uptime
             (pool.drain if drain else pool.undrain)()
             if not drain:
                 _look_again(pools.values())

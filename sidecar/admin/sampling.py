@@ -41,5 +41,5 @@ class Sampling(Service):
         """Note the totals of this moment."""
         gateway = self.gateway()
         counters = {name: getattr(gateway.counters, name) for name in gateway.counters.__slots__ if name[0] != "_"}
-        tallies = getattr(gateway, "tallies", None) or Tallies()
+        tallies = gateway.tallies or Tallies()
         self.recent.look(self.reactor.seconds(), tallies, counters, gateway.pools)

@@ -145,6 +145,16 @@ def address_of(text: str) -> tuple[str, str] | None:
 
     A path, or host and port; every name of this very host is empty.
     """
+    place = place_of(text)
+    if place is None or place[0] == "unix":
+        return place
+    host, port = place
+    here = host in ("", "0.0.0.0", "::", "::1", "localhost") or host.startswith("127.")  # noqa: S104
+    return ("" if here else host, port)
+
+
+def place_of(text: str) -> tuple[str, str] | None:
+    """As `address_of`, with the host as it is written; empty where every address of this host is meant."""
     kind, parts = _split(text.removeprefix(_ANNOUNCED))
     form = SERVER.get(kind) or CLIENT.get(kind)
     if kind not in ("tcp", "tcp6", "ssl", "unix") or form is None:
@@ -153,12 +163,9 @@ def address_of(text: str) -> tuple[str, str] | None:
         values = _parameters(parts, ("path",))
         return ("unix", values.get("address") or values.get("path", ""))
     if len(parts) > 1 and "=" not in parts[1] and not parts[0].isdecimal():
-        host, port = _unescape(parts[0]), parts[1]
-    else:
-        values = _parameters(parts, SERVER[kind].parameters)
-        host, port = values.get("interface", "") or values.get("host", ""), values["port"]
-    here = host in ("", "0.0.0.0", "::", "::1", "localhost") or host.startswith("127.")  # noqa: S104
-    return ("" if here else host, port)
+        return (_unescape(parts[0]), parts[1])
+    values = _parameters(parts, SERVER[kind].parameters)
+    return (values.get("interface", "") or values.get("host", ""), values["port"])
 
 
 def is_reached_from_afar(text: str) -> bool:

@@ -116,7 +116,9 @@ async def test_drain_and_undrain(scene: Operated) -> None:
     connection.send(OK)
     assert answered(await received(running, answered))
     await connection.end()
-    assert (await scene.ask("GET", "/api/status"))[1]["workers"][name]["state"] == "draining"
+    drained = (await scene.ask("GET", "/api/status"))[1]
+    assert drained["workers"][name]["state"] == "draining"
+    assert drained["workers"][name]["changed"] < drained["uptime"]
     status, told, _ = await scene.ask("POST", f"/api/workers/{name}/undrain")
     assert (status, told["state"]) == (200, "up")
     assert told["told"] == f"The worker {name} gets new requests."

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pictures import Element, parsed, told
 
 from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained
-from sidecar.admin.page.forms import consequences
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.snapshot import snapshot
 
@@ -133,16 +133,16 @@ def test_workers_are_sorted(order: str, first: str) -> None:
 
 
 def test_pools() -> None:
-    """Those with the same workers share a row; one without any up is marked."""
+    """Those with the same workers share a row, but for who has some waiting; one without any up is marked."""
     scene = Browsed()
     scene.told["workers"]["client1"]["state"] = "away"
     assert rows(scene.get("/"), "pools") == [
-        ["main", "main", "–", "–", "0"],  # noqa: RUF001
-        ["sync, initial_sync", "sync1sync2", "main", "–", "0"],  # noqa: RUF001
-        ["client", "client1nobody", "main", "–", "0"],  # noqa: RUF001
-        ["typing", "typing1", "–", "–", "0"],  # noqa: RUF001
+        ["main", "main", "–", "0", "0"],  # noqa: RUF001
+        ["sync, initial_sync", "sync1sync2", "main", "7", "0"],
+        ["client", "client1nobody", "main", "0", "0"],
+        ["typing", "typing1", "–", "0", "0"],  # noqa: RUF001
         ["media", "main", "–", "4 of 4", "3"],  # noqa: RUF001
-        ["empty", "–", "–", "–", "0"],  # noqa: RUF001
+        ["empty", "–", "–", "0", "0"],  # noqa: RUF001
     ]
 
 
@@ -313,9 +313,10 @@ def test_consequences() -> None:
     """Who takes what a drained worker would have got: others of the pool, else the fallback, else nobody."""
     facts = snapshot(told())
     assert list(consequences(facts, "typing1")) == [
-        "typing: nobody else may take these; they wait, and are then answered 503."
+        "It gets no new requests. It has none in flight.",
+        "typing: nobody else may take these; they wait, and are then answered 503.",
     ]
-    assert list(consequences(facts, "sync2")) == ["sync, initial_sync: sync1 takes its requests."]
+    assert list(consequences(facts, "sync2"))[1:] == ["sync, initial_sync: sync1 takes its requests."]
 
 
 def everywhere(text: str) -> dict[str, Any]:

@@ -5,14 +5,13 @@ Every form carries the token of this process, which no page of another site can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
+from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained, at_this_moment
 from sidecar.admin.page.markup import Child, Markup, tag
 from sidecar.admin.page.parts import badge
-from sidecar.admin.snapshot import BAD, PoolFacts, Snapshot
-from sidecar.admin.words import counted
+from sidecar.admin.snapshot import Snapshot
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
 
@@ -89,10 +88,9 @@ def complaint(sentence: str) -> Markup:
 
 def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
     """What a drain would do, or its end, and the button for it."""
-    worker = facts.workers[name]
     if drain:
         title, verb = f"Drain {name}?", "Drain"
-        told = [f"It gets no new requests. {_running(worker.leased)}", *consequences(facts, name)]
+        told = list(consequences(facts, name))
     else:
         title, verb = f"Resume {name}?", "Resume"
         told = ["It gets new requests again, those that wait for it first."]
@@ -111,30 +109,3 @@ def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
         action=f"../../workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}",
         id="question",
     )
-
-
-def _running(leased: int) -> str:
-    if not leased:
-        return "It has none in flight."
-    return f"{counted(leased, 'request')} that it has now {'ends' if leased == 1 else 'end'} by themselves."
-
-
-def consequences(facts: Snapshot, name: str) -> Iterator[str]:
-    """Where the requests of each pool go that this worker would not get."""
-    pools: dict[str, list[str]] = {}
-    for pool_name, pool in facts.pools.items():
-        if name in pool.workers:
-            pools.setdefault(_instead(facts, pool, name), []).append(pool_name)
-    for outcome, names in pools.items():
-        yield f"{', '.join(names)}: {outcome}."
-
-
-def _instead(facts: Snapshot, pool: PoolFacts, name: str) -> str:
-    def taking(names: tuple[str, ...]) -> list[str]:
-        workers = [facts.workers[each] for each in names if each != name and each in facts.workers]
-        return [worker.name for worker in workers if worker.state not in BAD and worker.state != "draining"]
-
-    others = taking(pool.workers) or taking(pool.fallback)
-    if others:
-        return f"{', '.join(others)} {'takes' if len(others) == 1 else 'take'} its requests"
-    return "nobody else may take these; they wait, and are then answered 503"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sidecar.admin.page import workers
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.parts import Cell, badge, chips, figure, row, section, table
-from sidecar.admin.snapshot import PoolFacts, Snapshot, WorkerFacts
+from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 
 
@@ -95,23 +95,26 @@ def _waits_for(count: int) -> str:
 
 def _pools(facts: Snapshot) -> Markup:
     """Those that say the same of the same workers share a row, which most of the built-in ones do."""
-    alike: dict[PoolFacts, list[str]] = {}
+    alike: dict[object, list[str]] = {}
     for name, pool in facts.pools.items():
-        alike.setdefault(pool, []).append(name)
-    rows = [_pool(", ".join(names), pool, dict(facts.workers)) for pool, names in alike.items()]
-    return section("Pools", "pools", table(("Pool", "Workers", "Fallback", "Places", "Waiting"), rows, "cards pools"))
+        place = (pool.workers, pool.fallback, name if pool.waiting else "")
+        alike.setdefault(place, []).append(name)
+    rows = [_pool(names, facts) for names in alike.values()]
+    return section("Pools", "pools", table(("Pool", "Workers", "Fallback", "Running", "Waiting"), rows, "cards pools"))
 
 
-def _pool(names: str, pool: PoolFacts, workers: dict[str, WorkerFacts]) -> Markup:
+def _pool(names: list[str], facts: Snapshot) -> Markup:
+    workers, pools = dict(facts.workers), [facts.pools[name] for name in names]
+    pool = pools[0]
     serving = any(workers[each].state == "up" for each in pool.workers if each in workers)
     deserted = badge("nobody", "away") if pool.workers and not serving else None
-    places = f"{number(pool.running)} of {pool.concurrency}" if pool.concurrency else NOTHING
+    running = number(sum(each.running or 0 for each in pools))
     return row(
         (
-            Cell(names),
+            Cell(", ".join(names)),
             Cell((chips(pool.workers, workers) or NOTHING, deserted), "", "wide"),
             Cell(chips(pool.fallback, workers) or NOTHING, "Fallback", "" if pool.fallback else "dull"),
-            figure(places, "Places"),
+            figure(f"{running} of {pool.concurrency}" if pool.waiting else running, "Running"),
             figure(number(pool.waiting), "Waiting", "warm"),
         )
     )

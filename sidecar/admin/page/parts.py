@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
+from sidecar.admin.columns import state_word
 from sidecar.admin.page.markup import Child, Markup, joined, tag
 from sidecar.admin.snapshot import WorkerFacts
 from sidecar.admin.words import NOTHING
@@ -48,11 +49,6 @@ def section(title: str, identifier: str, *content: Child, note: Child = None) ->
     """A part of the page under a heading."""
     heading = tag("h2", title, tag("small", note) if note is not None else None)
     return tag("section", heading, content, id=identifier)
-
-
-def state_word(worker: WorkerFacts) -> str:
-    """The state in one or two words."""
-    return "slow start" if worker.state == "up" and worker.slow_start else worker.state
 
 
 def badge(word: str, kind: str = "") -> Markup:

@@ -24,8 +24,8 @@ def told(**more: Any) -> dict[str, Any]:
         worker["name"] = name
     pools = {
         "main": {"workers": ["main"], "fallback": []},
-        "sync": {"workers": ["sync1", "sync2"], "fallback": ["main"]},
-        "initial_sync": {"workers": ["sync1", "sync2"], "fallback": ["main"]},
+        "sync": {"workers": ["sync1", "sync2"], "fallback": ["main"], "running": 5, "concurrency": 900},
+        "initial_sync": {"workers": ["sync1", "sync2"], "fallback": ["main"], "running": 2, "concurrency": 9},
         "client": {"workers": ["client1"], "fallback": ["main"]},
         "typing": {"workers": ["typing1"], "fallback": []},
         "media": {"workers": ["main"], "fallback": [], "running": 4, "waiting": 3, "concurrency": 4},

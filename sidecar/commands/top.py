@@ -1,0 +1,87 @@
+"""`top`: the command, which finds out where the sidecar is and who asks. What it shows is in `sidecar.top`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from sidecar.commands.checking import FAILED
+from sidecar.config.load import load_settings
+from sidecar.config.passwords import PlainPassword, secret_of
+from sidecar.config.schema import Settings
+from sidecar.deployment import DEFAULT_PATH
+from sidecar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sidecar.top.asking import Operator
+
+
+@click.command()
+@click.option(
+    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
+)
+@click.option("--admin", metavar="ENDPOINT", help="Where the operator's listener is, instead of what the file says.")
+@click.option("--user", metavar="NAME", help="Ask for a password, and give it with this name.")
+@click.option("--interval", metavar="SECONDS", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True)
+@click.option("--once", is_flag=True, help="Print one screen and end; so it is, too, where nobody sits at a terminal.")
+def top(config: str, admin: str | None, user: str | None, interval: float, once: bool) -> None:
+    """Show what a running sidecar does: workers, pools, and what waits or fails. Keys are told by `?`."""
+    from sidecar.top.asking import NoAnswerError, Operator, place
+
+    settings = None if admin is not None else _settings(config)
+    endpoint = admin if settings is None else settings.admin
+    if endpoint is None:
+        _fail(f"{config}: there is no operator's listener; write `admin`, or name it with --admin.")
+    try:
+        where = place(endpoint)
+    except ValueError as error:
+        _fail(f"{error}.")
+    operator = Operator(where, *_credentials(settings, user))
+    try:
+        _show(operator, interval, once=once or not (sys.stdin.isatty() and sys.stdout.isatty()))
+    except NoAnswerError as error:
+        _fail(str(error))
+
+
+def _show(operator: Operator, interval: float, *, once: bool) -> None:
+    from sidecar.top import terminal
+
+    if once:
+        terminal.plain(operator, *shutil.get_terminal_size((100, 60)), click.echo)
+    else:
+        operator.look()
+        try:
+            terminal.show(operator, interval, colours=not os.environ.get("NO_COLOR"))
+        except terminal.NoScreenError as error:
+            _fail(str(error))
+
+
+def _settings(config: str) -> Settings:
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str | None]:
+    """Name and password: asked for, or from the file that the configuration names, if it holds it as it is."""
+    if user is not None:
+        return user, click.prompt("Password", hide_input=True, err=True)
+    if settings is None:
+        return "operator", None
+    name = settings.operator.user
+    secret, _ = secret_of(settings.operator)
+    if isinstance(secret, PlainPassword):
+        return name, secret.octets.decode("utf-8", "surrogateescape")
+    if settings.operator.password_hash is None and settings.operator.password_file is None:
+        return name, None
+    return name, click.prompt(f"Password of {name}", hide_input=True, err=True)
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    raise SystemExit(FAILED)

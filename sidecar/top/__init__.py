@@ -1,0 +1,1 @@
+"""`matrix-sidecar top`: what the status page shows, in a terminal."""

@@ -1,0 +1,129 @@
+"""Asks a running sidecar over its operator's listener, from outside. Knows no terminal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from base64 import b64encode
+from typing import Any
+from urllib.parse import quote
+
+from attrs import field, frozen
+
+from sidecar.admin.snapshot import Snapshot, snapshot
+from sidecar.config.endpoints import EndpointError, is_foreign, place_of
+
+PATIENCE = 5.0
+"""Seconds in which the sidecar has to answer."""
+MOST = 16 * 1024 * 1024
+"""Bytes of an answer."""
+
+
+class NoAnswerError(Exception):
+    """The sidecar did not answer, or not as one; the text says why."""
+
+
+@frozen
+class Place:
+    """Where the operator's listener is: a path, or a host and a port."""
+
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+
+
+def place(endpoint: str) -> Place:
+    """Where an endpoint string of either side leads, seen from this machine. Raises ValueError with a sentence."""
+    kind = endpoint.partition(":")[0]
+    if kind in ("ssl", "haproxy", "systemd") or is_foreign(endpoint):
+        raise ValueError(f"`{kind}:` endpoints cannot be asked; name another one with --admin, `unix:` or `tcp:`")
+    try:
+        found = place_of(endpoint)
+    except (EndpointError, KeyError) as error:
+        raise ValueError(f"`{endpoint}` is no endpoint: {getattr(error, 'message', 'it lacks a part')}") from None
+    if found is None:
+        raise ValueError(f"`{endpoint}` is no endpoint; write for example `tcp:127.0.0.1:9600`, or `unix:` and a path")
+    host, rest = found
+    if host == "unix":
+        if not rest:
+            raise ValueError(f"`{endpoint}` is no endpoint: it lacks the path")
+        return Place(path=rest)
+    if not rest.isdecimal() or not 0 < int(rest) < 65536:
+        raise ValueError(f"`{endpoint}` has no port that can be asked")
+    return Place(host={"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(rest))  # noqa: S104
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self._path)
+        except OSError:
+            self.sock.close()
+            raise
+
+
+@frozen
+class Operator:
+    """Who asks, and where."""
+
+    place: Place
+    user: str = "operator"
+    password: str | None = field(default=None, repr=False)
+
+    def look(self) -> Snapshot:
+        """How the sidecar is. Raises NoAnswerError."""
+        told = self._ask("GET", "/api/status")
+        try:
+            return snapshot(told)
+        except ValueError:
+            raise NoAnswerError(f"What answers at {self.place} is no matrix-sidecar.") from None
+
+    def drain(self, name: str, *, drain: bool) -> str:
+        """Drain a worker, or end that; a sentence. Raises NoAnswerError."""
+        path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}"
+        return str(self._ask("POST", path).get("told", ""))
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        where = self.place
+        connection = (
+            _UnixConnection(where.path, PATIENCE)
+            if where.path
+            else http.client.HTTPConnection(where.host, where.port, timeout=PATIENCE)
+        )
+        try:
+            connection.request(method, path, headers=self._fields())
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read(MOST)
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswerError(f"No answer from {where}: {getattr(error, 'strerror', None) or error}.") from error
+        finally:
+            connection.close()
+        return self._told(status, content)
+
+    def _fields(self) -> dict[str, str]:
+        fields = {"Accept": "application/json", "Connection": "close"}
+        if self.password is not None:
+            credentials = b64encode(f"{self.user}:{self.password}".encode("utf-8", "surrogateescape")).decode()
+            fields["Authorization"] = f"Basic {credentials}"
+        return fields
+
+    def _told(self, status: int, content: bytes) -> dict[str, Any]:
+        try:
+            told = json.loads(content)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise NoAnswerError(f"What answers at {self.place} is no matrix-sidecar.")
+        if status != 200:
+            raise NoAnswerError(str(told.get("error", f"It was answered {status}.")))
+        return told

@@ -1,0 +1,179 @@
+"""The screen of `top`: every line of it, for a state and a size. Pure: what is shown where, and nothing of how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sidecar.admin.consequences import consequences
+from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.words import NOTHING, counted, duration, number, size
+from sidecar.top.lines import Line, Piece, Style, fitted, left, paragraphs, right, spread
+from sidecar.top.state import State
+from sidecar.top.workers import table
+
+HELP = """\
+up, down, PgUp, PgDn  choose a worker, or scroll
+Tab                   workers, pools, notes (what waits or fails, warnings)
+s, >    S, <          sort by the next column, by the one before
+r                     turn the order round
+d       u             drain the chosen worker, resume it; asks first
+?                     this help
+q                     quit
+
+RUNS    requests that it has now
+WAIT    requests that wait for it now
+RATE    answers a second, the mean of the last ten
+P50     half of its answers in the last minute began within this time;
+        long polls are left out
+P99     the same of 99 in 100
+5xx     such answers in the last minute
+SINCE   how long it has been in its state
+"""
+KEYS = "q quit  ? help  Tab view  s sort  r reverse  d drain  u resume"
+
+
+def screen(state: State, width: int, height: int) -> list[Line]:
+    """As many lines as there are, none longer than `width`."""
+    head, foot = list(_head(state, width)), list(_foot(state, width))
+    room = max(height - len(head) - len(foot), 0)
+    lines = [*head, *_body(state, width, room), *foot][-height:]
+    return [fitted(line, width) for line in lines]
+
+
+def _body(state: State, width: int, room: int) -> list[Line]:
+    if state.help:
+        body = [fitted((Piece(line),), width) for line in HELP.splitlines()]
+    elif state.facts is None:
+        body = list(paragraphs([state.trouble or "Asking the sidecar."], width, "bad" if state.trouble else "soft"))
+    elif state.view == "workers":
+        body = table(state, width, room)
+        if len(body) < room - 1:
+            body += [(), *_notes(state.facts, width)]
+    else:
+        whole = list(_pools(state.facts, width) if state.view == "pools" else _notes(state.facts, width, whole=True))
+        body = whole[min(state.scroll, max(len(whole) - room, 0)) :]
+    return [*body[:room], *([()] * (room - len(body)))]
+
+
+# Above.
+
+
+def _head(state: State, width: int) -> Iterator[Line]:
+    facts = state.facts
+    if facts is None:
+        yield fitted((Piece("matrix-sidecar", "bold"),), width)
+        return
+    word, style = _verdict(facts)
+    if state.trouble:
+        word, style = f"no answer for {duration(state.age)}", "bad"
+    name = (Piece("matrix-sidecar", "bold"), Piece(f"  {facts.host}  "), Piece(word, style))
+    yield spread(name, Piece(f"up {duration(facts.uptime)}", "soft"), width)
+    yield tuple(_figures(facts, width))
+    yield ()
+
+
+def _verdict(facts: Snapshot) -> tuple[str, Style]:
+    if facts.stopping:
+        return "stopping", "warm"
+    if not facts.ready:
+        return "not ready", "bad"
+    if facts.ailing:
+        return f"ready without {', '.join(facts.ailing)}", "warm"
+    return "ready", "good"
+
+
+def _figures(facts: Snapshot, room: int) -> Iterator[Piece]:
+    """As many as fit."""
+    rates, failed = facts.recent.per_second, facts.recent.more.get("failed", 0)
+    figures: list[tuple[str, str, Style]] = [
+        ("req", f"{number(rates.get('requests'))}/s", "bold"),
+        ("in flight", number(facts.in_flight), "bold"),
+        ("waiting", number(facts.waiting), "warm" if facts.waiting else "bold"),
+        ("failed", number(failed), "bad" if failed else "bold"),
+        ("in", f"{size(rates.get('bytes_up'))}/s", "bold"),
+        ("out", f"{size(rates.get('bytes_down'))}/s", "bold"),
+        ("clients", number(facts.counters.get("connections_open", 0)), "bold"),
+    ]
+    for name, value, style in figures:
+        room -= len(name) + len(value) + 3
+        if room < -2:
+            return
+        yield Piece(f"{name} ", "soft")
+        yield Piece(f"{value}  ", style)
+
+
+# Below.
+
+
+def _foot(state: State, width: int) -> Iterator[Line]:
+    if state.asked is not None and state.facts is not None:
+        yield from _question(state, width)
+    elif state.message or state.trouble:
+        yield (Piece(left(state.trouble or state.message, width), "bad" if state.trouble else "bold"),)
+    else:
+        yield (Piece(left(KEYS, width), "bar"),)
+
+
+def _question(state: State, width: int) -> Iterator[Line]:
+    action, facts = state.asked, state.facts
+    assert action is not None
+    assert facts is not None
+    verb = "Drain" if action.drain else "Resume"
+    if action.drain and action.worker in facts.workers:
+        yield from paragraphs(consequences(facts, action.worker), width, "warm")
+    yield (Piece(left(f"{verb} {action.worker}? y: yes, any other key: no", width), "bar"),)
+
+
+# Pools and notes.
+
+
+def _pools(facts: Snapshot, width: int) -> Iterator[Line]:
+    widest = max((len(name) for name in facts.pools), default=0)
+    room = min(max(widest, 4), max(width // 3, 8))
+    yield (Piece(left(f"{left('POOL', room)} {right('RUNS', 11)} {right('WAIT', 6)}  WORKERS", width), "title"),)
+    for name, pool in facts.pools.items():
+        runs = f"{number(pool.running)} of {pool.concurrency}" if pool.waiting else number(pool.running)
+        yield fitted(
+            (
+                Piece(f"{left(name, room)} {right(runs, 11)} "),
+                Piece(right(number(pool.waiting), 6), "warm" if pool.waiting else "plain"),
+                Piece("  "),
+                *_named(pool.workers, facts),
+                *((Piece(" else ", "soft"), *_named(pool.fallback, facts)) if pool.fallback else ()),
+            ),
+            width,
+        )
+
+
+def _named(names: Iterable[str], facts: Snapshot) -> Iterator[Piece]:
+    for place, name in enumerate(names):
+        worker = facts.workers.get(name)
+        missing = worker is None or worker.state != "up"
+        yield Piece(f"{' ' if place else ''}{name}", "bad" if missing else "plain")
+
+
+def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line]:
+    """What is out of order; with `whole` also what is in order."""
+    notes = {
+        "Not ready": facts.reasons if not facts.ready else (),
+        "Waiting": [f"{counted(wait.count, 'request')} {wait.place}: {wait.why}" for wait in facts.waits],
+        "Failures in the last minute": [
+            f"{each.pool or NOTHING}: {each.reason}, {counted(each.count, 'request')}" for each in facts.recent.failures
+        ],
+        "Misroutes": [
+            f"{each.worker} does not know {each.endpoint}: {counted(each.count, 'time')}, last {_ago(each.ago)}"
+            for each in facts.misroutes
+        ],
+        "Configuration": facts.problems,
+        "Last reload": () if facts.reload is None else facts.reload.sentences,
+    }
+    for title, texts in notes.items():
+        if texts and (whole or title not in ("Configuration", "Last reload")):
+            yield (Piece(title, "bold"),)
+            yield from paragraphs(texts, width, indent="  ")
+    if whole and not any(notes.values()):
+        yield (Piece("Everything is in order.", "soft"),)
+
+
+def _ago(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{duration(seconds)} ago"

@@ -1,0 +1,122 @@
+"""What `top` shows at a moment, and what a key changes of it. Pure: knows no terminal and asks nobody."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import evolve, frozen
+
+from sidecar.admin.columns import COLUMNS, ordered
+from sidecar.admin.snapshot import Snapshot, WorkerFacts
+
+View = Literal["workers", "pools", "notes"]
+VIEWS: tuple[View, ...] = ("workers", "pools", "notes")
+ORDERS = ("", *COLUMNS)
+PAGE = 10
+"""How far PgUp and PgDn go."""
+
+
+@frozen
+class Action:
+    """What is to be done because of a key."""
+
+    worker: str
+    drain: bool
+
+
+@frozen(kw_only=True)
+class State:
+    """What is shown. `chosen` is the name of a worker; `asked` an action that waits for a yes."""
+
+    facts: Snapshot | None = None
+    trouble: str = ""
+    """Why there is no fresh answer."""
+    age: float = 0.0
+    """Seconds since the last answer."""
+    view: View = "workers"
+    order: str = ""
+    backwards: bool = False
+    chosen: str = ""
+    help: bool = False
+    asked: Action | None = None
+    message: str = ""
+    scroll: int = 0
+    """How many lines of the pools or the notes are above the screen."""
+    ended: bool = False
+
+    @property
+    def workers(self) -> list[WorkerFacts]:
+        """In the order in which they are shown."""
+        if self.facts is None:
+            return []
+        found = ordered(self.facts, self.order)
+        return found[::-1] if self.backwards else found
+
+    @property
+    def place(self) -> int:
+        """Where the chosen worker is among them; the first, if it is not there any more."""
+        return next((index for index, worker in enumerate(self.workers) if worker.name == self.chosen), 0)
+
+
+def told(state: State, facts: Snapshot) -> State:
+    """The sidecar has answered."""
+    return evolve(state, facts=facts, trouble="", age=0.0)
+
+
+def untold(state: State, trouble: str, age: float) -> State:
+    """It has not."""
+    return evolve(state, trouble=trouble, age=age)
+
+
+def press(state: State, key: str) -> tuple[State, Action | None]:
+    """What a key does; keys that are not printable have names such as `up` and `page down`, and no key is empty."""
+    if not key:
+        return state, None
+    if state.help:
+        return evolve(state, help=False, ended=key == "q"), None
+    if state.asked is not None:
+        sure = key in ("y", "Y")
+        return evolve(state, asked=None, message="" if sure else "Nothing was done."), state.asked if sure else None
+    state = evolve(state, message="")
+    steps = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -PAGE, "page down": PAGE, "home": -9999, "end": 9999}
+    if key in steps:
+        return _moved(state, steps[key]), None
+    match key:
+        case "q":
+            return evolve(state, ended=True), None
+        case "?" | "h":
+            return evolve(state, help=True), None
+        case "tab" | "shift tab":
+            step = 1 if key == "tab" else -1
+            view = VIEWS[(VIEWS.index(state.view) + step) % len(VIEWS)]
+            return evolve(state, view=view, scroll=0), None
+        case "s" | ">" | "right" | "S" | "<" | "left":
+            step = 1 if key in ("s", ">", "right") else -1
+            return evolve(state, order=ORDERS[(ORDERS.index(state.order) + step) % len(ORDERS)]), None
+        case "r":
+            return evolve(state, backwards=not state.backwards), None
+        case "d" | "u":
+            return _asked(state, drain=key == "d"), None
+    return state, None
+
+
+def _moved(state: State, step: int) -> State:
+    if state.view != "workers":
+        return evolve(state, scroll=max(0, state.scroll + step))
+    workers = state.workers
+    if not workers:
+        return state
+    return evolve(state, chosen=workers[min(max(state.place + step, 0), len(workers) - 1)].name)
+
+
+def _asked(state: State, *, drain: bool) -> State:
+    """The question before an action, or why there is none."""
+    workers = state.workers
+    if state.view != "workers" or state.facts is None or not workers:
+        return evolve(state, message="Choose a worker first; Tab leads to them.")
+    if state.facts.actions == "none":
+        return evolve(state, message="Nothing can be done here, because `operator.actions` is `none`.")
+    worker = workers[state.place]
+    if (worker.state == "draining") is drain:
+        return evolve(state, message=f"{worker.name} is {'draining already' if drain else 'not draining'}.")
+    return evolve(state, chosen=worker.name, asked=Action(worker.name, drain))

@@ -1,0 +1,115 @@
+"""What keys change in `top`."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import told as tell
+
+from sidecar.admin.snapshot import snapshot
+from sidecar.top.state import ORDERS, Action, State, press, told, untold
+
+NAMES = ["main", "sync1", "sync2", "client1", "typing1"]
+FRESH = told(State(), snapshot(tell()))
+
+
+def pressed(state: State, *keys: str) -> State:
+    for key in keys:
+        state, action = press(state, key)
+        assert action is None
+    return state
+
+
+def test_moving() -> None:
+    """Up and down, by one, by a page, to the ends, and never beyond."""
+    assert pressed(FRESH, "down").chosen == "sync1"
+    assert pressed(FRESH, "j", "j", "k").chosen == "sync1"
+    assert pressed(FRESH, "up").chosen == "main"
+    assert pressed(FRESH, "page down").chosen == "typing1"
+    assert pressed(FRESH, "end", "home").chosen == "main"
+    assert pressed(State(), "down").chosen == ""
+
+
+def test_the_choice_stays_with_its_worker() -> None:
+    """Whatever the order becomes; and with the first, where it is gone."""
+    state = pressed(FRESH, "down", "down", "r")
+    assert [worker.name for worker in state.workers] == NAMES[::-1]
+    assert (state.chosen, state.place) == ("sync2", 2)
+    assert told(state, snapshot(tell(workers={"a": {"name": "a"}}))).place == 0
+    assert pressed(FRESH, "s", "s").workers[0].name == "sync1"
+    assert State().workers == []
+
+
+def test_orders() -> None:
+    """One column after the other, and round."""
+    state, seen = FRESH, []
+    for _ in ORDERS:
+        state = pressed(state, "s")
+        seen.append(state.order)
+    assert seen == [*ORDERS[1:], ""]
+    for back in ("S", "<", "left"):
+        assert pressed(FRESH, back).order == ORDERS[-1]
+    for on in (">", "right"):
+        assert pressed(FRESH, on).order == ORDERS[1]
+
+
+def test_views() -> None:
+    """Workers, pools, notes, and round; elsewhere than among workers it is scrolled."""
+    assert [pressed(FRESH, *["tab"] * count).view for count in range(4)] == ["workers", "pools", "notes", "workers"]
+    assert pressed(FRESH, "shift tab").view == "notes"
+    assert pressed(FRESH, "tab", "down", "down", "up").scroll == 1
+    assert pressed(FRESH, "tab", "up").scroll == 0
+    assert pressed(FRESH, "tab", "down", "tab").scroll == 0
+
+
+def test_a_drain_needs_a_yes() -> None:
+    """Any other key means no, and no key at all leaves the question open."""
+    asked = pressed(FRESH, "down", "d")
+    assert asked.asked == Action("sync1", True)
+    assert pressed(asked, "", "").asked is not None
+    assert pressed(asked, "n").message == "Nothing was done."
+    assert pressed(asked, "q").ended is False
+    for yes in ("y", "Y"):
+        state, action = press(asked, yes)
+        assert (state.asked, action) == (None, Action("sync1", True))
+    resumed, action = press(pressed(FRESH, "end", "up", "u"), "y")
+    assert (resumed.asked, action) == (None, Action("client1", False))
+
+
+def test_drains_that_make_no_sense() -> None:
+    """They are told, and nothing is asked."""
+    assert pressed(FRESH, "u").message == "main is not draining."
+    assert pressed(FRESH, "end", "up", "d").message == "client1 is draining already."
+    assert "Choose a worker" in pressed(FRESH, "tab", "d").message
+    assert "Choose a worker" in pressed(State(), "d").message
+    assert "operator.actions" in pressed(told(State(), snapshot(tell(actions="none"))), "d").message
+    assert pressed(FRESH, "u", "down").message == ""
+
+
+def test_help_and_end() -> None:
+    """Any key leaves the help; q ends."""
+    for key in ("?", "h"):
+        assert pressed(FRESH, key).help
+        assert not pressed(FRESH, key, "j").help
+    assert not pressed(FRESH, "?", "j").ended
+    assert pressed(FRESH, "?", "q").ended
+    assert pressed(FRESH, "q").ended
+
+
+def test_answers_come_and_stay_away() -> None:
+    """The last facts stay while there are no new ones."""
+    lost = untold(FRESH, "No answer.", 3.0)
+    assert (lost.trouble, lost.age, lost.facts) == ("No answer.", 3.0, FRESH.facts)
+    assert told(lost, snapshot(tell())).trouble == ""
+
+
+@given(st.lists(st.sampled_from(["up", "down", "tab", "s", "S", "r", "d", "u", "n", "y", "?", "x", "", "page down"])))
+def test_any_keys(keys: list[str]) -> None:
+    """Nothing is done but what was asked about, and there is always a chosen worker."""
+    state = evolve(FRESH)
+    for key in keys:
+        before = state
+        state, action = press(state, key)
+        assert action == (before.asked if key == "y" and not before.help else None)
+        assert 0 <= state.place < len(NAMES)
