@@ -69,12 +69,7 @@ class Guest:
     def start(self) -> None:
         """Listen; to be called when Synapse does. Never raises: what is wrong is logged, and Synapse goes on."""
         try:
-            wanted = self._inside().processes
-            if self.process in wanted:
-                self._start()
-            else:
-                where = ", ".join(wanted)
-                _log.info("the sidecar runs inside {where}, not in {process}", where=where, process=self.process)
+            self._start()
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("Synapse runs without its sidecar: {problem}", problem=str(problem))

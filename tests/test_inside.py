@@ -232,17 +232,6 @@ def test_a_worker_as_host(tmp_path: Path, said: Said) -> None:
     hosted(tmp_path, config, play, worker="w1", resources=regexes)
 
 
-def test_a_process_that_is_not_meant(tmp_path: Path, said: Said) -> None:
-    """All processes read the same homeserver.yaml; it runs in main unless told otherwise."""
-
-    async def play(guest: Guest) -> None:
-        assert guest.reload is None
-        assert not guest.homeserver.host.triggers
-
-    hosted(tmp_path, {"listen": LISTEN}, play, worker="w1")
-    assert "the sidecar runs inside main, not in w1" in said
-
-
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -372,19 +361,42 @@ def test_the_listener_that_requests_come_to(host: Any, endpoint: str, same: bool
 # The module itself.
 
 
-def test_the_module(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Synapse makes it before it listens; it begins in the next turn, and logs where Synapse does, as `sidecar`."""
+@pytest.mark.parametrize(
+    ("config", "worker", "meant"),
+    [
+        ({}, "", True),
+        ({}, "w1", False),
+        ({"processes": "w1"}, "", False),
+        ({"processes": ["w1", "w2"]}, "w2", True),
+        ({"processes": ["master"]}, "", True),
+        ({"processes": ["master"]}, "w1", False),
+        ({"processes": {}}, "", True),
+        ({"processes": [1]}, "", True),
+        (["listen"], "", True),
+        (None, "w1", False),
+    ],
+)
+def test_the_module(tmp_path: Path, caplog: pytest.LogCaptureFixture, config: Any, worker: str, *, meant: bool) -> None:
+    """It begins in the next turn of the reactor, in the processes that are meant; in main, where that is unclear.
+
+    And logs where Synapse does.
+    """
 
     async def scenario() -> None:
-        homeserver = Homeserver(tmp_path, {"listen": LISTEN, "processes": ["w1"]})
-        config = Sidecar.parse_config({"listen": LISTEN, "processes": ["w1"]})
-        Sidecar(config, SimpleNamespace(_hs=homeserver))
+        homeserver = Homeserver(tmp_path, config, worker=worker)
+        Sidecar(Sidecar.parse_config(config), SimpleNamespace(_hs=homeserver))
         await turns()
         await homeserver.close()
+        for stop in homeserver.host.triggers:
+            await stop()
 
+    (tmp_path / "sidecar.yaml").write_text("workers: {main: {endpoint: unix:main.sock}}\n")
+    if isinstance(config, dict):
+        config = {"listen": LISTEN, "file": str(tmp_path / "sidecar.yaml"), **config}
     with caplog.at_level("INFO", "sidecar"):
         spin(scenario())
-    assert "the sidecar runs inside w1, not in main" in caplog.text
+    assert ("the sidecar runs inside" not in caplog.text) is meant
+    assert bool(re.search("listening on|without its sidecar", caplog.text)) is meant
 
 
 def test_a_module_that_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
