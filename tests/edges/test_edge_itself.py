@@ -71,7 +71,7 @@ def test_challenges_go_to_the_other_server(edge: Edge) -> None:
     assert (seen.worker, seen.target, seen.values("x-forwarded-proto")) == ("acme", target, ["http"])
     with edge.client() as client:
         assert ask(client, MATRIX, target).seen.worker == "acme"
-        assert ask(client, MATRIX, "/.well-known/acme").seen.worker == "main"
+        assert ask(client, MATRIX, "/.well-known/acme").status == 404
 
 
 def test_bridges_on_this_host_are_not_redirected(edge: Edge) -> None:
@@ -79,6 +79,15 @@ def test_bridges_on_this_host_are_not_redirected(edge: Edge) -> None:
     (port,) = edge.ports.more
     seen = plain_ask(port, f"127.0.0.1:{port}", VERSIONS).seen
     assert seen.values("x-forwarded-proto") == ["http"]
+
+
+def test_nothing_else_is_there(edge: Edge) -> None:
+    """Pages of Synapse's own and paths of modules are not for everybody."""
+    with edge.client() as client:
+        for target in ("/", "/_matrix", "/_synapse", "/health/x"):
+            answer = ask(client, MATRIX, target)
+            assert (answer.status, b"M_UNRECOGNIZED" in answer.content) == (404, True), target
+        assert ask(client, MATRIX, "/_synapse/client/pick_username/x").seen.worker == "main"
 
 
 def test_the_health_of_synapse(edge: Edge) -> None:
