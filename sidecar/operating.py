@@ -51,6 +51,6 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         measured = measures.answer(*asked, inquiry.query)
         return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked)
 
-    entrance = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
+    door = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
-    yield OperatorListener(reactor, endpoint, OperatorSite(entrance))
+    yield OperatorListener(reactor, endpoint, OperatorSite(door), reload.sidecar.identities)

@@ -20,9 +20,11 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from sidecar.admin.answers import Answer, Inquiry
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.guard import PROBES, refusal
+from sidecar.config.endpoints import entrance
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.net.listening import address, listen
+from sidecar.net.tls import Identities, secured
 from sidecar.telemetry import logger
 
 _log = logger("sidecar.admin")
@@ -192,12 +194,17 @@ class OperatorListener(Service):
     endpoint: str
     """A Twisted server endpoint string."""
     site: OperatorSite
+    identities: Identities = field(factory=Identities)
+    """Where its certificate is kept, if it speaks TLS."""
     port: IListeningPort | None = field(default=None, init=False)
 
     def startService(self) -> None:
         """Raises SidecarError where it cannot listen."""
+        door = entrance(self.endpoint)
         site: Any = self.site
-        self.port = listen(self.reactor, self.endpoint, site)
+        if door.tls is not None:
+            site = secured(self.identities.identity(door.tls), site, self.reactor)
+        self.port = listen(self.reactor, door.address, site)
         super().startService()
         _log.info("the operator is listened to on {address}", address=address(self.port))
 

@@ -201,6 +201,8 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
             yield ("listen", index), "nobody is believed here; name the balancers in `forwarded.proxy_protocol`"
     if settings.admin in settings.listen:
         yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
+    if settings.admin is not None and entrance(settings.admin).announced:
+        yield ("admin",), "the operator's listener does not know the PROXY protocol; leave `haproxy:` out"
     if settings.operator.password_hash is not None and settings.operator.password_file is not None:
         yield ("operator", "password_file"), "there is a password_hash as well; leave one of them out"
     for name, worker in settings.workers.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from sidecar.certificates import INSTALL, Credentials, read_credentials
@@ -134,4 +135,18 @@ def secured(identity: Identity, factory: IProtocolFactory, reactor: Any) -> IPro
         from twisted.protocols.tls import TLSMemoryBIOFactory
     except ImportError as error:
         raise SidecarError(INSTALL) from error
-    return TLSMemoryBIOFactory(identity, False, factory, reactor)
+    return TLSMemoryBIOFactory(identity, False, _Inner(factory), reactor)
+
+
+class _Inner(Factory):
+    """Of a factory what TLS needs. From one that names protocols of its own Twisted would take those."""
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+        self.doStart = factory.doStart  # type: ignore[method-assign]
+        self.doStop = factory.doStop  # type: ignore[method-assign]
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._factory.buildProtocol(addr)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import hosts
 from attrs import frozen
-from conftest import SYSTEM_PROGRAMS
 from end_to_end.children import Child
 from pem import Authority
 from processes import PATIENCE, ROOT, Running, connect
@@ -62,7 +61,9 @@ def file(name: str, place: Path, *replaced: tuple[str, str]) -> str:
 
 
 def program(name: str) -> str:
-    found = shutil.which(name, path=SYSTEM_PROGRAMS)
+    found = shutil.which(
+        name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+    )
     assert found is not None
     return found
 

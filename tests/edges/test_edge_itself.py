@@ -135,9 +135,13 @@ def test_a_stop_ends_tls_in_good_order(tmp_path: Path) -> None:
 
 
 def test_a_socket_of_systemd_with_tls(tmp_path: Path) -> None:
-    """TLS on a port that systemd holds; and where memory that is written is never executed, as in our units."""
+    """TLS on a port that systemd holds, and for the operator, where memory that is written is never executed.
+
+    So it is in our units (`MemoryDenyWriteExecute=`), where C cannot call Python.
+    """
     listen = r'listen: "systemd:domain=INET:name=http:privateKey=privkey.pem:certKey=fullchain.pem"'
     text = f"{listen}\nworkers: {{main: {{endpoint: 'unix:main.sock'}}}}\nsynapse: {{version: '1.163.2'}}\n"
+    text += "admin: 'ssl:0:privateKey=privkey.pem:certKey=fullchain.pem:interface=127.0.0.1'\n"
     authority = certificates(tmp_path)
     deny = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
     command = [sys.executable, "-c", deny, sys.executable, str(TWISTD), "-n", "--pidfile=", "matrix-sidecar"]
@@ -149,6 +153,9 @@ def test_a_socket_of_systemd_with_tls(tmp_path: Path) -> None:
             process.says("listening on")
             with secure(listener.getsockname()[1], MATRIX, trusting(authority)) as client:
                 assert ask(client, MATRIX, VERSIONS).seen.values("x-forwarded-proto") == ["https"]
+            operator = int(process.says(r"the operator is listened to on 127\.0\.0\.1:(\d+)")[1])
+            with secure(operator, MATRIX, trusting(authority)) as client:
+                assert ask(client, f"127.0.0.1:{operator}", "/health").status == 200
     worker.close()
 
 
