@@ -7,14 +7,16 @@ no clock, and nothing of who wants to know.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import pairwise, product
 from typing import Any
 
 from attrs import define, field, frozen
 
+from sidecar.exchange import Failure
 from sidecar.metrics.histogram import quantile
 from sidecar.metrics.tally import Cell, Tallies
+from sidecar.records.record import ENDED_BY
 
 SPAN = 60.0
 """Seconds that count as lately."""
@@ -24,6 +26,12 @@ SPARKS = 30
 """How many of the last looks a worker's curve has."""
 _SLACK = 0.5
 """Seconds by which a look may come late and still count."""
+
+
+TOLD = {failure.name.lower(): failure.value for failure in Failure} | {
+    "malformed": "what the client sent is no request, or none that is taken",
+}
+"""Endings that are failures, in words. Others are what the configuration wants: `respond`, `redirect`, `refuse`."""
 
 
 @frozen
@@ -66,6 +74,16 @@ class Look:
     failures: Mapping[tuple[str, str], int]
 
 
+@frozen(eq=False)
+class _Seen:
+    """A cell at the last look."""
+
+    cell: Cell
+    sum: Sum
+    seconds: float
+    """The sum of its durations, which every exchange makes larger."""
+
+
 @define(eq=False)
 class Recent:
     """The looks of the last minute."""
@@ -75,20 +93,28 @@ class Recent:
     _looks: deque[Look] = field(factory=deque, init=False)
     _seen: dict[str, int] = field(factory=dict, init=False)
     """How many exchanges of each endpoint had ended at the last look; where there are no more, nobody looks closer."""
-    _cells: dict[tuple[str, str, str], tuple[Cell, Sum]] = field(factory=dict, init=False)
+    _cells: dict[tuple[str, str, str], _Seen] = field(factory=dict, init=False)
     _sums: dict[str, Sum] = field(factory=dict, init=False)
     _misroutes: dict[tuple[str, str], tuple[int, float]] = field(factory=dict, init=False)
     """Of each endpoint and worker how many there were, and when the last was seen."""
 
     def look(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
         """Note the totals of this moment; `workers` are those of the configuration."""
-        for endpoint, tally in tallies.endpoints.items():
-            if self._seen.get(endpoint) != tally.ended:
+        self.gather(tallies, workers)
+        self.note(now, tallies, counters, workers)
+
+    def gather(self, tallies: Tallies, workers: Container[str], part: int = 0, parts: int = 1) -> None:
+        """Add up what has changed, of every endpoint or of one part of them, so that no request waits for all."""
+        for place, (endpoint, tally) in enumerate(tallies.endpoints.items()):
+            if place % parts == part and self._seen.get(endpoint) != tally.ended:
                 self._seen[endpoint] = tally.ended
                 for pool, cells in tally.cells.items():
                     for worker, cell in cells.items():
                         if worker in workers:
                             self._add((endpoint, pool, worker), cell)
+
+    def note(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
+        """The end of a look, when all parts have been gathered."""
         self._forget(workers)
         for place, count in counters.get("misroutes", {}).items():
             if self._misroutes.get(place, (0, now))[0] != count:
@@ -100,12 +126,13 @@ class Recent:
             looks.popleft()
 
     def _add(self, place: tuple[str, str, str], cell: Cell) -> None:
-        known, before = self._cells.get(place, (None, NOTHING))
-        if known is not cell:
-            before = NOTHING
+        known = self._cells.get(place)
+        before = known.sum if known is not None and known.cell is cell else NOTHING
+        if known is not None and known.cell is cell and known.seconds == cell.total.sum:
+            return
         quick = () if place[0] in self.long_polls else tuple(cell.first_byte.counts)
         now = Sum(cell.requests, cell.statuses[5], quick)
-        self._cells[place] = (cell, now)
+        self._cells[place] = _Seen(cell, now, cell.total.sum)
         self._sums[place[2]] = self._sums.get(place[2], NOTHING).plus(now, before)
 
     def _forget(self, workers: Container[str]) -> None:
@@ -169,11 +196,18 @@ class Recent:
             },
             "more": {name: new.counters[name] - old.counters.get(name, 0) for name in new.counters},
             "failures": [
-                {"pool": pool, "reason": reason, "count": count - old.failures.get((pool, reason), 0)}
-                for (pool, reason), count in new.failures.items()
-                if count > old.failures.get((pool, reason), 0)
+                {"pool": pool, "reason": reason, "told": TOLD[reason], "count": count}
+                for pool, reason, count in _more(new.failures, old.failures)
+                if reason in TOLD and ENDED_BY.get(reason) != "client"
             ],
         }
+
+
+def _more(now: Mapping[tuple[str, str], int], then: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, str, int]]:
+    for (pool, reason), count in now.items():
+        more = count - then.get((pool, reason), 0)
+        if more > 0:
+            yield pool, reason, more
 
 
 def _rounded(seconds: float | None) -> float | None:

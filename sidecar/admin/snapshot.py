@@ -90,6 +90,8 @@ class Failures:
 
     pool: str = ""
     reason: str = ""
+    told: str = ""
+    """The same in words."""
     count: int = 0
 
 

@@ -158,7 +158,8 @@ def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line
         "Not ready": facts.reasons if not facts.ready else (),
         "Waiting": [f"{counted(wait.count, 'request')} {wait.place}: {wait.why}" for wait in facts.waits],
         "Failures in the last minute": [
-            f"{each.pool or NOTHING}: {each.reason}, {counted(each.count, 'request')}" for each in facts.recent.failures
+            f"{counted(each.count, 'request')} of {each.pool or 'no pool'}: {each.told or each.reason}"
+            for each in facts.recent.failures
         ],
         "Misroutes": [
             f"{each.worker} does not know {each.endpoint}: {counted(each.count, 'time')}, last {_ago(each.ago)}"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from net.turns import logged_failures, spin, staged, turns
-from operated import Operated, received
+from operated import CONFIGURATION, Operated, received
 
 from sidecar.admin.answers import Answer
 from sidecar.admin.listener import OperatorListener, OperatorSite
+from sidecar.reload import Reload
 
 PASSWORD = "operator: {user: ops, password_file: password, attempts: 2}\n"
 RIGHT = f"Authorization: Basic {b64encode(b'ops:sesame').decode()}"
@@ -48,6 +49,20 @@ async def test_a_listener_that_does_nothing(scene: Operated) -> None:
     status, told, _ = await scene.ask("POST", "/api/workers/sync1/drain")
     assert (status, told["error"]) == (403, "Nothing can be done here, because `operator.actions` is `none`.")
     assert not scene.sidecar.gateway.pools["sync1"].draining
+
+
+@staged(Guarded)
+async def test_what_a_reload_changes(scene: Guarded) -> None:
+    """The rules of the new file hold from the next request on; a password that was right before is asked for anew."""
+    reload = next(each for each in scene.services if isinstance(each, Reload))
+    assert (await scene.ask("GET", "/api/status", RIGHT))[0] == 200
+    (scene.directory / "password").write_text("changed\n")
+    reload.use(reload.read())
+    assert (await scene.ask("GET", "/api/status", RIGHT))[0] == 401
+    (scene.directory / "sidecar.yaml").write_text(CONFIGURATION + "operator: {actions: none}\n")
+    reload.use(reload.read())
+    assert (await scene.ask("GET", "/api/status"))[0] == 200
+    assert (await scene.ask("POST", "/api/workers/sync1/drain"))[0] == 403
 
 
 @staged(Operated)

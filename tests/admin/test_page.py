@@ -172,14 +172,14 @@ def test_what_waits_what_failed_and_what_went_astray() -> None:
 @pytest.mark.parametrize(
     ("more", "title", "verdict"),
     [
-        ({}, "sync2 away · gate1", "Readysync2 is missing; others stand in."),
+        ({}, "sync2 away · gate1", "Readysync2 is missing; the rest goes on."),
         ({"workers": {}}, "ready · gate1", "ReadyEvery pool has somebody who serves it."),
         ({"ready": False, "reasons": ["A.", "B."]}, "not ready · gate1", "Not readyA. B."),
         ({"stopping": True, "host": ""}, "stopping · matrix-sidecar", "StoppingRunning requests end; "),
         (
             {"workers": {name: {"name": name, "state": "stuck"} for name in "abc"}},
             "a, b… stuck · gate1",
-            "Readya, b, c are missing; others stand in.",
+            "Readya, b, c are missing; the rest goes on.",
         ),
     ],
 )
@@ -334,7 +334,7 @@ def everywhere(text: str) -> dict[str, Any]:
         "misroutes": [{"endpoint": text, "worker": text, "count": 1}],
         "problems": [text],
         "reload": {"accepted": False, "sentences": [text]},
-        "recent": {"failures": [{"pool": text, "reason": text, "count": 1}]},
+        "recent": {"failures": [{"pool": text, "told": text, "count": 1}]},
     }
 
 

@@ -127,17 +127,22 @@ def test_misroutes() -> None:
 
 
 def test_failures() -> None:
-    """Only those of the last minute, by pool and reason."""
+    """Only those of the last minute, by pool and reason, in words; none that a client ended or a route wanted."""
     minute = Minute()
-    minute.tallies.failed("sync", "gone")
+    minute.tallies.failed("sync", "worker_cut")
     minute.look()
     assert minute.recent.whole()["failures"] == []
-    minute.tallies.failed("sync", "gone")
-    minute.tallies.failed("", "timeout")
+    for pool, reason in (("sync", "worker_cut"), ("sync", "client_gone"), ("", "malformed"), ("x", "respond")):
+        minute.tallies.failed(pool, reason)
     minute.look()
-    assert minute.recent.whole()["failures"] == [
-        {"pool": "sync", "reason": "gone", "count": 1},
-        {"pool": "", "reason": "timeout", "count": 1},
+    failures = minute.recent.whole()["failures"]
+    assert [(each["pool"], each["reason"], each["count"]) for each in failures] == [
+        ("sync", "worker_cut", 1),
+        ("", "malformed", 1),
+    ]
+    assert [each["told"] for each in failures] == [
+        "the process that serves this request closed the connection without an answer",
+        "what the client sent is no request, or none that is taken",
     ]
 
 

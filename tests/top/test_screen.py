@@ -47,8 +47,8 @@ def test_the_ordinary_screen() -> None:
         "  2 requests for typing1: a connection is being made",
         "  3 requests for a place in pool media: 4 of 4 are taken",
         "Failures in the last minute",
-        "  sync: gone, 3 requests",
-        "  –: timeout, 4 requests",  # noqa: RUF001
+        "  3 requests of sync: gone",
+        "  4 requests of no pool: timeout",
         "",
         "",
         "",
@@ -144,7 +144,7 @@ def test_notes() -> None:
     for sentence in (
         "Nobody.",
         "4 requests for sync2: it is away",
-        "sync: gone, 3 requests",
+        "3 requests of sync: gone",
         "sync1 does not know sync: 1 time, last 5 s ago",
         "y does not know x: 0 times, last –",  # noqa: RUF001
         "/etc/s.yaml:3: listen: warning: odd",

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,11 @@ pools: {sync: {workers: "sync*"}, client: {workers: main}, rooms: {workers: main
 class Tmux:
     """A terminal of its own server, with a command in it."""
 
+    _number = count()
+    """A server that has been told to end may still listen for a moment."""
+
     def __init__(self, directory: Path, command: str) -> None:
-        directory.mkdir(exist_ok=True)
-        self._server = ["tmux", "-f", "/dev/null", "-S", str(directory / "tmux")]
+        self._server = ["tmux", "-f", "/dev/null", "-S", str(directory / f"tmux{next(self._number)}")]
         more = environment(LC_ALL="C.UTF-8", HOME=str(directory))
         shell = f"{command}; echo ended with $?; exec cat"
         self._run("new-session", "-d", "-x", "80", "-y", "24", shell, env=more)
@@ -233,7 +236,7 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
             waits_for(lambda: tmux.screen()[9].startswith("q quit"), lambda: "\n".join(tmux.screen()))
             tmux.keys("u", "y")
             tmux.shows("The worker sync1 gets new requests.")
-            with Tmux(tmp_path / "other", command) as other:
+            with Tmux(tmp_path, command) as other:
                 other.shows("sync2")
                 other.keys("C-c")
                 other.shows("ended with 0")

@@ -52,7 +52,7 @@ def _verdict(facts: Snapshot) -> Markup:
     elif facts.ailing:
         names = ", ".join(facts.ailing)
         kind, word = "stuck", "Ready"
-        told = f"{names} {'is' if len(facts.ailing) == 1 else 'are'} missing; others stand in."
+        told = f"{names} {'is' if len(facts.ailing) == 1 else 'are'} missing; the rest goes on."
     content = (badge(word, kind), tag("span", told))
     return tag("p", content, id="verdict", class_=f"verdict of-{kind}", aria_live="polite")
 
@@ -136,7 +136,7 @@ def _misroutes(facts: Snapshot) -> Markup | None:
     ]
     note = "a worker did not know what it should serve; main was asked instead"
     titles = ("Endpoint", "Worker", "Times", "Last")
-    return section("Misroutes", "misroutes", table(titles, rows, "cards"), note=note)
+    return section("Misroutes", "misroutes", table(titles, rows, "cards small"), note=note)
 
 
 def _failures(facts: Snapshot) -> Markup | None:
@@ -144,11 +144,17 @@ def _failures(facts: Snapshot) -> Markup | None:
     if not failures:
         return None
     rows = [
-        row((Cell(each.pool or NOTHING), Cell(each.reason, "Reason"), figure(number(each.count), "Requests")))
+        row(
+            (
+                Cell(each.pool or NOTHING),
+                Cell(each.told or each.reason, "", "wide"),
+                figure(number(each.count), "Requests"),
+            )
+        )
         for each in sorted(failures, key=lambda each: -each.count)
     ]
-    note = "in the last minute"
-    return section("Failures", "failures", table(("Pool", "Reason", "Requests"), rows, "cards"), note=note)
+    note = "in the last minute, but for clients that went away"
+    return section("Failures", "failures", table(("Pool", "Reason", "Requests"), rows, "cards small"), note=note)
 
 
 def _configuration(facts: Snapshot) -> Markup:
