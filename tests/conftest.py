@@ -6,10 +6,10 @@ And the marker `needs`, for tests in which a program takes part.
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
+from system_programs import find
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -17,12 +17,10 @@ settings.register_profile("ci", max_examples=200, derandomize=True, deadline=Non
 settings.register_profile("deep", max_examples=50_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-SYSTEM_PROGRAMS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that needs a program which is not there is skipped, and says which."""
     for marker in item.iter_markers("needs"):
-        absent = [program for program in marker.args if shutil.which(program, path=SYSTEM_PROGRAMS) is None]
+        absent = [program for program in marker.args if find(program) is None]
         if absent:
             pytest.skip(f"{', '.join(absent)}: not installed")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ from end_to_end.children import Child
 from pem import Authority
 from processes import PATIENCE, ROOT, Running, connect
 from recording import RecordingWorker
+from system_programs import find
 
 CONF = ROOT / "conf"
 NAMES = ("example.com", "matrix.example.com")
@@ -61,9 +61,7 @@ def file(name: str, place: Path, *replaced: tuple[str, str]) -> str:
 
 
 def program(name: str) -> str:
-    found = shutil.which(
-        name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
-    )
+    found = find(name)
     assert found is not None
     return found
 

@@ -6,16 +6,15 @@ nginx asks the next one, HAProxy asks for `/health` every second and lets a requ
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from system_programs import find
+
 from .children import Child, answers
 from .laboratory import START_LIMIT, Laboratory, free_port
 
-SYSTEM_PROGRAMS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
 POOLS = {
     "sync": r"^/_matrix/client/v3/sync",
     "rooms": r"^/_matrix/client/v3/(createRoom|rooms/[^/]*/(send|state|messages))",
@@ -119,7 +118,7 @@ def running_rival(laboratory: Laboratory, name: str) -> Iterator[int]:
     text, options = RIVALS[name](laboratory, port)
     file = laboratory.layout.root / f"{name}.conf"
     file.write_text(text)
-    program = shutil.which(name, path=SYSTEM_PROGRAMS)
+    program = find(name)
     assert program is not None
     child = Child(name, [program, *options, file], laboratory.layout.log(name), directory=laboratory.layout.root)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -23,8 +22,8 @@ import pytest
 import yaml
 from attrs import define, field
 from busy import AnsweringWorker, sync_of
-from conftest import SYSTEM_PROGRAMS
 from processes import environment, exchange
+from system_programs import find
 
 from .children import Child, answers
 from .network import Host, network
@@ -57,7 +56,7 @@ class Member:
         """Start what a boot starts, and wait until keepalived takes the host for a good one."""
         twistd = [sys.executable, Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "matrix-sidecar"]
         self.sidecar = self._child("sidecar", [*twistd, "--config", self.directory / "sidecar.yaml"])
-        program = shutil.which("keepalived", path=SYSTEM_PROGRAMS)
+        program = find("keepalived")
         assert program is not None
         options = ["--dont-fork", "--vrrp", "--log-console", "--no-syslog"]
         files = ["--use-file", self.directory / "keepalived.conf", "--pid", self.directory / "keepalived.pid"]
