@@ -49,7 +49,8 @@ _NOTES = {
     "size": "A whole number of bytes, or one with `K`, `M` or `G` (1024, 1024², 1024³).",
     "network": "An address or a network of IPv4 or IPv6. No bits may be set behind the prefix length.",
     "server endpoint": "A Twisted server endpoint string: `tcp:`, `tcp6:`, `ssl:`, `unix:`, `systemd:`, `haproxy:` "
-    "before one of them, or what a Twisted plugin brings. `ssl:` and `systemd:` take the files for TLS. Colons in a value, as in IPv6 addresses, are written `\\:`.",
+    "before one of them, or what a Twisted plugin brings. `ssl:` and `systemd:` take the files for TLS. "
+    "Colons in a value, as in IPv6 addresses, are written `\\:`.",
     "client endpoint": "A Twisted client endpoint string: `unix:` with a path, or `tcp:` with host and port.",
     "path": "A file or a directory.",
     "name": "Letters, digits and `_ . : @ + -`, at most 128. The main process is always `main`.",
