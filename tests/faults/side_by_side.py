@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from processes import PATIENCE, Running
 
-from benchmarks.programs import PROGRAMS, Processors, Workers, proxy
+from benchmarks.programs import PROGRAMS, Processors, Program, Workers, proxy
 
 SIDECAR = "sidecar"
 OTHERS = ("nginx", "haproxy")
@@ -33,6 +33,10 @@ synapse: {{version: "1.163.2"}}
 workers:
   main: {{endpoint: "unix:{path}"}}
 """
+
+
+# HAProxy reloads only with a master process.
+COMMANDS = {"haproxy": ("haproxy", "-W", "-db", "-f", "@CONFIG@")}
 
 
 @frozen
@@ -56,9 +60,13 @@ def in_front(name: str, place: Path, worker: Path, more: str = "") -> Iterator[F
             assert "Traceback" not in sidecar.said, sidecar.said
     else:
         processors = frozenset(os.sched_getaffinity(0))
-        program = next(program for program in PROGRAMS if program.name == name)
+        program = evolve(program_named(name), command=COMMANDS.get(name, program_named(name).command))
         with proxy(program, place, Workers(str(worker)), Processors(processors, processors)) as other:
             yield Front(name, other.address, other.process.pid)
+
+
+def program_named(name: str) -> Program:
+    return next(program for program in PROGRAMS if program.name == name)
 
 
 class WorkerProcess:

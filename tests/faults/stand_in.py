@@ -1,7 +1,7 @@
 """A worker as a process of its own, to be stopped and killed; `python stand_in.py SOCKET EXECUTED BACKLOG`.
 
 Knows five targets: `/benchmark/head`, which is answered with the request
-head; one that ends with `/half`, of whose answer only a half is sent; one with `/long`, whose answer is a megabyte; one
+head; one that ends with `/half`, of whose answer only a half is sent; a download of media, of ten mebibytes; one
 with `/hold`, which is answered when the process gets SIGUSR1; everything else is answered at once. A target is appended
 to the file EXECUTED with a `+` when its head has come, and without when all of the request has, before it is answered.
 """
@@ -16,7 +16,9 @@ import sys
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 HALF = 50_000
-LONG = bytes(1_000_000)
+DOWNLOAD = b"/_matrix/client/v1/media/download/"
+PIECE = bytes(65536)
+PIECES = 160
 
 
 class StandIn:
@@ -43,12 +45,21 @@ class StandIn:
     async def _answer(self, target: bytes, head: bytes, writer: asyncio.StreamWriter) -> None:
         if target.endswith(b"/hold"):
             await self.released.wait()
-        body = head if target == b"/benchmark/head" else LONG if target.endswith(b"/long") else b"ok"
-        if target.endswith(b"/half"):
+        body = head if target == b"/benchmark/head" else b"ok"
+        if target.startswith(DOWNLOAD):
+            await self._send(writer)
+        elif target.endswith(b"/half"):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (2 * HALF, bytes(HALF)))
         else:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await writer.drain()
+
+    async def _send(self, writer: asyncio.StreamWriter) -> None:
+        """Ten mebibytes, of which no more than a piece or two waits here."""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(PIECE) * PIECES))
+        for _ in range(PIECES):
+            writer.write(PIECE)
+            await writer.drain()
 
 
 async def main(path: str, executed: str, backlog: str) -> None:

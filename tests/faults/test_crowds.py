@@ -6,23 +6,24 @@ from pathlib import Path
 
 from busy import BusyClients
 
+from benchmarks.crowd import Crowd, Slow
+
 from .asking import ask, request
-from .crowd import Crowd, Slow
 from .side_by_side import SIDECAR, WorkerProcess, in_front
 
 EACH = 667
 """Of three kinds."""
-TIMEOUTS = "timeouts: {head: 5s, body: 5s, stall: 60s}\n"
+SETTINGS = "timeouts: {head: 5s, body: 5s, stall: 60s}\nlimits: {request_body: 100M}\n"
 QUICK = "/_matrix/client/v3/quick"
-EACH_HOLDS = 80 * 1024
-"""Bytes of memory that a slow client may cost at most: `limits.pipelined`, and what a connection is made of."""
+EACH_HOLDS = 128 * 1024
+"""Bytes of memory that a slow reader may cost at most: `limits.pipelined`, one read, and what two connections are."""
 
 
 def test_two_thousand_slow_clients(place: Path) -> None:
     """Slow heads and bodies end with 408, slow readers cost no more than their bound, quick clients are served."""
     with (
         WorkerProcess(place, backlog=1024) as worker,
-        in_front(SIDECAR, place, worker.path, TIMEOUTS) as front,
+        in_front(SIDECAR, place, worker.path, SETTINGS) as front,
     ):
         assert front.sidecar is not None
         quick = BusyClients(10, front.address, lambda number: request(f"{QUICK}/{number}"))

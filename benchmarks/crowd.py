@@ -1,21 +1,30 @@
-"""A crowd of slow clients on one thread: they begin requests that they do not end, or ask for more than they read."""
+"""A crowd of slow clients on one thread: they begin requests that they do not end, or ask for more than they read.
+
+`python -m benchmarks.crowd HOST PORT COUNT` is one in a process of its own, with so many of each kind, in front of the
+worker of the benchmarks; it says `connected`, and ends with its standard input.
+"""
 
 from __future__ import annotations
 
+import itertools
 import resource
 import select
 import socket
+import sys
 import threading
-from collections.abc import Sequence
 from enum import Enum
 from types import TracebackType
 
 from attrs import define, field
 
+from benchmarks import traffic
+
 Address = tuple[str, int]
 
 INTERVAL = 1.0
 """Seconds after which each client sends or reads a little more."""
+PARTS = 100
+"""Of the crowd, which take turns: slow clients do not keep step."""
 
 
 class Slow(Enum):
@@ -27,10 +36,11 @@ class Slow(Enum):
 
 
 BEGINNINGS = {
-    Slow.HEAD: b"GET /_matrix/client/v3/sync HTTP/1.1\r\nHost: x\r\nX-Slow: ",
-    Slow.BODY: b"POST /_matrix/client/v3/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{",
-    Slow.READING: b"GET /_matrix/client/v3/long HTTP/1.1\r\nHost: x\r\n\r\n",
+    Slow.HEAD: traffic.small_requests(1)[0][:-2],
+    Slow.BODY: traffic.upload_head() + b"{",
+    Slow.READING: traffic.download_request(),
 }
+"""What each sends first. An octet more of it, whichever, does not make it whole."""
 
 
 @define(eq=False)
@@ -46,15 +56,15 @@ class Crowd:
 
     address: Address
     count: int
-    kinds: Sequence[Slow] = tuple(Slow)
+    """Of each kind."""
     _clients: list[_Client] = field(factory=list)
     _leaving: threading.Event = field(factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Crowd:
-        raise_open_files(2 * self.count * len(self.kinds))
+        raise_open_files(2 * self.count * len(Slow))
         for _ in range(self.count):
-            for kind in self.kinds:
+            for kind in Slow:
                 connection = socket.socket()
                 if kind is Slow.READING:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -68,8 +78,11 @@ class Crowd:
         return self
 
     def _run(self) -> None:
-        while not self._leaving.wait(INTERVAL):
-            for client in self._clients:
+        parts = [self._clients[part::PARTS] for part in range(PARTS)]
+        for part in itertools.cycle(parts):
+            if self._leaving.wait(INTERVAL / PARTS):
+                return
+            for client in part:
                 if not client.ended:
                     self._turn(client)
 
@@ -123,3 +136,9 @@ def raise_open_files(needed: int) -> None:
     assert hard == resource.RLIM_INFINITY or hard >= wanted, f"{wanted} open files are needed, {hard} are allowed"
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    with Crowd((sys.argv[1], int(sys.argv[2])), int(sys.argv[3])):
+        print("connected", flush=True)
+        sys.stdin.read()
