@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load, processes, programs, traffic
+from benchmarks import load, processes, programs, slow_clients, traffic
 from benchmarks.__main__ import main, write_docs
 from benchmarks.plot import plot
 from benchmarks.profiling import by_kind, inclusive, own
@@ -285,3 +285,18 @@ def test_page_keeps_its_text(tmp_path: Path) -> None:
     assert "22.5" in text
     assert "11.5" not in text
     assert from_json((tmp_path / "benchmarks.json").read_text()).row("nginx").middle("small") == 22.5
+
+
+def test_slow_clients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The measurement of slow clients runs and prints a line; here with few of them, and for a moment."""
+    monkeypatch.setattr(slow_clients, "PROGRAMS", PROGRAMS[:1])
+    for name, value in {"EACH": 5, "SECONDS": 0.2, "SETTLE": 0.0}.items():
+        monkeypatch.setattr(slow_clients, name, value)
+    processors = os.sched_getaffinity(0)
+    try:
+        assert slow_clients.main(["--rounds", "1"]) == 0
+    finally:
+        os.sched_setaffinity(0, processors)
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert [line.split(" | ")[0] for line in printed.out.splitlines()] == ["|", "| ---", "| sidecar"]

@@ -60,7 +60,7 @@ def logged_at(sidecar: Running, reloads: int) -> datetime:
     """What the process takes for the time: that in the line about its `reloads`th reload."""
     sidecar.signal(signal.SIGHUP)
     line = sidecar.says(rf"(?s)(?:reloaded: .*?\n.*?){{{reloads - 1}}}(\d{{4}}-\S+) \[sidecar\S*\] reloaded: ")
-    return datetime.fromisoformat(line[1])
+    return datetime.strptime(line[1], "%Y-%m-%dT%H:%M:%S%z")
 
 
 @pytest.mark.needs("faketime")
