@@ -18,7 +18,7 @@ from sidecar.certificates import INSTALL, certificate_problems, read_credentials
 from sidecar.config.endpoints import KeyFiles
 from sidecar.config.load import settle
 from sidecar.document import parse_document
-from sidecar.errors import SidecarError
+from sidecar.errors import Severity, SidecarError
 
 AUTHORITY = Authority()
 BETWEEN = Authority("Between", AUTHORITY)
@@ -117,6 +117,19 @@ def test_a_certificate_that_expires(days: float, sentence: str | None, tmp_path:
     assert len(told) == (sentence is not None)
     if sentence is not None:
         assert told[0].startswith(f"{tmp_path}/sidecar.yaml:3: listen[1]: warning: {tmp_path}/certificate: {sentence}")
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    """They are told with the lines of all listeners that name them, the operator's included, as errors."""
+    text = 'listen: ["ssl:2:privateKey=absent", tcp:3]\nadmin: "ssl:4:privateKey=absent"\n'
+    settings = settle(
+        parse_document(f'{text}workers: {{main: {{endpoint: "unix:/m"}}}}'.encode(), f"{tmp_path}/s.yaml")
+    )
+    told = list(certificate_problems(settings, NOW))
+    assert [(problem.line, problem.key, problem.severity) for problem in told] == [
+        (1, "listen[0]", Severity.ERROR),
+        (2, "admin", Severity.ERROR),
+    ]
 
 
 def test_the_check_tells_of_certificates(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -316,6 +317,25 @@ def test_a_weak_key(tmp_path: Path) -> None:
     with pytest.raises(SidecarError) as caught:
         Identities().identity(KeyFiles(path, path))
     assert str(caught.value) == "OpenSSL does not take the certificate or its key: ee key too small"
+
+
+@pytest.mark.parametrize("module", ["OpenSSL", "twisted.protocols.tls"])
+def test_without_the_libraries(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of them is missing, what to install is told."""
+    (tmp_path / "both.pem").write_bytes(b"".join(Authority().issue("matrix.example.org")))
+    gateway = Stage(tmp_path, away=("main",)).gateway
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SidecarError, match=r"pip install 'matrix-sidecar\[tls\]'"):
+        list(doors([f"ssl:443:privateKey={tmp_path}/both.pem"], gateway, Identities(), reactor))
+
+
+def test_one_certificate_for_two_ports(tmp_path: Path) -> None:
+    """It is read once, and renewed for both."""
+    (tmp_path / "both.pem").write_bytes(b"".join(Authority().issue("matrix.example.org")))
+    gateway, identities = Stage(tmp_path, away=("main",)).gateway, Identities()
+    texts = [f"ssl:{port}:privateKey={tmp_path}/both.pem" for port in (443, 8448)]
+    assert len(list(doors(texts, gateway, identities, reactor))) == 2
+    assert len(identities.known) == 1
 
 
 def test_a_port_without_its_certificate(tmp_path: Path) -> None:
