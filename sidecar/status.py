@@ -85,7 +85,10 @@ def unready(view: View) -> list[str]:
         return ["The sidecar is stopping."]
     plan, pools = view.plan, view.gateway.pools
     needed = {MAIN: (plan.main,)} | {
-        pool.name: pool.workers for pool in plan.pools.values() if pool.workers and not pool.fallback
+        pool.name: pool.workers
+        for pool in plan.pools.values()
+        # What is no Synapse may be away: it is not what clients wait for, and perhaps there only now and then.
+        if not pool.fallback and any(plan.workers[name].serves for name in pool.workers)
     }
     deserted: dict[tuple[str, ...], list[str]] = {}
     for name, workers in needed.items():

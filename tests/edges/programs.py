@@ -135,15 +135,14 @@ def sidecar_behind_a_proxy(place: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _running(
-    name: str, place: Path, command: Sequence[str], ports: Sequence[int], **environment: str
-) -> Iterator[None]:
-    child = Child(name, command, place / f"{name}.log", directory=place, environment=environment)
+def child(name: str, place: Path, command: Sequence[str], ports: Sequence[int], **environment: str) -> Iterator[None]:
+    """A program that runs as soon as it listens on all of these ports of 127.0.0.1; its log is beside its files."""
+    process = Child(name, command, place / f"{name}.log", directory=place, environment=environment)
     try:
-        child.wait_until(lambda: all(map(_is_open, ports)), PATIENCE)
+        process.wait_until(lambda: all(map(_is_open, ports)), PATIENCE)
         yield
     finally:
-        Child.stop_all([child])
+        Child.stop_all([process])
 
 
 def _is_open(port: int) -> bool:
@@ -182,7 +181,7 @@ def nginx(place: Path, modules: str, text: str, ports: Sequence[int]) -> Iterato
         f"{modules}{user} daemon off; error_log stderr; pid {place}/nginx.pid; events {{}}\n{text}"
     )
     command = [program("nginx"), "-p", str(place), "-e", "stderr", "-c", str(place / "nginx.conf")]
-    with _running("nginx", place, command, ports):
+    with child("nginx", place, command, ports):
         yield
 
 
@@ -207,7 +206,7 @@ def caddy(place: Path, text: str, ports: Ports) -> Iterator[ssl.SSLContext]:
     (place / "Caddyfile").write_text(f"{{\n{options}https_port {ports.https}\n}}\n{text}")
     command = [program("caddy"), "run", "--config", str(place / "Caddyfile"), "--adapter", "caddyfile"]
     where = {"HOME": str(place), "XDG_DATA_HOME": str(place / "data"), "XDG_CONFIG_HOME": str(place / "config")}
-    with _running("caddy", place, command, (ports.https,), **where):
+    with child("caddy", place, command, (ports.https,), **where):
         context = trusting(place / "data/caddy/pki/authorities/local/root.crt")
         _has_certificates(ports, context)
         yield context
@@ -252,7 +251,7 @@ def apache_in_front(place: Path, sidecar: int) -> Iterator[tuple[Ports, ssl.SSLC
     lines += [f"Listen 127.0.0.1:{ports.https}", f"Include {place}/matrix.conf"]
     (place / "apache2.conf").write_text("\n".join(lines) + "\n")
     command = [program("apache2"), "-d", str(place), "-f", str(place / "apache2.conf"), "-DFOREGROUND"]
-    with _running("apache", place, command, (ports.https, ports.federation)):
+    with child("apache", place, command, (ports.https, ports.federation)):
         yield ports, trusting(authority)
 
 
@@ -276,7 +275,7 @@ def haproxy(place: Path, text: str, ports: Sequence[int]) -> Iterator[None]:
     """HAProxy with this file, listening on these ports."""
     (place / "haproxy.cfg").write_text(text)
     command = [program("haproxy"), "-db", "-f", str(place / "haproxy.cfg")]
-    with _running("haproxy", place, command, ports):
+    with child("haproxy", place, command, ports):
         yield
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
+from end_to_end.children import ask as ask_operator
 from pem import Authority
 from processes import PATIENCE, ROOT, TWISTD, Running, environment
 from programs import NAMES, Ports, certificates, sidecar_as_the_edge, trusting, workers
@@ -125,10 +126,15 @@ def test_a_renewed_certificate(edge: Edge) -> None:
 
 
 def test_a_stop_ends_tls_in_good_order(tmp_path: Path) -> None:
-    """An idle client is told that TLS ends, so that it knows that it has everything."""
+    """An idle client is told that TLS ends, so that it knows that it has everything.
+
+    That nobody answers challenges at that time makes the sidecar no less ready.
+    """
     with workers(tmp_path), sidecar_as_the_edge(tmp_path) as (ports, context, process):
         with secure(ports.https, MATRIX, context) as client:
             assert ask(client, MATRIX, VERSIONS).status == 200
+            assert plain_ask(ports.http, MATRIX, "/.well-known/acme-challenge/x").status == 503
+            assert ask_operator(tmp_path / "admin.sock", "GET", "/ready")[0] == 200
             process.signal(signal.SIGTERM)
             assert client.recv(1) == b""
         assert process.ends() == 0
