@@ -44,7 +44,7 @@ def test_a_typed_password() -> None:
     ) as process:
         os.close(theirs)
         said = b""
-        for prompt in (b"Password", b"confirmation"):
+        for prompt in (b"Password: ", b"confirmation: "):  # the blank comes when what is typed counts
             while prompt not in said:
                 said += os.read(ours, 1024)
             os.write(ours, b"sesame\n")
