@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 
 Case = tuple[str, str, str]
+AGAIN = ".again.xml"
+"""Ends the names of files about tests that had failed and were run once more."""
 RANK = ("skipped", "passed", "failed")
 
 
@@ -31,9 +33,13 @@ def skipped(paths: list[str]) -> int:
 def summary(paths: list[str]) -> int:
     """Prints what was skipped everywhere, and the sum; 1 if anything was skipped or failed."""
     best: dict[Case, tuple[str, str]] = {}
-    for case, end, reason in cases(paths):
+    for case, end, reason in cases(path for path in paths if not path.endswith(AGAIN)):
         if RANK.index(end) >= RANK.index(best.get(case, ("skipped", ""))[0]):
             best[case] = (end, reason)
+    for case, end, reason in cases(path for path in paths if path.endswith(AGAIN)):
+        told = "passed only by itself" if end == "passed" else f"{end} by itself, too"
+        print(f"{told}: {case[0]}: {case[2]}")
+        best[case] = (end, reason)
     # A file that was skipped as a whole is one case without a class; its tests, once they have run, are others.
     ran = {file for (file, _, _), (end, _) in best.items() if end != "skipped"}
     left = {
