@@ -247,8 +247,13 @@ class _Builder:
         """The entries that merge keys (`<<`) bring, in the order of precedence, and the mapping's own."""
         merged: list[Any] = []
         own: list[Any] = []
+        merges = 0
         for key, value in node.value:
             if key.tag == _TAG + "merge":
+                merges += 1
+                if merges > 1:
+                    # PyYAML before 6.0.4 lets the last of them win, later ones the first.
+                    raise _StopError(_line(key), "`<<` was given before; write one with a list: `<<: [*one, *other]`")
                 merged.extend(self._merged(value, _line(key)))
             else:
                 own.append((key, value))

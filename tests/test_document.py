@@ -93,6 +93,13 @@ def test_lines_behind_merge_keys_are_where_the_text_stands() -> None:
     assert document.line(("b", "j")) == 5
 
 
+def test_a_repeated_merge_key_is_told() -> None:
+    """What it means depends on the release of PyYAML, and so on whose process reads it."""
+    document = parse_document(b"a:\n  <<: {k: 1}\n  <<: {k: 2}\n", "f")
+    assert not document.usable
+    assert "`<<` was given before" in only_message(document)
+
+
 def test_a_repeated_key_is_told_with_both_lines() -> None:
     """A key given twice is an error in our file and a warning in Synapse's, and the last one counts."""
     document = parse_document(b"a: 1\nb:\n  c: 2\n  d: 3\n  c: 4\n", "f")
