@@ -103,13 +103,13 @@ class Exchange:
         self,
         head: RequestHead,
         raw_head: bytes,
-        replayable: bool = False,
+        replayable: bool | None = None,
         close: bool = False,
         *,
         replay_limit: int = 65536,
         replays: int = 1,
     ) -> None:
-        """`raw_head` is what goes upstream; `replayable`: safe to send twice although its method is not idempotent.
+        """`raw_head` is what goes upstream; `replayable`: safe to send twice, or not; None: as its method says.
 
         `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept, and
         `replays` how often it is sent again.
@@ -120,7 +120,7 @@ class Exchange:
         self.length = head.length
         self._upgrade = head.upgrade
         self._raw_head = raw_head
-        self.idempotent = replayable or method in IDEMPOTENT
+        self.idempotent = method in IDEMPOTENT if replayable is None else replayable
         self._replay_limit = replay_limit
         self.replays = replays
         self._interim = 0

@@ -43,7 +43,7 @@ REQUESTS = {
     "start": st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"HEAD"]),
     "version": st.sampled_from([b" /x HTTP/1.1", b" /x HTTP/1.1", b" /x HTTP/1.0"]),
     "close": st.booleans(),
-    "replayable": st.booleans(),
+    "replayable": st.sampled_from([None, True, False]),
     "draining": st.booleans(),
     "limit": st.sampled_from([0, 8, 30]),
 }
@@ -58,12 +58,14 @@ class Life(RuleBasedStateMachine):
     most_interim = 3
 
     @initialize(**REQUESTS)
-    def begin(self, start: bytes, version: bytes, close: bool, replayable: bool, draining: bool, limit: int) -> None:
+    def begin(
+        self, start: bytes, version: bytes, close: bool, replayable: bool | None, draining: bool, limit: int
+    ) -> None:
         self.head = request(start + version, *([b"Connection: close"] if close else []))
         self.raw_head = self.head.passed_on(b"X-Forwarded-For: 1.2.3.4\r\n")
         self.exchange = Exchange(self.head, self.raw_head, replayable, draining, replay_limit=limit)
         self.limit = limit
-        self.safe = replayable or start in IDEMPOTENT
+        self.safe = start in IDEMPOTENT if replayable is None else replayable
         self.draining = draining
         self.body = b""
         self.attempts: list[bytes] = []

@@ -32,8 +32,9 @@ class Decision:
     keyless: bool = False
     caller_at: int = -1
     """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
-    replayable: bool = False
-    """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …)."""
+    replayable: bool | None = None
+    """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …), or may
+    not (a PUT that makes a second room); None: nothing is known of the endpoint, and its method decides."""
     body_limit: int | None = None
     answer: float | None = None
     wait: float | None = None

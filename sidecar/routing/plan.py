@@ -53,7 +53,7 @@ class Step:
     """See `Decision.caller_at`."""
     guarded: bool = False
     """The path could be another spelling of a closed one."""
-    replayable: bool = False
+    replayable: bool | None = None
     body_limit: int | None = None
     answer: float | None = None
     wait: float | None = None

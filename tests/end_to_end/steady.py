@@ -201,7 +201,8 @@ class _Sending(_Client):
         self.write("send", "PUT", f"{room}/send/m.room.message/{mark}", {"msgtype": "m.text", "body": mark}, mark)
         if self.number % 3 == 0:
             mark = self.mark()
-            self.write("state", "PUT", f"{room}/state/lab.test/{mark}", {"body": mark}, mark)
+            # Without a transaction id nobody knows whether the first one will still be written.
+            self.write("state", "PUT", f"{room}/state/lab.test/{mark}", {"body": mark}, mark, safe=False)
             self.ask("typing", "PUT", f"{room}/typing/{quote(self.user.name)}", {"typing": True, "timeout": 1000})
             self.ask("read back", "GET", f"{room}/messages?dir=b&limit=5")
 

@@ -255,4 +255,5 @@ def test_unknown_paths_and_methods_go_to_main() -> None:
 def test_what_may_be_sent_again_is_told() -> None:
     """As the table says."""
     assert asked(PLAN, "GET", "/_matrix/client/v3/sync", authorized()).replayable
-    assert not asked(PLAN, "POST", "/_matrix/client/v3/keys/claim", authorized()).replayable
+    assert asked(PLAN, "POST", "/_matrix/client/v3/keys/claim", authorized()).replayable is False
+    assert asked(PLAN, "PUT", "/unknown", authorized()).replayable is None

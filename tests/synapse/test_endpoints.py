@@ -221,6 +221,8 @@ def test_replay_is_for_reads_and_transaction_ids_and_values() -> None:
     assert one("PUT", "/_matrix/federation/v1/send/{transaction_id}").replayable
     assert one("GET", CLIENT + "/sync").replayable
     assert not one("PUT", CLIENT + "/createRoom/{txn_id}").replayable
+    assert not one("PUT", room + "/state/{event_type}/{state_key}").replayable
+    assert one("GET", room + "/state/{event_type}/{state_key}").replayable
     assert not one("PUT", "/_matrix/client/{r0|v3|unstable}/pushrules/**").replayable
     assert not one("GET", "/_synapse/client/oidc/callback").replayable
     assert not one("POST", CLIENT + "/keys/claim").replayable
