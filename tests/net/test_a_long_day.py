@@ -395,7 +395,7 @@ def around(day: random.Random, fault: Fault) -> list[Fault]:
     ]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     st.lists(faults, min_size=20, max_size=50),
     st.lists(habits, min_size=4, max_size=9),
