@@ -10,11 +10,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from docs.blocks import PAGES, blocks, commands
 
 from sidecar.cli import main
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LOOKING = {"check", "routes", "explain"}
 CONFIGURATION = """\
 synapse: {version: "1.163"}
@@ -25,13 +24,10 @@ workers:
 
 
 def printed(page: Path) -> Iterator[list[str]]:
-    """The words of each command line of `matrix-sidecar` in a fenced or indented block, without what a shell does."""
-    text = page.read_text("utf-8")
-    fenced = re.findall(r"^ *```(?:sh|console)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    lines = [line for block in fenced for line in block.splitlines()]
-    lines += re.findall(r"^    \$ (.*)$", text, re.MULTILINE)
-    for line in lines:
-        words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+    """The words of each command line of `matrix-sidecar` in a block, without what a shell does."""
+    typed = [command for block in blocks(page) if block.language in ("sh", "console") for command, _ in commands(block)]
+    for line in "".join(typed).splitlines():
+        words = shlex.split(line, comments=True)
         if words and words[0].endswith("matrix-sidecar"):
             yield _until_shell(words[1:])
 

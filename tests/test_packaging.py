@@ -35,6 +35,7 @@ CONFIGURATIONS = {
 }
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}
+SCHEMA = {"docs/sidecar.schema.json"}
 PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
 SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg"}
 SKIPPED = ".*", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
@@ -110,6 +111,7 @@ def test_the_wheel_holds_the_package_the_plugin_and_the_examples(wheel: Path, mo
     stem = f"{NAME}-{version('matrix-sidecar')}"
     shared = {f"{stem}.data/data/share/matrix-sidecar/{path}" for path in CONFIGURATIONS | UNITS}
     shared |= {f"{stem}.data/data/share/man/man1/{Path(path).name}" for path in MANUAL}
+    shared |= {f"{stem}.data/data/share/matrix-sidecar/{Path(path).name}" for path in SCHEMA}
     records = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -121,7 +123,9 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(sdist: Path, modules: set[
     with tarfile.open(sdist) as archive:
         paths = {Path(*Path(member.name).parts[1:]).as_posix() for member in archive if member.isfile()}
     written = {path for path in paths if path == "PKG-INFO" or path.startswith(f"{NAME}.egg-info/")}
-    assert sorted(paths - written) == sorted(modules | DATA | CONFIGURATIONS | UNITS | MANUAL | PAGES | SETTINGS)
+    assert sorted(paths - written) == sorted(
+        modules | DATA | CONFIGURATIONS | UNITS | MANUAL | SCHEMA | PAGES | SETTINGS
+    )
 
 
 def test_the_running_environment_lists_the_command(tmp_path: Path) -> None:
@@ -154,7 +158,7 @@ def test_an_install_brings_examples_units_and_the_manual(wheel: Path, tmp_path: 
     shared = tmp_path / "environment" / "share" / "matrix-sidecar"
     assert {
         path.relative_to(shared).as_posix() for path in shared.rglob("*") if path.is_file()
-    } == CONFIGURATIONS | UNITS
+    } == CONFIGURATIONS | UNITS | {Path(path).name for path in SCHEMA}
     assert (tmp_path / "environment" / "share" / "man" / "man1" / "matrix-sidecar.1").is_file()
 
 

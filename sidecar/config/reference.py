@@ -29,7 +29,11 @@ INTRODUCTION = """\
 are a complete one ([conf/minimal.yaml](../conf/minimal.yaml)); [conf/sidecar.yaml](../conf/sidecar.yaml) shows every
 key, [conf/explicit.yaml](../conf/explicit.yaml) workers that are stated by hand. `matrix-sidecar check` tells all that
 is wrong with a file, each fault with its line. [sidecar.schema.json](sidecar.schema.json) lets an editor complete and
-check keys.
+check keys; those that use yaml-language-server look for it where the first line of the file says:
+
+```yaml
+# yaml-language-server: $schema=/opt/venvs/matrix-sidecar/share/matrix-sidecar/sidecar.schema.json
+```
 
 This page is made from `sidecar/config/schema.py` and `limits.py` by `python -m sidecar.config.reference`.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from system_programs import find
+from benchmarks.programs import find
 
 from .children import Child, answers
 from .laboratory import START_LIMIT, Laboratory, free_port
