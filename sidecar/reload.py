@@ -139,7 +139,7 @@ class Reload(Service):
         """Serve by `deployment` from now on."""
         self.deployment = deployment
         self.sidecar.use(**work_of(deployment))
-        tallies = self.sidecar.gateway.tallies
+        tallies = self.sidecar.gateway.notes.told()
         if tallies is not None:
             tallies.keep(deployment.plan.pools, deployment.plan.workers)
         self.after()

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
 from sidecar.logbook import Logbook
+from sidecar.metrics.notes import Notes
 from sidecar.metrics.tally import Tallies
 from sidecar.net.accepting import Accepting
 from sidecar.net.admission import GateLimits
@@ -113,6 +114,8 @@ class SidecarService(Service):
         self.logbook = Logbook(self.reactor)
         access_log = self.logbook.use(settings.log, self.log_secret)
         deadlines = Deadlines(self.reactor)
+        # Whom would tallies be told without an operator's listener?
+        tallies = Tallies() if self.measured or settings.admin is not None else None
         self.gateway = Gateway(
             decide=self.decide,
             pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
@@ -124,9 +127,7 @@ class SidecarService(Service):
             bounded=self.bounded,
             gates=make_gates(self.gates, {}),
             main=self.main,
-            access_log=access_log,
-            # Whom would they be told without an operator's listener?
-            tallies=Tallies() if self.measured or settings.admin is not None else None,
+            notes=Notes(deadlines.now, tallies, access_log),
             request_ids=_request_ids(self.id_fields, access_log),
         )
         self._resolve(None)
@@ -195,7 +196,8 @@ class SidecarService(Service):
         Where the sidecar listens does not change.
         """
         before = self.gateway
-        access_log = self.logbook.use(settings.log, log_secret)
+        before.notes.tell()
+        before.notes.log = access_log = self.logbook.use(settings.log, log_secret)
         self.health = health
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
@@ -212,7 +214,6 @@ class SidecarService(Service):
             bounded=bounded,
             gates=make_gates(gates, before.gates),
             main=main,
-            access_log=access_log,
             request_ids=_request_ids(id_fields, access_log),
         )
         self._resolve(before.whoami)
@@ -275,6 +276,7 @@ class SidecarService(Service):
             pool.retire()
         self.sockets.close()
         self.data_reactor.close()
+        self.gateway.notes.tell()
         self.logbook.close()
 
     def _tell(self, *, running: bool) -> None:

@@ -53,16 +53,18 @@ class Sink:
     _failing: bool = field(default=False, init=False)
     _torn: bool = field(default=False, init=False)
 
-    def write(self, line: str) -> None:
-        """Take one line, which ends with a line feed; never blocks."""
-        given = self._given + len(line)
-        if given - self._taken > self.room:
-            self.dropped += 1
-            return
-        self._given = given
-        lines = self._lines
-        lines.append(line)
-        if len(lines) == 1:
+    def write(self, *lines: str) -> None:
+        """Take lines, each of which ends with a line feed; never blocks."""
+        waiting = self._lines
+        begin = not waiting
+        for line in lines:
+            given = self._given + len(line)
+            if given - self._taken > self.room:
+                self.dropped += 1
+            else:
+                self._given = given
+                waiting.append(line)
+        if begin and waiting:
             # The first after a pause. While the thread takes lines away it looks for more by itself.
             self._begin()
 

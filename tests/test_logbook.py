@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from noted import noted
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
@@ -16,11 +17,7 @@ from sidecar import sink
 from sidecar.config.log import Log
 from sidecar.logbook import Logbook, Written, is_journal
 from sidecar.records.access_log import AccessLog
-from sidecar.records.record import DONE, Record
 
-RECORD = Record(
-    *("127.0.0.1", b"GET", "sync", "sync", "user", "alice", "sync1", 200, 1, 2, 0.0, 0.0, 0.1, 0.2, 0, DONE, "id-1")
-)
 PATIENCE = 30.0
 
 
@@ -40,11 +37,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink, "PAUSE", 0.0)
 
 
-def tell(log: AccessLog | None, record: Record = RECORD) -> None:
+def tell(log: AccessLog | None, **other: Any) -> None:
     assert log is not None
-    share = log.share(record.endpoint, record.status, record.ending)
-    if share:
-        log.tell(share, record.status, record.ending, record)
+    log.tell([noted(**other)], 0.0)
 
 
 def test_settings_come_and_go(tmp_path: Path) -> None:
@@ -76,10 +71,10 @@ def test_room_and_choice(tmp_path: Path) -> None:
     settings = Log(access=True, file=str(tmp_path / "a.log"), endpoints={"sync": "faults"}, waiting=10)
     log = book.use(settings, None)
     tell(log)
-    tell(log, RECORD._replace(status=502))
+    tell(log, status=502)
     assert book.written() == Written(dropped=1)
     log = book.use(evolve(settings, waiting=1000), None)
-    tell(log, RECORD._replace(status=502))
+    tell(log, status=502)
     book.close(PATIENCE)
     assert book.written() == Written(written=1, dropped=1)
 

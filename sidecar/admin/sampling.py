@@ -43,7 +43,7 @@ class Sampling(Service):
     def _step(self) -> None:
         """Gather one part of the totals; with the last one they are noted."""
         gateway = self.gateway()
-        tallies = gateway.tallies or Tallies()
+        tallies = gateway.notes.told() or Tallies()
         self.recent.gather(tallies, gateway.pools, self._part, PARTS)
         self._part = (self._part + 1) % PARTS
         if self._part == 0:

@@ -59,8 +59,9 @@ def _family(name: str) -> Family:
 def families(view: View) -> Families:
     """All that there is to tell."""
     found = Families()
-    if view.gateway.tallies is not None:
-        _tallies(found, view.gateway.tallies)
+    tallies = view.gateway.notes.told()
+    if tallies is not None:
+        _tallies(found, tallies)
     for name, pool in view.gateway.pools.items():
         _worker(found, name, pool)
     _pools(found, view)

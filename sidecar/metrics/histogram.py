@@ -18,10 +18,7 @@ DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 @define(eq=False)
 class Histogram:
-    """How many durations fell into each bucket, and what they add up to.
-
-    `add` is written out where every request passes (`Tallies.settle`), because a call costs as much as the counting.
-    """
+    """How many durations fell into each bucket, and what they add up to."""
 
     counts: list[int] = field(factory=lambda: [0] * (len(DURATIONS) + 1))
     """For each bound, then one for what is longer than all."""

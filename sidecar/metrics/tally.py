@@ -6,19 +6,24 @@ the operator wrote. Knows no clock, no connection, and no metric's name.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from enum import Enum
 
 from attrs import define, field
 
-from sidecar.metrics.histogram import DURATIONS, Histogram
+from sidecar.metrics.histogram import Histogram
+from sidecar.records.record import DONE, NO_ENDPOINT, Record, picked
 
 CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
 """What `Cell.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
 
 LONG_POLLS = frozenset(("event_stream", "sliding_sync", "sync"))
 """Endpoints whose answers are awaited for as long as the client asks, so that their times say little of a worker."""
+
+_added = picked(
+    *("endpoint", "pool", "worker", "status", "bytes_up", "bytes_down"),
+    *("first_byte", "began", "ended", "retries", "moved", "ending"),
+)
 
 
 @define(eq=False)
@@ -85,45 +90,36 @@ class Tallies:
     failures: dict[tuple[str, str], int] = field(factory=dict)
     """By pool and reason."""
 
-    def begin(self, endpoint: str) -> EndpointTally:
-        """An exchange begins; what this returns is for `settle`."""
+    def begin(self, endpoint: str) -> None:
+        """An exchange begins."""
         tally = self.endpoints.get(endpoint)
         if tally is None:
             tally = self.endpoints[endpoint] = EndpointTally()
         tally.begun += 1
-        return tally
 
-    def settle(
-        self,
-        tally: EndpointTally,
-        pool: str,
-        worker: str,
-        status: int,
-        bytes_up: int,
-        bytes_down: int,
-        first_byte: float,
-        total: float,
-    ) -> Cell:
-        """An exchange has ended. Times in seconds; `first_byte` 0: no byte of an answer came.
-
-        What is rare is for the caller to add to the cell.
-        """
-        tally.ended += 1
-        try:
-            cell = tally.cells[pool][worker]
-        except KeyError:
-            cell = tally.cells.setdefault(pool, {}).setdefault(worker, Cell())
-        cell.statuses[status // 100] += 1
-        cell.bytes_up += bytes_up
-        cell.bytes_down += bytes_down
-        histogram = cell.total
-        histogram.counts[bisect_left(DURATIONS, total)] += 1
-        histogram.sum += total
-        if first_byte:
-            histogram = cell.first_byte
-            histogram.counts[bisect_left(DURATIONS, first_byte)] += 1
-            histogram.sum += first_byte
-        return cell
+    def settle(self, records: Iterable[Record]) -> None:
+        """Exchanges have ended that have begun here, or what a client sent was no request."""
+        endpoints = self.endpoints
+        for record in records:
+            name, pool, worker, status, up, down, first_byte, began, ended, retries, moved, ending = _added(record)
+            if ending != DONE:
+                self.failed(pool, ending)
+                if name == NO_ENDPOINT:
+                    continue
+            tally = endpoints[name]
+            tally.ended += 1
+            try:
+                cell = tally.cells[pool][worker]
+            except KeyError:
+                cell = tally.cells.setdefault(pool, {}).setdefault(worker, Cell())
+            cell.statuses[status // 100] += 1
+            cell.bytes_up += up
+            cell.bytes_down += down
+            cell.retries += retries
+            cell.moved += moved
+            cell.total.add(ended - began)
+            if first_byte:
+                cell.first_byte.add(first_byte)
 
     def failed(self, pool: str, reason: str) -> None:
         """An exchange of `pool` ended otherwise than with the whole answer of a worker."""

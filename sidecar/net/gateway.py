@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.metrics.tally import Tallies
+from sidecar.metrics.notes import Notes
 from sidecar.net.admission import Gate
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.net.whoami import Whoami
-from sidecar.records.access_log import AccessLog
 from sidecar.records.request_id import RequestIds
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
@@ -86,9 +85,8 @@ class Gateway:
     """For pools whose workers pass keys on when they hold more than this many times their fair part."""
     whoami: Whoami | None = None
     """Finds users whose tokens do not name them; None: nobody is asked for."""
-    access_log: AccessLog | None = None
-    """Told of every exchange that has ended, as `tallies` are."""
-    tallies: Tallies | None = None
+    notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now), takes_self=True))
+    """Of every exchange that has ended."""
     request_ids: RequestIds | None = None
     """None where nobody reads them."""
     observed: bool = field(init=False)
@@ -97,7 +95,7 @@ class Gateway:
     """Every response from now on closes its connection."""
 
     def __attrs_post_init__(self) -> None:
-        self.observed = self.access_log is not None or self.tallies is not None
+        self.observed = self.notes.wanted
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""

@@ -1,4 +1,4 @@
-"""What is noted of an exchange while it runs, and told of it when it has ended: to the tallies and to the access log.
+"""What is measured of an exchange while it runs, and noted when it has ended.
 
 Everything here is passed by each request, so it is written for speed: plain attributes, one clock reading at the
 beginning, one at the first byte, one at the end. Decides nothing.
@@ -6,13 +6,13 @@ beginning, one at the first byte, one at the end. Decides nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sidecar.records.record import DONE
+from sidecar.metrics.notes import PATIENCE
+from sidecar.records.record import NO_ENDPOINT
 
 if TYPE_CHECKING:
     from sidecar.exchange import Exchange
-    from sidecar.metrics.tally import EndpointTally
     from sidecar.net.downstream import Downstream
     from sidecar.net.gateway import Gateway
     from sidecar.routing.decision import Decision
@@ -24,7 +24,7 @@ class Measuring:
 
     __slots__ = (
         *("began", "bytes_down", "bytes_up", "client", "connect", "decision", "downstream", "exchange", "first_byte"),
-        *("gateway", "queue", "request_id", "tally", "waiting_since", "worker"),
+        *("gateway", "queue", "request_id", "waiting_since", "worker"),
     )
 
     downstream: Downstream
@@ -32,7 +32,6 @@ class Measuring:
     exchange: Exchange | None
     decision: Decision | None
     client: str
-    tally: EndpointTally
 
     def __init__(self) -> None:
         self.request_id = ""
@@ -61,8 +60,9 @@ class Measuring:
         self.worker = ""
         self.first_byte = self.queue = self.connect = 0.0
         self.bytes_up = self.bytes_down = 0
-        if gateway.tallies is not None:
-            self.tally = gateway.tallies.begin(endpoint)
+        tallies = gateway.notes.tallies
+        if tallies is not None:
+            tallies.begin(endpoint)
 
     def answer_begins(self, exchange: Exchange) -> None:
         """The first byte of an answer is here."""
@@ -72,40 +72,43 @@ class Measuring:
 
     def tell(self, exchange: Exchange, decision: Decision, status: int, ending: str) -> None:
         """The exchange has ended; `status` is what the client was told, if it was not a worker that answered."""
-        gateway = self.gateway
         response = exchange.response
         if response is not None:
             status = response.status
-        total = gateway.deadlines.now() - self.began
-        worker, pool = self.worker, decision.pool
-        tallies = gateway.tallies
-        if tallies is not None:
-            cell = tallies.settle(
-                self.tally, pool, worker, status, self.bytes_up, self.bytes_down, self.first_byte, total
-            )
-            if exchange.attempts > 1:
-                cell.retries += exchange.attempts - 1
-            candidates = decision.candidates
-            if worker and (not candidates or worker != candidates[0]) and not decision.keyless:
-                cell.moved += 1
-            if ending is not DONE:
-                tallies.failed(pool, ending)
-        log = gateway.access_log
-        if log is not None and (share := log.share(decision.endpoint, status, ending)):
-            told = (
-                *(self.client, exchange.method, decision.endpoint, pool, decision.kind, decision.key, worker, status),
-                *(self.bytes_up, self.bytes_down, self.queue, self.connect, self.first_byte, total),
-                *(max(0, exchange.attempts - 1), ending, self.request_id),
-            )
-            log.tell(share, status, ending, told)
+        worker, candidates, attempts = self.worker, decision.candidates, exchange.attempts
+        moved = worker != "" and not (candidates and worker == candidates[0]) and not decision.keyless
+        self._note(
+            self.client,
+            exchange.method,
+            decision.endpoint,
+            decision.pool,
+            decision.kind,
+            decision.key,
+            worker,
+            status,
+            self.bytes_up,
+            self.bytes_down,
+            self.queue,
+            self.connect,
+            self.first_byte,
+            self.began,
+            self.gateway.deadlines.now(),
+            attempts - 1 if attempts > 1 else 0,
+            moved,
+            ending,
+            self.request_id,
+        )
 
     def tell_refused(self, status: int, ending: str) -> None:
         """What a client sent is no request, so that there is no exchange."""
-        tallies, log = self.gateway.tallies, self.gateway.access_log
-        if tallies is not None:
-            tallies.failed("", ending)
-        if log is not None and (share := log.share("-", status, ending)):
-            client = self.downstream.peer or "127.0.0.1"
-            nothing = (0.0, 0.0, 0.0, 0.0, 0)
-            told = (client, b"-", "-", "", "none", None, "", status, 0, 0, *nothing, ending, self.request_id or "-")
-            log.tell(share, status, ending, told)
+        now = self.gateway.deadlines.now()
+        self._note(
+            *(self.downstream.peer or "127.0.0.1", b"-", NO_ENDPOINT, "", "none", None, "", status),
+            *(0, 0, 0.0, 0.0, 0.0, now, now, 0, False, ending, self.request_id or "-"),
+        )
+
+    def _note(self, *record: Any) -> None:
+        """As `Record` has it. By position: names would cost more than all the rest."""
+        gateway = self.gateway
+        if gateway.observed and gateway.notes.take(record):  # type: ignore[arg-type]
+            gateway.deadlines.set(gateway.notes, PATIENCE)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from datetime import datetime, timezone
 from hashlib import blake2b
+from typing import Any
 
 from attrs import define, field
 
-from sidecar.records.record import DONE, ended_by
+from sidecar.records.record import DONE, Record, ended_by, picked
 
 KEPT = 8192
 """So many groups (method, endpoint, pool, key, worker) are remembered as text; then all are forgotten."""
@@ -32,7 +33,11 @@ _TEXT = "%s%03dZ id=%s %s %s %d up=%d down=%d "
 _TEXT_PLAIN = _TEXT + "queue=0 connect=0 first_byte=%.6f total=%.6f retries=0 done by=worker\n"
 _TEXT_ANY = _TEXT + "queue=%.6f connect=%.6f first_byte=%.6f total=%.6f retries=%d %s by=%s%s\n"
 
-_Group = tuple[bytes, str, str, str, "str | None", str]
+_group = picked("method", "endpoint", "pool", "kind", "key", "worker")
+_told = picked(
+    *("client", "status", "bytes_up", "bytes_down", "queue", "connect"),
+    *("first_byte", "began", "ended", "retries", "ending", "request_id"),
+)
 
 
 class Hasher:
@@ -60,49 +65,31 @@ class Lines:
 
     hasher: Hasher
     json: bool = False
-    _groups: dict[_Group, str] = field(factory=dict, init=False)
+    _groups: dict[tuple[Any, ...], str] = field(factory=dict, init=False)
     _second: int = field(default=-1, init=False)
     _date: str = field(default="", init=False)
 
-    def line(
-        self,
-        now: float,
-        share: float,
-        client: str,
-        method: bytes,
-        endpoint: str,
-        pool: str,
-        kind: str,
-        key: str | None,
-        worker: str,
-        status: int,
-        bytes_up: int,
-        bytes_down: int,
-        queue: float,
-        connect: float,
-        first_byte: float,
-        total: float,
-        retries: int,
-        ending: str,
-        request_id: str,
-    ) -> str:
-        """The line, with its line feed; `Record` says what each value is.
+    def line(self, since: float, share: float, record: Record) -> str:
+        """The line of an exchange, with its line feed.
 
-        `now` in seconds since 1970; `share`: the line stands for exchanges of which only this part is told of.
+        `since`: when the clock of the record was at 0, in seconds since 1970. `share`: the line stands for exchanges
+        of which only this part is told of.
         """
+        client, status, up, down, queue, connect, first_byte, began, ended, retries, ending, request_id = _told(record)
+        now, total = since + ended, ended - began
         second = int(now)
         if second != self._second:
             self._second = second
             self._date = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.")
-        group = (method, endpoint, pool, kind, key, worker)
+        group = _group(record)
         told = self._groups.get(group) or self._keep(group)
         milliseconds = int((now - second) * 1000)
         if ending is DONE and not queue and not retries and share == 1.0:
             return (_JSON_PLAIN if self.json else _TEXT_PLAIN) % (
-                *(self._date, milliseconds, request_id, client, told, status, bytes_up, bytes_down, first_byte, total),
+                *(self._date, milliseconds, request_id, client, told, status, up, down, first_byte, total),
             )
         return (_JSON_ANY if self.json else _TEXT_ANY) % (
-            *(self._date, milliseconds, request_id, client, told, status, bytes_up, bytes_down),
+            *(self._date, milliseconds, request_id, client, told, status, up, down),
             *(queue, connect, first_byte, total, retries, ending, ended_by(ending), self._share(share)),
         )
 
@@ -111,7 +98,7 @@ class Lines:
             return ""
         return f',"share":{share:g}' if self.json else f" share={share:g}"
 
-    def _keep(self, group: _Group) -> str:
+    def _keep(self, group: tuple[Any, ...]) -> str:
         """What is told of a group, remembered."""
         method, endpoint, pool, kind, key, worker = group
         word = None if key is None else self.hasher.hashed(kind, key)

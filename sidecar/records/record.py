@@ -5,7 +5,9 @@ Says who ended an exchange, and whether somebody should look at it. Knows no for
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
 
 Party = Literal["client", "worker", "sidecar"]
 
@@ -36,16 +38,16 @@ _FAULTS = frozenset(
 
 
 class Record(NamedTuple):
-    """What is told, in the order in which `Lines.line` takes it.
+    """What is noted of an exchange. Its order is known to all who take one apart: the tallies and the lines.
 
-    The way of a request makes no record: naming its values costs as much as writing the line.
+    The way of a request makes a plain tuple of this shape: naming its values costs as much as writing the line.
     """
 
     client: str
     """Address."""
     method: bytes
     endpoint: str
-    """Name in the endpoint table; the request-target itself is never told."""
+    """Name in the endpoint table; the request-target itself is never told. `NO_ENDPOINT`: it was no request."""
     pool: str
     kind: str
     """Of the affinity key: `user`, `room`, …, `none`."""
@@ -65,13 +67,25 @@ class Record(NamedTuple):
     """Seconds that the connection took to be made; 0: it was there."""
     first_byte: float
     """Seconds from the head of the request to the first byte of the worker's answer; 0: none came."""
-    total: float
-    """Seconds from the head of the request to the end."""
+    began: float
+    """When the head of the request was there, in seconds of a clock that is never set."""
+    ended: float
+    """When all was over, by the same clock."""
     retries: int
     """How often the request was sent again."""
+    moved: bool
+    """Its affinity key has another worker as its first."""
     ending: str
     """`done`, or why it ended otherwise."""
     request_id: str
+
+
+NO_ENDPOINT = "-"
+
+
+def picked(*names: str) -> Callable[[Record], tuple[Any, ...]]:
+    """A function that takes these fields, two or more, out of a record, be it a plain tuple."""
+    return itemgetter(*map(Record._fields.index, names))
 
 
 def ended_by(ending: str) -> Party:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from noted import noted
 
 from sidecar.admin.recent import Recent
 from sidecar.metrics.tally import Tallies
@@ -23,7 +24,9 @@ class Minute:
         self.workers = set(WORKERS)
 
     def settle(self, worker: str, status: int = 200, endpoint: str = "x", first: float = 0.004) -> None:
-        self.tallies.settle(self.tallies.begin(endpoint), "pool", worker, status, 1, 1, first, first)
+        self.tallies.begin(endpoint)
+        more = {"status": status, "first_byte": first, "began": 0.0, "ended": first}
+        self.tallies.settle([noted(endpoint=endpoint, pool="pool", worker=worker, **more)])
         self.counters["requests"] += 1  # type: ignore[operator]
 
     def look(self, seconds: float = 1.0) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from noted import noted
 
 from sidecar.metrics.histogram import DURATIONS, Histogram, total
 from sidecar.metrics.tally import CODES, LONG_POLLS, Per, Tallies
+from sidecar.records.record import DONE, NO_ENDPOINT, Record
 from sidecar.synapse.endpoints import load_endpoints
 
 SECONDS = st.one_of(st.floats(0, 1000), st.sampled_from(DURATIONS))
@@ -68,39 +69,37 @@ def test_what_was_added_since(before: list[float], after: list[float]) -> None:
     assert total([then, made.since(then)]).counts == made.counts
 
 
-class Ended(NamedTuple):
-    endpoint: str
-    pool: str
-    worker: str
-    status: int
-    up: int
-    down: int
-    first: float
-    total: float
-
-
 ENDED = st.builds(
-    Ended,
-    st.sampled_from(["sync", "login", "media_upload"]),
-    st.sampled_from(["", "sync", "main"]),
-    st.sampled_from(["", "sync1", "sync2"]),
-    st.sampled_from([0, 101, 200, 204, 302, 404, 502, 999]),
-    st.integers(0, 10**6),
-    st.integers(0, 10**6),
-    SECONDS,
-    SECONDS,
+    noted,
+    endpoint=st.sampled_from(["sync", "login", "media_upload"]),
+    pool=st.sampled_from(["", "sync", "main"]),
+    worker=st.sampled_from(["", "sync1", "sync2"]),
+    status=st.sampled_from([0, 101, 200, 204, 302, 404, 502, 999]),
+    bytes_up=st.integers(0, 10**6),
+    bytes_down=st.integers(0, 10**6),
+    first_byte=SECONDS,
+    began=st.just(0.0),
+    ended=SECONDS,
+    retries=st.integers(0, 2),
+    moved=st.booleans(),
+    ending=st.sampled_from([DONE, "worker_cut", "refuse"]),
 )
 
 
-def tallied(exchanges: list[Ended]) -> Tallies:
-    tallies = Tallies()
-    for exchange in exchanges:
-        tallies.settle(tallies.begin(exchange.endpoint), *exchange[1:])
+def settle(tallies: Tallies, *records: Record) -> Tallies:
+    for record in records:
+        tallies.begin(record.endpoint)
+    # As the data path makes them.
+    tallies.settle([tuple(record) for record in records])  # type: ignore[misc]
     return tallies
 
 
+def tallied(exchanges: list[Record]) -> Tallies:
+    return settle(Tallies(), *exchanges)
+
+
 @given(st.lists(ENDED), st.sampled_from(Per))
-def test_sums(exchanges: list[Ended], per: Per) -> None:
+def test_sums(exchanges: list[Record], per: Per) -> None:
     """Whatever they are added up by, nothing is lost and nothing counts twice."""
     sums = tallied(exchanges).sums(per)
     names = ("endpoint", "pool") if per is Per.ENDPOINT else ("worker", "pool")
@@ -112,14 +111,14 @@ def test_sums(exchanges: list[Ended], per: Per) -> None:
         classes = Counter("none" if not each.status else f"{each.status // 100}xx" for each in own)
         assert {code: count for code, count in zip(CODES, cell.statuses, strict=True) if count} == classes
         assert cell.requests == len(own)
-        assert cell.bytes_up == sum(each.up for each in own)
-        assert cell.bytes_down == sum(each.down for each in own)
-        assert cell.total.counts == histogram(*(each.total for each in own)).counts
-        assert cell.first_byte.counts == histogram(*(each.first for each in own if each.first)).counts
+        for name in ("bytes_up", "bytes_down", "retries", "moved"):
+            assert getattr(cell, name) == sum(getattr(each, name) for each in own)
+        assert cell.total.counts == histogram(*(each.ended for each in own)).counts
+        assert cell.first_byte.counts == histogram(*(each.first_byte for each in own if each.first_byte)).counts
 
 
 @given(st.lists(ENDED))
-def test_workers(exchanges: list[Ended]) -> None:
+def test_workers(exchanges: list[Record]) -> None:
     """What each worker did, long polls left out where they are not wanted."""
     tallies = tallied(exchanges)
     everything = tallies.workers()
@@ -137,7 +136,7 @@ def test_workers(exchanges: list[Ended]) -> None:
 
 
 @given(st.lists(ENDED))
-def test_names_that_are_gone(exchanges: list[Ended]) -> None:
+def test_names_that_are_gone(exchanges: list[Record]) -> None:
     """A pool that is not configured any more is forgotten; a worker's part stays in the sum of its pool."""
     tallies = tallied(exchanges)
     before = tallies.sums(Per.ENDPOINT)
@@ -147,40 +146,30 @@ def test_names_that_are_gone(exchanges: list[Ended]) -> None:
         place: cell.statuses for place, cell in before.items() if place[1] in ("", "sync")
     }
     assert {worker for worker, _ in tallies.sums(Per.WORKER)} <= {"", "sync1"}
-    for exchange in exchanges:
-        tallies.settle(tallies.begin(exchange.endpoint), *exchange[1:])
+    settle(tallies, *exchanges)
     assert all(tally.begun == tally.ended for tally in tallies.endpoints.values())
 
 
 def test_failures() -> None:
-    """By pool and reason, and forgotten with the pool; what belongs to no pool stays."""
-    tallies = Tallies()
-    for pool, reason in (("sync", "worker_cut"), ("sync", "worker_cut"), ("main", "client_gone"), ("", "malformed")):
-        tallies.failed(pool, reason)
+    """By pool and reason, and forgotten with the pool; what belongs to no pool stays, and is no exchange."""
+    failures = [noted(ending="worker_cut", status=502), noted(ending="client_gone", pool="main"), noted()]
+    tallies = settle(Tallies(), *failures, failures[0])
+    tallies.settle([noted(endpoint=NO_ENDPOINT, pool="", worker="", status=400, ending="malformed")])
+    assert list(tallies.endpoints) == ["sync"]
+    assert tallies.endpoints["sync"].ended == 4
     assert tallies.failures == {("sync", "worker_cut"): 2, ("main", "client_gone"): 1, ("", "malformed"): 1}
     tallies.keep({"sync"}, ())
     assert tallies.failures == {("sync", "worker_cut"): 2, ("", "malformed"): 1}
 
 
-def test_what_is_rare() -> None:
-    """Retries and moved keys are added to the cell of the exchange, and summed like everything else."""
-    tallies = Tallies()
-    for worker, retries in (("sync1", 2), ("sync2", 1)):
-        cell = tallies.settle(tallies.begin("sync"), "sync", worker, 200, 1, 1, 0.1, 0.2)
-        cell.retries += retries
-        cell.moved += 1
-    (everything,) = tallies.sums(Per.ENDPOINT).values()
-    assert (everything.retries, everything.moved) == (3, 2)
-
-
 def test_what_runs() -> None:
     """An exchange runs from its beginning to its end, whatever is forgotten between."""
     tallies = Tallies()
-    first, second = tallies.begin("sync"), tallies.begin("sync")
-    assert first is second
+    tallies.begin("sync")
+    tallies.begin("sync")
     tallies.keep((), ())
-    tallies.settle(first, "sync", "sync1", 200, 1, 1, 0.1, 0.2)
-    assert (first.begun, first.ended) == (2, 1)
+    tallies.settle([noted()])
+    assert (tallies.endpoints["sync"].begun, tallies.endpoints["sync"].ended) == (2, 1)
 
 
 def test_long_polls_are_endpoints_of_the_table() -> None:

@@ -25,6 +25,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sidecar.config.schema import Limits, Timeouts
+from sidecar.metrics.notes import Notes
 from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.downstream import Downstream, Listener
@@ -245,11 +246,8 @@ class Everything:
     def __init__(self, records: list[Any]) -> None:
         self._records = records
 
-    def share(self, endpoint: str, status: int, ending: str) -> float:
-        return 1.0
-
-    def tell(self, share: float, status: int, ending: str, told: tuple[Any, ...]) -> None:
-        self._records.append(told)
+    def tell(self, records: list[Any], moment: float) -> None:
+        self._records += records
 
 
 class Day:
@@ -277,7 +275,7 @@ class Day:
                 "client": Gate(GateLimits(concurrency=5, per_key=2, waiting=3)),
                 "typing": Gate(GateLimits(concurrency=2, per_key=2, waiting=3)),
             },
-            access_log=Everything(self.records),
+            notes=Notes(deadlines.now, log=Everything(self.records)),  # type: ignore[arg-type]
         )
         self.listener = Listener(self.gateway)
         self.clients = [Client(habit, self, f"127.0.0.{number}") for number, habit in enumerate(habits, start=10)]
@@ -356,6 +354,7 @@ class Day:
         parked = [course for course in running if course.parked]
         assert gateway.line.count == counters.parked == len(parked)
         assert gateway.line.octets == sum(course.held for course in parked)
+        gateway.notes.tell()
         assert counters.requests == len(self.records) + len(running), "a request has ended twice, or not at all"
         assert counters.replaying == sum(course.exchange.replayed for course in running)
         assert counters.falling_back == sum(course.burden for course in self.courses()) <= gateway.limits.fallback
@@ -417,6 +416,7 @@ def test_a_day_of_faults(rolling: list[Fault], clients: list[Habit], chance: ran
         assert set(client.statuses) <= ({-1} if impatient else {200, 429}), (client.habit, client.statuses)
     day.open = False
     day.live(900)
+    day.gateway.notes.tell()
     assert day.asked == day.gateway.counters.requests == len(day.records)
     assert not [course for course in day.courses() if course.exchange is not None]
     assert not day.listener.connections

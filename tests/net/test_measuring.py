@@ -288,7 +288,8 @@ async def test_nobody_is_told(scene: Operated) -> None:
     assert b"X-Request-ID" not in await answered(client)
     gateway = scene.sidecar.gateway
     assert gateway.observed
-    assert gateway.tallies is not None
-    assert gateway.tallies.endpoints["admin_list_room"].ended == 1
+    tallies = gateway.notes.told()
+    assert tallies is not None
+    assert tallies.endpoints["admin_list_room"].ended == 1
     assert gateway.request_ids is None
     assert not (scene.directory / "access.log").exists()

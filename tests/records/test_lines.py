@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from noted import PLAIN, noted
 
 from sidecar.exchange import Failure
 from sidecar.records.access_log import AccessLog
@@ -19,25 +20,7 @@ from sidecar.synapse.names import BUILT_IN_POOLS
 
 SECRET = b"known to nobody"
 NOW = 1764080000.25
-PLAIN = Record(
-    client="203.0.113.7",
-    method=b"GET",
-    endpoint="sync",
-    pool="sync",
-    kind="user",
-    key="alice",
-    worker="sync1",
-    status=200,
-    bytes_up=512,
-    bytes_down=1523,
-    queue=0.0,
-    connect=0.0,
-    first_byte=0.00123,
-    total=0.00234,
-    retries=0,
-    ending=DONE,
-    request_id="c0ffee-1f",
-)
+"""When everything ends."""
 ENDINGS = [DONE, "refuse", "respond", "redirect", "malformed", *(failure.name.lower() for failure in Failure)]
 SECONDS = st.floats(0, 1e6)
 RECORDS = st.builds(
@@ -55,8 +38,10 @@ RECORDS = st.builds(
     queue=st.just(0.0) | SECONDS,
     connect=SECONDS,
     first_byte=SECONDS,
-    total=SECONDS,
+    began=SECONDS,
+    ended=st.just(1e6),
     retries=st.integers(0, 3),
+    moved=st.booleans(),
     ending=st.sampled_from(ENDINGS),
     request_id=st.from_regex(r"[A-Za-z0-9._:/+=@-]{1,128}", fullmatch=True),
 ).map(lambda record: record._replace(connect=min(record.connect, record.queue)))
@@ -64,7 +49,7 @@ SHARES = st.just(1.0) | st.floats(0.001, 0.999)
 
 
 def line(record: Record, *, as_json: bool, share: float = 1.0, now: float = NOW) -> str:
-    return Lines(Hasher(SECRET), json=as_json).line(now, share, *record)
+    return Lines(Hasher(SECRET), json=as_json).line(now - record.ended, share, record)
 
 
 def test_json() -> None:
@@ -99,7 +84,7 @@ def test_text() -> None:
         r"200 up=512 down=1523 queue=0 connect=0 first_byte=0\.001230 total=0\.002340 retries=0 done by=worker\n",
         line(PLAIN, as_json=False),
     )
-    nobody = PLAIN._replace(pool="", worker="", kind="none", key=None, status=503, ending="no_worker", queue=10.0)
+    nobody = noted(pool="", worker="", kind="none", key=None, status=503, ending="no_worker", queue=10.0)
     assert " pool=- worker=- key=none 503 up=512 down=1523 queue=10.000000 " in line(nobody, as_json=False)
     assert line(nobody, as_json=False).endswith(" no_worker by=sidecar\n")
     assert line(PLAIN, as_json=False, share=0.1).endswith(" done by=worker share=0.1\n")
@@ -119,6 +104,7 @@ def test_json_can_be_read_back(record: Record, share: float) -> None:
     assert told.pop("method") == record.method.decode()
     assert (told.pop("key") is None) is (record.key is None)
     assert told.pop("share", 1.0) == pytest.approx(share, rel=1e-4)
+    assert told.pop("total") == pytest.approx(record.ended - record.began, abs=1e-6)
     for name, value in told.items():
         expected = getattr(record, name)
         assert value == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected), name
@@ -134,7 +120,7 @@ def test_text_is_words(record: Record, share: float) -> None:
         pairs
     )
     assert record.method.decode() in words
-    assert float(pairs["total"]) == pytest.approx(record.total, abs=1e-6)
+    assert float(pairs["total"]) == pytest.approx(record.ended - record.began, abs=1e-6)
     assert pairs["by"] == ended_by(record.ending)
 
 
@@ -158,7 +144,7 @@ def test_times(now: float) -> None:
 def test_seconds_change() -> None:
     """The date is worked out once a second, backwards too."""
     lines = Lines(Hasher(SECRET))
-    told = [lines.line(now, 1.0, *PLAIN)[:24] for now in (NOW, NOW + 1, NOW - 1)]
+    told = [lines.line(now - PLAIN.ended, 1.0, PLAIN)[:24] for now in (NOW, NOW + 1, NOW - 1)]
     assert [each[17:19] for each in told] == ["20", "21", "19"]
 
 
@@ -166,9 +152,9 @@ def test_groups_are_bounded() -> None:
     """Keys come from clients; what is remembered of them has a limit, and forgetting changes no line."""
     lines = Lines(Hasher(SECRET), json=True)
     for number in range(KEPT + 10):
-        lines.line(NOW, 1.0, *PLAIN._replace(key=str(number)))
+        lines.line(NOW, 1.0, noted(key=str(number)))
         assert len(lines._groups) <= KEPT
-    assert lines.line(NOW, 1.0, *PLAIN) == line(PLAIN, as_json=True)
+    assert lines.line(NOW - PLAIN.ended, 1.0, PLAIN) == line(PLAIN, as_json=True)
 
 
 def test_hashes() -> None:
@@ -198,8 +184,6 @@ def test_every_failure_has_a_party() -> None:
 def test_levels(levels: bool, plain: str, fault: str) -> None:
     """The journal shows what somebody has to look at with `-p warning`."""
     written: list[str] = []
-    log = AccessLog(Choice(), Lines(Hasher(SECRET)), written.append, lambda: NOW, levels=levels)
-    for record in (PLAIN, PLAIN._replace(status=502, ending="worker_cut")):
-        share = log.share(record.endpoint, record.status, record.ending)
-        log.tell(share, record.status, record.ending, record)
+    log = AccessLog(Choice(), Lines(Hasher(SECRET)), lambda *lines: written.extend(lines), lambda: NOW, levels=levels)
+    log.tell([PLAIN, noted(status=502, ending="worker_cut")], PLAIN.ended)
     assert [each.partition("2025")[0] for each in written] == [plain, fault]

@@ -1,0 +1,62 @@
+"""Exchanges that have ended, gathered and then told of together: to the tallies and to the access log.
+
+A line of a log is written by much code. Between two requests the processor has forgotten it each time, so that doing it
+for many at once costs half. Knows no connection; whoever reads the tallies gets what has happened until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+from sidecar.metrics.tally import Tallies
+from sidecar.records.access_log import AccessLog
+from sidecar.records.record import Record
+
+TOGETHER = 32
+"""So many are told of at once: more would hold up a request noticeably, and save nothing."""
+PATIENCE = 0.1
+"""Seconds after which they are told of even if they are fewer."""
+
+
+@define(eq=False)
+class Notes:
+    """One for all connections of a process, for as long as it lives."""
+
+    now: Callable[[], float]
+    """The clock of the records."""
+    tallies: Tallies | None = None
+    log: AccessLog | None = None
+    records: list[Record] = field(factory=list, init=False)
+    expires: float = field(default=float("inf"), init=False)
+    slot: int = field(default=0, init=False)
+
+    @property
+    def wanted(self) -> bool:
+        """Somebody is told of exchanges."""
+        return self.tallies is not None or self.log is not None
+
+    def take(self, record: Record) -> bool:
+        """Note an exchange. True if it is the first: what is noted from now on has to be told of after PATIENCE."""
+        records = self.records
+        records.append(record)
+        count = len(records)
+        if count >= TOGETHER:
+            self.tell()
+        return count == 1
+
+    def tell(self) -> None:
+        """Tell of all that is noted."""
+        records, self.records = self.records, []
+        if self.tallies is not None:
+            self.tallies.settle(records)
+        if self.log is not None:
+            self.log.tell(records, self.now())
+
+    deadline_passed = tell
+
+    def told(self) -> Tallies | None:
+        """The tallies as they are now."""
+        self.tell()
+        return self.tallies
