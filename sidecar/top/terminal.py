@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import curses
 import locale
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -125,6 +126,11 @@ class _Terminal:
         return evolve(state, message=message)
 
     def _size(self) -> tuple[int, int]:
+        """Asked of the terminal itself: the signal that tells of a new size can be lost among keys."""
+        with suppress(OSError):
+            width, height = os.get_terminal_size()
+            if curses.is_term_resized(height, width):
+                curses.resizeterm(height, width)
         height, width = self._window.getmaxyx()
         return width, height
 

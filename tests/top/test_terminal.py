@@ -206,7 +206,8 @@ def test_in_a_real_terminal(tmp_path: Path) -> None:
     with Running(["-c", str(tmp_path / "sidecar.yaml")], tmp_path) as sidecar:
         sidecar.address()
         with Tmux(tmp_path, command) as tmux:
-            screen = tmux.shows("sync2")
+            tmux.shows("sync2")
+            screen = tmux.shows("q quit")
             assert screen[0].startswith("matrix-sidecar")
             assert "ready" in screen[0]
             assert screen[3].split() == ["WORKER", "STATE", "RUNS", "WAIT", "RATE", "P50", "P99", "5xx", "SINCE"]
