@@ -32,4 +32,6 @@ def gateways(request: pytest.FixtureRequest, services: Services) -> Iterator[Map
 
 @pytest.fixture(params=CONFIGURATIONS)
 def gateway(request: pytest.FixtureRequest, gateways: Mapping[Configuration, Gateway]) -> Gateway:
-    return gateways[request.param]
+    gateway = gateways[request.param]
+    gateway.wait_for_all()
+    return gateway

@@ -90,6 +90,11 @@ class Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def wait_for_all(self) -> None:
+        """Wait until every worker gets all of its keys: who has been away gets them one after the other."""
+        status = self.laboratory.layout.socket(f"sidecar.{self.configuration}")
+        self.process.wait_until(lambda: _all_there(status), START_LIMIT)
+
 
 @contextmanager
 def scratch_directory(*, keep: bool = False) -> Iterator[Path]:
@@ -110,7 +115,7 @@ def scratch_directory(*, keep: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def running_services(root: Path) -> Iterator[Services]:
-    """PostgreSQL with a database that holds Synapse's tables, to be copied, and Redis."""
+    """PostgreSQL with a database that holds Synapse's tables, to be copied."""
     with Services(root) as services:
         services.create_database(SCHEMA)
         file = write_schema_owner(root, services, SCHEMA)
@@ -128,6 +133,7 @@ def running_synapse(
     """All processes of a topology, started at once and answering. `shared` replaces keys of homeserver.yaml."""
     layout = Layout(services.root / topology.name)
     services.create_database(topology.name, SCHEMA)
+    services.start_redis(topology.name)
     write_synapse(layout, topology, services, topology.name, shared or {})
     laboratory = Laboratory(layout, topology, services)
     try:
@@ -163,6 +169,11 @@ def running_sidecar(
         yield Gateway(laboratory, configuration, port, child)
     finally:
         Child.stop_all([child])
+
+
+def _all_there(status: Path) -> bool:
+    told = json.loads(ask(status, "GET", "/api/status")[1])["workers"].values()
+    return all(worker["state"] == "up" and not worker["slow_start"] for worker in told)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for the laboratory, on UNIX sockets in one directory; nothing outlives it.
+"""PostgreSQL and Redis for laboratories, on UNIX sockets in one directory; nothing outlives it.
 
 Knows nothing of Synapse but that it wants UTF-8 with the C collation.
 """
@@ -52,12 +52,11 @@ def missing() -> list[str]:
 
 
 class Services:
-    """A running PostgreSQL and Redis. A context manager."""
+    """A running PostgreSQL, and the Redis of each homeserver. A context manager."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.postgres_directory = root / "pg"
-        self.redis_socket = root / "redis.sock"
         self._children: list[Child] = []
         if len(str(root)) > SOCKET_PATH_LIMIT - 40:
             raise LaboratoryError(f"{root} is too long a path for UNIX sockets; set TMPDIR to a shorter one")
@@ -75,24 +74,23 @@ class Services:
     ) -> None:
         Child.stop_all(self._children)
 
-    def _start(self) -> None:
-        redis = Child("redis", self._redis_command(), self.root / "redis.log", directory=self.root)
+    def redis_socket(self, homeserver: str) -> Path:
+        return self.root / f"{homeserver}.redis"
+
+    def start_redis(self, homeserver: str) -> None:
+        """A Redis of its own for each.
+
+        What one Synapse publishes all would hear that have the same Redis and the same server name, and would take its
+        positions in the streams for their own.
+        """
+        path = self.redis_socket(homeserver)
+        command = ["redis-server", "--port", "0", "--unixsocket", path]
+        command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+        redis = Child("redis", command, self.root / f"{homeserver}.redis.log", directory=self.root)
         self._children.append(redis)
-        self._start_postgres()
-        redis.wait_until(self._redis_answers, limit=20)
+        redis.wait_until(lambda: _redis_answers(path), limit=20)
 
-    def _redis_command(self) -> list[str | Path]:
-        command: list[str | Path] = ["redis-server", "--port", "0", "--unixsocket", self.redis_socket]
-        return [*command, "--save", "", "--appendonly", "no", "--daemonize", "no"]
-
-    def _redis_answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
-            connection.connect(str(self.redis_socket))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16) == b"+PONG\r\n"
-        return False
-
-    def _start_postgres(self) -> None:
+    def _start(self) -> None:
         programs, user = self._programs(), _postgres_account()
         data = self.postgres_directory / "data"
         self.postgres_directory.mkdir(mode=0o700)
@@ -151,6 +149,14 @@ class Services:
         """A new database, empty or a copy of another that nobody is connected to."""
         connect = ["--host", self.postgres_directory, "--username", ROLE]
         run([self._programs() / "createdb", *connect, "--template", template, name], directory=self.root)
+
+
+def _redis_answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+        connection.connect(str(path))
+        connection.sendall(b"PING\r\n")
+        return connection.recv(16) == b"+PONG\r\n"
+    return False
 
 
 def _postgres_account() -> str | None:

@@ -208,7 +208,7 @@ def _shared_by_workers(layout: Layout, topology: Topology, services: Services) -
         for stream in worker.writes:
             writers.setdefault(stream, []).append(worker.name)
     shared: dict[str, Any] = {
-        "redis": {"enabled": True, "path": str(services.redis_socket)},
+        "redis": {"enabled": True, "path": str(services.redis_socket(topology.name))},
         "worker_replication_secret": secrets.token_hex(16),
         "instance_map": {
             process.name: {"path": str(layout.replication_socket(process.name))} for process in topology.processes
