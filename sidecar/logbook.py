@@ -16,6 +16,7 @@ from sidecar.config.log import Log
 from sidecar.records.access_log import AccessLog
 from sidecar.records.choice import Choice
 from sidecar.records.lines import Hasher, Lines
+from sidecar.records.request_id import NewIds
 from sidecar.sink import Sink
 from sidecar.telemetry import logger
 
@@ -47,6 +48,8 @@ class Logbook:
     """Keeps one access log while settings come and go."""
 
     reactor: Any
+    ids: NewIds = field(factory=lambda: NewIds(secrets.token_hex(6)))
+    """For requests that have no id yet when their line is written."""
     _sink: Sink | None = field(default=None, init=False)
     _closed: Written = field(factory=Written, init=False)
     _own_secret: bytes = field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
@@ -63,13 +66,14 @@ class Logbook:
         else:
             sink.room = settings.waiting
             sink.reopen()
-        return AccessLog(
+        lines = Lines(
+            Hasher(secret or self._own_secret),
+            self.ids,
             Choice(settings.sample, settings.endpoints),
-            Lines(Hasher(secret or self._own_secret), json=settings.format == "json"),
-            sink.write,
-            time.time,
+            json=settings.format == "json",
             levels=settings.file is None and is_journal(),
         )
+        return AccessLog(lines, sink.write, time.time)
 
     def close(self, patience: float = LAST_LINES) -> None:
         """Write what waits. Without patience that goes on behind the back of the reactor."""

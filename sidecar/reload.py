@@ -126,6 +126,7 @@ class Reload(Service):
             plan=self.deployment.plan,
             release=self.deployment.table.release,
             listening=[address(port) for port in self.sidecar.ports],
+            in_flight=self.sidecar.in_flight,
             ceiling=self.sidecar.ceiling,
             written=self.sidecar.logbook.written(),
             read_at=self._read_at,

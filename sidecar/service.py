@@ -5,9 +5,9 @@ Order matters in it: nothing listens before everything is read, and a stop ends 
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -127,8 +127,8 @@ class SidecarService(Service):
             bounded=self.bounded,
             gates=make_gates(self.gates, {}),
             main=self.main,
-            notes=Notes(deadlines.now, tallies, access_log),
-            request_ids=_request_ids(self.id_fields, access_log),
+            notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
+            request_ids=self._request_ids(self.id_fields, access_log),
         )
         self._resolve(None)
         counters = self.gateway.counters
@@ -214,7 +214,7 @@ class SidecarService(Service):
             bounded=bounded,
             gates=make_gates(gates, before.gates),
             main=main,
-            request_ids=_request_ids(id_fields, access_log),
+            request_ids=self._request_ids(id_fields, access_log),
         )
         self._resolve(before.whoami)
         self._heed(settings)
@@ -227,6 +227,12 @@ class SidecarService(Service):
             start(pool for name, pool in pools.items() if before.pools.get(name) is not pool)
         self.leaving = [pool for pool in (*self.leaving, *gone) if pool.busy]
         self._connections_changed()
+
+    def _request_ids(self, fields: Sequence[str], access_log: AccessLog | None) -> RequestIds | None:
+        """None where neither Synapse nor a log of ours has a use for them."""
+        if not fields and access_log is None:
+            return None
+        return RequestIds(fields, self.logbook.ids)
 
     def _taken_over(self, name: str, endpoint: str, settings: Settings) -> WorkerPool:
         """The pool that a worker has, with new limits; a new one if the worker is new or elsewhere."""
@@ -293,6 +299,11 @@ class SidecarService(Service):
             for preamble in tuple(listener.awaited):
                 preamble.abort()
 
+    def in_flight(self) -> Counter[str]:
+        """Requests that have begun and not ended, by endpoint."""
+        relays = (connection.relay for connection in self._connections())
+        return Counter(relay.decision.endpoint for relay in relays if relay.exchange and relay.decision)
+
     def _connections(self) -> list[Downstream]:
         return [connection for listener in self.listeners for connection in listener.connections]
 
@@ -312,13 +323,6 @@ class SidecarService(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
-
-
-def _request_ids(fields: Sequence[str], access_log: AccessLog | None) -> RequestIds | None:
-    """None where neither Synapse nor a log of ours has a use for them."""
-    if not fields and access_log is None:
-        return None
-    return RequestIds(fields, secrets.token_hex(6))
 
 
 async def _deferred(result: Any) -> None:

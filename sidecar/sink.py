@@ -16,7 +16,7 @@ from attrs import define, field
 PAUSE = 0.1
 """Seconds for which lines are gathered before they are written together, unless told otherwise."""
 ROOM = 4 * 1024 * 1024
-"""Characters that may wait to be written unless told otherwise."""
+"""Bytes that may wait to be written unless told otherwise."""
 _MODE = 0o640
 
 
@@ -30,7 +30,7 @@ class Sink:
     path: str | None = None
     """A file to append to; None: standard output, past whatever stands for it in Python."""
     room: int = ROOM
-    """Characters that may wait; lines beyond are dropped."""
+    """Bytes that may wait; lines beyond are dropped."""
     on_trouble: Callable[[str], None] = field(default=lambda _why: None)
     """Called in the writing thread when writing begins to fail, with the reason."""
     pause: float | None = None
@@ -41,7 +41,8 @@ class Sink:
     """Lines for which there was no room, because the reader has stopped or is too slow."""
     failed: int = field(default=0, init=False)
     """Lines that could not be written."""
-    _lines: list[str] = field(factory=list, init=False)
+    _waiting: list[tuple[bytes, int]] = field(factory=list, init=False)
+    """Octets, and how many lines they are."""
     _given: int = field(default=0, init=False)
     _taken: int = field(default=0, init=False)
     _wake: threading.Event = field(factory=threading.Event, init=False)
@@ -55,18 +56,21 @@ class Sink:
 
     def write(self, *lines: str) -> None:
         """Take lines, each of which ends with a line feed; never blocks."""
-        waiting = self._lines
-        begin = not waiting
-        for line in lines:
-            given = self._given + len(line)
-            if given - self._taken > self.room:
-                self.dropped += 1
-            else:
-                self._given = given
-                waiting.append(line)
-        if begin and waiting:
-            # The first after a pause. While the thread takes lines away it looks for more by itself.
-            self._begin()
+        # Made one at once: thousands of strings that wait are thousands of places in memory.
+        octets = "".join(lines).encode("utf-8", "replace")
+        given = self._given + len(octets)
+        if given - self._taken <= self.room:
+            self._given = given
+            waiting = self._waiting
+            waiting.append((octets, len(lines)))
+            if len(waiting) == 1:
+                # The first after a pause. While the thread takes lines away it looks for more by itself.
+                self._begin()
+        elif len(lines) > 1:
+            for line in lines:
+                self.write(line)
+        else:
+            self.dropped += 1
 
     def _begin(self) -> None:
         if self._thread is None:
@@ -88,7 +92,7 @@ class Sink:
 
     @property
     def waiting(self) -> int:
-        """Characters that are not written yet."""
+        """Bytes that are not written yet."""
         return self._given - self._taken
 
     @property
@@ -107,7 +111,7 @@ class Sink:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while self._lines:
+            while self._waiting:
                 self._closing.wait(PAUSE if self.pause is None else self.pause)
                 self._write_all()
             if self._closing.is_set():
@@ -116,12 +120,11 @@ class Sink:
 
     def _write_all(self) -> None:
         """Write, or give up, all lines of this moment."""
-        lines = self._lines
-        count = len(lines)
         # Two steps, each of which is one to the interpreter: what `write` appends in between stays.
-        text = "".join(lines[:count])
-        del lines[:count]
-        octets = text.encode("utf-8", "replace")
+        taken = self._waiting[:]
+        del self._waiting[: len(taken)]
+        octets = b"".join([octets for octets, _ in taken])
+        count = sum(count for _, count in taken)
         done = 0
         try:
             self._open()
@@ -139,7 +142,7 @@ class Sink:
                 self._torn = octets[done - 1 : done] != b"\n"
             self._complain(error)
         self.written += count
-        self._taken += len(text)
+        self._taken += len(octets)
 
     def _put(self, octets: bytes, start: int) -> int:
         """Write some of `octets` from `start` on; how many."""

@@ -5,7 +5,8 @@ Only looks: knows nothing of HTTP, and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -31,6 +32,8 @@ class View:
     release: str
     """Of Synapse, by whose endpoints requests go."""
     listening: Sequence[str]
+    in_flight: Callable[[], Counter[str]]
+    """Requests that have begun and not ended, by endpoint; every connection is looked at."""
     ceiling: int
     """Client connections that may be open at once."""
     written: Written

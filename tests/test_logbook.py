@@ -136,5 +136,5 @@ def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     for settings, levels in ((Log(access=True), True), (Log(access=True, file="/dev/null"), False)):
         log = book.use(settings, None)
         assert log is not None
-        assert log.levels is levels
+        assert log.lines.levels is levels
     book.close()

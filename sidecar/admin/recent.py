@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from typing import Any
 
 from attrs import define, field, frozen
@@ -91,8 +91,6 @@ class Recent:
     long_polls: Container[str] = ()
     """Endpoints that answer when something happens, so that their time says nothing."""
     _looks: deque[Look] = field(factory=deque, init=False)
-    _seen: dict[str, int] = field(factory=dict, init=False)
-    """How many exchanges of each endpoint had ended at the last look; where there are no more, nobody looks closer."""
     _cells: dict[tuple[str, str, str], _Seen] = field(factory=dict, init=False)
     _sums: dict[str, Sum] = field(factory=dict, init=False)
     _misroutes: dict[tuple[str, str], tuple[int, float]] = field(factory=dict, init=False)
@@ -105,13 +103,9 @@ class Recent:
 
     def gather(self, tallies: Tallies, workers: Container[str], part: int = 0, parts: int = 1) -> None:
         """Add up what has changed, of every endpoint or of one part of them, so that no request waits for all."""
-        for place, (endpoint, tally) in enumerate(tallies.endpoints.items()):
-            if place % parts == part and self._seen.get(endpoint) != tally.ended:
-                self._seen[endpoint] = tally.ended
-                for pool, cells in tally.cells.items():
-                    for worker, cell in cells.items():
-                        if worker in workers:
-                            self._add((endpoint, pool, worker), cell)
+        for place, cell in islice(tallies.cells.items(), part, None, parts):
+            if place[2] in workers:
+                self._add(place, cell)
 
     def note(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
         """The end of a look, when all parts have been gathered."""
@@ -129,6 +123,7 @@ class Recent:
         known = self._cells.get(place)
         before = known.sum if known is not None and known.cell is cell else NOTHING
         if known is not None and known.cell is cell and known.seconds == cell.total.sum:
+            # No exchange has ended since.
             return
         quick = () if place[0] in self.long_polls else tuple(cell.first_byte.counts)
         now = Sum(cell.requests, cell.statuses[5], quick)

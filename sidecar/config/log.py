@@ -79,7 +79,7 @@ class Log:
     waiting: kinds.Size = field(
         default=4 * MIB,
         metadata=kinds.doc(
-            "Characters of the access log that may wait to be written; lines beyond are dropped and counted, because a "
+            "Bytes of the access log that may wait to be written; lines beyond are dropped and counted, because a "
             "slow reader of the log must not hold up requests."
         ),
     )

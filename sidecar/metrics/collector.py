@@ -61,6 +61,7 @@ def families(view: View) -> Families:
     found = Families()
     tallies = view.gateway.notes.told()
     if tallies is not None:
+        _in_flight(found, tallies, view.in_flight())
         _tallies(found, tallies)
     for name, pool in view.gateway.pools.items():
         _worker(found, name, pool)
@@ -78,9 +79,12 @@ def families(view: View) -> Families:
     return found
 
 
+def _in_flight(found: Families, tallies: Tallies, running: Counter[str]) -> None:
+    for endpoint in dict.fromkeys((*(endpoint for endpoint, _, _ in tallies.cells), *running)):
+        found.add("requests_in_flight", running[endpoint], endpoint)
+
+
 def _tallies(found: Families, tallies: Tallies) -> None:
-    for endpoint, tally in tallies.endpoints.items():
-        found.add("requests_in_flight", tally.begun - tally.ended, endpoint)
     for place, cell in tallies.sums(Per.ENDPOINT).items():
         _codes(found, "requests", cell, *place)
         found.add_histogram("request_duration_seconds", cell.total, *place)

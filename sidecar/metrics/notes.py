@@ -7,15 +7,15 @@ for many at once costs half. Knows no connection; whoever reads the tallies gets
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field
 
 from sidecar.metrics.tally import Tallies
 from sidecar.records.access_log import AccessLog
-from sidecar.records.record import Record
 
-TOGETHER = 32
-"""So many are told of at once: more would hold up a request noticeably, and save nothing."""
+TOGETHER = 128
+"""So many are told of at once: more would hold up a request noticeably, and save little."""
 PATIENCE = 0.1
 """Seconds after which they are told of even if they are fewer."""
 
@@ -26,9 +26,12 @@ class Notes:
 
     now: Callable[[], float]
     """The clock of the records."""
+    wake: Callable[[Notes, float], None]
+    """Lets `deadline_passed` be called after so many seconds."""
     tallies: Tallies | None = None
     log: AccessLog | None = None
-    records: list[Record] = field(factory=list, init=False)
+    records: list[Any] = field(factory=list, init=False)
+    """Each as `Record` has it."""
     expires: float = field(default=float("inf"), init=False)
     slot: int = field(default=0, init=False)
 
@@ -37,14 +40,15 @@ class Notes:
         """Somebody is told of exchanges."""
         return self.tallies is not None or self.log is not None
 
-    def take(self, record: Record) -> bool:
-        """Note an exchange. True if it is the first: what is noted from now on has to be told of after PATIENCE."""
+    def take(self, record: tuple[Any, ...]) -> None:
+        """Note an exchange, as `Record` has it."""
         records = self.records
         records.append(record)
         count = len(records)
         if count >= TOGETHER:
             self.tell()
-        return count == 1
+        elif count == 1:
+            self.wake(self, PATIENCE)
 
     def tell(self) -> None:
         """Tell of all that is noted."""

@@ -6,13 +6,14 @@ the operator wrote. Knows no clock, no connection, and no metric's name.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Container, Iterable
 from enum import Enum
 
 from attrs import define, field
 
-from sidecar.metrics.histogram import Histogram
-from sidecar.records.record import DONE, NO_ENDPOINT, Record, picked
+from sidecar.metrics.histogram import DURATIONS, Histogram
+from sidecar.records.record import DONE, NO_ENDPOINT, Record, span
 
 CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
 """What `Cell.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
@@ -20,10 +21,7 @@ CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
 LONG_POLLS = frozenset(("event_stream", "sliding_sync", "sync"))
 """Endpoints whose answers are awaited for as long as the client asks, so that their times say little of a worker."""
 
-_added = picked(
-    *("endpoint", "pool", "worker", "status", "bytes_up", "bytes_down"),
-    *("first_byte", "began", "ended", "retries", "moved", "ending"),
-)
+_PLACE = span("endpoint", "worker")
 
 
 @define(eq=False)
@@ -65,16 +63,6 @@ class Cell:
         return copy
 
 
-@define(eq=False)
-class EndpointTally:
-    """The exchanges of one endpoint."""
-
-    begun: int = 0
-    ended: int = 0
-    cells: dict[str, dict[str, Cell]] = field(factory=dict)
-    """By pool, then by worker; the worker is empty where none took part, or where it is not in the configuration."""
-
-
 class Per(Enum):
     """What cells are added up by."""
 
@@ -84,42 +72,40 @@ class Per(Enum):
 
 @define(eq=False)
 class Tallies:
-    """All exchanges since the start."""
+    """All exchanges that have ended since the start."""
 
-    endpoints: dict[str, EndpointTally] = field(factory=dict)
+    cells: dict[tuple[str, str, str], Cell] = field(factory=dict)
+    """By endpoint, pool and worker; the worker is empty where none took part, or where it is configured no more."""
     failures: dict[tuple[str, str], int] = field(factory=dict)
     """By pool and reason."""
 
-    def begin(self, endpoint: str) -> None:
-        """An exchange begins."""
-        tally = self.endpoints.get(endpoint)
-        if tally is None:
-            tally = self.endpoints[endpoint] = EndpointTally()
-        tally.begun += 1
-
     def settle(self, records: Iterable[Record]) -> None:
-        """Exchanges have ended that have begun here, or what a client sent was no request."""
-        endpoints = self.endpoints
+        """Exchanges have ended, or what a client sent was no request."""
+        cells = self.cells
         for record in records:
-            name, pool, worker, status, up, down, first_byte, began, ended, retries, moved, ending = _added(record)
-            if ending != DONE:
-                self.failed(pool, ending)
-                if name == NO_ENDPOINT:
+            place: tuple[str, str, str] = record[_PLACE]  # type: ignore[assignment]
+            _, _, _, _, _, _, _, status, up, down, _, _, first_byte, began, ended, attempts, moved, ending, _ = record
+            if ending is not DONE:
+                self.failed(place[1], ending)
+                if place[0] == NO_ENDPOINT:
                     continue
-            tally = endpoints[name]
-            tally.ended += 1
-            try:
-                cell = tally.cells[pool][worker]
-            except KeyError:
-                cell = tally.cells.setdefault(pool, {}).setdefault(worker, Cell())
+            cell = cells.get(place)
+            if cell is None:
+                cell = cells[place] = Cell()
             cell.statuses[status // 100] += 1
             cell.bytes_up += up
             cell.bytes_down += down
-            cell.retries += retries
-            cell.moved += moved
-            cell.total.add(ended - began)
+            if attempts > 1 or moved:
+                cell.retries += max(0, attempts - 1)
+                cell.moved += moved
+            # `Histogram.add`, written out: a call costs as much as the counting.
+            total, histogram = ended - began, cell.total
+            histogram.counts[bisect_left(DURATIONS, total)] += 1
+            histogram.sum += total
             if first_byte:
-                cell.first_byte.add(first_byte)
+                histogram = cell.first_byte
+                histogram.counts[bisect_left(DURATIONS, first_byte)] += 1
+                histogram.sum += first_byte
 
     def failed(self, pool: str, reason: str) -> None:
         """An exchange of `pool` ended otherwise than with the whole answer of a worker."""
@@ -129,7 +115,7 @@ class Tallies:
     def sums(self, per: Per) -> dict[tuple[str, str], Cell]:
         """Cells added up by two of their names, in the order of `per`."""
         sums: dict[tuple[str, str], Cell] = {}
-        for endpoint, pool, worker, cell in self._cells():
+        for (endpoint, pool, worker), cell in self.cells.items():
             place = (endpoint, pool) if per is Per.ENDPOINT else (worker, pool)
             sums.setdefault(place, Cell()).add(cell)
         return sums
@@ -137,7 +123,7 @@ class Tallies:
     def workers(self, without: Container[str] = ()) -> dict[str, Cell]:
         """What each worker has done, as a state of this moment; `without` these endpoints (`LONG_POLLS`)."""
         sums: dict[str, Cell] = {}
-        for endpoint, _, worker, cell in self._cells():
+        for (endpoint, _, worker), cell in self.cells.items():
             if worker and endpoint not in without:
                 sums.setdefault(worker, Cell()).add(cell)
         return sums
@@ -147,22 +133,16 @@ class Tallies:
 
         What other workers did still counts for their pools, so that no sum ever becomes smaller.
         """
-        for tally in self.endpoints.values():
-            tally.cells = {
-                pool: _known(cells, workers) for pool, cells in tally.cells.items() if not pool or pool in pools
-            }
+        kept: dict[tuple[str, str, str], Cell] = {}
+        lost: dict[tuple[str, str, str], Cell] = {}
+        for (endpoint, pool, worker), cell in self.cells.items():
+            if pool and pool not in pools:
+                continue
+            if worker and worker not in workers:
+                lost.setdefault((endpoint, pool, ""), Cell()).add(cell)
+            else:
+                kept[endpoint, pool, worker] = cell
+        for place, cell in lost.items():
+            kept.setdefault(place, Cell()).add(cell)
+        self.cells = kept
         self.failures = {place: count for place, count in self.failures.items() if not place[0] or place[0] in pools}
-
-    def _cells(self) -> Iterator[tuple[str, str, str, Cell]]:
-        for endpoint, tally in self.endpoints.items():
-            for pool, cells in tally.cells.items():
-                for worker, cell in cells.items():
-                    yield endpoint, pool, worker, cell
-
-
-def _known(cells: dict[str, Cell], workers: Container[str]) -> dict[str, Cell]:
-    known = {worker: cell for worker, cell in cells.items() if not worker or worker in workers}
-    for worker, cell in cells.items():
-        if worker not in known:
-            known.setdefault("", Cell()).add(cell)
-    return known

@@ -201,7 +201,7 @@ class Course(Measuring):
         outcome = exchange.fail(failure)
         federation = self.decision is not None and self.decision.federation
         page = None if self.decision is None else self.decision.sorry
-        request_id = self.request_id
+        request_id = self.id
         self.gateway.counters.failed += 1
         self.drop_upstream()
         self.end_exchange(status_of(failure, federation=federation) if outcome.reply else 0, failure.name.lower())

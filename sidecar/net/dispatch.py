@@ -206,6 +206,7 @@ class Dispatch(Waiting):
         if name not in decision.candidates:
             counters.fallen_back += 1
         if not decision.keyless:
+            self.moved = True
             counters.moved += 1
 
     def send_up(self) -> None:

@@ -85,7 +85,7 @@ class Gateway:
     """For pools whose workers pass keys on when they hold more than this many times their fair part."""
     whoami: Whoami | None = None
     """Finds users whose tokens do not name them; None: nobody is asked for."""
-    notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now), takes_self=True))
+    notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now, self.deadlines.set), takes_self=True))
     """Of every exchange that has ended."""
     request_ids: RequestIds | None = None
     """None where nobody reads them."""

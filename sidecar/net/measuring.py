@@ -6,9 +6,8 @@ beginning, one at the first byte, one at the end. Decides nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sidecar.metrics.notes import PATIENCE
 from sidecar.records.record import NO_ENDPOINT
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Measuring:
 
     __slots__ = (
         *("began", "bytes_down", "bytes_up", "client", "connect", "decision", "downstream", "exchange", "first_byte"),
-        *("gateway", "queue", "request_id", "waiting_since", "worker"),
+        *("gateway", "moved", "queue", "request_id", "waiting_since", "worker"),
     )
 
     downstream: Downstream
@@ -35,34 +34,44 @@ class Measuring:
 
     def __init__(self) -> None:
         self.request_id = ""
-        """Empty where there is none."""
+        """Empty as long as nobody was told one."""
         self.worker = ""
         """To whom the request went last."""
+        self.moved = False
+        """It has gone elsewhere than to the first worker of its key."""
         self.began = 0.0
         self.first_byte = self.queue = self.connect = 0.0
         """Seconds, as in `Record`."""
         self.waiting_since = 0.0
         self.bytes_up = self.bytes_down = 0
 
+    @property
+    def id(self) -> str:
+        """What the request is called where somebody is told; empty where requests have no ids."""
+        ids = self.gateway.request_ids
+        if not self.request_id and ids is not None:
+            self.request_id = ids.make()
+        return self.request_id
+
     def named(self, head: RequestHead, forwarded: bytes) -> bytes:
-        """Give the request an id; the head that goes on with it."""
+        """Take over the id of the request, or give it the one that Synapse is sent; the head that goes on with it."""
         gateway = self.gateway
         ids = gateway.request_ids
         assert ids is not None
+        if not (ids.sent or head.fields.values_of(ids.read)):
+            # What is most frequent, without the calls below.
+            return head.passed_on(forwarded)
         trusted = gateway.forwarded.vouches(self.downstream.peer)
         self.request_id, raw = ids.settle(head, forwarded, trusted=trusted)
         return raw
 
-    def begin_measuring(self, endpoint: str) -> None:
+    def begin_measuring(self) -> None:
         """A request has come, and it is known where it goes."""
-        gateway = self.gateway
-        self.began = gateway.deadlines.now()
+        self.began = self.gateway.deadlines.now()
         self.worker = ""
+        self.moved = False
         self.first_byte = self.queue = self.connect = 0.0
         self.bytes_up = self.bytes_down = 0
-        tallies = gateway.notes.tallies
-        if tallies is not None:
-            tallies.begin(endpoint)
 
     def answer_begins(self, exchange: Exchange) -> None:
         """The first byte of an answer is here."""
@@ -75,40 +84,35 @@ class Measuring:
         response = exchange.response
         if response is not None:
             status = response.status
-        worker, candidates, attempts = self.worker, decision.candidates, exchange.attempts
-        moved = worker != "" and not (candidates and worker == candidates[0]) and not decision.keyless
-        self._note(
-            self.client,
-            exchange.method,
-            decision.endpoint,
-            decision.pool,
-            decision.kind,
-            decision.key,
-            worker,
-            status,
-            self.bytes_up,
-            self.bytes_down,
-            self.queue,
-            self.connect,
-            self.first_byte,
-            self.began,
-            self.gateway.deadlines.now(),
-            attempts - 1 if attempts > 1 else 0,
-            moved,
-            ending,
-            self.request_id,
+        gateway = self.gateway
+        gateway.notes.take(
+            (
+                self.client,
+                exchange.method,
+                decision.kind,
+                decision.key,
+                decision.endpoint,
+                decision.pool,
+                self.worker,
+                status,
+                self.bytes_up,
+                self.bytes_down,
+                self.queue,
+                self.connect,
+                self.first_byte,
+                self.began,
+                gateway.deadlines.now(),
+                exchange.attempts,
+                self.moved,
+                ending,
+                self.request_id,
+            )
         )
 
     def tell_refused(self, status: int, ending: str) -> None:
         """What a client sent is no request, so that there is no exchange."""
-        now = self.gateway.deadlines.now()
-        self._note(
-            *(self.downstream.peer or "127.0.0.1", b"-", NO_ENDPOINT, "", "none", None, "", status),
-            *(0, 0, 0.0, 0.0, 0.0, now, now, 0, False, ending, self.request_id or "-"),
-        )
-
-    def _note(self, *record: Any) -> None:
-        """As `Record` has it. By position: names would cost more than all the rest."""
         gateway = self.gateway
-        if gateway.observed and gateway.notes.take(record):  # type: ignore[arg-type]
-            gateway.deadlines.set(gateway.notes, PATIENCE)
+        if gateway.observed:
+            now = gateway.deadlines.now()
+            nobody = (self.downstream.peer or "127.0.0.1", b"-", "none", None, NO_ENDPOINT, "", "")
+            gateway.notes.take((*nobody, status, 0, 0, 0.0, 0.0, 0.0, now, now, 0, False, ending, self.id or "-"))

@@ -95,7 +95,7 @@ class Relay(Passing):
         self.client = client
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, client, scheme=scheme)
         if gateway.observed:
-            self.begin_measuring(decision.endpoint)
+            self.begin_measuring()
         raw = head.passed_on(forwarded) if gateway.request_ids is None else self.named(head, forwarded)
         self.exchange = exchange = Exchange(
             head,
@@ -153,7 +153,7 @@ class Relay(Passing):
         is_head = exchange.method == b"HEAD"
         if decision.action == "refuse":
             self.gateway.counters.refused += 1
-            octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self.request_id)
+            octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self.id)
         else:
             octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
         self.end_exchange(status, decision.action)

@@ -29,6 +29,11 @@ class Choice:
     _told: dict[str, Told] = field(factory=dict, init=False)
     _due: dict[str, float] = field(factory=dict, init=False)
 
+    @property
+    def all(self) -> bool:
+        """Whether every exchange is told of."""
+        return self.sample == 1.0 and not self.endpoints
+
     def share(self, endpoint: str, fault: bool) -> float:
         """0: it is not told of; otherwise of how large a part of such exchanges it is one."""
         told = self._told.get(endpoint) or self._look(endpoint)

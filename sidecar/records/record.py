@@ -5,9 +5,7 @@ Says who ended an exchange, and whether somebody should look at it. Knows no for
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 Party = Literal["client", "worker", "sidecar"]
 
@@ -46,13 +44,13 @@ class Record(NamedTuple):
     client: str
     """Address."""
     method: bytes
-    endpoint: str
-    """Name in the endpoint table; the request-target itself is never told. `NO_ENDPOINT`: it was no request."""
-    pool: str
     kind: str
     """Of the affinity key: `user`, `room`, …, `none`."""
     key: str | None
     """The affinity key as it was sent. Only its keyed hash is written."""
+    endpoint: str
+    """Name in the endpoint table; the request-target itself is never told. `NO_ENDPOINT`: it was no request."""
+    pool: str
     worker: str
     """To whom the request went last; empty: to nobody."""
     status: int
@@ -71,8 +69,8 @@ class Record(NamedTuple):
     """When the head of the request was there, in seconds of a clock that is never set."""
     ended: float
     """When all was over, by the same clock."""
-    retries: int
-    """How often the request was sent again."""
+    attempts: int
+    """How often the request was sent."""
     moved: bool
     """Its affinity key has another worker as its first."""
     ending: str
@@ -83,9 +81,9 @@ class Record(NamedTuple):
 NO_ENDPOINT = "-"
 
 
-def picked(*names: str) -> Callable[[Record], tuple[Any, ...]]:
-    """A function that takes these fields, two or more, out of a record, be it a plain tuple."""
-    return itemgetter(*map(Record._fields.index, names))
+def span(first: str, last: str) -> slice:
+    """Where these fields, and those between them, stand in a record."""
+    return slice(Record._fields.index(first), Record._fields.index(last) + 1)
 
 
 def ended_by(ending: str) -> Party:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from attrs import define
+
 from sidecar.wire.head import RequestHead
 
 USUAL = "X-Request-ID"
@@ -18,31 +20,39 @@ _ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """What is taken from a trusted peer. Nothing that could end a quoted text or a word in a log."""
 
 
+@define(eq=False)
+class NewIds:
+    """Makes ids that nobody else gives to a request: a word that tells this process from others, and a number."""
+
+    prefix: str
+    count: int = 0
+    """How many were made; whoever makes many at once counts by himself."""
+
+    def make(self) -> str:
+        """The next one."""
+        self.count += 1
+        return f"{self.prefix}-{self.count}"
+
+
 class RequestIds:
     """Settles the id of one request after the other."""
 
-    __slots__ = ("_count", "_names", "_prefix", "_read", "_sent")
+    __slots__ = ("_names", "make", "read", "sent")
 
-    def __init__(self, names: Iterable[str], prefix: str) -> None:
-        """`names`: the fields that Synapse's listeners read, none if it reads none.
-
-        `prefix` tells the ids of this process from those of others.
-        """
+    def __init__(self, names: Iterable[str], new: NewIds) -> None:
+        """`names`: the fields that Synapse's listeners read, none if it reads none."""
+        self.make = new.make
         # More than one name is odd, but each process of Synapse may have its own.
-        self._sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
-        self._names = tuple(name.lower() for name in self._sent)
-        self._read = self._names[0] if self._names else USUAL.lower().encode("ascii")
-        self._prefix = prefix
-        self._count = 0
-
-    def make(self) -> str:
-        """An id that nobody else gives to a request."""
-        self._count = count = self._count + 1
-        return f"{self._prefix}-{count:x}"
+        # What Synapse is sent.
+        self.sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
+        self._names = tuple(name.lower() for name in self.sent)
+        self.read = self._names[0] if self._names else USUAL.lower().encode("ascii")
 
     def told(self, head: RequestHead) -> str | None:
         """The id that a trusted peer has given to a request; None if it gave none, or one that is not accepted."""
-        values = head.fields.values_of(self._read)
+        values = head.fields.values_of(self.read)
+        if not values:
+            return None
         if len(values) == 1 and _ACCEPTED.fullmatch(values[0]):
             return values[0].decode("ascii")
         return None
@@ -50,15 +60,16 @@ class RequestIds:
     def settle(self, head: RequestHead, forwarded: bytes, *, trusted: bool) -> tuple[str, bytes]:
         """The id, and the head for the next hop, which holds it where Synapse wants it.
 
-        `trusted`: the peer may speak for others. `forwarded` as in `RequestHead.passed_on`.
+        `trusted`: the peer may speak for others. `forwarded` as in `RequestHead.passed_on`. The id is empty where no
+        process is sent one and none was told: whoever tells it first makes it then, which costs most requests less.
         """
         told = self.told(head) if trusted else None
         names = self._names
         if not names or (told is not None and len(names) == 1):
-            return told or self.make(), head.passed_on(forwarded)
+            return told or "", head.passed_on(forwarded)
         request_id = told or self.make()
         fields = head.fields
         present = bool(fields.values_of(names[0])) or any(fields.get(name) is not None for name in names[1:])
         raw = head.passed_on(forwarded, names if present else ())
         octets = request_id.encode("ascii")
-        return request_id, raw[:-2] + b"".join([b"%b: %b\r\n" % (name, octets) for name in self._sent]) + b"\r\n"
+        return request_id, raw[:-2] + b"".join([b"%b: %b\r\n" % (name, octets) for name in self.sent]) + b"\r\n"

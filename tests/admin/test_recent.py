@@ -24,7 +24,6 @@ class Minute:
         self.workers = set(WORKERS)
 
     def settle(self, worker: str, status: int = 200, endpoint: str = "x", first: float = 0.004) -> None:
-        self.tallies.begin(endpoint)
         more = {"status": status, "first_byte": first, "began": 0.0, "ended": first}
         self.tallies.settle([noted(endpoint=endpoint, pool="pool", worker=worker, **more)])
         self.counters["requests"] += 1  # type: ignore[operator]

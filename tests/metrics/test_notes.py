@@ -24,25 +24,22 @@ class Reader:
         self.heard += [(record.request_id, moment) for record in records]
 
 
-@given(st.lists(st.one_of(st.just("take"), st.floats(0.0, 1.0), st.just("look")), max_size=200))
+@given(st.lists(st.one_of(st.just("take"), st.floats(0.0, 1.0), st.just("look")), max_size=300))
 def test_each_is_told_of_once_and_in_time(steps: list[Any]) -> None:
     """Whatever comes when: nothing waits for longer than it may, and whoever looks sees everything."""
     clock = Clock()
     deadlines = Deadlines(clock)
     reader = Reader()
-    notes = Notes(clock.seconds, Tallies(), reader)  # type: ignore[arg-type]
+    notes = Notes(clock.seconds, deadlines.set, Tallies(), reader)  # type: ignore[arg-type]
     taken: list[float] = []
     for step in steps:
         if step == "take":
-            assert notes.tallies is not None
-            notes.tallies.begin("sync")
-            if notes.take(noted(request_id=len(taken))):
-                deadlines.set(notes, PATIENCE)
+            notes.take(noted(request_id=len(taken)))
             taken.append(clock.seconds())
         elif step == "look":
             tallies = notes.told()
             assert tallies is not None
-            assert sum(tally.ended for tally in tallies.endpoints.values()) == len(taken) == len(reader.heard)
+            assert sum(cell.requests for cell in tallies.cells.values()) == len(taken) == len(reader.heard)
         else:
             clock.pump([GRANULARITY / 4] * int(step / (GRANULARITY / 4)))
         assert len(taken) - len(reader.heard) < TOGETHER
@@ -54,13 +51,19 @@ def test_each_is_told_of_once_and_in_time(steps: list[Any]) -> None:
 
 def test_who_wants_them() -> None:
     """Without anybody nothing is kept; with one of the two, that one is told."""
-    assert not Notes(float).wanted
-    assert Notes(float, Tallies()).wanted
+    woken: list[float] = []
+
+    def wake(_notes: Notes, seconds: float) -> None:
+        woken.append(seconds)
+
+    assert not Notes(float, wake).wanted
+    assert Notes(float, wake, Tallies()).wanted
     reader = Reader()
-    notes = Notes(lambda: 7.0, log=reader)  # type: ignore[arg-type]
+    notes = Notes(lambda: 7.0, wake, log=reader)  # type: ignore[arg-type]
     assert notes.wanted
-    assert notes.take(noted(request_id="a"))
-    assert not notes.take(noted(request_id="b"))
+    notes.take(noted(request_id="a"))
+    notes.take(noted(request_id="b"))
     assert notes.told() is None
     assert reader.heard == [("a", 7.0), ("b", 7.0)]
-    assert notes.take(noted(request_id="c"))
+    notes.take(noted(request_id="c"))
+    assert woken == [PATIENCE, PATIENCE]

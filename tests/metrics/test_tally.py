@@ -80,15 +80,13 @@ ENDED = st.builds(
     first_byte=SECONDS,
     began=st.just(0.0),
     ended=SECONDS,
-    retries=st.integers(0, 2),
+    attempts=st.integers(0, 3),
     moved=st.booleans(),
     ending=st.sampled_from([DONE, "worker_cut", "refuse"]),
 )
 
 
 def settle(tallies: Tallies, *records: Record) -> Tallies:
-    for record in records:
-        tallies.begin(record.endpoint)
     # As the data path makes them.
     tallies.settle([tuple(record) for record in records])  # type: ignore[misc]
     return tallies
@@ -111,8 +109,9 @@ def test_sums(exchanges: list[Record], per: Per) -> None:
         classes = Counter("none" if not each.status else f"{each.status // 100}xx" for each in own)
         assert {code: count for code, count in zip(CODES, cell.statuses, strict=True) if count} == classes
         assert cell.requests == len(own)
-        for name in ("bytes_up", "bytes_down", "retries", "moved"):
+        for name in ("bytes_up", "bytes_down", "moved"):
             assert getattr(cell, name) == sum(getattr(each, name) for each in own)
+        assert cell.retries == sum(max(0, each.attempts - 1) for each in own)
         assert cell.total.counts == histogram(*(each.ended for each in own)).counts
         assert cell.first_byte.counts == histogram(*(each.first_byte for each in own if each.first_byte)).counts
 
@@ -147,7 +146,8 @@ def test_names_that_are_gone(exchanges: list[Record]) -> None:
     }
     assert {worker for worker, _ in tallies.sums(Per.WORKER)} <= {"", "sync1"}
     settle(tallies, *exchanges)
-    assert all(tally.begun == tally.ended for tally in tallies.endpoints.values())
+    for place, cell in tallies.cells.items():
+        assert cell.requests >= sum((each.endpoint, each.pool, each.worker) == place for each in exchanges)
 
 
 def test_failures() -> None:
@@ -155,21 +155,13 @@ def test_failures() -> None:
     failures = [noted(ending="worker_cut", status=502), noted(ending="client_gone", pool="main"), noted()]
     tallies = settle(Tallies(), *failures, failures[0])
     tallies.settle([noted(endpoint=NO_ENDPOINT, pool="", worker="", status=400, ending="malformed")])
-    assert list(tallies.endpoints) == ["sync"]
-    assert tallies.endpoints["sync"].ended == 4
+    assert {place: cell.requests for place, cell in tallies.cells.items()} == {
+        ("sync", "sync", "sync1"): 3,
+        ("sync", "main", "sync1"): 1,
+    }
     assert tallies.failures == {("sync", "worker_cut"): 2, ("main", "client_gone"): 1, ("", "malformed"): 1}
     tallies.keep({"sync"}, ())
     assert tallies.failures == {("sync", "worker_cut"): 2, ("", "malformed"): 1}
-
-
-def test_what_runs() -> None:
-    """An exchange runs from its beginning to its end, whatever is forgotten between."""
-    tallies = Tallies()
-    tallies.begin("sync")
-    tallies.begin("sync")
-    tallies.keep((), ())
-    tallies.settle([noted()])
-    assert (tallies.endpoints["sync"].begun, tallies.endpoints["sync"].ended) == (2, 1)
 
 
 def test_long_polls_are_endpoints_of_the_table() -> None:

@@ -275,7 +275,7 @@ class Day:
                 "client": Gate(GateLimits(concurrency=5, per_key=2, waiting=3)),
                 "typing": Gate(GateLimits(concurrency=2, per_key=2, waiting=3)),
             },
-            notes=Notes(deadlines.now, log=Everything(self.records)),  # type: ignore[arg-type]
+            notes=Notes(deadlines.now, deadlines.set, log=Everything(self.records)),  # type: ignore[arg-type]
         )
         self.listener = Listener(self.gateway)
         self.clients = [Client(habit, self, f"127.0.0.{number}") for number, habit in enumerate(habits, start=10)]

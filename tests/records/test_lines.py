@@ -16,6 +16,7 @@ from sidecar.records.access_log import AccessLog
 from sidecar.records.choice import Choice
 from sidecar.records.lines import KEPT, Hasher, Lines
 from sidecar.records.record import DONE, ENDED_BY, Record, ended_by, is_fault
+from sidecar.records.request_id import NewIds
 from sidecar.synapse.names import BUILT_IN_POOLS
 
 SECRET = b"known to nobody"
@@ -38,18 +39,26 @@ RECORDS = st.builds(
     queue=st.just(0.0) | SECONDS,
     connect=SECONDS,
     first_byte=SECONDS,
-    began=SECONDS,
+    began=SECONDS | st.floats(1e6 - 1, 1e6),
     ended=st.just(1e6),
-    retries=st.integers(0, 3),
+    attempts=st.integers(0, 3),
     moved=st.booleans(),
     ending=st.sampled_from(ENDINGS),
     request_id=st.from_regex(r"[A-Za-z0-9._:/+=@-]{1,128}", fullmatch=True),
-).map(lambda record: record._replace(connect=min(record.connect, record.queue)))
+).map(
+    lambda record: record._replace(
+        connect=min(record.connect, record.queue), first_byte=min(record.first_byte, record.ended - record.began)
+    )
+)
 SHARES = st.just(1.0) | st.floats(0.001, 0.999)
 
 
 def line(record: Record, *, as_json: bool, share: float = 1.0, now: float = NOW) -> str:
-    return Lines(Hasher(SECRET), json=as_json).line(now - record.ended, share, record)
+    """The first that is told of, where of what goes well only a share is."""
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), Choice(share), json=as_json)
+    while not (told := lines.of([tuple(record)], now - record.ended)):  # type: ignore[list-item]
+        pass
+    return told[0]
 
 
 def test_json() -> None:
@@ -103,8 +112,9 @@ def test_json_can_be_read_back(record: Record, share: float) -> None:
     assert told.pop("affinity") == record.kind
     assert told.pop("method") == record.method.decode()
     assert (told.pop("key") is None) is (record.key is None)
-    assert told.pop("share", 1.0) == pytest.approx(share, rel=1e-4)
+    assert told.pop("share", 1.0) == pytest.approx(1.0 if is_fault(record.status, record.ending) else share, rel=1e-4)
     assert told.pop("total") == pytest.approx(record.ended - record.began, abs=1e-6)
+    assert told.pop("retries") == max(0, record.attempts - 1)
     for name, value in told.items():
         expected = getattr(record, name)
         assert value == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected), name
@@ -143,18 +153,28 @@ def test_times(now: float) -> None:
 
 def test_seconds_change() -> None:
     """The date is worked out once a second, backwards too."""
-    lines = Lines(Hasher(SECRET))
-    told = [lines.line(now - PLAIN.ended, 1.0, PLAIN)[:24] for now in (NOW, NOW + 1, NOW - 1)]
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"))
+    told = [lines.of([PLAIN], now - PLAIN.ended)[0][:24] for now in (NOW, NOW + 1, NOW - 1)]
     assert [each[17:19] for each in told] == ["20", "21", "19"]
+
+
+def test_ids_are_made() -> None:
+    """A request that nobody was told the id of has one in the log, and no other has the same."""
+    new = NewIds("c0ffee")
+    lines = Lines(Hasher(SECRET), new, json=True)
+    nameless = noted(request_id="")
+    told = [*lines.of([nameless, PLAIN, nameless], NOW), *lines.of([nameless], NOW)]
+    assert [json.loads(each)["id"] for each in told] == ["c0ffee-1", PLAIN.request_id, "c0ffee-2", "c0ffee-3"]
+    assert new.make() == "c0ffee-4"
 
 
 def test_groups_are_bounded() -> None:
     """Keys come from clients; what is remembered of them has a limit, and forgetting changes no line."""
-    lines = Lines(Hasher(SECRET), json=True)
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), json=True)
     for number in range(KEPT + 10):
-        lines.line(NOW, 1.0, noted(key=str(number)))
+        lines.of([noted(key=str(number))], NOW)
         assert len(lines._groups) <= KEPT
-    assert lines.line(NOW - PLAIN.ended, 1.0, PLAIN) == line(PLAIN, as_json=True)
+    assert lines.of([PLAIN], NOW - PLAIN.ended) == [line(PLAIN, as_json=True)]
 
 
 def test_hashes() -> None:
@@ -184,6 +204,7 @@ def test_every_failure_has_a_party() -> None:
 def test_levels(levels: bool, plain: str, fault: str) -> None:
     """The journal shows what somebody has to look at with `-p warning`."""
     written: list[str] = []
-    log = AccessLog(Choice(), Lines(Hasher(SECRET)), lambda *lines: written.extend(lines), lambda: NOW, levels=levels)
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), levels=levels)
+    log = AccessLog(lines, lambda *lines: written.extend(lines), lambda: NOW)
     log.tell([PLAIN, noted(status=502, ending="worker_cut")], PLAIN.ended)
     assert [each.partition("2025")[0] for each in written] == [plain, fault]
