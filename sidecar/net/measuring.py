@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sidecar.exchange import Exchange
     from sidecar.net.downstream import Downstream
     from sidecar.net.gateway import Gateway
+    from sidecar.records.request_id import RequestIds
     from sidecar.routing.decision import Decision
     from sidecar.wire.head import RequestHead
 
@@ -53,15 +54,9 @@ class Measuring:
             self.request_id = ids.make()
         return self.request_id
 
-    def named(self, head: RequestHead, forwarded: bytes) -> bytes:
+    def named(self, head: RequestHead, forwarded: bytes, ids: RequestIds) -> bytes:
         """Take over the id of the request, or give it the one that Synapse is sent; the head that goes on with it."""
-        gateway = self.gateway
-        ids = gateway.request_ids
-        assert ids is not None
-        if not (ids.sent or head.fields.values_of(ids.read)):
-            # What is most frequent, without the calls below.
-            return head.passed_on(forwarded)
-        trusted = gateway.forwarded.vouches(self.downstream.peer)
+        trusted = self.gateway.forwarded.vouches(self.downstream.peer)
         self.request_id, raw = ids.settle(head, forwarded, trusted=trusted)
         return raw
 

@@ -18,7 +18,7 @@ from sidecar.net.selfcheck import DOUBTFUL, Doubt
 from sidecar.net.splicing import WORTH_IT
 from sidecar.replies import STATUS_OF_FAULT, authored, refusal
 from sidecar.telemetry import logger
-from sidecar.wire.framing import CHUNKED
+from sidecar.wire.framing import CHUNKED, REQUEST_ID
 from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import END, RequestEvent
 
@@ -96,7 +96,11 @@ class Relay(Passing):
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, client, scheme=scheme)
         if gateway.observed:
             self.begin_measuring()
-        raw = head.passed_on(forwarded) if gateway.request_ids is None else self.named(head, forwarded)
+        ids = gateway.request_ids
+        if ids is None or (ids.quiet and REQUEST_ID not in head.fields.special):
+            raw = head.passed_on(forwarded)
+        else:
+            raw = self.named(head, forwarded, ids)
         self.exchange = exchange = Exchange(
             head,
             raw,

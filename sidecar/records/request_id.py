@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from attrs import define
 
+from sidecar.wire.framing import REQUEST_ID
 from sidecar.wire.head import RequestHead
 
 USUAL = "X-Request-ID"
@@ -37,20 +38,21 @@ class NewIds:
 class RequestIds:
     """Settles the id of one request after the other."""
 
-    __slots__ = ("_names", "make", "read", "sent")
+    __slots__ = ("_names", "_read", "_sent", "make", "quiet")
 
     def __init__(self, names: Iterable[str], new: NewIds) -> None:
         """`names`: the fields that Synapse's listeners read, none if it reads none."""
         self.make = new.make
         # More than one name is odd, but each process of Synapse may have its own.
-        # What Synapse is sent.
-        self.sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
-        self._names = tuple(name.lower() for name in self.sent)
-        self.read = self._names[0] if self._names else USUAL.lower().encode("ascii")
+        self._sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
+        self._names = tuple(name.lower() for name in self._sent)
+        self._read = self._names[0] if self._names else REQUEST_ID
+        self.quiet = not self._names
+        """Nobody is sent an id, so that a request is of interest only if it has one in the usual field."""
 
     def told(self, head: RequestHead) -> str | None:
         """The id that a trusted peer has given to a request; None if it gave none, or one that is not accepted."""
-        values = head.fields.values_of(self.read)
+        values = head.fields.values_of(self._read)
         if not values:
             return None
         if len(values) == 1 and _ACCEPTED.fullmatch(values[0]):
@@ -72,4 +74,4 @@ class RequestIds:
         present = bool(fields.values_of(names[0])) or any(fields.get(name) is not None for name in names[1:])
         raw = head.passed_on(forwarded, names if present else ())
         octets = request_id.encode("ascii")
-        return request_id, raw[:-2] + b"".join([b"%b: %b\r\n" % (name, octets) for name in self.sent]) + b"\r\n"
+        return request_id, raw[:-2] + b"".join([b"%b: %b\r\n" % (name, octets) for name in self._sent]) + b"\r\n"

@@ -38,8 +38,11 @@ def _shared(names: frozenset[bytes]) -> frozenset[bytes]:
     return _sets.setdefault(names, names)
 
 
+REQUEST_ID = b"x-request-id"
+"""What reverse proxies call a request in; looked for in every one."""
+
 # Sections with none of these need no closer look.
-_REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect"}
+_REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect", REQUEST_ID}
 RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 
