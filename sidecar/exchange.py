@@ -7,6 +7,7 @@ carry another message afterwards. Reads no clock, holds no connection, knows no 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from attrs import frozen
 
@@ -44,6 +45,10 @@ class Downstream(Enum):
     KEEP = "keep"
     LINGER = "linger"  # close so that the client still reads what was sent
     ABORT = "abort"  # reset, so that nobody takes the answer for complete
+
+
+KEEP: Final = Downstream.KEEP
+"""Python looks a member up anew each time; this is asked with every request."""
 
 
 @frozen(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -36,6 +36,10 @@ class GateLimits:
     concurrency: int
     per_key: int
     waiting: int
+
+
+ADMITTED: Final = Verdict.ADMITTED
+"""Python looks a member up anew each time; this is asked with every request."""
 
 
 @define(eq=False, slots=True)
@@ -67,7 +71,7 @@ class Gate:
         if self.running < limits.concurrency and count < limits.per_key:
             self.running += 1
             self.by_key[key] = count + 1
-            return Verdict.ADMITTED
+            return ADMITTED
         if self.waiting >= limits.waiting:
             return Verdict.SHED
         self.waiting += 1

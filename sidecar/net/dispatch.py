@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sidecar.exchange import Failure
-from sidecar.net.admission import Verdict
+from sidecar.net.admission import ADMITTED, Verdict
 from sidecar.net.course import WAITING
 from sidecar.net.pool import Refusal, WorkerPool
 from sidecar.net.waiting import Waiting
@@ -35,7 +35,7 @@ class Dispatch(Waiting):
         if gate is not None:
             self.key = key = decision.key or self.client
             verdict = gate.enter(key, self)
-            if verdict is not Verdict.ADMITTED:
+            if verdict is not ADMITTED:
                 if verdict is Verdict.SHED:
                     self.shed()
                 elif self.join(gate):

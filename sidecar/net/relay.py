@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sidecar.errors import WireError
-from sidecar.exchange import Downstream as DownstreamEnd
-from sidecar.exchange import Exchange, Failure
+from sidecar.exchange import KEEP, Exchange, Failure
 from sidecar.net.course import ANSWERED, PIPELINED, WAITING
 from sidecar.net.passing import Passing
 from sidecar.net.selfcheck import DOUBTFUL, Doubt
@@ -292,7 +291,7 @@ class Relay(Passing):
             else:
                 upstream.pool.discard(upstream)
         self.end_exchange()
-        if outcome.downstream is DownstreamEnd.KEEP:
+        if outcome.downstream is KEEP:
             self._pump()
         else:
             self.downstream.close_after(b"")
