@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -149,9 +150,11 @@ class Lines:
         word = None if key is None else self.hasher.hashed(kind, key)
         verb = method.decode("latin-1")
         if self.json:
-            fields = {"client": client, "method": verb, "endpoint": endpoint, "pool": pool, "worker": worker}
-            fields |= {"affinity": kind, "key": word, "status": status}
-            text = json.dumps(fields, separators=(",", ":"))[1:-1]
+            told = "null" if word is None else f'"{word}"'
+            text = (
+                f'"client":"{client}","method":"{verb}","endpoint":"{endpoint}","pool":{_quoted(pool)},'
+                f'"worker":{_quoted(worker)},"affinity":"{kind}","key":{told},"status":{status}'
+            )
         else:
             text = f"{client} {verb} {endpoint} pool={pool or '-'} worker={_word(worker)} key={kind}"
             text += f":{word} {status}" if word else f" {status}"
@@ -161,6 +164,13 @@ class Lines:
         return text
 
 
+@lru_cache(1024)
+def _quoted(name: str) -> str:
+    """A name that an operator chose, in JSON; Synapse lets a worker's be any text."""
+    return json.dumps(name)
+
+
+@lru_cache(1024)
 def _word(name: str) -> str:
-    """A worker's name, which Synapse lets be any text, as one word."""
+    """The same as one word."""
     return json.dumps(name)[1:-1].replace(" ", "\\u0020") or "-"
