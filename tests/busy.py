@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
-from processes import PlainWorker, connect, exchange
+from processes import PATIENCE, PlainWorker, connect, exchange, heads_on
 
 Address = tuple[str, int]
+_Crowd = TypeVar("_Crowd", bound="Crowd")
 
 
 class AnsweringWorker(PlainWorker):
@@ -28,21 +29,7 @@ class AnsweringWorker(PlainWorker):
         """Told of the head of each request, in the thread of its connection."""
 
     def _converse(self, connection: socket.socket) -> None:
-        ahead = b""
-        while True:
-            while b"\r\n\r\n" not in ahead:
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                ahead += piece
-            head, _, ahead = ahead.partition(b"\r\n\r\n")
-            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-            size = int(length[1]) if length else 0
-            while size > len(ahead):
-                piece = connection.recv(65536)
-                assert piece, "the body ended early"
-                ahead += piece
-            ahead = ahead[size:]
+        for head in heads_on(connection):
             self.heard(head)
             with self._lock:
                 self.answered += 1
@@ -50,7 +37,48 @@ class AnsweringWorker(PlainWorker):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(name), name))
 
 
-class BusyClients:
+class Crowd:
+    """Clients that send requests, each in a thread of its own, until the crowd is left; a context manager."""
+
+    def __init__(self, address: Address, requests: Iterable[bytes]) -> None:
+        self.failures: list[str] = []
+        self.requests = 0
+        """How many have ended."""
+        self._changed = threading.Condition()
+        self._address = address
+        self._ended = False
+        self._threads = [threading.Thread(target=self._run, args=(request,)) for request in requests]
+
+    def _run(self, request: bytes) -> None:
+        raise NotImplementedError
+
+    def _count(self, failure: str = "") -> None:
+        with self._changed:
+            self.requests += 1
+            if failure:
+                self.failures.append(failure)
+            self._changed.notify_all()
+
+    def _reaches(self, count: int, ended: Callable[[], object]) -> bool:
+        """Wait until so many more requests have ended, or `ended` says something."""
+        with self._changed:
+            until = self.requests + count
+            return bool(self._changed.wait_for(lambda: self.requests >= until or ended(), PATIENCE))
+
+    def __enter__(self: _Crowd) -> _Crowd:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        for thread in self._threads:
+            thread.join()
+
+
+class BusyClients(Crowd):
     """Clients on connections that are kept alive, each sending its next request as soon as it has its answer.
 
     A connection is given up only where its answer says so. A request that fails, in whatever way, is a failure, and
@@ -58,12 +86,7 @@ class BusyClients:
     """
 
     def __init__(self, count: int, address: Address, request: Callable[[int], bytes]) -> None:
-        self.failures: list[str] = []
-        self.requests = 0
-        self._changed = threading.Condition()
-        self._address = address
-        self._ended = False
-        self._threads = [threading.Thread(target=self._run, args=(request(number),)) for number in range(count)]
+        super().__init__(address, map(request, range(count)))
 
     def _run(self, request: bytes) -> None:
         try:
@@ -77,31 +100,14 @@ class BusyClients:
         while not self._ended:
             answer = exchange(connection, request)
             assert answer.startswith(b"HTTP/1.1 200 "), answer
-            with self._changed:
-                self.requests += 1
-                self._changed.notify_all()
+            self._count()
             if b"\r\nConnection: close\r\n" in answer:
                 return
 
     def more(self, count: int) -> None:
         """Wait until so many more requests have been answered."""
-        with self._changed:
-            until = self.requests + count
-            reached = self._changed.wait_for(lambda: self.requests >= until or self.failures, 30)
-        assert reached, f"{self.requests} requests were answered, and no more"
+        assert self._reaches(count, lambda: self.failures), f"{self.requests} requests were answered, and no more"
         assert not self.failures
-
-    def __enter__(self) -> BusyClients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended = True
-        for thread in self._threads:
-            thread.join()
 
 
 def sync_of(number: int) -> bytes:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -162,6 +162,26 @@ def read_until(connection: socket.socket, condition: Callable[[bytes], bool]) ->
         assert piece, got
         got += piece
     return got
+
+
+def heads_on(connection: socket.socket) -> Iterator[bytes]:
+    """The head of each request that comes, without its empty line; a body with a Content-Length is skipped."""
+    ahead = b""
+    while True:
+        while b"\r\n\r\n" not in ahead:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            ahead += piece
+        head, _, ahead = ahead.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        size = int(length[1]) if length else 0
+        while size > len(ahead):
+            piece = connection.recv(65536)
+            assert piece, "the body ended early"
+            ahead += piece
+        ahead = ahead[size:]
+        yield head
 
 
 def exchange(connection: socket.socket, request: bytes) -> bytes:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from processes import PlainWorker, Running, connect, exchange
+from processes import PlainWorker, Running, connect, exchange, heads_on
 
 ROTATIONS = 300
 WORKERS = ("main", "sync1", "sync2", "sync3")
@@ -60,14 +60,7 @@ class Homeserver:
 
     def _converse(self, name: str) -> Callable[[socket.socket], None]:
         def converse(connection: socket.socket) -> None:
-            ahead = b""
-            while True:
-                while b"\r\n\r\n" not in ahead:
-                    piece = connection.recv(65536)
-                    if not piece:
-                        return
-                    ahead += piece
-                head, _, ahead = ahead.partition(b"\r\n\r\n")
+            for head in heads_on(connection):
                 connection.sendall(self._answer(name, head.decode()))
 
         return converse

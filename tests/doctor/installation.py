@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hosts import homeserver, worker, write
-from processes import PATIENCE, PlainWorker, Running
+from processes import PATIENCE, PlainWorker, Running, heads_on
 
 VERSION = "1.163.2"
 Answer = tuple[int, object]
@@ -28,25 +28,11 @@ class StandIn(PlainWorker):
         super().__init__(path, self._converse)
 
     def _converse(self, connection: socket.socket) -> None:
-        ahead = b""
-        while True:
-            while b"\r\n\r\n" not in ahead:
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                ahead += piece
-            head, _, ahead = ahead.partition(b"\r\n\r\n")
-            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-            ahead = self._skip(connection, ahead, int(length[1]) if length else 0)
+        for head in heads_on(connection):
             answer = self._answer(head.decode("latin-1"))
             if answer is None:
                 return
             connection.sendall(self._octets(*answer))
-
-    def _skip(self, connection: socket.socket, ahead: bytes, size: int) -> bytes:
-        while len(ahead) < size:
-            ahead += connection.recv(65536)
-        return ahead[size:]
 
     def _answer(self, head: str) -> Answer | None:
         _, target, _ = head.split("\r\n", 1)[0].split(" ")

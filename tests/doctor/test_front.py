@@ -8,12 +8,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from installation import Installation, Proxy, forwarded, say_goodbye, target_changed
 from pem import Authority
+from processes import PlainWorker, connect
 
 from sidecar.cli import main
 from sidecar.doctor import examination, front
@@ -339,7 +341,7 @@ def test_http_beside_https(answer: bytes, sentence: str) -> None:
 # TLS.
 
 
-class Secured:
+class Secured(PlainWorker):
     """TLS in front of a proxy that has none."""
 
     def __init__(self, directory: Path, port: int) -> None:
@@ -349,34 +351,17 @@ class Secured:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(directory / "pair.pem")
         self._to = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(None, self._pass_on)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                with self.context.wrap_socket(connection, server_side=True) as secured:
-                    head = secured.recv(65536)
-                    with socket.create_connection(self._to, 30) as proxy:
-                        proxy.sendall(head)
-                        while piece := proxy.recv(65536):
-                            secured.sendall(piece)
-                        say_goodbye(secured)
-            except OSError:
-                return
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def _pass_on(self, connection: socket.socket) -> None:
+        # Who does not trust it leaves in the middle of anything.
+        with suppress(OSError), self.context.wrap_socket(connection, server_side=True) as secured:
+            head = secured.recv(65536)
+            with connect(self._to) as proxy:
+                proxy.sendall(head)
+                while piece := proxy.recv(65536):
+                    secured.sendall(piece)
+                say_goodbye(secured)
 
 
 def test_over_tls(running: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ import http.client
 import socket
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 
 from attrs import define
-from processes import PATIENCE, connect
+from busy import Crowd
+from processes import connect
 
 Address = tuple[str, int]
 
@@ -68,29 +68,23 @@ def answer_on(connection: socket.socket, method: str = "GET") -> Asked:
     return asked
 
 
-class Persistent:
+class Persistent(Crowd):
     """Clients on connections that are kept alive, which go on after a failure, and count it.
 
     A connection is given up where its answer says so, or when a request on it has failed.
     """
 
     def __init__(self, count: int, address: Address) -> None:
-        self.requests = 0
-        self.failures: list[str] = []
-        self._address = address
-        self._ended = False
-        self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
+        super().__init__(address, [request(f"/_matrix/client/v3/persistent/{number}") for number in range(count)])
 
-    def _run(self, number: int) -> None:
-        octets = request(f"/_matrix/client/v3/persistent/{number}")
+    def _run(self, octets: bytes) -> None:
         while not self._ended:
             try:
                 with connect(self._address) as connection:
                     while not self._ended and self._asks(connection, octets):
                         pass
             except ConnectionError:
-                self._note(REFUSED)
+                self._count(REFUSED)
 
     def _asks(self, connection: socket.socket, octets: bytes) -> bool:
         """Whether another request may follow on this connection."""
@@ -99,33 +93,12 @@ class Persistent:
             answer = answer_on(connection)
         except ConnectionError:
             answer = Asked(RESET)
-        self._note(answer.outcome)
+        self._count("" if answer.outcome == "200" else answer.outcome)
         return answer.outcome == "200" and "\nConnection: close" not in f"\n{answer.fields}"
-
-    def _note(self, outcome: str) -> None:
-        with self._changed:
-            self.requests += 1
-            if outcome != "200":
-                self.failures.append(outcome)
-            self._changed.notify_all()
 
     def more(self, count: int) -> None:
         """Wait until so many more requests have ended, however they did."""
-        with self._changed:
-            until = self.requests + count
-            assert self._changed.wait_for(lambda: self.requests >= until, PATIENCE), self.requests
-
-    def __enter__(self) -> Persistent:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended = True
-        for thread in self._threads:
-            thread.join()
+        assert self._reaches(count, lambda: False), self.requests
 
 
 class AtOnce:
