@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 TWISTD = Path(sys.executable).parent / "twistd"
@@ -209,6 +210,7 @@ class PlainWorker:
             self._listener = socket.socket(socket.AF_INET if at is None else socket.AF_UNIX)
             self._listener.bind(("127.0.0.1", 0) if at is None else str(at))
         self._listener.listen(50)
+        self._address: Any = self._listener.getsockname()
         self._serve = serve
         self.failure: BaseException | None = None
         threading.Thread(target=self._accept, daemon=True).start()
@@ -232,9 +234,8 @@ class PlainWorker:
 
     @property
     def port(self) -> int:
-        """Where it listens, if not on a path."""
-        number: int = self._listener.getsockname()[1]
-        return number
+        """Where it listens, or has listened, if not on a path."""
+        return int(self._address[1])
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

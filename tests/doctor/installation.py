@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -135,7 +134,7 @@ class Installation:
 Change = Callable[[bytes], bytes | None]
 
 
-class Proxy:
+class Proxy(PlainWorker):
     """A proxy in front of the sidecar, one request for each connection. `change` gets each head and gives what goes on.
 
     What it gives that begins with `HTTP/` is the answer; None ends the connection without one.
@@ -146,41 +145,25 @@ class Proxy:
         self.change = change
         self.server = server
         self.patience = patience
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(None, self._pass_on)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
+    def _pass_on(self, connection: socket.socket) -> None:
+        got = b""
+        while b"\r\n\r\n" not in got:
+            piece = connection.recv(65536)
+            if not piece:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            got = b""
-            while b"\r\n\r\n" not in got:
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                got += piece
-            head, _, body = got.partition(b"\r\n\r\n")
-            changed = self.change(head)
-            try:
-                if changed is None:
-                    say_goodbye(connection)
-                    return
-                answer = changed if changed.startswith(b"HTTP/") else self._through(changed + b"\r\n\r\n" + body)
-                connection.sendall(answer)
-                say_goodbye(connection)
-            except ConnectionError:
-                return
+            got += piece
+        head, _, body = got.partition(b"\r\n\r\n")
+        changed = self.change(head)
+        if changed is not None:
+            answer = changed if changed.startswith(b"HTTP/") else self._through(changed + b"\r\n\r\n" + body)
+            connection.sendall(answer)
+        say_goodbye(connection)
 
     def _through(self, octets: bytes) -> bytes:
         with socket.create_connection(self._to, self.patience) as sidecar:
@@ -196,10 +179,6 @@ class Proxy:
             head, mark, content = got.partition(b"\r\n\r\n")
             got = head + f"\r\nServer: {self.server}".encode() + mark + content
         return got
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
     def __enter__(self) -> Proxy:
         return self
