@@ -17,6 +17,7 @@ from sidecar.importing.asked import Asked, Proxy, Verdict
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
+from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
 
 INITIAL = "initial_sync"
@@ -27,6 +28,8 @@ _WRITTEN = (SYNC, INITIAL, CLIENT, "rooms", FEDERATION, "federation_send", "user
 _SOFT = ("account_data", "presence", "push_rules", "device_lists", "thread_subscriptions")
 _BY_SOURCE = re.compile(r"\$(?:binary_)?remote_addr|ip_hash|\bsrc\b|balance source")
 _ANSWERS = ("respond", "redirect")
+_WEIGHT = 1000
+"""Of a vote that no number of others outvotes."""
 _ODD = re.compile(r"[^A-Za-z0-9_.:@+-]+")
 
 Path = tuple[str, ...]
@@ -81,9 +84,7 @@ class Conversion:
         for each in self.plain:
             row = each.probe.row
             if each.pool and not row.hard and self.roles.serves(each.pool, row):
-                # Rooms of other servers' requests may have workers of their own; the pool is that of the rest.
-                weight = 1000 if row.group == FEDERATION and row.affinity != "room" else 1
-                votes.setdefault(pool_of(each), Counter())[each.pool] += weight
+                votes.setdefault(pool_of(each), Counter())[each.pool] += _WEIGHT if _is_typical(row) else 1
         return {name: counter.most_common(1)[0][0] for name, counter in votes.items() if name != MAIN}
 
     def _is_needed(self, name: str, majorities: Mapping[str, str]) -> bool:
@@ -200,6 +201,15 @@ class Conversion:
 
     def _verdict(self, host: str, target: str) -> Verdict:
         return self.proxy.verdict(Asked(method="GET", target=target, fields={"host": host}))
+
+
+def _is_typical(row: Endpoint) -> bool:
+    """Whether the pool is that of such endpoints, however many others of its kind go elsewhere.
+
+    Rooms of other servers' requests may have workers of their own. Files that know `/sync` alone leave on main what
+    else belongs to it: events, sliding sync.
+    """
+    return (row.group == FEDERATION and row.affinity != "room") or row.path[-1] == "sync"
 
 
 def outcome_of(verdict: Verdict, host: str, target: str) -> dict[str, Any]:

@@ -207,6 +207,31 @@ def test_a_monolith_needs_no_pools(tmp_path: Path) -> None:
         assert sentence in said
 
 
+SYNC_ALONE = """\
+upstream main { server 127.0.0.1:8008; }
+upstream sync { server unix:/run/sync1.sock; server unix:/run/sync2.sock; }
+upstream login { server unix:/run/login1.sock; }
+server {
+    listen 8448;
+    location ~ ^/_matrix/client/(r0|v3)/sync$ { proxy_pass http://sync; }
+    location ~ ^/_matrix/client/(api/v1|r0|v3|unstable)/login$ { proxy_pass http://login; }
+    location / { proxy_pass http://main; }
+}
+"""
+
+
+def test_a_file_that_knows_two_paths(tmp_path: Path) -> None:
+    """Workers for `/sync` are the pool of syncs, however much of its kind is left on main; logins have a route."""
+    (tmp_path / "site.conf").write_text(SYNC_ALONE)
+    result = run("nginx", tmp_path / "site.conf", "-o", tmp_path / "sidecar.yaml")
+    assert result.exit_code == 0, result.output
+    settings = load_settings(str(tmp_path / "sidecar.yaml"))
+    assert settings.pools["sync"].workers == ("sync1", "sync2")
+    assert settings.pools["client"].workers == ("main",)
+    assert {route.pool for route in settings.routes} == {"login"}
+    assert settings.pools["login"].workers == ("login1",)
+
+
 def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
     """A verdict that rests on something unknown is given all the same, with how many it concerns."""
     (tmp_path / "haproxy.cfg").write_text(
