@@ -37,6 +37,11 @@ class Asked:
         return name if colon and not port.strip("0123456789") else host
 
 
+def nobodys(host: str) -> Asked:
+    """A request that no endpoint of Synapse is for."""
+    return Asked(method="GET", target="/nobodys", fields={"host": host})
+
+
 @frozen
 class Place:
     """A line of a configuration file."""

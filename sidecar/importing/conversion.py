@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.importing.asked import Asked, Proxy, Verdict
+from sidecar.importing.asked import Asked, Proxy, Verdict, nobodys
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
@@ -125,7 +125,7 @@ class Conversion:
 
     def _answered(self) -> Iterator[dict[str, Any]]:
         """Routes for endpoints that the proxy answers by itself, as it often does with `/.well-known`."""
-        rest = self._verdict(self.host, "/nobodys").place
+        rest = self.proxy.verdict(nobodys(self.host)).place
         own = [each for each in self.plain if each.verdict.action in _ANSWERS and each.verdict.place != rest]
         for path in dict.fromkeys(each.probe.path for each in own):
             each = next(each for each in self.plain if each.probe.path == path)
@@ -194,10 +194,10 @@ class Conversion:
 
     def _outcome(self, host: str) -> dict[str, Any]:
         """The outcome of a route for what is nobody's; empty where that is main."""
-        verdict = self._verdict(host, "/nobodys")
+        verdict = self.proxy.verdict(nobodys(host))
         if verdict.action == "forward" and self.roles.members.get(verdict.pool):
             return {} if verdict.pool == self.roles.main else {"pool": self._pool_name(verdict.pool)}
-        return outcome_of(verdict, host, "/nobodys")
+        return outcome_of(verdict, host, nobodys(host).target)
 
     def _verdict(self, host: str, target: str) -> Verdict:
         return self.proxy.verdict(Asked(method="GET", target=target, fields={"host": host}))

@@ -120,7 +120,7 @@ def examine(
     sources = (OUTSIDE, *(network.partition("/")[0] for network in foreign.admin[:1]))
     answered = list(answers(foreign.proxy, plain, host, sources))
     odd = list(answers(foreign.proxy, odd_probes(plain), host, sources))
-    concluded = roles(foreign.proxy, answered)
+    concluded = roles(foreign.proxy, answered, host)
     if synapse is not None:
         concluded = told_roles(foreign.proxy, synapse.topology, concluded)
     own = foreign.own(concluded, frozenset(each.verdict.place for each in answered if each.verdict.place), host)

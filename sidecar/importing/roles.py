@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Proxy, Server, Verdict
+from sidecar.importing.asked import Proxy, Server, Verdict, nobodys
 from sidecar.importing.probes import Probe
 from sidecar.routing.pools import CLIENT, EVENTS
 from sidecar.routing.workers import MAIN_SERVES
@@ -123,19 +123,22 @@ def answers(proxy: Proxy, asked: Iterable[Probe], host: str, sources: Sequence[s
         yield Answered(probe, inside if closed and inside is not None else verdict, closed)
 
 
-def roles(proxy: Proxy, plain: Iterable[Answered]) -> Roles:
-    """What can be concluded from where plain requests go."""
+def roles(proxy: Proxy, plain: Iterable[Answered], host: str) -> Roles:
+    """What can be concluded from where plain requests go; `host` is the homeserver's name."""
     sent: dict[str, list[Endpoint]] = {}
     for each in plain:
         if each.pool:
             sent.setdefault(each.pool, []).append(each.probe.row)
-    return _Conclusion(proxy, sent).roles()
+    rest = proxy.verdict(nobodys(host))
+    return _Conclusion(proxy, sent, rest.pool if rest.action == "forward" else "").roles()
 
 
 @define(eq=False)
 class _Conclusion:
     proxy: Proxy
     sent: Mapping[str, Sequence[Endpoint]]
+    rest: str
+    """The upstream of what is nobody's, which gets what the file forgot, too; empty where there is none."""
 
     def roles(self) -> Roles:
         main, names = self._main(), self._names()
@@ -164,7 +167,11 @@ class _Conclusion:
 
     def _is_foreign(self, upstream: str) -> bool:
         rows = self.sent.get(upstream, ())
-        return bool(_FOREIGN.search(upstream)) or (bool(rows) and all(row.path[0] == ".well-known" for row in rows))
+        if _FOREIGN.search(upstream):
+            return True
+        if upstream == self.rest:
+            return all(row.path[0] != "_matrix" for row in rows)
+        return bool(rows) and all(row.path[0] == ".well-known" for row in rows)
 
     def _main(self) -> str:
         """The upstream of what only the main process has; where nothing tells, the one whose name says so."""
@@ -224,7 +231,11 @@ class _Conclusion:
         for stream in dict.fromkeys(row.stream for rows in self.sent.values() for row in rows if row.stream):
             counted = _counted(self.sent, lambda row, stream=stream: row.stream == stream)  # type: ignore[misc]
             single = stream in SINGLE_WRITER_STREAMS
-            able = [upstream for upstream in counted if len(members[upstream]) == 1 or not single]
+            able = [
+                upstream
+                for upstream in counted
+                if (len(members[upstream]) == 1 or not single) and not self._is_foreign(upstream)
+            ]
             upstream = next(iter(able), main)
             hard = any(row.hard for row in self.sent[upstream] if row.stream == stream)
             if upstream != main and stream != EVENTS and (hard or upstream != client):

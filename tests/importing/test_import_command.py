@@ -232,6 +232,37 @@ def test_a_file_that_knows_two_paths(tmp_path: Path) -> None:
     assert settings.pools["login"].workers == ("login1",)
 
 
+REST = """\
+defaults
+    mode http
+frontend f
+    bind *:80
+    use_backend fed_in if { path_beg /_matrix/federation/v1/send/ }
+    use_backend main if { path_beg /_matrix /_synapse/client }
+    default_backend {rest}
+backend main
+    server synapse 127.0.0.1:8008
+backend fed_in
+    server f1 127.0.0.1:8091
+backend {rest}
+    server {rest}1 127.0.0.1:8090
+"""
+
+
+@pytest.mark.parametrize("rest", ["element", "static"])
+def test_who_gets_the_rest_is_no_synapse(rest: str, tmp_path: Path) -> None:
+    """Whatever its name: it gets the admin API as well, because nobody thought of it, and none of Matrix."""
+    (tmp_path / "haproxy.cfg").write_text(REST.replace("{rest}", rest))
+    result = run("haproxy", tmp_path / "haproxy.cfg", "-o", tmp_path / "sidecar.yaml")
+    assert result.exit_code == 0, result.output
+    settings = load_settings(str(tmp_path / "sidecar.yaml"))
+    foreign = settings.workers[f"{rest}1"]
+    assert (foreign.serves, foreign.writes) == ((), None)
+    assert [(route.path, route.pool) for route in settings.routes if not route.table] == [(None, rest)]
+    checked = CliRunner().invoke(main, ["check", "-c", str(tmp_path / "sidecar.yaml")])
+    assert checked.exit_code == 0, checked.output
+
+
 def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
     """A verdict that rests on something unknown is given all the same, with how many it concerns."""
     (tmp_path / "haproxy.cfg").write_text(
