@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load, processes, programs, slow_clients, traffic
+from benchmarks import load, observing, processes, programs, slow_clients, traffic
 from benchmarks.__main__ import main, write_docs
 from benchmarks.plot import plot
 from benchmarks.profiling import by_kind, inclusive, own
@@ -300,3 +300,23 @@ def test_slow_clients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     assert not printed.err
     assert [line.split(" | ")[0] for line in printed.out.splitlines()] == ["|", "| ---", "| sidecar"]
+
+
+@pytest.mark.parametrize(("dearest", "verdict"), [(22.9, "kept"), (23.1, "missed")])
+def test_what_observing_costs(dearest: float, verdict: str) -> None:
+    """Each round against the same round without; one that was disturbed as a whole changes nothing."""
+    micro = {variant: [21.0, 42.0, 21.0] for variant in observing.VARIANTS}
+    micro |= {"neither": [20.0, 40.0, 20.0], "metrics, log as JSON": [dearest, 2 * dearest, 90.0]}
+    observed = observing.Observed({"processor": "any"}, micro)
+    assert observed.cost("metrics") == pytest.approx(0.05)
+    text = observing.report(observed)
+    assert f"at most 15%; {verdict}. 3 rounds, processor any" in text
+    assert "+5.0%" in text
+
+
+def test_observing_is_measured() -> None:
+    """All variants start and relay, and the table names each."""
+    command = [sys.executable, "-m", "benchmarks", "--observing", "--quick", "--rounds", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"| {variant}" in done.stdout for variant in observing.VARIANTS)
