@@ -52,7 +52,10 @@ class Notes:
 
     def tell(self) -> None:
         """Tell of all that is noted."""
-        records, self.records = self.records, []
+        records = self.records
+        if not records:
+            return
+        self.records = []
         if self.tallies is not None:
             self.tallies.settle(records)
         if self.log is not None:

@@ -22,4 +22,6 @@ class AccessLog:
 
     def tell(self, records: Iterable[Record], moment: float) -> None:
         """Write the lines of these exchanges; `moment` is now, by the clock of the records."""
-        self.write(*self.lines.of(records, self.now() - moment))
+        lines = self.lines.of(records, self.now() - moment)
+        if lines:
+            self.write(*lines)

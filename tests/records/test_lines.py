@@ -207,4 +207,5 @@ def test_levels(levels: bool, plain: str, fault: str) -> None:
     lines = Lines(Hasher(SECRET), NewIds("c0ffee"), levels=levels)
     log = AccessLog(lines, lambda *lines: written.extend(lines), lambda: NOW)
     log.tell([PLAIN, noted(status=502, ending="worker_cut")], PLAIN.ended)
+    AccessLog(Lines(Hasher(SECRET), NewIds("c0ffee"), Choice(0.0)), pytest.fail, lambda: NOW).tell([PLAIN], 0.0)
     assert [each.partition("2025")[0] for each in written] == [plain, fault]
