@@ -84,8 +84,15 @@ class Conversion:
         for each in self.plain:
             row = each.probe.row
             if each.pool and not row.hard and self.roles.serves(each.pool, row):
-                votes.setdefault(pool_of(each), Counter())[each.pool] += _WEIGHT if _is_typical(row) else 1
+                votes.setdefault(pool_of(each), Counter())[each.pool] += self._weight(each)
         return {name: counter.most_common(1)[0][0] for name, counter in votes.items() if name != MAIN}
+
+    def _weight(self, each: Answered) -> int:
+        """Of a vote. A spelling of `/sync` that is sent to workers says more than those that were forgotten."""
+        row = each.probe.row
+        if row.path[-1] == "sync" and each.pool != self.roles.main:
+            return 10 * _WEIGHT
+        return _WEIGHT if _is_typical(row) else 1
 
     def _is_needed(self, name: str, majorities: Mapping[str, str]) -> bool:
         """Whether the pool would not be the same if it were left out."""

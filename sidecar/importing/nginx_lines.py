@@ -69,7 +69,6 @@ _LOST: Mapping[str, str] = {
         ("limit_req", "limit_req_zone", "limit_conn", "limit_conn_zone"), "Synapse limits by itself (`rc_…`)"
     ),
     **dict.fromkeys(("auth_basic", "auth_basic_user_file", "auth_request"), "let `access` name networks instead"),
-    "add_header": "Synapse's answers pass byte for byte; add it in the proxy in front",
     "rewrite": "the sidecar changes no path; a redirect is a route with `redirect`",
     "if": "write it as conditions of a route",
     "error_page": "the sidecar answers clients with Matrix errors",
@@ -207,6 +206,12 @@ def _header(args: Sequence[str], _draft: Draft) -> Remark:
     )
 
 
+def _answers_header(args: Sequence[str], _draft: Draft) -> Remark:
+    if args[0].lower().startswith("access-control-"):
+        return Remark("superfluous", "what Synapse or the sidecar answers can be read across origins")
+    return Remark("lost", "Synapse's answers pass byte for byte; add it in the proxy in front")
+
+
 def _real_ip(args: Sequence[str], _draft: Draft) -> Remark:
     if args[0].lower() == "x-forwarded-for":
         return Remark("taken", "X-Forwarded-For of those in `forwarded.trust` is believed")
@@ -219,6 +224,7 @@ def _real_ip(args: Sequence[str], _draft: Draft) -> Remark:
 
 
 _READERS: Mapping[str, Callable[[Sequence[str], Draft], Remark]] = {
+    "add_header": _answers_header,
     "client_max_body_size": _body,
     "listen": _listen,
     "proxy_set_header": _header,

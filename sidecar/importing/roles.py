@@ -197,6 +197,7 @@ class _Conclusion:
         names: dict[str, str] = {}
         for identity, stem in stems.items():
             short = _ODD.sub("_", stem[len(common) :] if len(stems) > 1 else stem).strip("_.:@+-") or "worker"
+            short = f"worker{short}" if short.isdigit() else short
             short = short if short not in (MAIN, "master") else f"{short}_worker"
             names[identity] = short if short not in names.values() else f"{short}_{len(names)}"
         if main is not None and main.servers:
@@ -267,5 +268,5 @@ def _common_prefix(stems: Sequence[str]) -> str:
     first, last = min(stems, default=""), max(stems, default="")
     length = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     common = first[:length]
-    cut = max(common.rfind(sign) for sign in "_-.") + 1
+    cut = max(common.rfind(sign) for sign in "_-.:") + 1
     return common[:cut] if len(stems) > 1 else ""

@@ -232,6 +232,29 @@ def test_a_file_that_knows_two_paths(tmp_path: Path) -> None:
     assert settings.pools["login"].workers == ("login1",)
 
 
+PORTS = """\
+upstream main { server 127.0.0.1:8008; }
+upstream sync { server 127.0.0.1:8083; server 127.0.0.1:8084; }
+server {
+    listen 8448;
+    location = /.well-known/matrix/client { return 200 '{}'; add_header Access-Control-Allow-Origin *; add_header A b; }
+    location ~ ^/_matrix/client/v3/sync$ { proxy_pass http://sync; }
+    location / { proxy_pass http://main; }
+}
+"""
+
+
+def test_ports_and_fields_of_answers(tmp_path: Path) -> None:
+    """Workers that only ports tell apart are called by them; what lets browsers read an answer needs no line."""
+    (tmp_path / "site.conf").write_text(PORTS)
+    result = run("nginx", tmp_path / "site.conf", "-o", tmp_path / "sidecar.yaml")
+    assert result.exit_code == 0, result.output
+    settings = load_settings(str(tmp_path / "sidecar.yaml"))
+    assert settings.pools["sync"].workers == ("worker8083", "worker8084")
+    told = re.findall(r": add_header (\S+) .*\n    (\w+)", result.stderr)
+    assert told == [("Access-Control-Allow-Origin", "superfluous"), ("A", "not")]
+
+
 REST = """\
 defaults
     mode http
