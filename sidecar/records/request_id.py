@@ -53,8 +53,6 @@ class RequestIds:
     def told(self, head: RequestHead) -> str | None:
         """The id that a trusted peer has given to a request; None if it gave none, or one that is not accepted."""
         values = head.fields.values_of(self._read)
-        if not values:
-            return None
         if len(values) == 1 and _ACCEPTED.fullmatch(values[0]):
             return values[0].decode("ascii")
         return None
