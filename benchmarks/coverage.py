@@ -29,6 +29,7 @@ from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import decide
 from sidecar.routing.workers import Facts, planned_workers
 from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.names import MAIN
 from sidecar.wire.fields import FieldSection
 
 REGEXES = Path(__file__).parent / "worker_regexes.json"
@@ -51,8 +52,10 @@ class Homeserver:
     writers: Mapping[str, str]
 
     def able(self, row: Endpoint) -> set[str]:
-        """Names of the processes that serve the endpoint."""
+        """Names of the processes that can answer the endpoint. A worker that only mounts it cannot."""
         names = {name for name, serves in self.serves.items() if set(serves.split()) & _resources(row, name)}
+        if row.group == MAIN:
+            names &= {MAIN}
         if "media_repo" in row.needs:
             names = {name for name in names if "media" in self.serves[name].split()}
         return names & {self.writers.get(row.stream or "", "main")} if row.hard else names

@@ -39,6 +39,8 @@ _APP_NEEDS = {
     "synapse.app.user_dir": "client",
 }
 """What the legacy classes of workers were for; all run the same code today."""
+_OPENID = ("federation", "openid")
+"""Resources that bring the endpoint at which others verify a user."""
 _REMOVED = {
     "worker_replication_port": "Synapse refuses it since 1.88; remove it and use Redis",
     "worker_replication_host": "Synapse refuses it since 1.88; write `main` into `instance_map` instead",
@@ -178,6 +180,18 @@ def _federation(topology: Topology) -> Iterator[Problem]:
     yield _shared(topology).warning(("listeners",), message)
 
 
+def _openid(topology: Topology) -> Iterator[Problem]:
+    main = next((process for process in topology.processes if process.is_main), None)
+    if not topology.known or main is None or main.listener is None or not main.serves.isdisjoint(_OPENID):
+        return
+    if any(not process.serves.isdisjoint(_OPENID) for process in topology.processes):
+        message = (
+            "lacks `openid`: workers mount /_matrix/federation/v1/openid/userinfo but answer 500, so widgets, Element "
+            "Call and Jitsi can verify nobody; add the resource `openid` to this listener of the main process"
+        )
+        yield main.config.warning((*main.listener.path, "resources"), message)
+
+
 def _apps(topology: Topology) -> Iterator[Problem]:
     for process in topology.processes:
         needed = _APP_NEEDS.get(process.app or "")
@@ -308,6 +322,7 @@ _CHECKS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _media,
     _media_disabled,
     _federation,
+    _openid,
     _apps,
     _public,
     _forwarded,

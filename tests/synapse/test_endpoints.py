@@ -201,6 +201,15 @@ def test_a_rendezvous_session_is_main_s_although_workers_have_its_path() -> None
     assert one("GET", "/_synapse/client/rendezvous/**").group == "main"
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_main_gets_what_workers_mount_but_cannot_answer(release: str) -> None:
+    """In every release that is known: a worker answers these with 500, because its store lacks the method."""
+    userinfo = one("GET", "/_matrix/federation/v1/openid/userinfo", release)
+    assert (userinfo.group, userinfo.worker_resources) == ("main", {"federation", "openid"})
+    extremities = "/_matrix/federation/unstable/org.matrix.msc4370/extremities/{room_id}"
+    assert all(each.group == "main" for each in find("GET", extremities, release))
+
+
 def test_the_table_follows_the_releases() -> None:
     """What a worker serves since a release is main's before it."""
     device = CLIENT + "/devices/{device_id}"

@@ -188,6 +188,16 @@ def test_federation_that_nobody_serves() -> None:
     assert "listeners: warning: no process serves the resource `federation`" in only(shared)
 
 
+@pytest.mark.parametrize("serves", ["federation", "openid"])
+def test_users_that_nobody_can_verify(serves: str) -> None:
+    """Workers mount openid/userinfo but only main answers it, so main's listener needs it."""
+    shared = MAIN + "listeners: [{path: /tmp/m.sock, type: http, resources: [{names: [client%s]}]}]\n" + MAP
+    told_of = [text for text in told(shared % "", worker("w1", serves)) if "lacks `openid`" in text]
+    assert len(told_of) == 1
+    assert told_of[0].startswith("hs:3: listeners[0].resources: warning:")
+    assert not any("lacks `openid`" in text for text in told(shared % ", openid", worker("w1", serves)))
+
+
 @pytest.mark.parametrize(
     ("app", "serves", "lacks"),
     [
