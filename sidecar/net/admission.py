@@ -52,7 +52,13 @@ class Gate:
 
     limits: GateLimits
     running: int = 0
+    """Let in, and not out again. Not all of them are with a worker: see `served`."""
     waiting: int = 0
+    """In line at this entrance."""
+    in_line: int = 0
+    """Of those that are in, how many wait for a worker; kept by those who wait."""
+    asking: int = 0
+    """How many wait until it is known whose they are, before they come here; kept by those who wait."""
     waiting_octets: int = 0
     """Bytes of request bodies that wait here; kept by those who wait."""
     waits: Histogram = field(factory=Histogram)
@@ -63,6 +69,16 @@ class Gate:
     """Who waits, by key."""
     _turns: OrderedDict[str, None] = field(factory=OrderedDict)
     """Keys that wait and have fewer than `per_key` in, in the order of their turns."""
+
+    @property
+    def served(self) -> int:
+        """Requests of the pool that a worker has."""
+        return self.running - self.in_line
+
+    @property
+    def parked(self) -> int:
+        """Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known."""
+        return self.waiting + self.in_line + self.asking
 
     def enter(self, key: str, applicant: Applicant) -> Verdict:
         """Ask to be let in. Who waits is told by `admitted`, or says `leave`; who is in says `out` at the end."""

@@ -34,6 +34,7 @@ class Waiting(Course):
         self.waiting_since = self.gateway.deadlines.now()
         line.count += 1
         self.gateway.counters.parked += 1
+        self._count_in_pool(place, 1)
         self.hold_octets(exchange.waiting_bytes)
         return True
 
@@ -65,6 +66,19 @@ class Waiting(Course):
         line = self.gateway.line
         line.count -= 1
         self.gateway.counters.parked -= 1
+        self._count_in_pool(place, -1)
         place.waiting_octets -= self.held
         line.octets -= self.held
         self.held = 0
+
+    def _count_in_pool(self, place: WorkerPool | Gate | Question, change: int) -> None:
+        """Tell the entrance of the request's pool who waits elsewhere; who waits at it, it counts by itself."""
+        decision = self.decision
+        assert decision is not None
+        gate = None if isinstance(place, Gate) else self.gateway.gates.get(decision.pool)
+        if gate is None:
+            return
+        if self.gate is None:
+            gate.asking += change
+        else:
+            gate.in_line += change

@@ -362,6 +362,9 @@ class Day:
             inside = [course for course in running if course.gate is gate]
             assert gate.running == len(inside) <= gate.limits.concurrency, name
             assert gate.waiting == sum(course.waiting_at is gate for course in running) <= gate.limits.waiting
+            of_pool = [course for course in running if course.decision.pool == name]
+            assert gate.served == sum(course.upstream is not None for course in of_pool), name
+            assert gate.parked == sum(course.upstream is None for course in of_pool), name
         for name, pool in self.pools.items():
             held = [course for course in running if course.upstream is not None and course.upstream.pool is pool]
             assert pool.leased == len(held), name

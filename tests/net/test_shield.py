@@ -298,6 +298,51 @@ async def test_turns(stage: Stage) -> None:
     assert (gate.running, gate.waiting, gate.waiting_octets, stage.counters.parked) == (0, 0, 0, 0)
 
 
+@staged(Stage, away=("main",), gates={"any": GateLimits(concurrency=2, per_key=2, waiting=9)})
+async def test_who_waits_is_not_running(stage: Stage) -> None:
+    """A worker has what runs; the rest waits, in line for the worker or at the entrance of the pool."""
+    gate = stage.gateway.gates["any"]
+    clients = [await stage.client(GET) for _ in range(3)]
+    while not (gate.in_line == 2 and gate.waiting == 1):
+        await turns(1)
+    assert (gate.served, gate.parked, stage.counters.parked) == (0, 3, 3)
+    clients.pop().reset()
+    while gate.waiting:
+        await turns(1)
+    clients.append(await stage.client(GET))
+    while not gate.waiting:
+        await turns(1)
+    stage.worker.start()
+    await stage.pass_time(1)
+    workers = [await stage.worker.connection() for _ in range(2)]
+    for worker in workers:
+        await worker.gets(GET_UP)
+    assert (gate.served, gate.parked, stage.counters.parked) == (2, 1, 1)
+    workers[0].send(OK)
+    await workers[0].gets(GET_UP)
+    assert (gate.served, gate.parked, stage.counters.parked) == (2, 0, 0)
+    for worker in workers:
+        worker.send(OK)
+    for client in clients:
+        await client.gets(OK)
+    assert (gate.served, gate.parked, gate.running) == (0, 0, 0)
+
+
+@staged(Stage, away=("main",), gates={"any": GateLimits(concurrency=2, per_key=2, waiting=9)}, timeouts={"wait": 5})
+async def test_who_gives_up_in_line_is_not_counted(stage: Stage) -> None:
+    """Neither a client that leaves the line of a worker nor one that is answered 503 stays in the count."""
+    gate = stage.gateway.gates["any"]
+    first, second = [await stage.client(GET) for _ in range(2)]
+    while gate.in_line < 2:
+        await turns(1)
+    first.reset()
+    while gate.in_line > 1:
+        await turns(1)
+    await stage.pass_time(6)
+    assert (await reply(second))[0] == 503
+    assert (gate.served, gate.parked, gate.running) == (0, 0, 0)
+
+
 @staged(Stage, gates=NARROW, timeouts={"wait": 3})
 async def test_a_turn_that_does_not_come(stage: Stage) -> None:
     """After `timeouts.wait` the client is told to come again later."""

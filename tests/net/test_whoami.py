@@ -10,6 +10,7 @@ import pytest
 from routing.plans import Headers, plan_of
 
 from sidecar.config.schema import Tokens, Worker
+from sidecar.net.admission import GateLimits
 from sidecar.net.lessons import Overheard, Proof
 from sidecar.net.whoami import Whoami, askable, continued, neighbourhood
 from sidecar.routing.decide import decide
@@ -52,7 +53,9 @@ class Town(Stage):
     """A stage whose workers are asked for users."""
 
     def __init__(self, directory: Path, **tokens: object) -> None:
-        kept = {name: tokens.pop(name) for name in ("away", "connections", "limits", "waiting") if name in tokens}
+        kept = {
+            name: tokens.pop(name) for name in ("away", "connections", "gates", "limits", "waiting") if name in tokens
+        }
         super().__init__(directory, workers=("main", *NAMES), decide=partial(decide, plan=PLAN), **kept)  # type: ignore[arg-type]
         self.tokens = Tokens(resolve="always", **tokens)  # type: ignore[arg-type]
         self.gateway.whoami = continued(None, askable(PLAN), self.tokens, self.pools, self.clock, self.gateway.counters)
@@ -123,6 +126,21 @@ async def test_a_request_waits_until_its_user_is_known(stage: Town) -> None:
     await client.gets(OK)
     assert (stage.counters.tokens_asked, stage.counters.tokens_known) == (1, 0)
     assert not any(pool.leased for pool in stage.pools.values())
+
+
+@staged(Town, gates={"client": GateLimits(concurrency=1, per_key=1, waiting=9)})
+async def test_who_waits_for_its_user_waits_in_its_pool(stage: Town) -> None:
+    """The pool counts it as waiting from the first moment on, and as running when a worker has it."""
+    gate = stage.gateway.gates["client"]
+    client = await stage.client(request(b"mat_1", JOINED, b"GET"))
+    worker, _ = await stage.question()
+    assert (gate.asking, gate.served, gate.parked) == (1, 0, 1)
+    worker.send(answer(ALICE))
+    _, peer, _ = await stage.head(whoami=False)
+    assert (gate.asking, gate.served, gate.parked) == (0, 1, 0)
+    peer.send(OK)
+    await client.gets(OK)
+    assert (gate.asking, gate.served, gate.parked) == (0, 0, 0)
 
 
 @staged(Town)
