@@ -90,6 +90,7 @@ class Exchange:
         ),
         *(
             "_upgrade",
+            "preflight",
             "replays",
             "http11",
             "idempotent",
@@ -123,6 +124,7 @@ class Exchange:
         self.method = method = head.method
         self.http11 = head.http11
         self.length = head.length
+        self.preflight = method == b"OPTIONS" and head.fields.get(b"access-control-request-method") is not None
         self._upgrade = head.upgrade
         self._raw_head = raw_head
         self.idempotent = method in IDEMPOTENT if replayable is None else replayable

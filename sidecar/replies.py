@@ -13,11 +13,14 @@ from sidecar.errors import Fault
 from sidecar.exchange import Failure
 from sidecar.records.request_id import USUAL
 
-# What browsers need to see an error of another origin (Synapse http/server.py sets the same for its own).
+_METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+
+# What browsers need to see an error of another origin. Synapse's http/server.py names fewer headers; a page whose own
+# header is not allowed would never see why it was refused. The asterisk covers all but Authorization.
 CORS = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-    ("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization, Date"),
+    ("Access-Control-Allow-Methods", _METHODS),
+    ("Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization, Date, *"),
 )
 
 # Status and Matrix errcode of each refusal (client-server API, "Standard error response").
@@ -113,8 +116,13 @@ def authored(
     return response(status, (*given, *cors), content, close=close, head=head)
 
 
-def status_of(failure: Failure, *, federation: bool) -> int:
-    """The status of a failure. Another server is never told that it asks too much: it would stay away for long."""
+def status_of(failure: Failure, *, federation: bool, preflight: bool = False) -> int:
+    """The status of a failure. Another server is never told that it asks too much: it would stay away for long.
+
+    A preflight never fails: the page shall read what becomes of the request itself.
+    """
+    if preflight:
+        return 204
     status = STATUS_OF_FAILURE[failure]
     return 503 if federation and status == 429 else status
 
@@ -124,6 +132,7 @@ def failure_reply(
     *,
     head: bool,
     federation: bool = False,
+    preflight: bool = False,
     page: tuple[str, bytes] | None = None,
     request_id: str = "",
 ) -> bytes:
@@ -131,7 +140,9 @@ def failure_reply(
 
     `page` is the Content-Type and the content of what is shown instead where it is no fault of the client's.
     """
-    status = status_of(failure, federation=federation)
+    status = status_of(failure, federation=federation, preflight=preflight)
+    if preflight:
+        return response(status, CORS, b"", close=True)
     if page is None or failure not in _NOT_THE_CLIENTS:
         return refusal(status, failure.value.capitalize(), head=head, request_id=request_id)
     kind, content = page
@@ -163,7 +174,7 @@ def refusal(
     content = json.dumps(told).encode()
     fields = [("Content-Type", "application/json"), *CORS]
     if status == 405:
-        fields.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
+        fields.append(("Allow", _METHODS))
     if retry_after is not None:
         fields.append(("Retry-After", str(retry_after)))
     if request_id:

@@ -19,6 +19,7 @@ from sidecar.replies import (
     failure_reply,
     refusal,
     response,
+    status_of,
 )
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
@@ -42,8 +43,8 @@ def test_a_refusal_is_these_octets() -> None:
         b"HTTP/1.1 400 Bad Request\r\n"
         b"Content-Type: application/json\r\n"
         b"Access-Control-Allow-Origin: *\r\n"
-        b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n"
-        b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date\r\n"
+        b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+        b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date, *\r\n"
         b"Content-Length: 56\r\n"
         b"Connection: close\r\n"
         b"\r\n"
@@ -162,3 +163,11 @@ def test_a_page_is_shown_for_what_is_no_fault_of_the_client() -> None:
     assert read(failure_reply(Failure.WORKER_SILENT, head=False, page=page))[0] == 504
     assert b"M_TOO_LARGE" in failure_reply(Failure.BODY_TOO_LARGE, head=False, page=page)
     assert failure_reply(Failure.NO_WORKER, head=True, page=page).endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("failure", STATUS_OF_FAILURE)
+def test_a_preflight_never_fails(failure: Failure) -> None:
+    """A browser hides the answer to a request whose preflight failed, and with it why there is none."""
+    status, fields, content = read(failure_reply(failure, head=False, preflight=True), b"OPTIONS")
+    assert (status, content, fields[b"access-control-allow-origin"]) == (204, b"", b"*")
+    assert status_of(failure, federation=False, preflight=True) == 204

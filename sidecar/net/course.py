@@ -204,10 +204,14 @@ class Course(Measuring):
         request_id = self.id
         self.gateway.counters.failed += 1
         self.drop_upstream()
-        self.end_exchange(status_of(failure, federation=federation) if outcome.reply else 0, failure.name.lower())
+        asking = exchange.preflight
+        status = status_of(failure, federation=federation, preflight=asking) if outcome.reply else 0
+        self.end_exchange(status, failure.name.lower())
         if outcome.reply:
             is_head = exchange.method == b"HEAD"
-            reply = failure_reply(failure, head=is_head, federation=federation, page=page, request_id=request_id)
+            reply = failure_reply(
+                failure, head=is_head, federation=federation, preflight=asking, page=page, request_id=request_id
+            )
             self.downstream.close_after(reply)
         else:
             self.downstream.abort()

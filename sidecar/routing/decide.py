@@ -38,13 +38,17 @@ def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, 
             return _other_form(method, target, fields, peer, plan, scheme)
         refusal = closed(path, peer, step, plan)
         if refusal is not None:
-            return refusal
+            return allowed(refusal) if is_preflight(method, fields) else refusal
     if methods.rules is not None or plan.pathless is not None:
         rule = matching_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
         if rule is not None:
+            asking = is_preflight(method, fields) and method not in rule.methods
             if rule.route.pool is None:
-                return authored(rule, target, host_of(fields), step)
+                decision = authored(rule, target, host_of(fields), step)
+                return allowed(decision) if asking else decision
             step = routed(plan, rule, step)
+            if asking and not step.members:
+                return allowed(step.decision("none", None, (), ()))
     if step.initial is not None and is_initial(query, step.position):
         step = step.initial
     return _settled(step, segments, target, query, fields, peer, plan)
@@ -154,6 +158,26 @@ def authored(rule: Rule, target: bytes, host: bytes, step: Step) -> Decision:
             reason=reason,
         )
     return Decision(action="refuse", endpoint=step.endpoint, pool="", status=route.refuse or 403, reason=reason)
+
+
+def is_preflight(method: bytes, fields: Fields) -> bool:
+    """Whether a browser asks what a page may send to another origin (Fetch, "CORS-preflight request")."""
+    return method == b"OPTIONS" and fields.get(b"access-control-request-method") is not None
+
+
+def allowed(decision: Decision) -> Decision:
+    """The answer to the preflight of a request that is not forwarded: yes, so that the page can read the real answer.
+
+    The operator's own CORS headers count here too.
+    """
+    return Decision(
+        action="respond",
+        endpoint=decision.endpoint,
+        pool="",
+        status=204,
+        headers=tuple(each for each in decision.headers if each[0].lower().startswith("access-control-")),
+        reason=f"a preflight is allowed, so that the page can read the answer: {decision.reason}",
+    )
 
 
 def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:

@@ -703,6 +703,15 @@ async def test_authored_answers(stage: Stage) -> None:
     assert await client.end() == b""
 
 
+@pytest.mark.parametrize(("line", "status"), [(b"Access-Control-Request-Method: GET", 204), (b"A: GET", 502)])
+@staged(Stage)
+async def test_a_preflight_does_not_fail_with_its_worker(stage: Stage, line: bytes, status: int) -> None:
+    """What fails is the request itself, whose answer the page can then read."""
+    client, worker = await stage.exchange(b"OPTIONS / HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % line)
+    worker.send(b"nonsense\r\n\r\n")
+    assert (await client.end()).startswith(b"HTTP/1.1 %d " % status)
+
+
 @staged(Stage)
 async def test_draining(stage: Stage) -> None:
     """A drain ends idle connections now, running ones with their exchange, new ones with their first."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.config.schema import Access, Route
 from sidecar.routing.access import closed_resource, is_within
 
-from .plans import asked, plan_of
+from .plans import Headers, asked, plan_of
 
 CLOSED = plan_of()
 OPEN = plan_of(access=Access(admin=(ip_network("192.0.2.0/24"),), mas=(ip_network("10.0.0.1/32"),)))
@@ -47,6 +47,13 @@ def test_every_spelling_of_the_admin_api_is_refused(target: str) -> None:
     for method in ("GET", "POST", "OPTIONS", "BREW"):
         decision = asked(CLOSED, method, target)
         assert (decision.action, decision.status, decision.candidates) == ("refuse", 403, ())
+
+
+@pytest.mark.parametrize("target", SPELLINGS)
+def test_the_preflight_of_a_closed_path_is_allowed(target: str) -> None:
+    """So that a page can read the 403; nothing is forwarded."""
+    decision = asked(CLOSED, "OPTIONS", target, Headers([(b"access-control-request-method", b"GET")]))
+    assert (decision.action, decision.status, decision.candidates) == ("respond", 204, ())
 
 
 @pytest.mark.parametrize("resource", ["mas/query_user", "metrics", "replication/fed_send_edu/m.typing/1"])

@@ -228,3 +228,40 @@ def test_a_pool_brings_its_page() -> None:
     for path in ("/a", "/b"):
         assert asked(rules, "GET", path).sorry == ("text/html; charset=utf-8", b"<p>Sorry</p>")
     assert asked(rules, "GET", "/_matrix/client/versions").sorry is None
+
+
+PREFLIGHT = Headers([(b"origin", b"https://app.test"), (b"access-control-request-method", b"PUT")])
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(path="/x", refuse=403),
+        Route(path="/x", respond=Respond(status=410, body="gone")),
+        Route(path="/x", redirect=Redirect(to="https://h.test{target}")),
+        Route(path="/x", pool="nobody"),
+    ],
+)
+def test_a_preflight_of_what_is_not_forwarded_is_allowed(route: Route) -> None:
+    """The page can then read the refusal. Without the question of a browser, OPTIONS gets what any method gets."""
+    pools = {"nobody": Pool(workers=("mas",))}
+    rules = plan_of({**SPLIT, "mas": client(serves="", weight=0)}, pools=pools, routes=(route,))
+    plain, other = asked(rules, "OPTIONS", "/x"), asked(rules, "PUT", "/x", PREFLIGHT)
+    assert (plain.action, plain.status) == (other.action, other.status) != ("respond", 204)
+    preflight = asked(rules, "OPTIONS", "/x", PREFLIGHT)
+    assert (preflight.action, preflight.status, preflight.headers, preflight.body) == ("respond", 204, (), b"")
+    assert preflight.reason.startswith("a preflight is allowed")
+
+
+def test_cors_headers_of_a_route_count_for_its_preflight() -> None:
+    """Other headers are those of the response itself."""
+    headers = {"Content-Type": "text/plain", "Access-Control-Allow-Origin": "https://app.test"}
+    rules = plan(Route(path="/x", respond=Respond(body="x", headers=headers)))
+    preflight = asked(rules, "OPTIONS", "/x", PREFLIGHT)
+    assert (preflight.status, preflight.headers) == (204, (("Access-Control-Allow-Origin", "https://app.test"),))
+
+
+def test_a_route_for_options_answers_preflights_itself() -> None:
+    """The operator has said what becomes of them."""
+    rules = plan(Route(path="/x", method=("OPTIONS",), refuse=403), Route(path="/x", respond=Respond(body="x")))
+    assert asked(rules, "OPTIONS", "/x", PREFLIGHT).status == 403
