@@ -169,6 +169,11 @@ class Exchange:
         self._kept += len(octets)
 
     @property
+    def target(self) -> bytes:
+        """The request-target, as it goes on."""
+        return self._raw_head.split(b" ", 2)[1]
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of body that wait for a lease."""
         return 0 if self._leased else self._kept

@@ -1,23 +1,28 @@
 """Notices that a worker does not know an endpoint which main knows, and asks main instead.
 
 That is the mark of a request that was sent to the wrong process, after an upgrade for example: nothing was done there,
-so that it can be repeated elsewhere, whatever its method. Knows no routes; only what the decision says of main.
+so that it can be repeated elsewhere, whatever its method. The same words can be those of another server, which a worker
+passes on when it has done its work; they are believed. Knows no routes; only what the decision says of main.
 """
 
 from __future__ import annotations
 
+import re
+
 from attrs import define, field
 
 from sidecar.net.dispatch import Dispatch
+from sidecar.synapse.unrecognized import LONGEST, is_unrecognized, mounts, release_in
 from sidecar.telemetry import logger
-from sidecar.wire.framing import UNTIL_CLOSE
+from sidecar.wire.framing import CHUNKED, UNTIL_CLOSE
 from sidecar.wire.head import ResponseHead
 
 DOUBTFUL = frozenset((404, 405))
 """Statuses with which Synapse says that it does not know a path, or its method there (http/server.py)."""
-_UNRECOGNIZED = b'"M_UNRECOGNIZED"'
-_ENOUGH = 2048
-"""Bytes of an answer in which the errcode stands if it is there at all."""
+_ENOUGH = 2 * LONGEST
+"""Bytes, with those of chunks, beyond which an answer is not the one that is looked for."""
+
+_ONE_CHUNK = re.compile(rb"[0-9A-Fa-f]+\r\n(.*)\r\n0\r\n\r\n", re.DOTALL)
 
 _log = logger("sidecar.selfcheck")
 
@@ -32,12 +37,16 @@ class Doubt:
     @property
     def decided(self) -> bool:
         """Enough of it is here."""
-        return self.unrecognized or sum(map(len, self.pieces)) > _ENOUGH
+        return sum(map(len, self.pieces)) > _ENOUGH
 
     @property
     def unrecognized(self) -> bool:
-        """The process says that it has no such endpoint."""
-        return _UNRECOGNIZED in b"".join(self.pieces)
+        """All of the answer is here, and it says that there is no such endpoint."""
+        octets = b"".join(self.pieces)
+        if self.head.length == CHUNKED:
+            match = _ONE_CHUNK.fullmatch(octets)
+            return match is not None and is_unrecognized(match[1])
+        return len(octets) == self.head.length and is_unrecognized(octets)
 
 
 class SelfCheck(Dispatch):
@@ -68,7 +77,7 @@ class SelfCheck(Dispatch):
                 self.misrouted(self.repeated)
             self.repeated = ""
             return False
-        if not doubt.unrecognized:
+        if not doubt.unrecognized or not self._may_repeat(doubt.head):
             return False
         main = gateway.pools.get(gateway.main)
         if main is None or not exchange.whole or not main.health.up or not self._within_budget(main):
@@ -85,6 +94,18 @@ class SelfCheck(Dispatch):
         if self.upstream is not None:
             self.go_on()
         return True
+
+    def _may_repeat(self, head: ResponseHead) -> bool:
+        """The worker has done nothing, because it has no such endpoint; or it does not matter whether it has."""
+        exchange, decision = self.exchange, self.decision
+        assert exchange is not None
+        assert decision is not None
+        if self.worker in decision.strangers:
+            return True
+        release = release_in(head.fields.get(b"server"))
+        path = exchange.target.partition(b"?")[0]
+        mounted = None if release is None else mounts(release, decision.endpoint, exchange.method, path)
+        return exchange.idempotent if mounted is None else not mounted
 
     def misrouted(self, worker: str) -> None:
         """Count a request that this worker did not know; tell of it once for each endpoint."""

@@ -241,9 +241,17 @@ class _Compiler:
                 fallback=tuple(fallback),
                 row=row,
                 replayable=step.replayable,
+                strangers=self._strangers(row, (*members, *(name for group in fallback for name in group))),
                 reason=f"a route of the configuration sends it to pool {pool}",
             )
         )
+
+    def _strangers(self, row: Endpoint | None, names: Iterable[str]) -> tuple[str, ...]:
+        """The Synapse workers among those named whose listeners do not serve the row."""
+        if row is None:
+            return ()
+        workers = [self.pools.workers[name] for name in names if name != self.pools.main.name]
+        return tuple(each.name for each in workers if each.serves and not row.worker_resources & each.serves)
 
     def _substitutes(self, planned: PlannedPool, row: Endpoint | None) -> tuple[str, ...]:
         if planned.fallback or self._states_fallback(planned.name):

@@ -43,6 +43,8 @@ class Decision:
     """Another server asks, which takes a failure harder than a client."""
     main_knows: bool = False
     """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
+    strangers: tuple[str, ...] = ()
+    """Workers to which a route sends the endpoint although their listeners do not serve it."""
     sorry: tuple[str, bytes] | None = None
     """Content-Type and content of the pool's own page for a request that no worker answers."""
     headers: tuple[tuple[str, str], ...] = ()

@@ -60,6 +60,7 @@ class Step:
     sorry: tuple[str, bytes] | None = None
     federation: bool = False
     main_knows: bool = False
+    strangers: tuple[str, ...] = ()
     reason: str = ""
     spread: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
@@ -92,6 +93,7 @@ class Step:
             sorry=self.sorry,
             federation=self.federation,
             main_knows=self.main_knows,
+            strangers=self.strangers,
         )
 
     def _owner_first(self, key: str, order: tuple[str, ...]) -> tuple[str, ...]:

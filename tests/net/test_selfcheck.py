@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
+
+from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Peer, Stage, forward
 from .turns import staged, turns
@@ -11,8 +15,10 @@ from .turns import staged, turns
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 TOLD = b'{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}'
-UNKNOWN = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%b" % (len(TOLD), TOLD)
-CHUNKED = b"HTTP/1.1 405 Method Not Allowed\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+SYNAPSE = b"Server: Synapse/1.163.2\r\n"
+UNKNOWN = b"HTTP/1.1 404 Not Found\r\n%bContent-Length: %d\r\n\r\n%b" % (SYNAPSE, len(TOLD), TOLD)
+CHUNKED = b"HTTP/1.1 405 Method Not Allowed\r\n%bTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+    SYNAPSE,
     len(TOLD),
     TOLD,
 )
@@ -36,7 +42,7 @@ async def asked(stage: Stage, octets: bytes) -> tuple[Peer, Peer]:
 @pytest.mark.parametrize("answer", [UNKNOWN, CHUNKED])
 @staged(Stage, **SETTING)
 async def test_repeated_on_main(stage: Stage, answer: bytes) -> None:
-    """Nothing was done, so even a POST goes on to main as it is; the client gets main's answer and nothing else."""
+    """No worker of this release has it: nothing was done, and even a POST goes on to main as it is."""
     said: list[str] = []
 
     def note(event: LogEvent) -> None:
@@ -162,7 +168,7 @@ async def test_main_is_away(stage: Stage) -> None:
 async def test_a_worker_that_breaks_off_in_doubt(stage: Stage) -> None:
     """An answer that was held back and is not complete is none: the client is told."""
     client, worker = await asked(stage, GET)
-    worker.send(UNKNOWN[:60])
+    worker.send(UNKNOWN[:-9])
     await turns()
     worker.close()
     assert (await client.head()).startswith(b"HTTP/1.1 502 ")
@@ -172,7 +178,7 @@ async def test_a_worker_that_breaks_off_in_doubt(stage: Stage) -> None:
 async def test_a_worker_that_stalls_in_doubt(stage: Stage) -> None:
     """And one that does not come to an end is not waited for longer than for any other answer."""
     client, worker = await asked(stage, GET)
-    worker.send(UNKNOWN[:60])
+    worker.send(UNKNOWN[:-9])
     await stage.pass_time(5.5)
     assert (await client.head()).startswith(b"HTTP/1.1 504 ")
 
@@ -187,3 +193,79 @@ async def test_a_worker_that_closes_behind_it(stage: Stage) -> None:
     main.send(OK)
     await client.gets(OK)
     await worker.vanishes()
+
+
+# What another server says, and a worker passes on.
+
+PUBLIC_ROOMS = b"POST /_matrix/client/v3/publicRooms?server=x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def asks(endpoint: str, **others: Any) -> dict[str, Any]:
+    """A stage on which every request is one for this endpoint."""
+    decision = Decision(
+        action="forward",
+        endpoint=endpoint,
+        pool="client",
+        candidates=("sync1",),
+        main_knows=True,
+        **others,
+    )
+    return {"workers": ("main", "sync1"), "decide": lambda *_, **__: decision}
+
+
+@pytest.mark.parametrize("octets", [PUBLIC_ROOMS, PUBLIC_ROOMS.replace(b"POST", b"GET")])
+@staged(Stage, **asks("public_room_list"))
+async def test_what_another_server_does_not_know(stage: Stage, octets: bytes) -> None:
+    """Workers of this release have the endpoint: it is the other server that says so, and nobody is asked again."""
+    client, worker = await asked(stage, octets)
+    worker.send(UNKNOWN)
+    await client.gets(UNKNOWN)
+    assert not stage.workers["main"].accepted
+    assert stage.counters.misrouted == 0
+
+
+@pytest.mark.parametrize("server", [b"", b"Server: nginx\r\n", b"Server: Synapse/9.1.0\r\n", b"Server: Synapse/x\r\n"])
+@staged(Stage, **asks("public_room_list"))
+async def test_of_an_unknown_release(stage: Stage, server: bytes) -> None:
+    """What a worker mounts is not known: a POST may have been acted on, and is answered as it was; a GET goes on."""
+    answer = UNKNOWN.replace(SYNAPSE, server)
+    client, worker = await asked(stage, PUBLIC_ROOMS)
+    worker.send(answer)
+    await client.gets(answer)
+    assert not stage.workers["main"].accepted
+    client.send(PUBLIC_ROOMS.replace(b"POST", b"GET"))
+    await worker.until(lambda: worker.received.count(b"publicRooms") == 1)
+    worker.send(answer)
+    main = await stage.workers["main"].connection()
+    await main.head()
+    main.send(OK)
+    await client.gets(OK)
+
+
+@staged(Stage, **asks("public_room_list", strangers=("sync1",)))
+async def test_a_worker_whose_listener_lacks_it(stage: Stage) -> None:
+    """Where a route sends what the worker's listener does not serve, even a POST is repeated."""
+    client, worker = await asked(stage, PUBLIC_ROOMS)
+    worker.send(UNKNOWN)
+    main = await stage.workers["main"].connection()
+    await main.head()
+    main.send(OK)
+    await client.gets(OK)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"errcode":"M_UNRECOGNIZED","error":"No such method"}',
+        b'{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request","extra":1}',
+        b'{"error":"M_UNRECOGNIZED"}',
+    ],
+)
+@staged(Stage, **SETTING)
+async def test_other_words(stage: Stage, content: bytes) -> None:
+    """Only Synapse's own words are taken for its own."""
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    client, worker = await asked(stage, GET)
+    worker.send(answer)
+    await client.gets(answer)
+    assert not stage.workers["main"].accepted

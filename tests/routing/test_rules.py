@@ -265,3 +265,12 @@ def test_a_route_for_options_answers_preflights_itself() -> None:
     """The operator has said what becomes of them."""
     rules = plan(Route(path="/x", method=("OPTIONS",), refuse=403), Route(path="/x", respond=Respond(body="x")))
     assert asked(rules, "OPTIONS", "/x", PREFLIGHT).status == 403
+
+
+def test_workers_whose_listeners_lack_it() -> None:
+    """A route may send an endpoint to Synapse workers that do not serve it, which is told."""
+    workers = {**WORKERS, "fed9": client(serves="federation")}
+    pools = {**POOLS, "odd": Pool(workers=("bots1", "fed9", "mas"))}
+    rules = plan_of(workers, pools=pools, routes=(Route(path="/_matrix/client/versions", pool="odd"),))
+    assert asked(rules, "GET", "/_matrix/client/versions").strangers == ("fed9",)
+    assert asked(plan(), "GET", "/_matrix/client/versions").strangers == ()
