@@ -153,6 +153,13 @@ class ResponseFields(FieldSection):
             self._passed = self.edited(HOP_BY_HOP, b"")
         return self._passed
 
+    def unframed(self, extra: bytes) -> bytes:
+        """The section for an answer that cannot have content, without what would announce some, then `extra`.
+
+        RFC 9112 6.1 and RFC 9110 8.6 forbid these fields in 1xx and 204, and who reads them waits for content.
+        """
+        return b"%b%b\r\n" % (self.without({*self.special, *self.options}), extra)
+
     def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
         """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines)."""
         special = self.special

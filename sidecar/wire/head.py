@@ -32,6 +32,8 @@ MOST_SECTIONS = 1024
 LONGEST_SECTION = 2048
 
 
+_NOTHING = (0, UNTIL_CLOSE)
+
 _Fields = TypeVar("_Fields", RequestFields, ResponseFields)
 
 
@@ -159,10 +161,10 @@ class ResponseHead:
     """A status-line and its fields (RFC 9112 4).
 
     `length` is the framing for a response to `method` (RFC 9112 6.3); `persistent` tells whether the connection
-    may carry another request after it.
+    may carry another request after it; `misframed` that it announces content which its status does not allow.
     """
 
-    __slots__ = ("_line", "fields", "http11", "length", "persistent", "status")
+    __slots__ = ("_line", "fields", "http11", "length", "misframed", "persistent", "status")
 
     def __init__(self, raw: bytes, method: bytes, most_fields: int = 200) -> None:
         end = raw.find(b"\r\n")
@@ -189,8 +191,11 @@ class ResponseHead:
         elif status < 200 or status == 204 or status == 304 or method == b"HEAD":
             length = 0
         self.length = length
+        # `Content-Length: 0` at 204, as Synapse sends it, announces nothing; its absence is as good.
+        announced = fields.length != UNTIL_CLOSE if status < 200 else status == 204 and fields.length not in _NOTHING
+        self.misframed = announced
         options = fields.options
-        if length == UNTIL_CLOSE:
+        if length == UNTIL_CLOSE or announced:
             self.persistent = False
         elif options:
             self.persistent = b"close" not in options and (http11 or b"keep-alive" in options)
@@ -208,6 +213,8 @@ class ResponseHead:
         `close`: the connection ends after this response. `decoded`: the content goes on without its chunks, to a
         client of HTTP/1.0, delimited by the close.
         """
+        if self.misframed:
+            return self._line + self.fields.unframed(b"Connection: close\r\n" if close else b"")
         if not close:
             return self._line + self.fields.passed_on()
         dropped = HOP_BY_HOP | {b"transfer-encoding"} if decoded else HOP_BY_HOP

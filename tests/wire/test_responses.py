@@ -178,6 +178,41 @@ def test_some_responses_have_no_body_whatever_their_fields_say(method: bytes, st
 
 
 @pytest.mark.parametrize(
+    ("stream", "passed"),
+    [
+        (
+            b"HTTP/1.1 204 No Content\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n",
+        ),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nX: y\r\n\r\n", b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n"),
+        (b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nX: y\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"),
+        (b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (
+            b"HTTP/1.1 102 Processing\r\nConnection: X\r\nX: y\r\nContent-Length: 1\r\n\r\n",
+            b"HTTP/1.1 102 Processing\r\n\r\n",
+        ),
+    ],
+)
+def test_no_content_is_announced_where_there_can_be_none(stream: bytes, passed: bytes) -> None:
+    """A client that believes the field waits for content; so may the worker be about to write it."""
+    reader = ResponseReader(LIMITS)
+    reader.next_message(b"GET", decoded=False)
+    head = reader.feed(stream)[0]
+    assert isinstance(head, ResponseHead)
+    assert head.passed_on(close=False, decoded=False) == passed
+    assert head.passed_on(close=True, decoded=True) == passed[:-2] + b"Connection: close\r\n\r\n"
+    assert not head.persistent
+
+
+def test_no_length_is_a_length() -> None:
+    """What Synapse sends with each 204 is passed on as it is."""
+    stream = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
+    head = ResponseHead(stream, b"OPTIONS")
+    assert (head.passed_on(close=False, decoded=False), head.persistent) == (stream, True)
+
+
+@pytest.mark.parametrize(
     "cut",
     [
         OK + b"Content-Length: 50\r\n\r\nhello",
