@@ -63,7 +63,7 @@ def use_monotonic_clock(reactor: Any) -> None:
 def forwarded_policy(settings: Settings) -> ForwardedPolicy:
     """Whose word is taken, as `forwarded:` says."""
     forwarded = settings.forwarded
-    return ForwardedPolicy(forwarded.trust, forwarded.proto, forwarded.proxy_protocol)
+    return ForwardedPolicy(forwarded.trust, forwarded.proto, forwarded.proxy_protocol, hops=forwarded.hops)
 
 
 @define(eq=False)

@@ -68,8 +68,8 @@ class Limits:
     connections_per_address: Count = field(
         default=1_000,
         metadata=doc(
-            "Client connections at once from one address; more are answered 503 and closed. Addresses in "
-            "forwarded.trust are exempt, because they speak for many."
+            "Client connections at once from one address, or from one /64 of IPv6; more are answered 503 and closed. "
+            "Addresses in forwarded.trust are exempt, because they speak for many."
         ),
     )
     proxy_header: SizeOrZero = field(
@@ -151,7 +151,16 @@ class Limits:
         default=0.5,
         metadata=doc(
             "The part of a worker's `concurrency` that one user, room, server or address may have in a pool; the rest "
-            "of its requests wait, and take turns with those of the others."
+            "of its requests wait, and take turns with those of the others. Users and servers count for each address "
+            "apart, because their names are only checked by Synapse."
+        ),
+    )
+    address_share: Share = field(
+        default=0.75,
+        metadata=doc(
+            "The part of a pool's `concurrency`, and of the line at its entrance, that one address may have, whatever "
+            "users its requests claim to come from. A /64 of IPv6 counts as one address. Addresses in forwarded.trust "
+            "are exempt, because they speak for many."
         ),
     )
     fallback: CountOrZero = field(

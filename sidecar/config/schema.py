@@ -38,6 +38,13 @@ class Forwarded:
             "always are. The client is the rightmost address in X-Forwarded-For that is not in this list."
         ),
     )
+    hops: kinds.Count = field(
+        default=32,
+        metadata=doc(
+            "Elements of X-Forwarded-For that are looked at, from its end. A client can write thousands in front of "
+            "those that your proxies add."
+        ),
+    )
     proto: kinds.Scheme | None = field(
         default=None,
         metadata=doc("X-Forwarded-Proto where no trusted peer said otherwise; absent: the listener's scheme."),

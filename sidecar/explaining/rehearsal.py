@@ -70,7 +70,8 @@ class Rehearsal:
         settings = self.deployment.settings
         limits = settings.limits
         self.scheme = "https" if any(entrance(text).tls for text in settings.listen) else "http"
-        self.policy = ForwardedPolicy(settings.forwarded.trust, settings.forwarded.proto)
+        forwarded = settings.forwarded
+        self.policy = ForwardedPolicy(forwarded.trust, forwarded.proto, hops=forwarded.hops)
         self.limits = ReaderLimits(head=limits.request_head, target=limits.request_target, fields=limits.request_fields)
 
     def hear(self, asked: Asked) -> Heard:

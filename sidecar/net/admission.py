@@ -1,7 +1,9 @@
 """How many requests of one pool are served at once, and in which turn the others are let in.
 
-Every key (a user, a room, a server; an address where there is no key) has a line of its own, and the lines are served
-in turn, so that whoever sends most does not get everything. Pure: knows no clock, no sockets, no workers.
+Whose a request is, its own words say: a token or a signature that nobody has checked yet. Where it comes from, they
+cannot choose. So the addresses that wait take turns, and within one address its keys do (a user, a room, a server; the
+address itself where there is no key). Whoever sends most does not get everything, under however many names. Pure:
+knows no clock, no sockets, no workers.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections import OrderedDict
 from enum import Enum
 from typing import Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from sidecar.metrics.histogram import Histogram
 
@@ -31,23 +33,44 @@ class Applicant(Protocol):
 
 @frozen(slots=True, kw_only=True)
 class GateLimits:
-    """Counts: requests served at once, of one key at once, and waiting."""
+    """Counts: requests served at once, of one key and of one place at once, and waiting, of all and of one place."""
 
     concurrency: int
     per_key: int
     waiting: int
+    per_place: int = field(default=Factory(lambda self: self.concurrency, takes_self=True))
+    waiting_per_place: int = field(default=Factory(lambda self: self.waiting, takes_self=True))
 
 
 ADMITTED: Final = Verdict.ADMITTED
 """Python looks a member up anew each time; this is asked with every request."""
+
+Who = tuple[str, str]
+"""Where a request comes from, its place, and its key."""
+
+CLAIMED = frozenset(("user", "token", "origin"))
+"""Kinds of keys that a request claims by its credentials, which are checked only later, by Synapse."""
+
+
+def who(place: str, kind: str, key: str) -> Who:
+    """As whose a request counts. `place`: the neighbourhood of its address; empty where that speaks for many.
+
+    A claimed key counts for each place apart, so that nobody uses up the share of the user whose name he takes.
+    """
+    if not place:
+        return key, key
+    if kind == "source":
+        return place, place
+    return (place, f"{place} {key}") if kind in CLAIMED else (place, key)
 
 
 @define(eq=False, slots=True)
 class Gate:
     """The entrance to one pool.
 
-    Invariants: at most `concurrency` are in, at most `per_key` of one key; nobody waits who could be in; the keys that
-    wait are admitted in turn, and the requests of one key in the order in which they came.
+    Invariants: at most `concurrency` are in, at most `per_key` of one key, at most `per_place` of one place; nobody
+    waits who could be in; the places that wait are served in turn, the keys of one place are, and the requests of one
+    key and place in the order in which they came.
     """
 
     limits: GateLimits
@@ -65,10 +88,18 @@ class Gate:
     """How long they wait; kept by them as well."""
     by_key: dict[str, int] = field(factory=dict)
     """How many of each key are in."""
-    _lines: dict[str, OrderedDict[Applicant, None]] = field(factory=dict)
-    """Who waits, by key."""
+    by_place: dict[str, int] = field(factory=dict)
+    """How many of each place are in."""
+    _lines: dict[Who, OrderedDict[Applicant, None]] = field(factory=dict)
+    """Who waits."""
+    _waiting_from: dict[str, int] = field(factory=dict)
+    """How many wait, by place."""
+    _ready: dict[str, OrderedDict[str, None]] = field(factory=dict)
+    """By place, its keys that wait, in the order of their turns. One that is found to be full becomes stalled."""
+    _stalled: dict[str, dict[str, None]] = field(factory=dict)
+    """By key, the places where it waits until a request of that key ends."""
     _turns: OrderedDict[str, None] = field(factory=OrderedDict)
-    """Keys that wait and have fewer than `per_key` in, in the order of their turns."""
+    """Places that have keys that are ready and fewer than `per_place` in, in the order of their turns."""
 
     @property
     def served(self) -> int:
@@ -80,64 +111,120 @@ class Gate:
         """Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known."""
         return self.waiting + self.in_line + self.asking
 
-    def enter(self, key: str, applicant: Applicant) -> Verdict:
+    def enter(self, who: Who, applicant: Applicant) -> Verdict:
         """Ask to be let in. Who waits is told by `admitted`, or says `leave`; who is in says `out` at the end."""
+        place, key = who
         limits = self.limits
         count = self.by_key.get(key, 0)
-        if self.running < limits.concurrency and count < limits.per_key:
+        near = self.by_place.get(place, 0)
+        if self.running < limits.concurrency and count < limits.per_key and near < limits.per_place:
             self.running += 1
             self.by_key[key] = count + 1
+            self.by_place[place] = near + 1
             return ADMITTED
-        if self.waiting >= limits.waiting:
+        from_here = self._waiting_from.get(place, 0)
+        if self.waiting >= limits.waiting or from_here >= limits.waiting_per_place:
             return Verdict.SHED
         self.waiting += 1
-        line = self._lines.get(key)
+        self._waiting_from[place] = from_here + 1
+        line = self._lines.get(who)
         if line is None:
-            line = self._lines[key] = OrderedDict()
-            if count < limits.per_key:
-                self._turns[key] = None
+            line = self._lines[who] = OrderedDict()
+            self._line_up(who)
         line[applicant] = None
         return Verdict.WAITS
 
-    def out(self, key: str) -> None:
+    def out(self, who: Who) -> None:
         """A request that was in has ended; the next one comes in."""
+        place, key = who
         self.running -= 1
-        count = self.by_key[key] - 1
-        if count:
-            self.by_key[key] = count
-        else:
-            del self.by_key[key]
+        count = _less(self.by_key, key)
+        near = _less(self.by_place, place)
         if self.waiting:
-            if key in self._lines and count + 1 == self.limits.per_key:
-                self._turns[key] = None
+            if count < self.limits.per_key:
+                for each in self._stalled.pop(key, ()):
+                    self._line_up((each, key))
+            if near < self.limits.per_place and place in self._ready:
+                self._turns.setdefault(place, None)
             self._admit()
 
-    def leave(self, key: str, applicant: Applicant) -> None:
+    def leave(self, who: Who, applicant: Applicant) -> None:
         """Who waited does not want to come in any more."""
-        line = self._lines.get(key)
+        line = self._lines.get(who)
         if line is not None and applicant in line:
             del line[applicant]
-            self.waiting -= 1
-            if not line:
-                del self._lines[key]
-                self._turns.pop(key, None)
+            self._waits_no_more(who)
 
     def use(self, limits: GateLimits) -> None:
         """Other limits from now on; who is in stays in."""
         self.limits = limits
-        self._turns = OrderedDict.fromkeys(key for key in self._lines if self.by_key.get(key, 0) < limits.per_key)
+        self._ready.clear()
+        self._stalled.clear()
+        self._turns.clear()
+        for each in self._lines:
+            self._line_up(each)
         self._admit()
 
+    def _line_up(self, who: Who) -> None:
+        """Requests of this key wait at this place."""
+        place, key = who
+        if self.by_key.get(key, 0) >= self.limits.per_key:
+            self._stalled.setdefault(key, {})[place] = None
+            return
+        self._ready.setdefault(place, OrderedDict())[key] = None
+        if self.by_place.get(place, 0) < self.limits.per_place:
+            self._turns.setdefault(place, None)
+
+    def _waits_no_more(self, who: Who) -> None:
+        """Count one of those who wait off; if it was the last of its line, there is no turn for that any more."""
+        place, key = who
+        self.waiting -= 1
+        _less(self._waiting_from, place)
+        if self._lines[who]:
+            return
+        del self._lines[who]
+        stalled = self._stalled.get(key)
+        if stalled is not None:
+            stalled.pop(place, None)
+            if not stalled:
+                del self._stalled[key]
+        ready = self._ready.get(place)
+        if ready is not None:
+            ready.pop(key, None)
+            if not ready:
+                del self._ready[place]
+                self._turns.pop(place, None)
+
     def _admit(self) -> None:
-        while self._turns and self.running < self.limits.concurrency:
-            key, _ = self._turns.popitem(last=False)
-            line = self._lines[key]
-            applicant, _ = line.popitem(last=False)
-            self.waiting -= 1
+        limits = self.limits
+        while self._turns and self.running < limits.concurrency:
+            place = next(iter(self._turns))
+            ready = self._ready[place]
+            key = next(iter(ready))
+            count = self.by_key.get(key, 0)
+            if count >= limits.per_key:
+                del ready[key]
+                self._stalled.setdefault(key, {})[place] = None
+                if not ready:
+                    del self._ready[place], self._turns[place]
+                continue
+            applicant, _ = self._lines[place, key].popitem(last=False)
             self.running += 1
-            count = self.by_key[key] = self.by_key.get(key, 0) + 1
-            if not line:
-                del self._lines[key]
-            elif count < self.limits.per_key:
-                self._turns[key] = None
+            self.by_key[key] = count + 1
+            near = self.by_place[place] = self.by_place.get(place, 0) + 1
+            ready.move_to_end(key)
+            self._turns.move_to_end(place)
+            if near >= limits.per_place:
+                del self._turns[place]
+            self._waits_no_more((place, key))
             applicant.admitted()
+
+
+def _less(counts: dict[str, int], name: str) -> int:
+    """One less; what is none is not kept."""
+    count = counts[name] - 1
+    if count:
+        counts[name] = count
+    else:
+        del counts[name]
+    return count

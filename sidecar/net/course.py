@@ -14,7 +14,7 @@ from sidecar.records.record import DONE
 from sidecar.replies import failure_reply, refusal, status_of
 
 if TYPE_CHECKING:
-    from sidecar.net.admission import Gate
+    from sidecar.net.admission import Gate, Who
     from sidecar.net.downstream import Downstream
     from sidecar.net.gateway import Gateway
     from sidecar.net.lessons import Lesson
@@ -47,8 +47,8 @@ class Course(Measuring):
 
     __slots__ = (
         *("body_began", "body_limit", "body_seen", "burden", "clogged", "deadline", "doubt", "expires", "gate"),
-        *("gathered", "held", "key", "lesson", "parked", "pumping", "repeated", "slot", "splice", "tunnelled"),
-        *("upstream", "waiting_at", "waiting_for"),
+        *("gathered", "held", "lesson", "parked", "pumping", "repeated", "slot", "splice", "tunnelled"),
+        *("upstream", "waiting_at", "waiting_for", "who"),
     )
 
     def __init__(self, downstream: Downstream, gateway: Gateway) -> None:
@@ -61,7 +61,7 @@ class Course(Measuring):
         self.waiting_at: Gate | None = None
         self.gate: Gate | None = None
         """The entrance through which the request came in."""
-        self.key = ""
+        self.who: Who = ("", "")
         """As whose request it did."""
         self.parked = False  # it waits and is counted where it does
         self.held = 0  # bytes of body that are counted with it
@@ -170,7 +170,7 @@ class Course(Measuring):
         if gate is not None:
             # Last, because whoever comes in next may be on a connection that ends with this one.
             self.gate = None
-            gate.out(self.key)
+            gate.out(self.who)
 
     def end_splice(self) -> None:
         if self.splice is not None:
@@ -183,7 +183,7 @@ class Course(Measuring):
             self.waiting_for.leave(self)
             self.part()
         elif self.waiting_at is not None:
-            self.waiting_at.leave(self.key, self)
+            self.waiting_at.leave(self.who, self)
             self.part()
         self.end_splice()
         upstream = self.upstream

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sidecar.exchange import Failure
-from sidecar.net.admission import ADMITTED, Verdict
+from sidecar.net.admission import ADMITTED, Verdict, who
 from sidecar.net.course import WAITING
 from sidecar.net.pool import Refusal, WorkerPool
 from sidecar.net.waiting import Waiting
@@ -33,15 +33,17 @@ class Dispatch(Waiting):
         assert decision is not None
         gate = self.gateway.gates.get(decision.pool)
         if gate is not None:
-            self.key = key = decision.key or self.client
-            verdict = gate.enter(key, self)
+            # Without a key, the address is one: that of a proxy that does not say for whom it speaks, too.
+            place = self.gateway.forwarded.place(self.client)
+            self.who = caller = who(place, decision.kind, decision.key or place or self.client)
+            verdict = gate.enter(caller, self)
             if verdict is not ADMITTED:
                 if verdict is Verdict.SHED:
                     self.shed()
                 elif self.join(gate):
                     self.expect("turn", self.patience())
                 else:
-                    gate.leave(key, self)
+                    gate.leave(caller, self)
                     self.shed()
                 return
             self.gate = gate

@@ -19,6 +19,7 @@ from sidecar.net.gateway import Gateway, request_limits
 from sidecar.net.relay import Relay
 from sidecar.net.transport import NOTHING, DirectProtocol, UnderWay
 from sidecar.replies import refusal
+from sidecar.wire.forwarded import neighbourhood
 from sidecar.wire.reader import RequestReader
 
 if TYPE_CHECKING:
@@ -239,16 +240,16 @@ class Listener(Factory):
         counters.connections += 1
         counters.connections_open += 1
         self.connections.add(connection)
-        address = connection.peer
+        address = neighbourhood(connection.peer)
         count = self._per_address.get(address, 0) + 1
         self._per_address[address] = count
         self.on_change()
-        return count <= self.gateway.limits.connections_per_address or self.gateway.forwarded.trusts_text(address)
+        return count <= self.gateway.limits.connections_per_address or self.gateway.forwarded.vouches(connection.peer)
 
     def closed(self, connection: Downstream) -> None:
         self.connections.discard(connection)
         self.gateway.counters.connections_open -= 1
-        address = connection.peer
+        address = neighbourhood(connection.peer)
         count = self._per_address[address] - 1
         if count:
             self._per_address[address] = count

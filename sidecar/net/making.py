@@ -98,10 +98,14 @@ def gate_limits(pool: PlannedPool, limits: Limits) -> GateLimits:
     stated = pool.settings
     usual = limits.initial_syncs if pool.name == INITIAL_SYNC else limits.concurrency
     each = usual if stated.concurrency is None else stated.concurrency
+    concurrency = each * max(1, len(pool.workers))
+    waiting = limits.waiting if stated.waiting is None else stated.waiting
     return GateLimits(
-        concurrency=each * max(1, len(pool.workers)),
+        concurrency=concurrency,
         per_key=max(1, int(each * limits.key_share)),
-        waiting=limits.waiting if stated.waiting is None else stated.waiting,
+        per_place=max(1, int(concurrency * limits.address_share)),
+        waiting=waiting,
+        waiting_per_place=max(1, int(waiting * limits.address_share)),
     )
 
 

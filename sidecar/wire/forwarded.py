@@ -6,6 +6,7 @@ exactly one line with exactly one address is sent. Knows no sockets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -20,15 +21,27 @@ _CACHED_CHAINS = 4096
 _LONGEST_CACHED = 256
 
 
+# IPv6 in brackets, as it must stand before a port; IPv4, with a port or without; IPv6 alone. Quotes come in pairs.
+_FORMS = re.compile(
+    r'("?)(?:\[([0-9A-Fa-f:.]+)(?:%[0-9A-Za-z._~-]+)?\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?'
+    r"|([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:%[0-9A-Za-z._~-]+)?)\1"
+)
+_LONGEST_ADDRESS = 128
+_OF_ONE = 64
+"""Bits of an IPv6 address that tell clients apart: a provider gives each customer a /64 at least (RFC 6177)."""
+
+
 def parse_address(text: str) -> Address | None:
-    """An address in any form that proxies write: plain, `[v6]`, with a port, or IPv4 mapped into IPv6."""
-    text = text.strip(" \t").strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    """An address in any form that proxies write: plain, `[v6]`, with a port, or IPv4 mapped into IPv6.
+
+    None for anything else, also where an address stands in front of something that is none.
+    """
+    match = _FORMS.fullmatch(text.strip(" \t")) if len(text) <= _LONGEST_ADDRESS else None
+    if match is None:
+        return None
+    _, bracketed, four, six = match.groups()
     try:
-        address = ip_address(text.partition("%")[0])
+        address = IPv6Address(bracketed) if bracketed else ip_address(four or six)
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
@@ -36,20 +49,34 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+def neighbourhood(peer: str) -> str:
+    """What counts as one client among addresses: an address of IPv4, or a /64 of IPv6. Other text stands for itself."""
+    address = parse_address(peer)
+    if not isinstance(address, IPv6Address):
+        return peer if address is None else str(address)
+    return f"{IPv6Address(int(address) >> _OF_ONE << _OF_ONE)}/{_OF_ONE}"
+
+
 class ForwardedPolicy:
     """Decides whose word is taken, and caches what it decided."""
 
-    __slots__ = ("_announcing", "_chain", "_proto", "_trust", "vouches")
+    __slots__ = ("_announcing", "_chain", "_hops", "_proto", "_trust", "place", "vouches")
 
-    def __init__(self, trust: Sequence[Network], proto: str | None, announcing: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, trust: Sequence[Network], proto: str | None, announcing: Sequence[Network] = (), *, hops: int = 32
+    ) -> None:
         """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
 
-        `announcing`: peers that begin each connection with a header of the PROXY protocol.
+        `announcing`: peers that begin each connection with a header of the PROXY protocol; `hops`: how many elements
+        of X-Forwarded-For are looked at.
         """
         self._trust = tuple(trust)
         self._announcing = tuple(announcing)
         self._proto = proto
+        self._hops = hops
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
+        self.place = lru_cache(_CACHED_CHAINS)(self._place)
+        """The neighbourhood of a client's address; empty where that may speak for others, and so stands for many."""
         self.vouches = lru_cache(_CACHED_CHAINS)(self.trusts_text)
         """As `trusts_text`, for what is asked with every request."""
 
@@ -66,6 +93,9 @@ class ForwardedPolicy:
         """As `trusts`, for an address as text. Empty is a UNIX peer, which may; what is no address may not."""
         address = parse_address(peer)
         return not peer or (address is not None and self.trusts(address))
+
+    def _place(self, client: str) -> str:
+        return "" if self.trusts_text(client) else neighbourhood(client)
 
     def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, str, bytes]:
         """The client's address as text, the scheme that it used, and the field lines (with CRLF) that tell the worker.
@@ -92,12 +122,15 @@ class ForwardedPolicy:
         return text, sent, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
 
     def _rightmost_untrusted(self, peer: Address | None, chain: bytes) -> Address | None:
-        """Walk the chain from its end; an element that is no address ends the walk at the last one that was."""
+        """Walk the chain from its end; an element that is no address ends the walk at the last one that was.
+
+        So do more elements than any chain of proxies has, because a client can write as many as fit into a head.
+        """
         client = peer
-        for element in reversed(chain.decode("latin-1").split(",")):
+        for element in reversed(chain.rsplit(b",", self._hops)[-self._hops :]):
             if not element.strip():
                 continue
-            address = parse_address(element)
+            address = parse_address(element.decode("latin-1"))
             if address is None:
                 return client
             client = address

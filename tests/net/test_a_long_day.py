@@ -272,7 +272,7 @@ class Day:
             timeouts=Timeouts(answer=120.0),
             deadlines=deadlines,
             gates={
-                "client": Gate(GateLimits(concurrency=5, per_key=2, waiting=3)),
+                "client": Gate(GateLimits(concurrency=5, per_key=2, per_place=4, waiting=3, waiting_per_place=2)),
                 "typing": Gate(GateLimits(concurrency=2, per_key=2, waiting=3)),
             },
             notes=Notes(deadlines.now, deadlines.set, log=Everything(self.records)),  # type: ignore[arg-type]

@@ -256,6 +256,23 @@ async def test_the_limit_is_that_of_the_client(stage: Balanced) -> None:
     assert (await refused.head()).startswith(b"HTTP/1.1 503 ")
 
 
+@staged(Balanced, limits={"connections_per_address": 2})
+async def test_a_network_is_one_client(stage: Balanced) -> None:
+    """Each customer of a provider has 2^64 addresses of IPv6, so a /64 counts as one."""
+    clients = ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "192.0.2.1", "::ffff:192.0.2.1"]
+    peers = [await stage.balanced(line(client)) for client in clients]
+    while len(stage.listener.connections) < len(clients):
+        await turns(1)
+    assert not any(peer.ended for peer in peers)
+    for client in ("2001:db8::3", "192.0.2.1"):
+        refused = await stage.balanced(line(client) + GET)
+        assert (await refused.head()).startswith(b"HTTP/1.1 503 ")
+    peers[0].close()
+    await peers[0].vanishes()
+    while len(stage.listener.connections) > len(clients) + 1:
+        await turns(1)
+
+
 @staged(Balanced)
 async def test_after_a_reload(stage: Balanced) -> None:
     """Who has to announce is asked for each new connection."""

@@ -384,7 +384,11 @@ async def test_no_line_at_the_entrance(stage: Stage) -> None:
     assert stage.gateway.gates["any"].waiting == 0
 
 
-@staged(Stage, gates={"any": GateLimits(concurrency=2, per_key=1, waiting=9)}, trust="192.0.2.0/24")
+@staged(
+    Stage,
+    gates={"any": GateLimits(concurrency=2, per_key=1, waiting=9)},
+    trust="192.0.2.0/24",
+)
 async def test_one_address_does_not_take_a_whole_pool(stage: Stage) -> None:
     """The second request of one address waits although there is room, and another one's does not."""
     _first, _worker = await stage.exchange(GET)
@@ -398,3 +402,50 @@ async def test_one_address_does_not_take_a_whole_pool(stage: Stage) -> None:
     worker.send(OK)
     await other.gets(OK)
     assert gate.waiting == 1
+
+
+def by_token(*_: object, **__: object) -> Decision:
+    """A user whom nobody has heard of, with each request."""
+    by_token.asked += 1  # type: ignore[attr-defined]
+    return Decision(
+        action="forward",
+        endpoint="sync",
+        pool="sync",
+        kind="user",
+        key=f"user{by_token.asked}",  # type: ignore[attr-defined]
+        candidates=("main",),
+    )
+
+
+by_token.asked = 0  # type: ignore[attr-defined]
+FOUR = GateLimits(concurrency=4, per_key=2, per_place=3, waiting=1000, waiting_per_place=750)
+
+
+@staged(Stage, gates={"sync": FOUR}, decide=by_token, trust="192.0.2.0/24")
+async def test_sixty_forged_tokens(stage: Stage) -> None:
+    """One address that claims to be sixty users fills its part of a pool; another address is served at once."""
+    for _ in range(60):
+        await stage.client(GET)
+    gate = stage.gateway.gates["sync"]
+    while gate.waiting < 57:
+        await turns(1)
+    assert gate.running == 3
+    other = await stage.client(GET, source="127.0.0.2")
+    while len(stage.worker.accepted) < 4:
+        await turns(1)
+    worker = stage.worker.accepted[-1]
+    await worker.gets(GET_UP.replace(b"127.0.0.1", b"127.0.0.2"))
+    worker.send(OK)
+    await other.gets(OK)
+    assert gate.waiting == 57
+
+
+@staged(Stage, gates={"sync": FOUR}, decide=by_token)
+async def test_an_address_that_speaks_for_many(stage: Stage) -> None:
+    """A trusted proxy that does not say who its clients are has no share as one of them."""
+    for _ in range(5):
+        await stage.client(GET)
+    gate = stage.gateway.gates["sync"]
+    while not gate.waiting:
+        await turns(1)
+    assert gate.running == 4

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.wire import forwarded as forwarded_module
-from sidecar.wire.forwarded import ForwardedPolicy, parse_address
+from sidecar.wire.forwarded import ForwardedPolicy, neighbourhood, parse_address
 from sidecar.wire.framing import RequestFields
 
 TRUST = [ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
@@ -41,6 +41,7 @@ def client(peer: str, *lines: bytes, proto: str | None = None, scheme: str = "ht
         ("[2001:db8::1]:8080", "2001:db8::1"),
         ('"[2001:db8::1]:8080"', "2001:db8::1"),
         ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0]:80", "fe80::1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
         *(
             (text, None)
@@ -57,6 +58,13 @@ def client(peer: str, *lines: bytes, proto: str | None = None, scheme: str = "ht
                 "\xa01.2.3.4",
             )
         ),
+        # An address in front of something else is none.
+        *(
+            (text, None)
+            for text in ("[127.0.0.1]evil", "[::1]evil", "[::1]:x", "[::1]:", "[127.0.0.1]", "[::1", "::1]")
+        ),
+        *((text, None) for text in ("1.2.3.4:evil", "1.2.3.4:", '"1.2.3.4', '1.2.3.4"', '""1.2.3.4""', "1.2.3.4%x")),
+        *((text, None) for text in ("1.2.3.4:123456", "::1%", "::1%a b", "0x7f.1", "::1" + " " * 200 + "x")),
         *((text, None) for text in ("1.2.3.4 5.6.7.8", "1.2.3.\xb2", "evil.test", "[]", '"', "1.2.3.4\x0b")),
     ],
 )
@@ -188,3 +196,37 @@ def test_long_chains_are_answered_but_not_remembered() -> None:
     assert policy._chain.cache_info().currsize == 0
     policy.client(LOOPBACK, "http", fields(b"X-Forwarded-For: 1.2.3.4"))
     assert policy._chain.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("", ""),
+        ("evil", "evil"),
+    ],
+)
+def test_neighbours_count_as_one(peer: str, expected: str) -> None:
+    """A client of IPv6 has a whole /64."""
+    assert neighbourhood(peer) == expected
+
+
+def test_whoever_speaks_for_many_has_no_place() -> None:
+    """Nothing is shared between the clients of a proxy that does not say who they are."""
+    policy = ForwardedPolicy(TRUST, None)
+    assert [policy.place(peer) for peer in ("127.0.0.1", "192.0.2.1", "2001:db8::1")] == [
+        "",
+        "192.0.2.1",
+        "2001:db8::/64",
+    ]
+
+
+def test_only_the_end_of_a_chain_is_looked_at() -> None:
+    """A client can write as many hops as fit into a head; the last one that is looked at counts."""
+    policy = ForwardedPolicy(TRUST, None, hops=3)
+    chain = fields(b"X-Forwarded-For: 192.0.2.1, 10.0.0.4, 10.0.0.3", b"X-Forwarded-For: 10.0.0.2, 10.0.0.1")
+    assert policy.client(LOOPBACK, "http", chain)[0] == "10.0.0.3"
+    assert ForwardedPolicy(TRUST, None, hops=5).client(LOOPBACK, "http", chain)[0] == "192.0.2.1"
