@@ -14,6 +14,16 @@ from cryptography.x509.oid import NameOID
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = timedelta(days=1)
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    **dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+    ),
+    encipher_only=False,
+    decipher_only=False,
+)
+"""What Python 3.13 expects of an authority."""
 
 
 def pem_of(key: Key, password: str = "") -> bytes:
@@ -32,6 +42,7 @@ class Authority:
         builder = self.issuer.building(self.name, self.key, 100.0).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        builder = builder.add_extension(SIGNS, critical=True)
         self.certificate = self.issuer.signed(builder)
 
     def building(self, name: x509.Name, key: Key, days: float) -> x509.CertificateBuilder:
@@ -41,6 +52,9 @@ class Authority:
             builder.serial_number(x509.random_serial_number())
             .not_valid_before(now - 400 * DAY)
             .not_valid_after(now + days * DAY)
+            # Python 3.13 asks for both, as RFC 5280 does.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
 
     def signed(self, builder: x509.CertificateBuilder) -> bytes:

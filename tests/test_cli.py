@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from runners import runner
 
 from sidecar import __version__
 from sidecar.cli import main
@@ -49,14 +50,6 @@ def file(tmp_path: Path) -> str:
 
 def run(*arguments: str, text: str | bytes = "", color: bool = False, **environment: str) -> Result:
     return runner(environment).invoke(main, arguments, input=text, color=color)
-
-
-def runner(environment: dict[str, str]) -> CliRunner:
-    """A runner that keeps both streams apart, which click before 8.2 does only when told."""
-    try:
-        return CliRunner(env=environment, mix_stderr=False)
-    except TypeError:
-        return CliRunner(env=environment)
 
 
 def answer(file: str, *arguments: str) -> dict[str, object]:

@@ -9,10 +9,13 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from email import message_from_bytes
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+import sidecar
 
 ROOT = Path(__file__).parent.parent
 NAME = "matrix_sidecar"
@@ -37,7 +40,7 @@ UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.
 MANUAL = {"man/matrix-sidecar.1"}
 SCHEMA = {"docs/sidecar.schema.json"}
 PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
-SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg"}
+SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg", "setup.py"}
 SKIPPED = ".*", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"
 COMMAND = re.compile(r"^\s+matrix-sidecar\s", re.MULTILINE)
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -104,6 +107,33 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = python("-c", BUILD, "build_wheel", place, directory=place / sdist.name.removesuffix(".tar.gz"))
     assert "absent from" not in said
     return next(place.glob("*.whl"))
+
+
+def test_what_an_earlier_build_left_is_not_shipped(tree: Path, tmp_path: Path) -> None:
+    """A module that was renamed since the last build in this clone is in no wheel of the next."""
+    clone = tmp_path / "clone"
+    shutil.copytree(tree, clone)
+    stale = clone / "build" / "lib" / "sidecar" / "renamed_since.py"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("")
+    python("-c", BUILD, "build_wheel", tmp_path, directory=clone)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        names = archive.namelist()
+    assert "sidecar/cli.py" in names
+    assert "sidecar/renamed_since.py" not in names
+
+
+def test_what_the_index_will_show(wheel: Path) -> None:
+    """The metadata say the version, who made it, where it lives, and which extras there are."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        metadata = message_from_bytes(archive.read(name))
+    assert metadata["Version"] == sidecar.__version__
+    assert metadata["Author"]
+    titles = {url.partition(",")[0] for url in metadata.get_all("Project-URL", [])}
+    assert titles == {"Homepage", "Documentation", "Source", "Changelog"}
+    assert metadata.get_all("Provides-Extra") == ["import", "tls"]
+    assert metadata.get_payload().startswith("# matrix-sidecar")
 
 
 def test_the_wheel_holds_the_package_the_plugin_and_the_examples(wheel: Path, modules: set[str]) -> None:

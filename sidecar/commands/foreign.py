@@ -81,8 +81,7 @@ def nginx(**options: Any) -> None:
     sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
     any request goes where it cannot be served.
     """
-    from crossplane import parse
-
+    parse = _parser_of_nginx()
     from sidecar.importing.nginx_lines import nginx_foreign
     from sidecar.importing.nginx_tree import Directive, tree
 
@@ -95,6 +94,18 @@ def nginx(**options: Any) -> None:
             click.secho(f"{error['file']}: {error['error']}", fg="red", err=True)
         directives += tree(read["config"])
     _import(nginx_foreign(directives), wanted)
+
+
+def _parser_of_nginx() -> Callable[..., Any]:
+    """An extra of its own, which distributions need not package."""
+    try:
+        from crossplane import parse
+    except ModuleNotFoundError:
+        _fail(
+            "Reading nginx.conf takes crossplane, which is not installed. "
+            f"Install it: {sys.executable} -m pip install crossplane"
+        )
+    return parse  # type: ignore[no-any-return]
 
 
 @import_.command()

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from installation import Installation, Proxy, forwarded
+from runners import runner
 from terminals import Terminal
 
 from sidecar.cli import main
@@ -61,7 +62,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def doctor(installation: Installation, *arguments: str) -> Result:
-    result = CliRunner().invoke(main, ["doctor", "-c", installation.file, *arguments])
+    result = runner().invoke(main, ["doctor", "-c", installation.file, *arguments])
     assert not isinstance(result.exception, Exception), result.exc_info
     return result
 

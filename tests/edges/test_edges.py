@@ -144,7 +144,8 @@ def curl(edge: Edge, port: int, name: str, target: str, *options: str) -> tuple[
     url = f"https://{name}:{port}{target}"
     told = "%{stderr}%{http_version} %{http_code}"
     command = ["curl", "--silent", "--path-as-is", "--globoff", "--cacert", edge.authority, "--write-out", told]
-    command += ["--resolve", f"{name}:{port}:127.0.0.1", *options, url]
+    # In its own words: some releases of curl drop a `?` with nothing after it from a URL.
+    command += ["--request-target", target, "--resolve", f"{name}:{port}:127.0.0.1", *options, url]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
     version, status = done.stderr.decode().split()
     return version, status, done.stdout

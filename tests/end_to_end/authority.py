@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pem import SIGNS
 
 _DAY = timedelta(days=1)
 
@@ -43,17 +44,23 @@ class Authority:
         return files
 
     def _signed(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, alternative: x509.GeneralName | None
+        self, subject: x509.Name, subject_key: ec.EllipticCurvePublicKey, alternative: x509.GeneralName | None
     ) -> x509.Certificate:
         now = datetime.now(timezone.utc)
         builder = x509.CertificateBuilder(
             issuer_name=_name("authority of a test"),
             subject_name=subject,
-            public_key=key,
+            public_key=subject_key,
             serial_number=x509.random_serial_number(),
             not_valid_before=now - _DAY,
             not_valid_after=now + _DAY,
         ).add_extension(x509.BasicConstraints(ca=alternative is None, path_length=None), critical=True)
+        # Python 3.13 looks for these.
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+        if alternative is None:
+            builder = builder.add_extension(SIGNS, critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
         if alternative is not None:
             builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         return builder.sign(self._key, hashes.SHA256())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from parity import haproxy_file, nginx_files
+from runners import runner
 
 from sidecar.cli import main
 from sidecar.config.load import load_settings
@@ -62,7 +64,7 @@ def foreign(path: Path) -> Foreign:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["import", *map(str, arguments)])
+    return runner().invoke(main, ["import", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module", params=DOCUMENTS)
@@ -114,7 +116,7 @@ def test_the_file_is_one_that_check_takes(name: str, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     printed = run(kind, path)
     assert printed.stdout == target.read_text()
-    checked = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(target)])
+    checked = runner().invoke(main, ["check", "--no-ask", "-c", str(target)])
     assert checked.exit_code == 0, checked.output
     assert "taken: " in result.stderr
     assert "not carried over: " in result.stderr
@@ -282,7 +284,7 @@ def test_who_gets_the_rest_is_no_synapse(rest: str, tmp_path: Path) -> None:
     foreign = settings.workers[f"{rest}1"]
     assert (foreign.serves, foreign.writes) == ((), None)
     assert [(route.path, route.pool) for route in settings.routes if not route.table] == [(None, rest)]
-    checked = CliRunner().invoke(main, ["check", "-c", str(tmp_path / "sidecar.yaml")])
+    checked = runner().invoke(main, ["check", "-c", str(tmp_path / "sidecar.yaml")])
     assert checked.exit_code == 0, checked.output
 
 
@@ -460,7 +462,7 @@ def test_synapses_own_files_say_who_serves_what(tmp_path: Path) -> None:
     text = (tmp_path / "sidecar.yaml").read_text()
     assert f"synapse:\n  config: [{tmp_path}/homeserver.yaml]\n  workers: [{tmp_path}/workers]\n" in text
     assert not re.search("^ [^#]*serves", text, re.MULTILINE)
-    checked = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
+    checked = runner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
     assert checked.exit_code < 2, checked.output
     told = run("nginx", path, *options, "--diff").stdout
     assert "only a writer of receipts can answer it (client_sync1)" in told
@@ -501,3 +503,19 @@ def test_files_of_synapse_without_a_process_are_a_fault(tmp_path: Path) -> None:
     result = run("nginx", path, "--synapse-config", tmp_path / "absent.yaml")
     assert result.exit_code == 2
     assert "absent.yaml" in result.stderr
+
+
+def test_without_the_reader_of_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """crossplane is an extra: without it one sentence says what to type, and HAProxy's files are read all the same."""
+    monkeypatch.setitem(sys.modules, "crossplane", None)  # what Python does for a module that is not there
+    (tmp_path / "nginx.conf").write_text("events {}\n")
+    result = run("nginx", tmp_path / "nginx.conf")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Reading nginx.conf takes crossplane, which is not installed. "
+        f"Install it: {sys.executable} -m pip install crossplane\n"
+    )
+    lines = "frontend f\n  bind :80\n  default_backend b\nbackend b\n  server s 127.0.0.1:8008\n"
+    (tmp_path / "haproxy.cfg").write_text(lines)
+    done = run("haproxy", tmp_path / "haproxy.cfg")
+    assert done.exit_code == 0, done.output
