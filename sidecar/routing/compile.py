@@ -27,7 +27,7 @@ from sidecar.routing.keys import (
 )
 from sidecar.routing.matcher import Patterns
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
-from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, form_pools, with_sends
+from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, by_method, form_pools
 from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
@@ -54,7 +54,7 @@ def compile_plan(
     """
     known = {worker.name: worker for worker in with_main(tuple(workers), settings)}
     pools = form_pools(known, settings.pools, facts)
-    rows = tuple(row for row in with_sends(endpoints) if pools.exists(row))
+    rows = tuple(row for row in by_method(endpoints) if pools.exists(row))
     callers = Callers({token.encode(): sender for token, sender in facts.appservices.items()})
     return _Compiler(settings, pools, rows, callers, resolves(settings, facts)).plan()
 
@@ -154,6 +154,7 @@ class _Compiler:
             fallback=tuple(fallback),
             row=row,
             persisters=self.pools.writers[EVENTS] if pool == EVENTS else (),
+            owner_only=EVENTS in self.pools.stated and not self._states_fallback(pool),
             caller_at=caller_at(row),
             guarded=row.path[0] == "_synapse" or row.path[-1] == "**",
             replayable=row.replayable,
@@ -254,6 +255,8 @@ class _Compiler:
         return tuple(each.name for each in workers if each.serves and not row.worker_resources & each.serves)
 
     def _substitutes(self, planned: PlannedPool, row: Endpoint | None) -> tuple[str, ...]:
+        if row is not None and self.pools.waits(planned.name, row) and not self._states_fallback(planned.name):
+            return ()
         if planned.fallback or self._states_fallback(planned.name):
             return planned.fallback
         main = self.pools.main

@@ -139,6 +139,10 @@ def _why_not(step: Step, worker: PlannedWorker, plan: Plan) -> str:
         return "its weight is 0"
     if row is not None and not pools.serves(worker, row):
         return _cannot(row.hard, row.stream, row.resources if worker.is_main else row.worker_resources, worker)
+    if worker.name in step.members:
+        return "it does not persist the events of this room"
+    if row is not None and pools.waits(step.pool, row):
+        return f"it does not write {row.stream}, and would only pass the request on"
     if step.pool in pools.named:
         return f"pools.{step.pool}.workers does not name it"
     if worker.name in pools.dedicated:

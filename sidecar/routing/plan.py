@@ -45,6 +45,8 @@ class Step:
     row: Endpoint | None = None
     persisters: tuple[str, ...] = ()
     """`stream_writers.events` where a room's request goes to the writer of its events first."""
+    owner_only: bool = False
+    """And to nobody else: any other process would pass the request on to that writer."""
     initial: Step | None = None
     """Taken instead for a request without a position in the stream."""
     position: bytes = b""
@@ -69,7 +71,12 @@ class Step:
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
         kind, text = key
-        candidates = self._owner_first(text, ranked(self.members, text))
+        candidates = ranked(self.members, text)
+        owner = event_persister(text, self.persisters) if self.persisters and text[:1] == "!" else None
+        if owner in candidates:
+            if self.owner_only:
+                return self.decision(kind, text, (owner,), ())
+            candidates = (owner, *(name for name in candidates if name != owner))
         return self.decision(kind, text, candidates, self._fallback(text, candidates))
 
     def decision(self, kind: str, key: str | None, candidates: tuple[str, ...], fallback: tuple[str, ...]) -> Decision:
@@ -95,14 +102,6 @@ class Step:
             main_knows=self.main_knows,
             strangers=self.strangers,
         )
-
-    def _owner_first(self, key: str, order: tuple[str, ...]) -> tuple[str, ...]:
-        if not self.persisters or key[:1] != "!":
-            return order
-        owner = event_persister(key, self.persisters)
-        if owner not in order:
-            return order
-        return (owner, *(name for name in order if name != owner))
 
     def _fallback(self, key: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
         ordered = [name for members in self.fallback for name in ranked(members, key)]

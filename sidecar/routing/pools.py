@@ -50,6 +50,8 @@ class Pools:
     """Workers of the pools that the file spells out, globs unfolded."""
     writers: Mapping[str, tuple[str, ...]]
     """For each stream, in the order of `stream_writers`."""
+    stated: frozenset[str]
+    """Streams whose writers are known, and not guessed from the pool that carries the name."""
     dedicated: frozenset[str]
     """Workers that write a stream and therefore get nothing else unless nobody else can."""
 
@@ -100,13 +102,24 @@ class Pools:
         stated = self.settings[pool].fallback if pool in self.settings else None
         if stated is not None:
             return stated
-        if pool == MAIN or row.hard:
+        if pool == MAIN or row.hard or self.waits(pool, row):
             return ()
         if pool in _LIKE_SYNC:
             return (SYNC, MAIN)
         if pool == EVENTS:
             return (ROOMS, MAIN)
         return (CLIENT, MAIN) if pool == row.stream else (MAIN,)
+
+    def waits(self, pool: str, row: Endpoint) -> bool:
+        """Whether a request for the endpoint waits for its writer, because any other process only passes it on.
+
+        Synapse tries a writer that is down again after 1, 3, 7, 15 and 31 seconds, and then gives up; here the request
+        is sent as soon as the writer is back.
+        """
+        if row.stream not in self.stated or "GET" in row.methods:
+            return False
+        members = [each for each in self.members(pool, row) if each.weight > 0 or each.is_main]
+        return bool(members) and all(each.name in self.writers[row.stream or ""] for each in members)
 
     def after(self, pool: str, row: Endpoint) -> list[tuple[PlannedWorker, ...]]:
         """The members of the fallback pools that serve the endpoint."""
@@ -140,8 +153,9 @@ def form_pools(workers: Mapping[str, PlannedWorker], settings: Mapping[str, Pool
     main = next(each for each in workers.values() if each.is_main)
     named = {name: _unfold(pool.workers, workers) for name, pool in settings.items() if pool.workers is not None}
     writers = {stream: _writers_of(stream, workers, named, facts, main.name) for stream in STREAMS}
+    stated = frozenset(STREAMS) if facts.known else frozenset(s for s in STREAMS if _stated(s, workers, facts))
     dedicated = {name for names in writers.values() for name in names if name != main.name}
-    return Pools(workers, main, facts, settings, named, writers, frozenset(dedicated))
+    return Pools(workers, main, facts, settings, named, writers, stated, frozenset(dedicated))
 
 
 def _unfold(patterns: Sequence[str], names: Mapping[str, object]) -> tuple[str, ...]:
@@ -153,13 +167,28 @@ def _writers_of(
     stream: str, workers: Mapping[str, PlannedWorker], named: Mapping[str, tuple[str, ...]], facts: Facts, main: str
 ) -> tuple[str, ...]:
     """Declared writers; in a topology spelled out by hand, the workers of the stream's own pool; else main."""
-    stated = facts.writers.get(stream) or tuple(name for name, worker in workers.items() if stream in worker.writes)
+    stated = _stated(stream, workers, facts)
     if facts.known or (stated and stated != (MAIN,)):
         return tuple(main if name in (MASTER, MAIN) else name for name in stated) or (main,)
     return named.get(stream) or (main,)
 
 
-def with_sends(rows: Iterable[Endpoint]) -> Iterator[Endpoint]:
+def _stated(stream: str, workers: Mapping[str, PlannedWorker], facts: Facts) -> tuple[str, ...]:
+    return facts.writers.get(stream) or tuple(name for name, worker in workers.items() if stream in worker.writes)
+
+
+def by_method(rows: Iterable[Endpoint]) -> Iterator[Endpoint]:
+    """The rows, with methods apart that go to different places: those that send an event, and reads of a stream that
+    anybody answers from writes that its writer does."""
+    for row in _with_sends(rows):
+        reads = row.methods & _READING_METHODS
+        if row.stream is not None and not row.hard and reads and reads != row.methods:
+            yield evolve(row, methods=reads)
+            row = evolve(row, methods=row.methods - reads)
+        yield row
+
+
+def _with_sends(rows: Iterable[Endpoint]) -> Iterator[Endpoint]:
     """The rows, with those methods that send an event into a room set apart as belonging to the stream `events`."""
     for row in rows:
         sends = row.methods & _SENDING_METHODS if row.group == ROOMS and _is_send(row) else frozenset[str]()
@@ -170,6 +199,7 @@ def with_sends(rows: Iterable[Endpoint]) -> Iterator[Endpoint]:
             yield row
 
 
+_READING_METHODS = frozenset(("GET", "HEAD"))
 _SENDING_METHODS = frozenset(("PUT", "POST"))
 _SENDING = frozenset(["send", "redact", "state", "join", "invite", "leave", "ban", "unban", "kick", "knock"])
 

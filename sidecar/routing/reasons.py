@@ -25,6 +25,9 @@ def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> st
         return f"only a writer of {row.stream} can answer it, so nobody else is tried"
     if set(members) == {main}:
         return "no worker serves it, so main answers it"
+    if pools.waits(pool, row):
+        writer = "the event persister that owns the room" if pool == EVENTS else f"the writer of {row.stream}"
+        return f"{writer} does it; any other process would only pass it on, so nobody else is tried"
     if pool == EVENTS:
         return "the event persister that owns the room answers without an internal hop"
     if pool == row.stream and set(members) <= set(pools.writers[pool]):

@@ -50,6 +50,19 @@ def test_an_initial_sync_is_called_one() -> None:
     assert told("GET", "/_matrix/client/v3/sync")[1]["position"] == "no `since`, or `full_state`: an initial sync"
 
 
+def test_writes_that_wait_for_their_writer() -> None:
+    """Others are passed over because they would only ask the writer themselves."""
+    explanation, steps = told("PUT", f"{ROOM}/send/m.x/t")
+    (owner,) = explanation.decision.candidates
+    assert steps["pool"].startswith("events: the event persister that owns the room does it; any other process would")
+    assert steps["owner"] == f"{owner} persists the events of this room"
+    assert steps["fallback"] == "none"
+    another = next(name for name in ("event1", "event2") if name != owner)
+    assert explanation.others[another] == "it does not persist the events of this room"
+    others = told("PUT", "/_matrix/client/v3/user/@a:b/account_data/m.direct")[0].others
+    assert others["client1"] == "it does not write account_data, and would only pass the request on"
+
+
 def test_hard_writers_and_dedicated_workers() -> None:
     """The reasons name streams."""
     explanation, steps = told("PUT", f"{ROOM}/typing/@a:b")
