@@ -19,6 +19,7 @@ from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
 from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.doctor import doctor
+from sidecar.commands.export import export
 from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
@@ -78,9 +79,10 @@ def check(config: str, no_ask: bool) -> None:
 @_json
 def routes(config: str, no_ask: bool, in_json: bool) -> None:
     """Print every endpoint in force, the pool and workers that it goes to, and why."""
-    rows = list(rows_in_force(_read(config, ask=not no_ask)))
+    deployment = _read(config, ask=not no_ask)
+    rows = list(rows_in_force(deployment))
     if in_json:
-        click.echo(json.dumps([as_json(row) for row in rows], indent=1))
+        click.echo(json.dumps(as_json(deployment.table.release, rows), indent=1))
         return
     titles = ("METHODS", "PATH", "POOL", "AFFINITY", "WORKERS", "FALLBACK", "WHY")
     _table(titles, [_cells(row) for row in rows], (None, "bold", "cyan", None, "green", None, None))
@@ -258,6 +260,7 @@ def _print_differences(facts: Sequence[tuple[str, str, str]], changes: Sequence[
 
 main.add_command(completion)
 main.add_command(doctor)
+main.add_command(export)
 main.add_command(init)
 main.add_command(password)
 main.add_command(import_)

@@ -152,6 +152,11 @@ def failure_reply(
     return response(status, fields, content, close=True, head=head)
 
 
+def error_content(status: int, error: str, **more: int) -> str:
+    """The JSON of a Matrix error with the errcode for `status` (client-server API, "Standard error response")."""
+    return json.dumps({"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error, **more})
+
+
 def refusal(
     status: int,
     error: str,
@@ -168,10 +173,9 @@ def refusal(
     """
     if retry_after is None and status in (429, 503):
         retry_after = RETRY_AFTER
-    told: dict[str, str | int] = {"errcode": _ERRCODES.get(status, "M_UNKNOWN"), "error": error}
-    if status == 429:
-        told["retry_after_ms"] = 1000 * (retry_after or 0)  # Matrix: "Rate limiting"
-    content = json.dumps(told).encode()
+    # Matrix: "Rate limiting"
+    more = {"retry_after_ms": 1000 * (retry_after or 0)} if status == 429 else {}
+    content = error_content(status, error, **more).encode()
     fields = [("Content-Type", "application/json"), *CORS]
     if status == 405:
         fields.append(("Allow", _METHODS))

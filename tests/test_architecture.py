@@ -47,7 +47,7 @@ LAYERS = [
         "status",
         "telemetry",
     },
-    {"exchange", "replies", "records", "importing"},
+    {"exchange", "replies", "records", "importing", "exporting"},
     {"wire", "routing", "config"},
     {"synapse"},
     {"document", "errors"},
@@ -55,7 +55,7 @@ LAYERS = [
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {
-    *("importing", "wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse"),
+    *("importing", "exporting", "wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse"),
     *("document", "errors"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 from click.testing import Result
 from runners import runner
@@ -184,8 +185,13 @@ def test_routes_on_a_terminal(file: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_routes_as_json(file: str) -> None:
-    """One list; a sync is there twice, because the first one can go elsewhere."""
-    rows = json.loads(run("routes", "-c", file, "--json").stdout)
+    """As the schema says; a sync is there twice, because the first one can go elsewhere."""
+    table = json.loads(run("routes", "-c", file, "--json").stdout)
+    schema = json.loads((ROOT / "docs" / "routes.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(table, schema)
+    assert table["version"] == schema["properties"]["version"]["const"]
+    rows = table["rows"]
     assert [row["route"] for row in rows[:5]] == [0, 1, 2, 3, 4]
     assert [(row["action"], row["status"]) for row in rows[:6]] == [
         ("forward", None), ("refuse", 410), ("respond", 204), ("redirect", 302), ("table", None), ("forward", None),

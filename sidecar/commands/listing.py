@@ -5,8 +5,7 @@ Knows nothing of terminals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import evolve, frozen
@@ -14,11 +13,8 @@ from attrs import evolve, frozen
 from sidecar.config.schema import Route
 from sidecar.deployment import Deployment
 from sidecar.routing.access import closed_resource
-from sidecar.routing.matcher import alternatives
 from sidecar.routing.plan import Plan, PlannedRow, Step
 
-_FILLED = "~"
-"""Stands for any parameter of a path; no endpoint has it for a literal."""
 _SECRET = frozenset(("authorization", "cookie", "access_token"))
 
 
@@ -107,7 +103,7 @@ def _of_table(row: PlannedRow, plan: Plan) -> Iterator[Row]:
         fallback=row.fallback,
         reason=_closed(path, plan) + row.reason,
     )
-    initial = _table_step(row, plan).initial
+    initial = plan.step_of(row).initial
     if initial is not None:
         yield _listed(initial, methods, f"{path} (initial)")
 
@@ -124,13 +120,6 @@ def _closed(path: str, plan: Plan) -> str:
         return ""
     networks = ", ".join(map(str, plan.gate.networks.get(resource, ())))
     return f"closed but for {networks}; " if networks else f"closed, because access.{resource} names nobody; "
-
-
-def _table_step(row: PlannedRow, plan: Plan) -> Step:
-    node = plan.start
-    for segment in target_of(concrete_paths(row.endpoint.path)[0]).split(b"/", plan.splits):
-        node = node.get(segment) or node.other
-    return node.payload.steps.get(min(row.endpoint.methods).encode()) or node.payload.unmatched
 
 
 def _listed(step: Step, methods: tuple[str, ...], path: str) -> Row:
@@ -152,18 +141,16 @@ def fallback_of(step: Step) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def concrete_paths(path: Sequence[str]) -> list[tuple[str, ...]]:
-    """A divided path with each of its alternatives; parameters stay."""
-    return list(product(*(alternatives(segment) for segment in path)))
+JSON_VERSION = 1
+"""Of `routes --json`; raised when a key of it goes or changes its meaning (docs/routes.schema.json)."""
 
 
-def target_of(path: Sequence[str]) -> bytes:
-    """A request-target for a divided path without alternatives."""
-    return "/".join(("", *(_FILLED if part == "**" or part.startswith("{") else part for part in path))).encode()
+def as_json(release: str, rows: Iterable[Row]) -> dict[str, Any]:
+    """What `routes --json` prints: the rows, in the order in which they are tried, for Synapse `release`."""
+    return {"version": JSON_VERSION, "synapse": release, "rows": [_row_as_json(row) for row in rows]}
 
 
-def as_json(row: Row) -> dict[str, Any]:
-    """The object that `routes --json` prints for a row."""
+def _row_as_json(row: Row) -> dict[str, Any]:
     return {
         "route": row.route,
         "methods": list(row.methods),

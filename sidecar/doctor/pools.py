@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from sidecar.commands.listing import concrete_paths, target_of
 from sidecar.doctor.asking import Place, Reply, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown
 from sidecar.doctor.workers import FORWARDED
 from sidecar.routing.decide import decide
+from sidecar.routing.matcher import concrete_paths, target_of
 from sidecar.routing.plan import Plan, PlannedRow
 from sidecar.wire.fields import FieldSection
 

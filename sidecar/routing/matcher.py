@@ -96,6 +96,20 @@ def alternatives(segment: str) -> list[str]:
     return segment[1:-1].split("|") if segment.startswith("{") and "|" in segment else [segment]
 
 
+FILLED = "~"
+"""Stands for any parameter of a path; no endpoint has it for a literal."""
+
+
+def concrete_paths(path: Sequence[str]) -> list[tuple[str, ...]]:
+    """A divided path with each of its alternatives; parameters stay."""
+    return list(product(*(alternatives(segment) for segment in path)))
+
+
+def target_of(path: Sequence[str]) -> bytes:
+    """A request-target for a divided path without alternatives."""
+    return "/".join(("", *(FILLED if part == "**" or part.startswith("{") else part for part in path))).encode()
+
+
 def _descend(branch: _Branch[T], segment: str) -> _Branch[T]:
     if segment == "**":
         branch.rest = branch.rest or _Branch()

@@ -16,7 +16,7 @@ from sidecar.routing.access import Gate
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import ranked
 from sidecar.routing.keys import OPAQUE, Callers, Key, KeyFunction
-from sidecar.routing.matcher import Node
+from sidecar.routing.matcher import Node, concrete_paths, target_of
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
 from sidecar.routing.workers import PlannedWorker
@@ -199,3 +199,10 @@ class Plan:
     def main(self) -> str:
         """The name of the main process."""
         return next((name for name, worker in self.workers.items() if worker.is_main), MAIN)
+
+    def step_of(self, row: PlannedRow) -> Step:
+        """What the automaton has for a row of the table."""
+        node = self.start
+        for segment in target_of(concrete_paths(row.endpoint.path)[0]).split(b"/", self.splits):
+            node = node.get(segment) or node.other
+        return node.payload.steps.get(min(row.endpoint.methods).encode()) or node.payload.unmatched

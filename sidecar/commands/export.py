@@ -1,0 +1,70 @@
+"""`matrix-sidecar export`: the routing as a file for another proxy, and whether such a file is out of date."""
+
+from __future__ import annotations
+
+from difflib import unified_diff
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from sidecar.commands.checking import CLEAN, FAILED, WARNED
+from sidecar.deployment import DEFAULT_PATH, deployment_of
+from sidecar.errors import ConfigError
+from sidecar.exporting.caddy import caddy
+from sidecar.exporting.haproxy import haproxy
+from sidecar.exporting.model import exported
+from sidecar.exporting.nginx import nginx
+
+PROGRAMS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
+
+
+@click.command()
+@click.argument("program", type=click.Choice(list(PROGRAMS)))
+@click.option(
+    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
+)
+@click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Write the file into DIR.")
+@click.option(
+    "--check", "used", metavar="FILE", type=click.Path(path_type=Path), help="Compare FILE with a fresh export."
+)
+def export(program: str, config: str, no_ask: bool, output: Path | None, used: Path | None) -> None:
+    """Print the same routing as a configuration of nginx, HAProxy or Caddy.
+
+    For people who cannot run the sidecar. Its comment at the top lists what the other program cannot do. Exit status
+    with --check: 0 up to date, 1 out of date, 2 error.
+    """
+    if output is not None and used is not None:
+        raise click.UsageError("Give -o to write, or --check to compare, not both.")
+    try:
+        deployment = deployment_of(config, ask=not no_ask)
+    except ConfigError as error:
+        _fail(str(error))
+    ((name, text),) = PROGRAMS[program](
+        exported(deployment.plan, deployment.settings, deployment.table.release)
+    ).items()
+    try:
+        if used is not None:
+            raise SystemExit(_compare(used, text))
+        if output is None:
+            click.echo(text, nl=False)
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / name).write_text(text, encoding="utf-8")
+            click.echo(f"wrote {output / name}", err=True)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}")
+
+
+def _compare(used: Path, fresh: str) -> int:
+    """Print the difference; 1 if there is any."""
+    old = used.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
+    lines = list(unified_diff(old, fresh.splitlines(), str(used), "fresh export", lineterm=""))
+    click.echo("\n".join(lines) if lines else f"{used} is up to date")
+    return WARNED if lines else CLEAN
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    raise SystemExit(FAILED)

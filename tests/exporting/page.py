@@ -1,0 +1,43 @@
+"""docs/export-differences.md: what the real programs did with an exported file, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .measuring import RELEASE, Difference
+
+PAGE = Path(__file__).parents[2] / "docs" / "export-differences.md"
+
+_NAMES = {"nginx": "nginx", "haproxy": "HAProxy", "caddy": "Caddy"}
+
+
+def page(results: Mapping[str, tuple[int, Sequence[Difference]]]) -> str:
+    """The page for what was found with each program."""
+    return "\n".join(_lines(results)) + "\n"
+
+
+def _lines(results: Mapping[str, tuple[int, Sequence[Difference]]]) -> Iterator[str]:
+    yield "# Exported files, measured"
+    yield ""
+    yield "`PYTHONPATH=tests python -m exporting` writes this page, and the tests compare it with what they find."
+    yield "Each program runs with the file that `matrix-sidecar export` wrote for it, in front of workers that answer"
+    yield f"with their names. Every endpoint of Synapse {RELEASE} is requested by each of its methods and in each"
+    yield "spelling of its path. A request counts as equal when the worker that answers is one of those among which the"
+    yield "sidecar chooses; it need not be the same one, because the programs hash differently."
+    yield ""
+    yield "| program | requests | equal | different |"
+    yield "| --- | --: | --: | --: |"
+    for program, (count, differences) in results.items():
+        yield f"| {_NAMES[program]} | {count} | {count - len(differences)} | {len(differences)} |"
+    yield ""
+    for program, (_, differences) in results.items():
+        if differences:
+            yield f"## {_NAMES[program]}"
+            yield ""
+            yield "| request | sidecar | here |"
+            yield "| --- | --- | --- |"
+            for each in differences:
+                yield f"| `{each.asked.method} {each.asked.target}` | {each.ours} | {each.theirs} |"
+            yield ""
+    yield "[exporting.md](exporting.md) says what these programs do not do at all."
