@@ -56,6 +56,7 @@ class Work(TypedDict):
     main: str
     askable: Askable | None
     id_fields: Sequence[str]
+    public_scheme: str
     log_secret: bytes | None
 
 
@@ -73,6 +74,7 @@ def work_of(deployment: Deployment) -> Work:
         main=plan.main,
         askable=askable(plan),
         id_fields=_id_fields(deployment),
+        public_scheme=deployment.topology.public_scheme,
         log_secret=deployment.log_secret,
     )
 

@@ -60,10 +60,12 @@ def use_monotonic_clock(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
-def forwarded_policy(settings: Settings) -> ForwardedPolicy:
+def forwarded_policy(settings: Settings, public_scheme: str) -> ForwardedPolicy:
     """Whose word is taken, as `forwarded:` says."""
     forwarded = settings.forwarded
-    return ForwardedPolicy(forwarded.trust, forwarded.proto, forwarded.proxy_protocol, hops=forwarded.hops)
+    return ForwardedPolicy(
+        forwarded.trust, forwarded.proto, forwarded.proxy_protocol, public=public_scheme, hops=forwarded.hops
+    )
 
 
 @define(eq=False)
@@ -90,6 +92,8 @@ class SidecarService(Service):
     """Who is asked for users whose tokens do not name them."""
     id_fields: Sequence[str] = ()
     """Fields in which Synapse's processes read the id of a request."""
+    public_scheme: str = ""
+    """What clients are meant to use, as Synapse's files say."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log."""
     measured: bool = False
@@ -119,7 +123,7 @@ class SidecarService(Service):
         self.gateway = Gateway(
             decide=self.decide,
             pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
-            forwarded=forwarded_policy(settings),
+            forwarded=forwarded_policy(settings, self.public_scheme),
             limits=settings.limits,
             timeouts=settings.timeouts,
             deadlines=deadlines,
@@ -189,6 +193,7 @@ class SidecarService(Service):
         main: str,
         askable: Askable | None,
         id_fields: Sequence[str],
+        public_scheme: str,
         log_secret: bytes | None,
     ) -> None:
         """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
@@ -207,7 +212,7 @@ class SidecarService(Service):
             before,
             decide=decide,
             pools=pools,
-            forwarded=forwarded_policy(settings),
+            forwarded=forwarded_policy(settings, public_scheme),
             limits=settings.limits,
             timeouts=settings.timeouts,
             weights=weights,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 PROGRAMS = {"nginx": "nginx", "apache": "apache2", "caddy": "caddy", "haproxy": "haproxy"}
 _MODULES = "/usr/lib/apache2/modules"
-_APACHE = ("mpm_event", "authz_core", "proxy", "proxy_http", "headers")
+_APACHE = ("mpm_event", "authz_core", "env", "proxy", "proxy_http", "headers")
 
 
 def program(kind: str) -> str | None:
@@ -50,7 +51,7 @@ _RUNNING = {"nginx": [], "apache": ["-D", "FOREGROUND"], "caddy": ["run"], "hapr
 
 def _nginx(lines: str, port: int, directory: Path) -> str:
     return f"""\
-daemon off; error_log stderr; pid {directory}/nginx.pid; worker_processes 1;
+{"user root;" if os.geteuid() == 0 else ""} daemon off; error_log stderr; pid {directory}/nginx.pid; worker_processes 1;
 events {{}}
 http {{
     access_log off;

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from net.peers import FORWARDED, Peer, Worker, forward
+from net.peers import Peer, Worker, forward
 from net.turns import reactor, spin, staged, turns
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
@@ -75,7 +75,7 @@ async def test_an_exchange(running: Running) -> None:
     """What the service listens on leads to its worker."""
     client = await running.client(GET)
     worker = await running.worker.connection()
-    await worker.gets(GET[:-2] + FORWARDED + b"\r\n")
+    await worker.gets(GET[:-2] + b"X-Forwarded-For: 127.0.0.1\r\n\r\n")
     worker.send(OK)
     await client.gets(OK)
     assert running.service.gateway.pools["main"].socket_path == str(running.worker.path)

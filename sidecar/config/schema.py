@@ -47,7 +47,10 @@ class Forwarded:
     )
     proto: kinds.Scheme | None = field(
         default=None,
-        metadata=doc("X-Forwarded-Proto where no trusted peer said otherwise; absent: the listener's scheme."),
+        metadata=doc(
+            "X-Forwarded-Proto where no trusted peer said otherwise. Absent: the listener's scheme for a peer that is "
+            "not trusted; for one that is, the scheme of Synapse's `public_baseurl`, or no line where nobody knows it."
+        ),
     )
     proxy_protocol: tuple[kinds.Addresses, ...] = field(
         default=(),
@@ -177,7 +180,11 @@ class Route:
     )
     source: tuple[kinds.Addresses, ...] | None = field(default=None, metadata=doc("Networks of the client's address."))
     scheme: kinds.Scheme | None = field(
-        default=None, metadata=doc("`http` or `https`, as Synapse is told in X-Forwarded-Proto.")
+        default=None,
+        metadata=doc(
+            "`http` or `https`, as Synapse is told in X-Forwarded-Proto; the listener's for a peer that says nothing "
+            "and forwards for nobody. Where nobody knows it, no such condition holds."
+        ),
     )
     pool: kinds.Name | None = field(default=None, metadata=doc("Forward to this pool."))
     respond: Respond | None = field(default=None, metadata=doc("Answer with this fixed response."))

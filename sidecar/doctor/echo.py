@@ -151,18 +151,24 @@ def _pretended(addresses: Sequence[Address], mend: str) -> Finding:
 
 def judge_scheme(echo: Echo, scheme: str, claimed: str) -> Finding:
     """Whether the sidecar knows the scheme that the client used; it claimed to use `claimed`."""
-    if echo.scheme == scheme:
-        return fine(f"The scheme is {scheme}, whatever a client claims.")
     mend = (
         "Let it set the field: `proxy_set_header X-Forwarded-Proto $scheme;` for nginx, `RequestHeader set "
         "X-Forwarded-Proto expr=%{REQUEST_SCHEME}` for Apache."
     )
     if not echo.elements("x-forwarded-proto"):
         return warning(
-            f"X-Forwarded-Proto does not come: clients of {scheme} are taken for such of {echo.scheme}.", mend
+            "X-Forwarded-Proto does not come, so nobody knows which scheme a client used. Synapse is told that of its "
+            "`public_baseurl`.",
+            mend,
         )
+    if echo.scheme == scheme:
+        return fine(f"The scheme is {scheme}, whatever a client claims.")
     if echo.scheme == claimed:
-        return warning("X-Forwarded-Proto says what a client claims: redirects can lead to the wrong scheme.", mend)
+        return warning(
+            "X-Forwarded-Proto says what a client claims, usually nothing: the proxy in front does not set it, "
+            "and Synapse is told the scheme of its `public_baseurl`.",
+            mend,
+        )
     return warning(f"X-Forwarded-Proto is not believed: clients of {scheme} are taken for such of {echo.scheme}.", mend)
 
 

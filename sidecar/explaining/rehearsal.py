@@ -70,8 +70,8 @@ class Rehearsal:
         settings = self.deployment.settings
         limits = settings.limits
         self.scheme = "https" if any(entrance(text).tls for text in settings.listen) else "http"
-        forwarded = settings.forwarded
-        self.policy = ForwardedPolicy(forwarded.trust, forwarded.proto, hops=forwarded.hops)
+        forwarded, public = settings.forwarded, self.deployment.topology.public_scheme
+        self.policy = ForwardedPolicy(forwarded.trust, forwarded.proto, public=public, hops=forwarded.hops)
         self.limits = ReaderLimits(head=limits.request_head, target=limits.request_target, fields=limits.request_fields)
 
     def hear(self, asked: Asked) -> Heard:

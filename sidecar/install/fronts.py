@@ -1,7 +1,8 @@
 """The reverse proxy that speaks TLS in front of the sidecar: which one is here, and the lines to write for it.
 
 What the lines have in common: nothing touches the path, Host stays, exactly one X-Forwarded-For and -Proto are set,
-nothing is buffered, bodies may be as large as Synapse takes them, answers may be as late as the sidecar waits for them.
+answers are not buffered, bodies may be as large as Synapse takes them, answers may be as late as the sidecar waits for
+them. nginx and Apache keep an upload until they know its length, because Synapse refuses one that comes in chunks.
 """
 
 from __future__ import annotations
@@ -83,7 +84,6 @@ location ~ ^(/_matrix|/_synapse/client) {{
     proxy_set_header X-Forwarded-For $remote_addr;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_buffering off;
-    proxy_request_buffering off;
     proxy_read_timeout {_duration(wanted.seconds)};
     client_max_body_size {write_size(wanted.upload)};
 }}
@@ -101,6 +101,7 @@ def _apache(wanted: Wanted) -> str:
 AllowEncodedSlashes NoDecode
 ProxyPreserveHost On
 ProxyAddHeaders Off
+SetEnv proxy-sendcl 1
 RequestHeader set X-Forwarded-For expr=%{{REMOTE_ADDR}}
 RequestHeader set X-Forwarded-Proto expr=%{{REQUEST_SCHEME}}
 {passed}"""

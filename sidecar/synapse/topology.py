@@ -67,6 +67,8 @@ class Topology:
     appservices: Mapping[str, str] = field(factory=dict, repr=False)
     """For each `as_token` the user id of its sender."""
     server_name: str = ""
+    public_scheme: str = ""
+    """Scheme of `public_baseurl`, `https` where Synapse's files do not give one; empty where they were not read."""
     max_upload_size: int = UPLOAD_LIMIT
     files: tuple[str, ...] = ()
     """Every file that was read."""
@@ -133,12 +135,19 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
             known=True,
             features=processes[0].features,
             server_name=server_name if isinstance(server_name, str) else "",
+            public_scheme=_public_scheme(base),
             max_upload_size=upload_limit(base, []),
             files=tuple(document.file for document in (*shared, *own)),
             problems=tuple(problems),
         ),
         first.values(),
     )
+
+
+def _public_scheme(base: Merged) -> str:
+    """Synapse's own default of `public_baseurl` is `https://SERVER_NAME/` (config/server.py)."""
+    url = base.get("public_baseurl")
+    return "http" if isinstance(url, str) and url.lower().startswith("http:") else "https"
 
 
 _STRAY = "the file describes no worker: it has no `worker_app`; if all processes read it, name it in `synapse.config`"

@@ -1,7 +1,7 @@
 """Who the client is: the address that a trusted chain of proxies vouches for, and the lines that say so upstream.
 
 Synapse believes the first element of the first X-Forwarded-For line without looking (`synapse/http/site.py`), so
-exactly one line with exactly one address is sent. Knows no sockets.
+exactly one line with exactly one address is sent. What nobody said about the scheme is not made up. Knows no sockets.
 """
 
 from __future__ import annotations
@@ -60,20 +60,28 @@ def neighbourhood(peer: str) -> str:
 class ForwardedPolicy:
     """Decides whose word is taken, and caches what it decided."""
 
-    __slots__ = ("_announcing", "_chain", "_hops", "_proto", "_trust", "place", "vouches")
+    __slots__ = ("_announcing", "_chain", "_hops", "_proto", "_public", "_trust", "place", "vouches")
 
     def __init__(
-        self, trust: Sequence[Network], proto: str | None, announcing: Sequence[Network] = (), *, hops: int = 32
+        self,
+        trust: Sequence[Network],
+        proto: str | None,
+        announcing: Sequence[Network] = (),
+        *,
+        public: str = "",
+        hops: int = 32,
     ) -> None:
         """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
 
-        `announcing`: peers that begin each connection with a header of the PROXY protocol; `hops`: how many elements
-        of X-Forwarded-For are looked at.
+        `announcing`: peers that begin each connection with a header of the PROXY protocol; `public`: the scheme that
+        clients are meant to use, empty where that is not known; `hops`: how many elements of X-Forwarded-For are
+        looked at.
         """
         self._trust = tuple(trust)
         self._announcing = tuple(announcing)
         self._proto = proto
         self._hops = hops
+        self._public = public
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
         self.place = lru_cache(_CACHED_CHAINS)(self._place)
         """The neighbourhood of a client's address; empty where that may speak for others, and so stands for many."""
@@ -98,9 +106,10 @@ class ForwardedPolicy:
         return "" if self.trusts_text(client) else neighbourhood(client)
 
     def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, str, bytes]:
-        """The client's address as text, the scheme that it used, and the field lines (with CRLF) that tell the worker.
+        """The client's address as text, its scheme as far as it is known, and the lines (with CRLF) for the worker.
 
-        `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` what it used.
+        `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` is what it speaks,
+        empty where that says nothing about the client, because a balancer may have taken TLS off.
         """
         special = fields.special
         if special and (b"x-forwarded-for" in special or b"x-forwarded-proto" in special):
@@ -112,14 +121,23 @@ class ForwardedPolicy:
 
     def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, str, bytes]:
         client = parse_address(peer)
-        told = ""
-        if self.trusts_text(peer):
+        trusted = self.trusts_text(peer)
+        said = ""
+        if trusted:
             client = self._rightmost_untrusted(client, chain)
-            told = proto.decode("latin-1").rpartition(",")[2].strip(" \t").lower()
+            said = proto.decode("latin-1").rpartition(",")[2].strip(" \t").lower()
         # A UNIX peer is this host. What has no address must not pass for it: RFC 7600 4.8 keeps one for nobody.
         text = str(client or ("192.0.0.8" if peer else "127.0.0.1"))
-        sent = told if told in ("http", "https") else self._proto or scheme
-        return text, sent, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {sent}\r\n".encode()
+        told = said if said in ("http", "https") else self._proto
+        if not told and scheme and (not trusted or (scheme == "https" and not chain)):
+            told = scheme
+        if told:
+            return text, told, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {told}\r\n".encode()
+        # A proxy that says nothing may have clients of either scheme. Synapse takes them for those of https where
+        # nothing is sent, but would redirect them to themselves for ever if `http` were.
+        sent = f"X-Forwarded-Proto: {self._public}\r\n" if self._public else ""
+        seen = self._public if chain else scheme or "http"
+        return text, seen, f"X-Forwarded-For: {text}\r\n{sent}".encode()
 
     def _rightmost_untrusted(self, peer: Address | None, chain: bytes) -> Address | None:
         """Walk the chain from its end; an element that is no address ends the walk at the last one that was.

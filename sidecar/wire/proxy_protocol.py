@@ -34,6 +34,9 @@ _BEGINNING = b"PROXY "
 # Family and transport of version 2 (2.2): octets of the two addresses with their ports, and of one of those addresses.
 _STREAMS = {0x11: (12, 4), 0x21: (36, 16), 0x31: (216, 0)}
 _UNSPECIFIED = 0x00
+_TLS_VECTOR = 0x20
+_BY_TLS = 0x01
+"""Type of the vector about TLS, and the bit in its first octet that says that the client used it (2.2.5)."""
 
 
 @frozen(slots=True)
@@ -44,6 +47,8 @@ class ProxyHeader:
     """The address for which the connection was made; None where the balancer speaks for itself, or cannot say."""
     size: int
     """Octets that the header takes."""
+    scheme: str = ""
+    """`https` or `http` where the balancer says whether the client used TLS."""
 
 
 def read_proxy_header(octets: bytes, limit: int) -> ProxyHeader | None:
@@ -109,18 +114,23 @@ def _binary(octets: bytes, limit: int) -> ProxyHeader | None:
         raise _malformed("a PROXY header too short for its addresses", "2.2")
     if len(octets) < size:
         return None
-    _skip_vectors(octets, FIXED_PART + addresses, size)
-    return ProxyHeader(_packed(octets[FIXED_PART : FIXED_PART + width]), size)
+    scheme = _read_vectors(octets, FIXED_PART + addresses, size)
+    return ProxyHeader(_packed(octets[FIXED_PART : FIXED_PART + width]), size, scheme)
 
 
-def _skip_vectors(octets: bytes, at: int, end: int) -> None:
-    """Go from one type-length-value to the next (2.2); the last must end where the header does."""
+def _read_vectors(octets: bytes, at: int, end: int) -> str:
+    """Go from one type-length-value to the next (2.2); the last must end where the header does. The client's scheme."""
+    scheme = ""
     while at < end:
         if end - at < 3:
             raise _malformed("an incomplete vector in the PROXY header", "2.2")
-        at += 3 + int(unpack_from(">H", octets, at + 1)[0])
+        kind, length = unpack_from(">BH", octets, at)
+        if kind == _TLS_VECTOR and length and at + 3 < end:
+            scheme = "https" if octets[at + 3] & _BY_TLS else "http"
+        at += 3 + length
     if at != end:
         raise _malformed("a vector that is longer than the PROXY header", "2.2")
+    return scheme
 
 
 def _packed(address: bytes) -> str | None:

@@ -60,8 +60,8 @@ def test_the_address_to_trust_is_written_out() -> None:
     ("seen", "level", "part"),
     [
         (echo("x", scheme="https", proto=("https",)), Level.FINE, "The scheme is https, whatever a client claims."),
-        (echo("x", scheme="https"), Level.FINE, "The scheme is https"),
-        (echo("x"), Level.WARNING, "X-Forwarded-Proto does not come: clients of https are taken for such of http."),
+        (echo("x", scheme="https"), Level.WARNING, "X-Forwarded-Proto does not come, so nobody knows"),
+        (echo("x"), Level.WARNING, "X-Forwarded-Proto does not come, so nobody knows"),
         (echo("x", proto=("http",)), Level.WARNING, "X-Forwarded-Proto says what a client claims"),
         (
             echo("x", scheme="ftp", proto=("https",)),

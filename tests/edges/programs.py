@@ -239,7 +239,7 @@ def apache_in_front(place: Path, sidecar: int) -> Iterator[tuple[Ports, ssl.SSLC
         (r"127\.0\.0\.1:8008", f"127.0.0.1:{sidecar}"),
     )
     (place / "matrix.conf").write_text(text)
-    modules = ("mpm_event", "authz_core", "ssl", "socache_shmcb", "headers", "proxy", "proxy_http")
+    modules = ("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", "proxy", "proxy_http")
     lines = [f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so" for name in modules]
     lines += [
         f"PidFile {place}/apache.pid",

@@ -106,6 +106,25 @@ async def test_who_the_header_names_is_the_client(stage: Balanced, header: bytes
     assert stage.counters.connections == 3
 
 
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        (binary("192.0.2.7", b"\x20\x00\x05\x01\x00\x00\x00\x00"), b"\r\nX-Forwarded-Proto: https\r\n"),
+        (binary("192.0.2.7", b"\x20\x00\x05\x00\x00\x00\x00\x00"), b"\r\nX-Forwarded-Proto: http\r\n"),
+        (binary("192.0.2.7", b"\x20\x00\x00"), b""),
+        (binary("192.0.2.7"), b""),
+        (LINE, b""),
+    ],
+)
+@staged(Balanced)
+async def test_whether_a_client_used_tls_before_the_balancer(stage: Balanced, header: bytes, told: bytes) -> None:
+    """Only the vector for it tells; without one nobody knows, and nothing is said."""
+    client = await stage.balanced(header + GET)
+    head = await (await stage.worker.connection()).head()
+    assert told in head if told else b"X-Forwarded-Proto" not in head
+    client.close()
+
+
 @staged(Balanced)
 async def test_the_connection_lives_on_as_any_other(stage: Balanced) -> None:
     """Kept alive, counted for the address that was announced, and on the short way of a plain socket."""

@@ -163,6 +163,22 @@ def test_every_file_that_was_read_is_known(synapse: str) -> None:
     assert names == ["homeserver.yaml", *(f"workers/{name}.yaml" for name in sorted(WORKERS))]
 
 
+@pytest.mark.parametrize(
+    ("key", "scheme"),
+    [
+        ("", "https"),
+        ("public_baseurl: https://matrix.example.org/", "https"),
+        ("public_baseurl: HTTP://localhost:8008", "http"),
+        ("public_baseurl: 3", "https"),
+    ],
+)
+def test_the_scheme_that_clients_are_meant_to_use(tmp_path: Path, key: str, scheme: str) -> None:
+    """Synapse takes https for granted where nothing is said; without its files nothing is known."""
+    directory = write(tmp_path, {"hs.yaml": f"server_name: a\nreport_stats: true\n{key}\n"})
+    assert read_topology([f"{directory}/hs.yaml"], []).public_scheme == scheme
+    assert Topology().public_scheme == ""
+
+
 def test_main_only(tmp_path: Path) -> None:
     """A homeserver without workers is a topology too."""
     listener = "[{path: /s/a.sock, type: http, resources: [{names: [client, federation]}]}]"

@@ -20,13 +20,15 @@ def fields(*lines: bytes) -> RequestFields:
     return RequestFields(b"\r\nHost: h" + b"".join(b"\r\n" + line for line in lines) + b"\r\n\r\n")
 
 
-def client(peer: str, *lines: bytes, proto: str | None = None, scheme: str = "http") -> tuple[str, str]:
-    """The client and the scheme that the worker is told; the lines are checked on the way."""
-    text, sent, told = ForwardedPolicy(TRUST, proto).client(peer, scheme, fields(*lines))
-    for_line, proto_line, end = told.decode("ascii").split("\r\n")
+def client(
+    peer: str, *lines: bytes, proto: str | None = None, scheme: str = "http", public: str = "https"
+) -> tuple[str, str, str]:
+    """The client, the scheme that routes see, and the one that the worker is told; the lines are checked on the way."""
+    text, seen, told = ForwardedPolicy(TRUST, proto, public=public).client(peer, scheme, fields(*lines))
+    for_line, *proto_lines, end = told.decode("ascii").split("\r\n")
     assert (for_line, end) == (f"X-Forwarded-For: {text}", "")
-    assert proto_line == f"X-Forwarded-Proto: {sent}"
-    return text, sent
+    assert len(proto_lines) <= 1
+    return text, seen, "".join(proto_lines).removeprefix("X-Forwarded-Proto: ")
 
 
 @pytest.mark.parametrize(
@@ -118,15 +120,44 @@ def test_the_client_is_the_rightmost_address_that_is_not_trusted(peer: str, line
         (LOOPBACK, [b"X-Forwarded-Proto: http, https"], None, "https"),
         (LOOPBACK, [b"X-Forwarded-Proto: http", b"X-Forwarded-Proto: https"], None, "https"),
         (LOOPBACK, [b"X-Forwarded-Proto: gopher"], "https", "https"),
-        (LOOPBACK, [b"X-Forwarded-Proto: \xff"], None, "http"),
+        (LOOPBACK, [b"X-Forwarded-For: 1.2.3.4"], "http", "http"),
         ("", [b"X-Forwarded-Proto: https"], None, "https"),
     ],
 )
 def test_the_scheme_is_what_a_trusted_peer_says_last(
     peer: str, lines: list[bytes], proto: str | None, expected: str
 ) -> None:
-    """Else what is configured, else what the listener speaks; nothing but http and https."""
-    assert client(peer, *lines, proto=proto)[1] == expected
+    """Else what is configured; a stranger's is what it speaks. Nothing but http and https, whatever is public."""
+    for public in ("", "http", "https"):
+        assert client(peer, *lines, proto=proto, public=public)[1:] == (expected, expected)
+
+
+@pytest.mark.parametrize("public", ["", "http", "https"])
+@pytest.mark.parametrize(
+    ("peer", "lines", "scheme", "seen"),
+    [
+        # A proxy in front that sends X-Forwarded-For and no more: nobody knows what its clients speak.
+        (LOOPBACK, [b"X-Forwarded-For: 1.2.3.4"], "http", None),
+        (LOOPBACK, [b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: gopher"], "http", None),
+        (LOOPBACK, [b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: \xff"], "https", None),
+        ("", [b"X-Forwarded-For: 1.2.3.4"], "http", None),
+        # One that says nothing at all may be a client as well: routes go by what it speaks itself.
+        (LOOPBACK, [], "http", "http"),
+        ("", [b"X-Forwarded-Proto:"], "http", "http"),
+        # Behind the PROXY protocol, TLS may have been taken off.
+        ("192.0.2.9", [], "", "http"),
+    ],
+)
+def test_a_scheme_that_nobody_told(peer: str, lines: list[bytes], scheme: str, seen: str | None, public: str) -> None:
+    """The worker is told that of `public_baseurl`, or nothing; never `http` because the proxy speaks it."""
+    told = client(peer, *lines, scheme=scheme, public=public)
+    assert told[1:] == (public if seen is None else seen, public)
+
+
+def test_tls_that_ends_here_is_known() -> None:
+    """Whoever speaks it, unless it is for others."""
+    assert client(LOOPBACK, scheme="https", public="")[1:] == ("https", "https")
+    assert client("192.0.2.9", scheme="https", public="http")[1:] == ("https", "https")
 
 
 def test_trust_is_asked_by_address_and_by_text() -> None:
@@ -160,8 +191,8 @@ PEERS = st.one_of(st.just(""), st.ip_addresses().map(str))
 def test_any_chain_yields_one_address(peer: str, chains: list[bytes], proto: bytes) -> None:
     """An address of the chain or the peer; one line of each kind; the same again from memory."""
     lines = [b"X-Forwarded-For: " + chain for chain in chains] + [b"X-Forwarded-Proto: " + proto]
-    text, sent = client(peer, *lines)
-    assert sent in ("http", "https")
+    text, seen, told = client(peer, *lines)
+    assert {seen, told} <= {"http", "https"}
     elements = [parse_address(element) for chain in chains for element in chain.decode("latin-1").split(",")]
     assert ip_address(text) in [*elements, parse_address(peer or LOOPBACK)]
     policy = ForwardedPolicy(TRUST, None)
@@ -185,7 +216,9 @@ def test_a_stranger_cannot_say_who_it_is(peer: str, chains: list[bytes], proto: 
 )
 def test_what_stands_left_of_the_client_does_not_matter(address: object, spoof: bytes) -> None:
     """A client that sends its own X-Forwarded-For through an honest proxy is still who it is."""
-    assert client(LOOPBACK, b"X-Forwarded-For: " + spoof + b", %b" % str(address).encode()) == client(str(address))
+    assert (
+        client(LOOPBACK, b"X-Forwarded-For: " + spoof + b", %b" % str(address).encode())[0] == client(str(address))[0]
+    )
 
 
 def test_long_chains_are_answered_but_not_remembered() -> None:
