@@ -80,7 +80,7 @@ def _deployment(
     settings: Settings, topology: Topology, version: str | None, table: EndpointTable | None = None
 ) -> Deployment:
     references = check_references(settings, {process.name: process.serves for process in topology.processes})
-    secret, doubts = secret_of(settings.operator)
+    secret, doubts = secret_of(settings.operator.password_hash, settings.operator.password_file)
     log_secret, more = _log_secret(settings)
     stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
     problems = [*settings.warnings, *topology.problems, *stated]

@@ -11,7 +11,6 @@ import click
 
 from sidecar.commands.checking import FAILED
 from sidecar.commands.questions import Endpoint
-from sidecar.config.operator import Operator
 from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
@@ -115,7 +114,7 @@ def _wishes(
 
 def _password(deployment: Deployment, file: str | None) -> bytes | None:
     """The operator's: from a file where it stands as it is, else from who sits at the terminal."""
-    secret = deployment.secret if file is None else secret_of(Operator(password_file=file))[0]
+    secret = deployment.secret if file is None else secret_of(None, file)[0]
     if isinstance(secret, PlainPassword):
         return secret.octets
     if secret is None or not sys.stdin.isatty():

@@ -74,7 +74,7 @@ def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str 
     if settings is None:
         return "operator", None
     name = settings.operator.user
-    secret, _ = secret_of(settings.operator)
+    secret, _ = secret_of(settings.operator.password_hash, settings.operator.password_file)
     if isinstance(secret, PlainPassword):
         return name, secret.octets.decode("utf-8", "surrogateescape")
     if settings.operator.password_hash is None and settings.operator.password_file is None:

@@ -13,14 +13,10 @@ from hashlib import scrypt, sha256
 from hmac import compare_digest
 from pathlib import Path
 from secrets import token_bytes
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from sidecar.errors import Severity
-
-if TYPE_CHECKING:
-    from sidecar.config.operator import Operator
 
 COST = 14
 """Binary logarithm of scrypt's N (RFC 7914 2), with r = 8 and p = 1: what OWASP asks for at least, at 16 MiB."""
@@ -80,16 +76,19 @@ class PasswordHash:
 Secret = PlainPassword | PasswordHash
 
 
-def secret_of(operator: Operator) -> tuple[Secret | None, list[tuple[str, Severity]]]:
-    """The password that `operator:` states or names the file of, None for none, and what is wrong with the file."""
-    if operator.password_file is None:
-        return None if operator.password_hash is None else parse_hash(operator.password_hash), []
+def secret_of(written: str | None, file_name: str | None) -> tuple[Secret | None, list[tuple[str, Severity]]]:
+    """The password behind `operator.password_hash` and `operator.password_file`, and what is wrong with the file.
+
+    None where neither is given, and where the file cannot be used.
+    """
+    if file_name is None:
+        return None if written is None else parse_hash(written), []
     try:
-        with Path(operator.password_file).open("rb") as file:
+        with Path(file_name).open("rb") as file:
             public = os.fstat(file.fileno()).st_mode & 0o004
             return _secret(file.read(_LONGEST + 1)), [_PUBLIC] if public else []
     except OSError as error:
-        return None, [(f"{operator.password_file} cannot be read: {error.strerror}", Severity.ERROR)]
+        return None, [(f"{file_name} cannot be read: {error.strerror}", Severity.ERROR)]
     except ValueError as error:
         return None, [(str(error), Severity.ERROR)]
 

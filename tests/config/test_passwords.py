@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.config.operator import Operator
 from sidecar.config.passwords import UNKNOWN, Secret, hashed, parse_hash, secret_of
 from sidecar.errors import Severity
 
@@ -65,7 +64,7 @@ def test_the_example_is_a_hash() -> None:
 
 
 def stated(path: Path) -> tuple[Secret | None, list[tuple[str, Severity]]]:
-    return secret_of(Operator(password_file=str(path)))
+    return secret_of(None, str(path))
 
 
 def test_a_password_in_a_file(tmp_path: Path) -> None:
@@ -100,5 +99,5 @@ def test_a_password_file_that_is_none(tmp_path: Path) -> None:
 
 def test_a_stated_hash() -> None:
     """`password_hash` needs no file; without either there is no password."""
-    assert secret_of(Operator(password_hash=UNKNOWN)) == (parse_hash(UNKNOWN), [])
-    assert secret_of(Operator()) == (None, [])
+    assert secret_of(UNKNOWN, None) == (parse_hash(UNKNOWN), [])
+    assert secret_of(None, None) == (None, [])
