@@ -297,7 +297,6 @@ class _Compiler:
             fallback=tuple(dict.fromkeys(worker for worker in substitutes if worker not in members[name])),
             affinity=settings.affinity,
             bounded=settings.bounded,
-            explicit=name in self.settings.pools,
             settings=settings,
         )
 

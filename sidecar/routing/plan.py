@@ -148,7 +148,6 @@ class PlannedPool:
     affinity: str | None
     """Set by the operator; None: what each endpoint needs."""
     bounded: float | None
-    explicit: bool
     settings: Pool
     """What the file says of it."""
 

@@ -18,8 +18,6 @@ LONGEST_USER = 255
 """Longest localpart that is remembered (Matrix, appendices 4.2.1: 255 octets for the whole user id)."""
 DOUBLINGS = 5
 """How often the time without another question doubles for a token that is refused again and again."""
-BYTES = 500
-"""Most bytes that one remembered token takes where its user's localpart has at most 64 octets; a test measures it."""
 
 Fact = tuple[str | None, float, float]
 """A user, when to ask again, and when to forget; for a token without a user, None, when to ask again, and how often it

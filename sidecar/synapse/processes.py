@@ -56,8 +56,6 @@ class Process:
     """Its media repository is enabled, which `media` and parts of `client` and `federation` need."""
     background: bool = False
     """It runs the background jobs of the media repository."""
-    user_directory: bool = False
-    """It updates the user directory."""
     x_forwarded: bool = True
     """It believes the X-Forwarded-For that it is sent."""
     request_id_header: str | None = None
@@ -123,7 +121,6 @@ def _process(name: str, config: Merged, listeners: tuple[Listener, ...], problem
         serves=chosen.resources if chosen else frozenset(),
         media=media,
         background=media and jobs in (None, instance),
-        user_directory=config.get("update_user_directory_from_worker") == name,
         x_forwarded=chosen.x_forwarded if chosen else True,
         request_id_header=chosen.request_id_header if chosen else None,
         body_limit=max(BODY_LIMIT, upload) if media else BODY_LIMIT,

@@ -74,11 +74,6 @@ class Topology:
     """Every file that was read."""
     problems: tuple[Problem, ...] = ()
 
-    @property
-    def event_writers(self) -> tuple[str, ...]:
-        """`stream_writers.events`, in its order."""
-        return self.writers["events"]
-
 
 def read_topology(
     config: Sequence[str], workers: Sequence[str], stated: Mapping[str, Stated] | None = None
@@ -103,11 +98,6 @@ def read_topology(
         files=(*topology.files, *more),
         problems=tuple(dict.fromkeys((*found, *contradictions(topology)))),
     )
-
-
-def merge_workers(topology: Topology, stated: Mapping[str, Stated]) -> tuple[Process, ...]:
-    """The processes that requests can be sent to, with what is stated by hand laid over what was read."""
-    return state_workers(topology, stated).processes
 
 
 def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:

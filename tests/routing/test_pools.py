@@ -34,7 +34,6 @@ def test_built_in_pools_are_formed_from_what_workers_serve() -> None:
     assert members(plan, "receipts") == {"receipts1", "receipts2"}
     assert plan.pools["sync"].fallback == ("main",)
     assert plan.pools["typing"].fallback == ()
-    assert not plan.pools["sync"].explicit
 
 
 def test_main_alone_gets_everything() -> None:
@@ -247,7 +246,6 @@ def test_a_pool_of_the_file_has_the_workers_that_it_names() -> None:
     assert set(asked(plan, "GET", "/_matrix/client/v3/sync?since=1").candidates) == {"sync1", "sync2", "sync3"}
     assert "sync9" not in asked(plan, "GET", "/_matrix/client/versions").candidates
     assert asked(plan, "GET", "/_matrix/client/versions").answer == 3.0
-    assert plan.pools["sync"].explicit
 
 
 def test_a_request_never_goes_to_a_worker_that_does_not_serve_it() -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sidecar.synapse.owners import BYTES, DOUBLINGS, LONGEST_USER, TokenOwners
+from sidecar.synapse.owners import DOUBLINGS, LONGEST_USER, TokenOwners
 
 KEY = b"k" * 32
 TOKENS = st.integers(0, 7).map(lambda number: b"mat_%d" % number)
@@ -105,6 +105,10 @@ def test_fewer_are_held_after_a_reload() -> None:
     assert [known.look(mark, 1.0)[0] for mark in marks] == ["alice", None, None, None, "alice"]
     known.forget()
     assert len(known) == 0
+
+
+BYTES = 500
+"""Most bytes that one remembered token takes, as docs/configuration.md says of `tokens.remembered`."""
 
 
 def test_a_hundred_thousand_tokens_stay_inside_the_bound() -> None:

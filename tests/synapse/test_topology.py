@@ -18,7 +18,7 @@ from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import find_files, merge, read_files
 from sidecar.synapse.names import STREAMS
 from sidecar.synapse.processes import BODY_LIMIT, UPLOAD_LIMIT, Process
-from sidecar.synapse.topology import Topology, assemble, merge_workers, read_topology
+from sidecar.synapse.topology import Topology, assemble, read_topology, state_workers
 
 HOMESERVER = """\
 server_name: example.org
@@ -141,7 +141,7 @@ def test_what_each_process_serves_and_writes(synapse: str) -> None:
 def test_writers_keep_their_order(synapse: str) -> None:
     """The order of event persisters decides which of them owns a room."""
     topology = topology_of(synapse)
-    assert topology.event_writers == ("event2", "event1")
+    assert topology.writers["events"] == ("event2", "event1")
     assert topology.writers["presence"] == topology.writers["to_device"] == ("main",)
 
 
@@ -152,7 +152,6 @@ def test_media_and_limits_are_those_of_each_process(synapse: str) -> None:
     assert (found["media1"].media, found["media1"].body_limit) == (True, 100 * 2**20)
     assert found["media1"].background
     assert not found["writer1"].background
-    assert found["writer1"].user_directory
     assert found["media1"].request_id_header == "X-Request-ID"
     assert topology_of(synapse).max_upload_size == UPLOAD_LIMIT
 
@@ -292,7 +291,7 @@ def test_conf_d_overrides_and_a_worker_file_overrides_that(tmp_path: Path) -> No
     assert topology.max_upload_size == 20 * 2**20
     assert found["writer1"].body_limit == 20 * 2**20
     assert found["media1"].body_limit == 100 * 2**20
-    assert topology.event_writers == ("main",), "conf.d replaces the whole of stream_writers"
+    assert topology.writers["events"] == ("main",), "conf.d replaces the whole of stream_writers"
 
 
 def test_a_file_of_main_among_the_workers_belongs_to_main(tmp_path: Path) -> None:
@@ -491,24 +490,22 @@ def test_stated_writers(read: tuple[str, ...], stated: Mapping[str, Any], writer
     """A worker that says what it writes joins or leaves the writers; main writes what nobody else does."""
     topology = Topology(writers={**dict.fromkeys(STREAMS, ("main",)), "events": read})
     workers = {name: Stated("unix:/a", writes=writes) for name, writes in stated.items()}
-    for process in merge_workers(topology, workers):
+    for process in state_workers(topology, workers).processes:
         assert ("events" in process.writes) == (process.name in writers)
     assert read_topology([], [], workers).known is False
-    from sidecar.synapse.topology import state_workers
-
-    assert state_workers(topology, workers).event_writers == writers
+    assert state_workers(topology, workers).writers["events"] == writers
 
 
 def test_a_stated_writer_replaces_the_one_of_a_stream_that_has_only_one() -> None:
     """Synapse takes one writer of `typing`; the one stated by hand wins over the one read."""
     topology = Topology(writers={**dict.fromkeys(STREAMS, ("main",)), "typing": ("b",)})
-    (process,) = merge_workers(topology, {"a": Stated("unix:/a", ("client",), ("typing",))})
+    (process,) = state_workers(topology, {"a": Stated("unix:/a", ("client",), ("typing",))}).processes
     assert process.writes == {"typing"}
 
 
 def test_workers_stated_alone_serve_all_that_their_kind_can() -> None:
     """Without Synapse's files, and without `serves`, nothing is held against a worker."""
-    main, worker = merge_workers(Topology(), {"main": Stated("unix:/m"), "a": Stated("unix:/a")})
+    main, worker = state_workers(Topology(), {"main": Stated("unix:/m"), "a": Stated("unix:/a")}).processes
     assert {"client", "federation", "media", "static"} <= main.serves
     assert {"client", "federation", "media"} <= worker.serves
     assert "static" not in worker.serves
