@@ -8,24 +8,29 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TypeVar
 
 import click
 from attrs import frozen
 
+from sidecar.commands.checking import status_of
+from sidecar.deployment import deployment_of
 from sidecar.document import MOST_BYTES
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.importing.asked import NOBODYS
 from sidecar.importing.examination import Examined, Foreign, Synapse, examine
-from sidecar.importing.report import Told, amiss, doubts, moved, told
+from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.synapse.endpoints import load_endpoints
 from sidecar.synapse.topology import read_topology
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 _STYLES = {"taken": "green", "superfluous": "cyan", "lost": "yellow"}
 _NAMES = {"taken": "taken", "superfluous": "superfluous", "lost": "not carried over"}
-_SHOWN = 12
+_SHOWN = 6
 """Requests of one kind that are printed; their number is told in any case."""
 
 
@@ -40,17 +45,24 @@ class _Wanted:
 
     files: Sequence[Path]
     output: Path | None
-    host: str | None
+    server_name: str | None
     synapse: str | None
     synapse_config: Sequence[str]
     synapse_workers: Sequence[str]
     diff: bool
+    all: bool
 
 
 _OPTIONS = (
     click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Write sidecar.yaml here."),
-    click.option("--host", metavar="NAME", help="The homeserver's host name, if it cannot be found out."),
+    click.option(
+        "--server-name",
+        "--host",
+        "server_name",
+        metavar="NAME",
+        help="The homeserver's name.",
+    ),
     click.option("--synapse", metavar="VERSION", help="Synapse's release; absent: the newest known."),
     click.option(
         "--synapse-config",
@@ -62,6 +74,7 @@ _OPTIONS = (
     click.option(
         "--synapse-workers", metavar="PATH", type=click.Path(), multiple=True, help="Worker files; repeatable."
     ),
+    click.option("--all", is_flag=True, help="Print every request that differs, not only the first of each kind."),
     click.option("--diff", is_flag=True, help="Print only which requests go where they cannot be served."),
 )
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -121,7 +134,7 @@ def haproxy(**options: Any) -> None:
 
     wanted = _Wanted(**options)
     found = [section for file in wanted.files for section in sections(_text(file), str(file))]
-    _import(haproxy_foreign(found, _patterns), wanted)
+    _import(haproxy_foreign(found, partial(_patterns, wanted.files[0].parent)), wanted)
 
 
 def _check(file: Path) -> None:
@@ -141,13 +154,15 @@ def _text(file: Path) -> str:
         _fail(f"{file}: {error.strerror}")
 
 
-def _patterns(name: str) -> Sequence[str] | None:
-    """The values in a file of HAProxy's; None where it cannot be read."""
-    try:
-        lines = Path(name).read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return None
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+def _patterns(directory: Path, name: str) -> Sequence[str] | None:
+    """The values in a file of HAProxy's, seen from here or from its configuration; None where there is none."""
+    for path in (Path(name), directory / name):
+        try:
+            lines = path.read_text("utf-8", "surrogateescape").splitlines()
+        except (OSError, ValueError):
+            continue
+        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return None
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -156,10 +171,14 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def _import(foreign: Foreign, wanted: _Wanted) -> None:
-    if not foreign.proxy.upstreams:
+    if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
+        # Those whose addresses are made of variables are known when a request was asked about.
+        for entrance in foreign.proxy.entrances:
+            foreign.proxy.verdict(entrance.asked("GET", NOBODYS))
+    if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
         _fail("no upstream or backend with an address was found; name the file that holds them as well")
     try:
-        examined = examine(foreign, load_endpoints(wanted.synapse), wanted.host, _synapse(wanted))
+        examined = examine(foreign, load_endpoints(wanted.synapse), wanted.server_name, _synapse(wanted))
     except (ValueError, ConfigError) as error:
         _fail(str(error))
     if wanted.diff:
@@ -169,8 +188,35 @@ def _import(foreign: Foreign, wanted: _Wanted) -> None:
         click.echo(text, nl=False)
     else:
         wanted.output.write_text(text, "utf-8")
+    _print_asked(examined)
+    _print_first(examined)
     _print_told(told(examined))
-    _print_moved(examined)
+    _print_moved(examined, everything=wanted.all)
+    raise SystemExit(_checked(text, wanted.output))
+
+
+def _checked(text: str, output: Path | None) -> int:
+    """What `check` says of the file. 0: it starts."""
+    if output is not None:
+        problems = _problems(output)
+    else:
+        with TemporaryDirectory() as directory:
+            path = Path(directory) / "sidecar.yaml"
+            path.write_text(text, "utf-8")
+            problems = _problems(path)
+    click.secho("\nWhat `matrix-sidecar check` says of it:", bold=True, err=True)
+    for problem in problems:
+        click.secho(f"    {problem}", fg="red" if problem.severity is Severity.ERROR else "yellow", err=True)
+    if not problems:
+        click.echo("    nothing: the file starts", err=True)
+    return FAILED if status_of(problems) == FAILED else CLEAN
+
+
+def _problems(path: Path) -> Sequence[Problem]:
+    try:
+        return deployment_of(str(path), ask=False).problems
+    except ConfigError as error:
+        return error.problems
 
 
 def _synapse(wanted: _Wanted) -> Synapse | None:
@@ -198,7 +244,28 @@ def _print_told(lines: Iterable[Told]) -> None:
         click.echo(f"    {name}: {remark.sentence}", err=True)
 
 
-def _print_moved(examined: Examined) -> None:
+def _print_asked(examined: Examined) -> None:
+    """Where it was asked, and which of these is the homeserver's."""
+    click.secho("Asked at", bold=True, err=True)
+    for where in examined.entrances:
+        click.echo(f"    {where}", err=True)
+    if examined.unasked:
+        click.secho(f"    … and not at {', '.join(map(str, examined.unasked))}: too many", fg="red", err=True)
+    how = ", which is a guess; --server-name NAME says it" if examined.guessed else ""
+    click.secho(f"The homeserver is taken to be {examined.home}{how}.\n", bold=True, err=True)
+
+
+def _print_first(examined: Examined) -> None:
+    """What must not be overlooked: filters that are gone, and servers that cannot be used as they stand."""
+    for line in told(examined):
+        if line.remark.is_filter and line.remark.kind == "lost":
+            click.secho(f"{line.place}: {line.text}", fg="red", err=True)
+            click.secho(f"    a filter that is not carried over: {line.remark.sentence}", fg="red", err=True)
+    for place, name, fault in faults(examined):
+        click.secho(f"{place}: {name}: {fault}", fg="red", err=True)
+
+
+def _print_moved(examined: Examined, *, everything: bool) -> None:
     count = len(examined.compared)
     same = sum(not each.difference for each in examined.compared)
     faulty = sum(each.faulty for each in examined.compared)
@@ -206,8 +273,14 @@ def _print_moved(examined: Examined) -> None:
     click.secho(f"\n{title}", bold=True, err=True)
     if faulty:
         click.echo(f"{faulty} were sent where they cannot be served, see --diff.", err=True)
-    for why, number, example in moved(examined):
-        click.echo(f"{number}: {why}, such as {example}", err=True)
+    for each in differences(examined):
+        click.echo(f"{len(each.requests)}: {each.why}", err=True)
+        click.echo(f"    there {each.theirs}; here {each.ours}; at {', '.join(each.at)}", err=True)
+        shown = each.requests if everything else each.requests[:_SHOWN]
+        for request in shown:
+            click.echo(f"    {request}", err=True)
+        if len(each.requests) > len(shown):
+            click.echo(f"    … and {len(each.requests) - len(shown)} more, see --all", err=True)
     _print_doubts(examined)
 
 

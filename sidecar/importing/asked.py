@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from attrs import field, frozen
@@ -20,6 +20,8 @@ class Asked:
     source: str = "192.0.2.1"
     port: int | None = None
     """Where it arrives; None: where most of the rules are."""
+    tls: bool = False
+    """It comes over https."""
 
     @property
     def path(self) -> str:
@@ -37,9 +39,35 @@ class Asked:
         return name if colon and not port.strip("0123456789") else host
 
 
-def nobodys(host: str) -> Asked:
-    """A request that no endpoint of Synapse is for."""
-    return Asked(method="GET", target="/nobodys", fields={"host": host})
+@frozen
+class Entrance:
+    """A name and a port under which a proxy is asked."""
+
+    host: str
+    port: int | None = None
+    tls: bool = False
+    named: bool = True
+    """False: the host stands for every name that the configuration does not have."""
+
+    def asked(self, method: str, target: str, source: str = "192.0.2.1") -> Asked:
+        """A request that comes in here."""
+        return Asked(
+            method=method, target=target, fields={"host": self.host}, source=source, port=self.port, tls=self.tls
+        )
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{self.host if self.named else '*'}{port}"
+
+
+OTHER_HOST = "other.invalid"
+"""A name that no configuration has."""
+NOBODYS = "/nobodys"
+"""A path that no endpoint of Synapse has."""
 
 
 @frozen
@@ -65,6 +93,10 @@ class Verdict:
     status: int | None = None
     location: str = ""
     body: str = ""
+    headers: Mapping[str, str] = field(factory=dict)
+    """Of an answer of the proxy's own."""
+    rewrites: str = ""
+    """What it puts in place of the path, where it does."""
     place: Place | None = None
     """The line that decided: of a location, of a `use_backend`."""
     doubts: tuple[str, ...] = ()
@@ -80,6 +112,8 @@ class Server:
     place: Place
     weight: float = 1.0
     backup: bool = False
+    fault: str = ""
+    """Why the sidecar cannot use it as it stands, and what to do; empty where it can."""
 
 
 @frozen
@@ -98,6 +132,10 @@ class Proxy(Protocol):
     @property
     def upstreams(self) -> Mapping[str, Upstream]:
         """Every pool that a request may go to, by name."""
+
+    @property
+    def entrances(self) -> Sequence[Entrance]:
+        """Every name and port that it answers for, and for each port any other name."""
 
     def verdict(self, asked: Asked) -> Verdict:
         """What becomes of a request. Never raises."""

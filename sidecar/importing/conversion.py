@@ -13,8 +13,10 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.importing.asked import Asked, Proxy, Verdict, nobodys
+from sidecar.importing.asked import Place, Proxy
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
+from sidecar.importing.ordering import Ordering, Settled, Spelled, takes_all
+from sidecar.importing.outcomes import outcome_of
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
 from sidecar.synapse.endpoints import Endpoint
@@ -22,12 +24,9 @@ from sidecar.synapse.names import MAIN
 
 INITIAL = "initial_sync"
 FEDERATION = "federation"
-OTHER_HOST = "other.invalid"
-"""A host that no configuration names."""
 _WRITTEN = (SYNC, INITIAL, CLIENT, "rooms", FEDERATION, "federation_send", "user_directory", "sso")
 _SOFT = ("account_data", "presence", "push_rules", "device_lists", "thread_subscriptions")
 _BY_SOURCE = re.compile(r"\$(?:binary_)?remote_addr|ip_hash|\bsrc\b|balance source")
-_ANSWERS = ("respond", "redirect")
 _WEIGHT = 1000
 """Of a vote that no number of others outvotes."""
 _ODD = re.compile(r"[^A-Za-z0-9_.:@+-]+")
@@ -54,7 +53,10 @@ class Conversion:
     """Identities of probes that go elsewhere when a room in them is of another version."""
     own: Sequence[OwnRoute]
     host: str
+    """The homeserver's."""
     draft: Draft = field(factory=Draft)
+    settled: list[Settled] = field(factory=list)
+    """What became of each line, when all are converted."""
 
     def convert(self) -> Draft:
         draft = self.draft
@@ -63,10 +65,11 @@ class Conversion:
         for name in (*_WRITTEN, *_SOFT) if not alone else ():
             if name in majorities and self._is_needed(name, majorities):
                 draft.pools.append(self._pool(name, majorities[name]))
-        draft.routes += self._own_routes()
-        draft.routes += self._answered()
-        draft.routes += self._exceptions(majorities)
-        draft.routes += self._tail()
+        exceptions = list(self._exceptions(majorities))
+        ordering = Ordering(self._is_synapse, self._own_pool, self._spelled, draft.routes)
+        ordering.take(self.own)
+        self.settled = ordering.settled
+        self._insert(exceptions)
         self._sort_workers()
         return draft
 
@@ -123,21 +126,47 @@ class Conversion:
             self.draft.pools.append(DraftPool(name=known, workers=workers, affinity=affinity))
         return known
 
-    def _own_routes(self) -> Iterator[dict[str, Any]]:
-        for each in self.own:
-            if each.upstream and self.roles.members.get(each.upstream):
-                yield {**each.conditions, "pool": self._pool_name(each.upstream)}
-            elif each.outcome:
-                yield {**each.conditions, **each.outcome}
+    def _is_synapse(self, upstream: str) -> bool:
+        names = self.roles.members.get(upstream, ())
+        return bool(names) and not all(self.roles.processes[name].foreign for name in names)
 
-    def _answered(self) -> Iterator[dict[str, Any]]:
-        """Routes for endpoints that the proxy answers by itself, as it often does with `/.well-known`."""
-        rest = self.proxy.verdict(nobodys(self.host)).place
-        own = [each for each in self.plain if each.verdict.action in _ANSWERS and each.verdict.place != rest]
-        for path in dict.fromkeys(each.probe.path for each in own):
-            each = next(each for each in self.plain if each.probe.path == path)
-            if path[-1] != "**":
-                yield {"path": _text(path), **outcome_of(each.verdict, self.host, each.probe.target)}
+    def _own_pool(self, upstream: str) -> str:
+        return self._pool_name(upstream) if self.roles.members.get(upstream) else ""
+
+    def _spelled(self, place: Place) -> list[Spelled]:
+        """What a line does with endpoints of Synapse that are not Synapse's to answer there."""
+        found: list[Spelled] = []
+        for each in self.plain:
+            if each.verdict.place == place and each.probe.path[-1] != "**" and not each.closed:
+                outcome = outcome_of(each.verdict, each.asked)
+                if each.pool and not self._is_synapse(each.pool):
+                    name = self._own_pool(each.pool)
+                    outcome = {"pool": name} if name else {}
+                if outcome:
+                    found.append(Spelled({"method": [each.probe.method], "path": _text(each.probe.path)}, outcome))
+        return _joined(found)
+
+    def _hosted(self) -> Iterator[Mapping[str, Any]]:
+        """What the file says of one name, and not of others."""
+        yield from (each.conditions for each in self.own if "host" in each.conditions)
+
+    def _insert(self, exceptions: Sequence[dict[str, Any]]) -> None:
+        """Where a worker outside its pool serves an endpoint: in front of what would take that from it."""
+        hosts = next((each["host"] for each in self._hosted() if self.host in each["host"]), None)
+        if hosts is not None:
+            exceptions = [{"host": hosts, **each} for each in exceptions]
+        whole = ("/_matrix/client/v3/x", "/_matrix/federation/v1/x")
+        at = next(
+            (
+                number
+                for number, route in enumerate(self.draft.routes)
+                if any(takes_all({"path": route.get("path")}, {"path": path}) for path in whole)
+                and ("host" not in route or self.host in route["host"])
+                and route.get("scheme") != "http"
+            ),
+            len(self.draft.routes),
+        )
+        self.draft.routes[at:at] = exceptions
 
     def _exceptions(self, majorities: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Routes for endpoints that a worker outside their pool gets and can serve."""
@@ -179,36 +208,6 @@ class Conversion:
             return [joined]
         return list(paths)
 
-    def _tail(self) -> Iterator[dict[str, Any]]:
-        """What becomes of all that no endpoint has: main gets it anyway, unless the foreign file sends it elsewhere."""
-        here, elsewhere = self._outcome(self.host), self._outcome(OTHER_HOST)
-        if self._knows_host() and elsewhere:
-            hosts = {"host": [self.host, f"*.{self.host}"]}
-            if here:
-                yield {**hosts, "path": "/_matrix/**", "table": True}
-                yield {**hosts, "path": "/_synapse/**", "table": True}
-            yield {**hosts, **(here or {"table": True})}
-            yield elsewhere
-        elif here:
-            yield {"path": "/_matrix/**", "table": True}
-            yield {"path": "/_synapse/**", "table": True}
-            yield here
-
-    def _knows_host(self) -> bool:
-        """Whether a request for another host is not Matrix's."""
-        here, there = (self._verdict(host, "/_matrix/client/versions") for host in (self.host, OTHER_HOST))
-        return (here.action, here.pool) != (there.action, there.pool)
-
-    def _outcome(self, host: str) -> dict[str, Any]:
-        """The outcome of a route for what is nobody's; empty where that is main."""
-        verdict = self.proxy.verdict(nobodys(host))
-        if verdict.action == "forward" and self.roles.members.get(verdict.pool):
-            return {} if verdict.pool == self.roles.main else {"pool": self._pool_name(verdict.pool)}
-        return outcome_of(verdict, host, nobodys(host).target)
-
-    def _verdict(self, host: str, target: str) -> Verdict:
-        return self.proxy.verdict(Asked(method="GET", target=target, fields={"host": host}))
-
 
 def _is_typical(row: Endpoint) -> bool:
     """Whether the pool is that of such endpoints, however many others of its kind go elsewhere.
@@ -217,20 +216,6 @@ def _is_typical(row: Endpoint) -> bool:
     else belongs to it: events, sliding sync.
     """
     return (row.group == FEDERATION and row.affinity != "room") or row.path[-1] == "sync"
-
-
-def outcome_of(verdict: Verdict, host: str, target: str) -> dict[str, Any]:
-    """The outcome of a route that answers like this; empty where there is none."""
-    if verdict.action == "redirect":
-        to = verdict.location.replace(host, "{host}").replace(target, "{target}")
-        return {"redirect": {"to": to or "/", "status": verdict.status or 302}}
-    if verdict.action == "refuse" and (verdict.status or 0) >= 400:
-        return {"refuse": verdict.status}
-    if verdict.action == "respond":
-        json = {"headers": {"Content-Type": "application/json"}} if verdict.body.lstrip().startswith("{") else {}
-        body = {"body": verdict.body} if verdict.body else {}
-        return {"respond": {"status": verdict.status, **body, **json}}
-    return {}
 
 
 def _fits(pattern: Path, path: Path) -> bool:
@@ -242,3 +227,14 @@ def _fits(pattern: Path, path: Path) -> bool:
 def _text(path: Path) -> str:
     """A divided path as a route has it."""
     return "/" + "/".join(f"{{{segment.strip('{+}')}}}" if segment[:1] == "{" else segment for segment in path)
+
+
+def _joined(found: Sequence[Spelled]) -> list[Spelled]:
+    """Methods of one path together."""
+    together: dict[str, Spelled] = {}
+    for each in found:
+        key = repr((each.conditions["path"], each.outcome))
+        methods = together[key].conditions["method"] if key in together else []
+        conditions = {"method": sorted({*methods, *each.conditions["method"]}), "path": each.conditions["path"]}
+        together[key] = Spelled(conditions, each.outcome)
+    return list(together.values())

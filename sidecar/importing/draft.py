@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -31,7 +32,10 @@ class DraftPool:
 
 @frozen(kw_only=True)
 class OwnRoute:
-    """What a line of the foreign file does with requests that are not Synapse's: a route, or why there can be none."""
+    """What a line of the foreign file does with the requests that it matches, in the order in which lines are tried.
+
+    It is a route, or `why_not` says why there can be none. Where `upstream` is Synapse's, the endpoint table knows it.
+    """
 
     place: Place
     conditions: Mapping[str, Any] = field(factory=dict)
@@ -41,6 +45,9 @@ class OwnRoute:
     upstream: str = ""
     why_not: str = ""
     remark: str = ""
+    """What else is to be said of it."""
+    is_filter: bool = False
+    """It keeps something away from what is behind."""
 
 
 @define(kw_only=True)
@@ -62,6 +69,11 @@ class Draft:
     limits: dict[str, Any] = field(factory=dict)
     timeouts: dict[str, Any] = field(factory=dict)
 
+    def listeners(self) -> list[str]:
+        """Where it listens: where the proxy does, but for places that are a worker's."""
+        taken = {_port(process.server.address) for process in (*self.workers, *self.idle)}
+        return [each for each in self.listen if _port(each) not in taken] or [_free(self.workers)]
+
     def pool(self, workers: Iterable[str], affinity: str | None) -> str | None:
         """A pool that is there and has these workers; the one for everything that clients ask before others."""
         wanted = set(workers)
@@ -76,7 +88,7 @@ class Draft:
 def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield f"# matrix-sidecar, made from {origin}."
     yield "# `matrix-sidecar check -c FILE` tells what is wrong with it, `matrix-sidecar routes` where everything goes."
-    yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listen or [_free(draft.workers)]))
+    yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listeners()))
     yield from _section("synapse", [(key, list(paths)) for key, paths in draft.synapse.items()])
     yield from _workers(draft)
     yield from _section("pools", [(pool.name, pool.entry()) for pool in draft.pools])
@@ -106,9 +118,15 @@ def _workers(draft: Draft) -> Iterator[str]:
         yield from (f"  # {process.name}: {_flow(_worker(process))}" for process in draft.idle)
 
 
+def _port(endpoint: str) -> str:
+    """The port of an endpoint string, or the path of a socket."""
+    match = re.match(r"tcp:(\d+)(?::|$)", endpoint) or re.match(r"tcp:.*:(\d+)$", endpoint)
+    return match[1] if match is not None else endpoint
+
+
 def _free(workers: Iterable[Process]) -> str:
     """A port of loopback that no worker has."""
-    taken = {process.server.address.rpartition(":")[2] for process in workers}
+    taken = {_port(process.server.address) for process in workers}
     port = next(port for port in count(8008) if str(port) not in taken)
     return f"tcp:{port}:interface=127.0.0.1"
 

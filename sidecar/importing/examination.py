@@ -5,31 +5,30 @@ Knows neither proxy: `Foreign` brings what differs between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from sidecar.config.load import settle
 from sidecar.document import parse_document
-from sidecar.importing.asked import Asked, Place, Proxy
+from sidecar.importing.asked import Asked, Entrance, Place, Proxy
+from sidecar.importing.comparison import Compared, Comparison
 from sidecar.importing.conversion import Conversion
 from sidecar.importing.draft import Draft, OwnRoute
-from sidecar.importing.probes import LONE_ROOM, Probe, odd_probes, probes
+from sidecar.importing.ordering import Settled
+from sidecar.importing.probes import LONE_ROOM, OUTSIDE, Probe, odd_probes, probes, strays
 from sidecar.importing.roles import Answered, Roles, answers, roles
 from sidecar.importing.told import addressed, told_roles
 from sidecar.routing.compile import compile_plan
-from sidecar.routing.decide import decide
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, planned_workers, workers_of
 from sidecar.synapse.endpoints import Endpoint, EndpointTable
-from sidecar.synapse.names import MAIN
 from sidecar.synapse.topology import Topology, state_workers
-from sidecar.wire.fields import FieldSection
 
-OUTSIDE = "203.0.113.77"
-"""An address that no configuration lets in anywhere (RFC 5737)."""
-_MOST_HOSTS = 20
+_MOST_ENTRANCES = 40
+_FEDERATION_PORTS = (8448, 8048)
 
 Kind = Literal["taken", "superfluous", "lost"]
 
@@ -40,6 +39,8 @@ class Remark:
 
     kind: Kind
     sentence: str
+    is_filter: bool = False
+    """It keeps requests away there, and is lost here."""
 
 
 @frozen
@@ -62,12 +63,12 @@ class Foreign:
 
     proxy: Proxy
     lines: Sequence[FileLine]
-    hosts: Sequence[str]
-    """Names for which it answers."""
+    paths: Sequence[str]
+    """Paths of which its lines speak."""
     admin: Sequence[str]
     """Networks that may reach the admin API, where others may not."""
-    own: Callable[[Roles, frozenset[Place], str], Sequence[OwnRoute]]
-    """Its lines for what is not Synapse's, given those that decide requests for endpoints, and the host."""
+    own: Sequence[OwnRoute]
+    """Its lines that send requests anywhere, in the order in which they are tried."""
     draft: Draft
     """With what can be told without asking: where it listens, limits, timeouts."""
 
@@ -81,78 +82,122 @@ class Synapse:
     """`config` and `workers` of the section `synapse`."""
 
 
-@frozen(eq=False)
-class Compared:
-    """A request, what the foreign proxy does with it, and what the draft does."""
-
-    answered: Answered
-    ours: tuple[str, ...]
-    """Names of the candidates, or the action and status."""
-    difference: str = ""
-    """Why they differ, empty where they do not."""
-    faulty: bool = False
-    """The process that gets it there cannot serve it."""
-
-
 @frozen(eq=False, kw_only=True)
 class Examined:
     """Everything that was found out."""
 
     foreign: Foreign
-    host: str
+    home: Entrance
+    """Where clients find the homeserver."""
+    guessed: bool
+    """Nobody said what it is called."""
+    entrances: Sequence[Entrance]
+    """Where it was asked."""
+    unasked: Sequence[Entrance]
+    """Where it was not, because there are too many."""
     roles: Roles
     draft: Draft
-    own: Sequence[OwnRoute]
+    settled: Sequence[Settled]
+    """What became of each line that sends requests anywhere."""
     release: str
     """Of Synapse, whose endpoints were asked about."""
     compared: Sequence[Compared]
-    """For each plain request."""
+    """For each plain request, where it usually comes in."""
+    elsewhere: Sequence[Compared]
+    """The same at all names and ports, and what is no endpoint."""
     odd: Sequence[Answered] = field(factory=tuple)
     """Requests with a room of version 12, or with misleading words."""
 
+    @property
+    def host(self) -> str:
+        return self.home.host
+
 
 def examine(
-    foreign: Foreign, table: EndpointTable, host: str | None = None, synapse: Synapse | None = None
+    foreign: Foreign, table: EndpointTable, name: str | None = None, synapse: Synapse | None = None
 ) -> Examined:
-    """Ask, convert, compare. `host`: the name of the homeserver, if it is not to be found out."""
+    """Ask, convert, compare. `name`: the homeserver's, if it is not to be found out."""
     plain = list(probes(_existing(table.endpoints, synapse)))
-    host = host or _host(foreign, plain)
+    said = name or (synapse.topology.server_name if synapse is not None else "")
+    entrances = list(foreign.proxy.entrances)
+    home = _home(foreign.proxy, entrances, plain, said.lower())
+    entrance = _entrance(foreign.proxy, entrances, home)
     sources = (OUTSIDE, *(network.partition("/")[0] for network in foreign.admin[:1]))
-    answered = list(answers(foreign.proxy, plain, host, sources))
-    odd = list(answers(foreign.proxy, odd_probes(plain), host, sources))
-    concluded = roles(foreign.proxy, answered, host)
+    answered = list(answers(foreign.proxy, plain, entrance, sources))
+    odd = list(answers(foreign.proxy, odd_probes(plain), entrance, sources))
+    concluded = roles(foreign.proxy, answered, home)
     if synapse is not None:
         concluded = told_roles(foreign.proxy, synapse.topology, concluded)
-    own = foreign.own(concluded, frozenset(each.verdict.place for each in answered if each.verdict.place), host)
-    conversion = Conversion(foreign.proxy, concluded, answered, _shaky(answered, odd), own, host, foreign.draft)
+    conversion = Conversion(
+        foreign.proxy, concluded, answered, _shaky(answered, odd), foreign.own, home.host, foreign.draft
+    )
     draft = conversion.convert()
     draft.admin = list(foreign.admin)
     if synapse is not None:
         draft.synapse = synapse.paths
         draft.unsaid = frozenset(each.name for each in draft.workers if addressed(each, synapse.topology))
-    plan = plan_of(draft, table.endpoints, synapse)
-    compared = list(_compared(plan, concluded, answered, host, sources[-1]))
+    comparison = Comparison(plan_of(draft, table.endpoints, synapse), concluded, sources[-1])
+    more = [*plain, *strays(foreign.paths)]
+    everywhere = entrances[:_MOST_ENTRANCES] or [home]
     return Examined(
         foreign=foreign,
-        host=host,
+        home=home,
+        guessed=not said,
+        entrances=everywhere,
+        unasked=entrances[_MOST_ENTRANCES:],
         roles=concluded,
         draft=draft,
-        own=own,
+        settled=conversion.settled,
         release=table.release,
-        compared=compared,
+        compared=[comparison.of(each) for each in answered],
+        elsewhere=[
+            comparison.of(each)
+            for where in everywhere
+            for each in answers(foreign.proxy, more, partial(_at, where), sources)
+        ],
         odd=odd,
     )
 
 
-def _host(foreign: Foreign, plain: Sequence[Probe]) -> str:
-    """The name for which most different upstreams are chosen."""
+def _at(where: Entrance, _probe: Probe) -> Entrance:
+    return where
+
+
+def _home(proxy: Proxy, entrances: Sequence[Entrance], plain: Sequence[Probe], said: str) -> Entrance:
+    """Where clients find the homeserver: of the names that may be meant, that for which most upstreams are chosen."""
     some = plain[:: max(1, len(plain) // 50)]
 
-    def variety(host: str) -> int:
-        verdicts = (foreign.proxy.verdict(probe.asked(host, OUTSIDE)) for probe in some)
-        return len({verdict.pool for verdict in verdicts if verdict.action == "forward"})
+    def variety(where: Entrance) -> tuple[int, int, bool, bool]:
+        verdicts = [proxy.verdict(probe.asked(where)) for probe in some]
+        pools = {verdict.pool for verdict in verdicts if verdict.action == "forward"}
+        forwarded = sum(verdict.action == "forward" for verdict in verdicts)
+        return len(pools), forwarded, where.named, where.port not in _FEDERATION_PORTS
 
-    return max((*foreign.hosts[:_MOST_HOSTS], "matrix.invalid"), key=variety)
+    meant = [each for each in entrances if _bare(each.host) == said] if said else []
+    below = [each for each in entrances if _bare(each.host).endswith(f".{said}")] if said else []
+    candidates = below if not any(variety(each)[1] for each in meant) else meant
+    best = max(candidates or meant or entrances or [Entrance("matrix.invalid")], key=variety)
+    return evolve(best, host=said, named=True) if said and not candidates and not meant else best
+
+
+def _bare(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _entrance(proxy: Proxy, entrances: Sequence[Entrance], home: Entrance) -> Callable[[Probe], Entrance]:
+    """Where a request usually comes in: other servers come to a port of their own, where there is one."""
+    version = "/_matrix/federation/v1/version"
+    ports = [each for each in entrances if each.port in _FEDERATION_PORTS and each.host == home.host]
+    ports += [each for each in entrances if each.port in _FEDERATION_PORTS and each not in ports]
+    found = next(
+        (each for each in ports if proxy.verdict(each.asked("GET", version, OUTSIDE)).action == "forward"), home
+    )
+
+    def entrance(probe: Probe) -> Entrance:
+        return found if probe.path[:2] in (("_matrix", "federation"), ("_matrix", "key")) else home
+
+    return entrance
 
 
 def _shaky(plain: Iterable[Answered], odd: Iterable[Answered]) -> frozenset[int]:
@@ -188,42 +233,6 @@ def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None = No
         return compile_plan(settings, planned_workers(settings), rows, Facts())
     workers, facts = workers_of(state_workers(synapse.topology, settings.workers), settings)
     return compile_plan(settings, workers, rows, facts)
-
-
-def _compared(plan: Plan, concluded: Roles, plain: Sequence[Answered], host: str, source: str) -> Iterator[Compared]:
-    for each in plain:
-        asked = each.probe.asked(host, source)
-        fields = FieldSection(
-            f"\r\nHost: {host}\r\nAuthorization: {asked.fields['authorization']}\r\n\r\n".encode("latin-1")
-        )
-        decision = decide(each.probe.method.encode(), each.probe.target.encode(), fields, source, plan)
-        ours = decision.candidates or (f"{decision.action} {decision.status}",)
-        yield _difference(each, ours, concluded)
-
-
-def _difference(each: Answered, ours: tuple[str, ...], concluded: Roles) -> Compared:
-    row = each.probe.row
-    alone = f"{each.verdict.action} {each.verdict.status}"
-    theirs = concluded.members.get(each.pool, ()) if each.pool else (alone,)
-    if not set(ours).isdisjoint(theirs):
-        return Compared(each, ours)
-    if each.pool and not concluded.serves(each.pool, row):
-        return Compared(each, ours, concluded.why_not(each.pool, row), faulty=True)
-    return Compared(each, ours, _reason(each, ours, concluded))
-
-
-def _reason(each: Answered, ours: tuple[str, ...], concluded: Roles) -> str:
-    """Why a request that is in good hands there goes elsewhere here."""
-    row = each.probe.row
-    if ours[0].startswith("refuse") and each.pool:
-        return "closed here unless `access` names networks, and open there"
-    if each.pool and each.pool == concluded.main and ours != (MAIN,):
-        return "a worker of this homeserver serves it, and main is spared"
-    if row.stream and set(ours) & set(concluded.writers.get(row.stream, ())):
-        return f"the writer of {row.stream} answers without asking another process"
-    if not each.pool:
-        return f"it is answered by the proxy itself there (`{each.verdict.action}`)"
-    return "an expression takes what stands in it for something else; here it goes with its like"
 
 
 def by_place(compared: Iterable[Compared]) -> dict[Place, list[Compared]]:

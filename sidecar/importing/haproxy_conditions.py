@@ -6,7 +6,7 @@ After "7. Using ACLs and fetching samples" of HAProxy's configuration manual.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from attrs import frozen
@@ -17,7 +17,7 @@ from sidecar.importing.haproxy_words import Line
 from sidecar.routing.access import is_within
 
 _ADDRESSES = frozenset(("src",))
-_NUMBERS = frozenset(("dst_port",))
+_NUMBERS = frozenset(("dst_port", "nbsrv", "hdr_cnt", "req.hdr_cnt", "req.fhdr_cnt"))
 _FLAGS = frozenset(("ssl_fc", "always_true", "always_false"))
 _OPERATORS = frozenset(("eq", "ge", "gt", "le", "lt"))
 
@@ -116,7 +116,7 @@ def _in_range(value: str, pattern: str) -> bool:
 def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
     """What an ACL line, without its name, or a nameless ACL says."""
     found = sample(words[0]) if words else None
-    method, ignore_case, unread = "", False, ""
+    method, ignore_case, unread, is_map = "", False, "", False
     values: list[str] = []
     rest = list(words[1:])
     while rest and rest[0].startswith("-") and rest[0] != "--":
@@ -125,11 +125,15 @@ def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
             ignore_case = True
         elif flag == "-m" and rest:
             method = rest.pop(0)
-        elif flag in ("-f", "-M", "-u") and rest:
+        elif flag == "-M":
+            is_map = True
+        elif flag == "-f" and rest:
             name = rest.pop(0)
-            lines = patterns(name) if flag == "-f" else None
-            values += lines or ()
-            unread = name if lines is None and flag != "-u" else unread
+            lines = patterns(name)
+            values += [line.split(None, 1)[0] if is_map else line for line in lines or () if line.strip()]
+            unread = name if lines is None else unread
+        elif flag == "-u" and rest:
+            rest.pop(0)
     values += rest[1:] if rest[:1] == ["--"] else rest
     method = method or (found.method if found else "") or _usual(found, values)
     return Comparison(
@@ -165,6 +169,12 @@ class Condition:
             for terms in self.alternatives
         )
         return found is not self.unless
+
+    def tests(self) -> Iterator[Comparison]:
+        """Everything that it compares."""
+        for terms in self.alternatives:
+            for _, tests in terms:
+                yield from tests
 
 
 ALWAYS = Condition(((),))

@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from sidecar.importing.asked import Asked, Place
-from sidecar.importing.draft import Draft, OwnRoute
+from sidecar.importing.asked import Asked
+from sidecar.importing.draft import Draft
 from sidecar.importing.examination import FileLine, Foreign, Remark
 from sidecar.importing.haproxy_conditions import comparison
-from sidecar.importing.haproxy_elsewhere import hosts_of, own_routes
+from sidecar.importing.haproxy_routes import ANSWERS, FILTERS, own_routes, paths_of
 from sidecar.importing.haproxy_samples import Patterns, Sight
 from sidecar.importing.haproxy_site import HaproxySite, haproxy_site
 from sidecar.importing.haproxy_words import Line, Section
-from sidecar.importing.roles import Roles
 
 _TIME = re.compile(r"(\d+)(us|ms|s|m|h|d|)")
+_FIREWALL = "let the kernel's firewall or `limits.connections_per_address` do it"
 _SHARED = "sidecars agree without talking to each other"
 _KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
 _OWN = "the sidecar's own limits hold, see docs/configuration.md"
@@ -56,7 +56,8 @@ _KEYWORDS: Mapping[str, Remark] = {
     "compression": Remark("lost", "answers pass byte for byte; set `compress: true` at Synapse's listeners"),
     "acl": Remark("superfluous", "it was read to see where requests go"),
     "timeout tarpit": Remark("superfluous", "nobody is kept waiting on purpose"),
-    "tcp-request": Remark("lost", "let the kernel's firewall or `limits.connections_per_address` do it"),
+    "tcp-request": Remark("lost", _FIREWALL),
+    "tcp-request connection": Remark("lost", _FIREWALL, is_filter=True),
     "http-response": Remark("lost", "answers pass byte for byte"),
 }  # fmt: skip
 _TIMEOUTS = {
@@ -76,24 +77,16 @@ def haproxy_foreign(sections: Sequence[Section], patterns: Patterns = lambda _na
     """A configuration that was read from a file, or from several in their order. `patterns` reads files of values."""
     site, draft = haproxy_site(sections, patterns), Draft()
     lines = [line for section in sections for line in _lines(section, site, draft, patterns)]
-
-    def elsewhere(roles: Roles, deciding: frozenset[Place], _host: str) -> Sequence[OwnRoute]:
-        strangers = [
-            upstream
-            for upstream, members in roles.members.items()
-            if any(roles.processes[name].foreign for name in members)
-        ]
-        return list(own_routes(site, strangers, deciding))
-
-    return Foreign(proxy=site, lines=lines, hosts=hosts_of(site), admin=(), own=elsewhere, draft=draft)
+    return Foreign(proxy=site, lines=lines, paths=paths_of(site), admin=(), own=list(own_routes(site)), draft=draft)
 
 
 def _lines(section: Section, site: HaproxySite, draft: Draft, patterns: Patterns) -> Iterator[FileLine]:
-    is_front = bool(site.fronts) and section.name == site.fronts[0]
+    is_front = section.kind in ("frontend", "listen") and section.name in site.fronts
     if section.kind in ("backend", "listen") and section.name in site.upstreams:
         yield FileLine(section.place, f"{section.kind} {section.name}", upstream=section.name)
     for line in section.lines:
-        decides = is_front and line.keyword in _DECIDING
+        answers = line.keyword == "http-request" and line.args[:1] and line.args[0] in ANSWERS
+        decides = is_front and (line.keyword in _DECIDING or bool(answers))
         matches = _matcher(line, patterns) if is_front and line.keyword == "acl" else None
         remark = None if decides else _remark(line, section, site, draft)
         yield FileLine(line.place, _shown(line), decides, remark, matches=matches)
@@ -117,19 +110,21 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
     if keyword == "bind" and section.kind in ("frontend", "listen"):
         return _bind(line, section, site, draft)
     if keyword in _DECIDING:
-        main = site.fronts[0] if site.fronts else ""
-        return Remark(
-            "lost", f"only the frontend {main} was converted; run this one by itself, or use a name of its own"
-        )
+        return Remark("lost", "the section forwards no HTTP, and was not converted")
     if keyword == "timeout" and len(line.args) > 1 and line.args[0] in _TIMEOUTS:
         return _timeout(line.args, draft)
     if keyword == "maxconn" and section.kind == "global" and line.args and line.args[0].isdigit():
         draft.limits["connections"] = int(line.args[0])
         return Remark("taken", "limits.connections")
-    if keyword == "server":
+    if keyword in ("server", "server-template"):
         servers = site.upstreams[section.name].servers if section.name in site.upstreams else ()
-        known = any(server.place == line.place and server.address for server in servers)
-        return Remark("taken", "workers") if known else Remark("lost", "its address is none that can be told")
+        known = next((server for server in servers if server.place == line.place), None)
+        if known is None:
+            return Remark("lost", "the section forwards no HTTP")
+        if known.fault:
+            return Remark("lost", known.fault)
+        alone = "the first address that the name has is used" if keyword == "server-template" else ""
+        return Remark("taken", f"workers{'; ' if alone else ''}{alone}")
     if keyword == "http-request":
         return _request(line)
     named = _KEYWORDS.get(both) or _KEYWORDS.get(keyword) or _SECTIONS.get(section.kind)
@@ -139,14 +134,22 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
 def _request(line: Line) -> Remark:
     if line.args[:1] and line.args[0] in _SETTING:
         return Remark("superfluous", _BYTES)
-    if line.args[:1] == ("auth",):
-        return Remark("lost", _OPERATOR)
+    if line.args[:1] and line.args[0] in ANSWERS:
+        return Remark(
+            "lost",
+            "it stands in a backend: write a route with `refuse`, `redirect` or `respond` before that of the pool",
+            is_filter=line.args[0] in FILTERS,
+        )
+    if line.args[:1] and line.args[0].startswith(("set-var", "capture", "track-sc", "sc-", "set-log", "set-src")):
+        return Remark("superfluous", "it was read to see where requests go")
+    if line.args[:1] and line.args[0].startswith(("set-path", "replace-path", "set-uri", "replace-uri", "normalize")):
+        return Remark("lost", "the sidecar changes no path")
     return Remark("lost", "write it as a route, with `refuse`, `redirect` or `respond`")
 
 
 def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Remark:
-    if section.name != (site.fronts[0] if site.fronts else ""):
-        return Remark("lost", "only the frontend with the most rules was converted")
+    if section.name not in site.fronts:
+        return Remark("lost", "the section forwards no HTTP, and was not converted")
     addresses = line.args[0].split(",") if line.args else []
     if "ssl" in line.args:
         port = addresses[0].rpartition(":")[2]

@@ -64,8 +64,12 @@ class Sight:
     asked: Asked
     source: str
     patterns: Patterns = lambda _name: None
+    servers: Mapping[str, int] = field(factory=dict)
+    """How many servers each backend has, all of which count as up."""
     variables: dict[str, str] = field(factory=dict)
     doubts: list[str] = field(factory=list)
+    rewrites: str = ""
+    """What was put in place of the path, and where."""
 
     def values(self, wanted: Sample) -> list[str]:
         """All values of a sample, none where the request has none or it is not known here."""
@@ -75,12 +79,22 @@ class Sight:
             return []
         values = fetch(self, wanted.args)
         for name, args in wanted.converters:
-            convert = self._map(name, args) if name.startswith("map") and args else _CONVERTERS.get(name)
+            convert = self._converter(name, args)
             if convert is None:
                 self.doubts.append(f"the converter `{name}` is not known here, or its file cannot be read")
                 return []
             values = [found for value in values if (found := convert(value, args)) is not None]
         return values
+
+    def _converter(self, name: str, args: Sequence[str]) -> Convert | None:
+        if name.startswith("map") and args:
+            return self._map(name, args)
+        return self._concatenated if name == "concat" else _CONVERTERS.get(name)
+
+    def _concatenated(self, value: str, args: Sequence[str]) -> str:
+        """`concat(start,variable,end)`."""
+        start, name, end = (*args, "", "", "")[:3]
+        return value + start + self.variables.get(name, "") + end
 
     def _map(self, name: str, args: Sequence[str]) -> Convert | None:
         """`map_reg(file,default)` and its like: the value beside the first key that fits."""
@@ -156,7 +170,14 @@ _FETCHES: Mapping[str, Fetch] = {
     "dst_port": lambda sight, _args: [str(sight.asked.port or "")],
     "var": lambda sight, args: [sight.variables[args[0]]] if args and args[0] in sight.variables else [],
     "str": lambda _sight, args: [",".join(args)],
-    "ssl_fc": lambda _sight, _args: ["0"],
+    "ssl_fc": lambda sight, _args: ["1" if sight.asked.tls else "0"],
+    "ssl_fc_sni": lambda sight, _args: [sight.asked.host] if sight.asked.tls else [],
+    "req.ssl_sni": lambda sight, _args: [sight.asked.host] if sight.asked.tls else [],
+    "nbsrv": lambda sight, args: [str(sight.servers.get(args[0], 0) if args else 0)],
+    "hdr_cnt": lambda sight, args: [str(len(_fields(sight, args)))],
+    "req.hdr_cnt": lambda sight, args: [str(len(_fields(sight, args)))],
+    "req.fhdr_cnt": lambda sight, args: [str(len(_whole_field(sight, args)))],
+    "bool": lambda _sight, args: ["1" if args[:1] == ("true",) else "0"],
     "always_true": lambda _sight, _args: ["1"],
     "always_false": lambda _sight, _args: ["0"],
 }
@@ -203,7 +224,10 @@ def _replaced(value: str, args: Sequence[str]) -> str | None:
     pattern = compiled(args[0], ignore_case="i" in "".join(args[2:3])) if args else None
     if pattern is None:
         return None
-    return pattern.sub("".join(args[1:2]), value, count=0 if "g" in "".join(args[2:3]) else 1)
+    try:
+        return pattern.sub("".join(args[1:2]), value, count=0 if "g" in "".join(args[2:3]) else 1)
+    except (re.error, IndexError):
+        return None
 
 
 _CONVERTERS: Mapping[str, Convert] = {
@@ -213,5 +237,7 @@ _CONVERTERS: Mapping[str, Convert] = {
     "field": _field,
     "url_dec": lambda value, _args: unquote(value, "latin-1"),
     "regsub": _replaced,
+    "bool": lambda value, _args: "0" if value in ("", "0") else "1",
+    "not": lambda value, _args: "1" if value in ("", "0") else "0",
     "length": lambda value, _args: str(len(value)),
 }

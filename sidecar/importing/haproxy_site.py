@@ -10,55 +10,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
-from sidecar.importing.asked import Asked, Place, Server, Upstream, Verdict
+from sidecar.importing.asked import OTHER_HOST, Asked, Entrance, Upstream, Verdict
 from sidecar.importing.haproxy_conditions import Condition, acls_of, condition
-from sidecar.importing.haproxy_samples import Patterns, Sample, Sight, sample
+from sidecar.importing.haproxy_parts import Part, Rule, Sticking, hosts_of
+from sidecar.importing.haproxy_samples import Patterns, Sight, sample
+from sidecar.importing.haproxy_upstreams import upstream_of
 from sidecar.importing.haproxy_words import Line, Section
 
 _FORMAT = re.compile(r"%\[([^\]]*)\]")
 _PATHS = frozenset(
     ("replace-path", "replace-pathq", "replace-uri", "set-path", "set-pathq", "set-uri", "normalize-uri")
 )
-_ANSWERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "return", "redirect", "use-service"))
-
-
-@frozen(eq=False)
-class Rule:
-    """A line with its condition."""
-
-    line: Line
-    condition: Condition
-    args: tuple[str, ...]
-    """Without the condition."""
-
-    @property
-    def kind(self) -> str:
-        return self.line.keyword
-
-
-@frozen(eq=False)
-class Sticking:
-    """`stick on` or `balance`: what is looked at."""
-
-    sample: Sample | None
-    condition: Condition
-    text: str
-
-
-@define(eq=False)
-class Part:
-    """A frontend, a backend, or a `listen` section, which is both."""
-
-    name: str
-    place: Place
-    requests: tuple[Rule, ...]
-    redirects: tuple[Rule, ...]
-    backends: tuple[Rule, ...]
-    default: Line | None
-    sticking: tuple[Sticking, ...]
-    ports: tuple[int, ...]
+_DENIED = {"tarpit": "500", "auth": "401"}
+_ANSWERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "return", "redirect", "use-service", "auth"))
 
 
 @define(eq=False)
@@ -72,12 +38,33 @@ class HaproxySite:
     ports: Mapping[int, str] = field(factory=dict)
     patterns: Patterns = lambda _name: None
 
+    @property
+    def entrances(self) -> Sequence[Entrance]:
+        found: dict[Entrance, None] = {}
+        for name in self.fronts:
+            front = self.parts[name]
+            for port, tls in (front.ports or {0: False}).items():
+                if not front.ports or self.ports.get(port) == name:
+                    found |= dict.fromkeys(Entrance(host, port, tls) for host in hosts_of(front))
+                    found[Entrance(OTHER_HOST, port, tls, named=False)] = None
+        return tuple(found)
+
+    def sight(self, asked: Asked) -> Sight:
+        """What rules see of a request."""
+        return Sight(
+            asked,
+            asked.source,
+            self.patterns,
+            {name: len(upstream.servers) for name, upstream in self.upstreams.items()},
+        )
+
     def verdict(self, asked: Asked) -> Verdict:
-        name = self.fronts[0] if asked.port is None and self.fronts else self.ports.get(asked.port or 0, "")
+        first = self.fronts[0] if self.fronts else ""
+        name = first if not asked.port else self.ports.get(asked.port, "")
         front = self.parts.get(name)
         if front is None:
             return Verdict(action="unclear", doubts=("there is no frontend",))
-        sight = Sight(asked, asked.source, self.patterns)
+        sight = self.sight(asked)
         verdict = self._through(front, sight)
         return evolve(verdict, doubts=tuple(dict.fromkeys((*verdict.doubts, *sight.doubts))))
 
@@ -86,11 +73,18 @@ class HaproxySite:
         if answer is not None:
             return answer
         line, name = self._choice(front, sight)
+        verdict = self.beyond(name, sight, beside=front)
+        return evolve(verdict, place=verdict.place or (line.place if line is not None else front.place))
+
+    def beyond(self, name: str, sight: Sight, beside: Part | None = None) -> Verdict:
+        """What becomes of a request that is sent to a backend. `beside`: a part whose rules were asked already."""
         back = self.parts.get(name)
-        if line is None or back is None:
-            return Verdict(action="refuse", status=503, place=line.place if line is not None else front.place)
-        answer = _answer(back, sight) if back is not front else None
-        return answer or Verdict(action="forward", pool=name, key=_key(back, sight), place=line.place)
+        if back is None:
+            return Verdict(action="refuse", status=503)
+        answer = _answer(back, sight) if back is not beside else None
+        if answer is not None or name not in self.upstreams:
+            return answer or Verdict(action="refuse", status=503)
+        return Verdict(action="forward", pool=name, key=_key(back, sight), rewrites=sight.rewrites)
 
     def _choice(self, front: Part, sight: Sight) -> tuple[Line | None, str]:
         for rule in front.backends:
@@ -107,18 +101,18 @@ class HaproxySite:
 def _answer(part: Part, sight: Sight) -> Verdict | None:
     """What the rules of a section answer by themselves."""
     for rule in part.requests:
-        verb, *rest = rule.args
+        verb, *rest = rule.args or ("",)
         if verb in _PATHS and rule.condition.holds(sight):
-            sight.doubts.append(f"the other path that `{verb}` in {rule.line.place} makes")
+            sight.rewrites = f"`{verb}` in {rule.line.place} makes another path of it"
         elif verb.startswith("set-var(") and rule.condition.holds(sight):
             _set(verb, rest, sight)
         elif verb == "set-src" and rule.condition.holds(sight) and rest:
             sight.source = _evaluated(rest[0], sight) or sight.source
         elif verb in _ANSWERS and rule.condition.holds(sight):
-            return _answered(verb, rest, rule, sight)
+            return answered(verb, rest, rule, sight)
     for rule in part.redirects:
         if rule.condition.holds(sight):
-            return _redirect(rule.args, rule, sight)
+            return redirected(rule.args, rule, sight)
     return None
 
 
@@ -128,17 +122,31 @@ def _set(verb: str, rest: Sequence[str], sight: Sight) -> None:
         sight.variables[verb[len("set-var(") :].rstrip(")").partition(",")[0]] = value
 
 
-def _answered(verb: str, rest: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+def answered(verb: str, rest: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+    """What a rule that answers by itself answers."""
     if verb == "redirect":
-        return _redirect(rest, rule, sight)
+        return redirected(rest, rule, sight)
+    if verb == "use-service":
+        return Verdict(action="respond", status=200, body="…", place=rule.line.place)
     options = dict(pairwise(rest))
-    code = options.get("status") or options.get("deny_status") or ("200" if verb == "return" else "403")
-    status = int(code) if code.isdigit() else 403
+    code = options.get("status") or options.get("deny_status") or ("200" if verb == "return" else _DENIED.get(verb, ""))
+    status = int(code) if code.isdigit() and 200 <= int(code) < 600 else 403
     body = filled(options.get("lf-string", ""), sight) or options.get("string", "")
-    return Verdict(action="respond" if status < 400 else "refuse", status=status, body=body, place=rule.line.place)
+    if {"file", "lf-file", "errorfile", "errorfiles"} & set(options):
+        sight.doubts.append(f"the answer of {rule.line.place}, which is in a file")
+    headers = {"Content-Type": options["content-type"]} if "content-type" in options else {}
+    headers |= {one: filled(two, sight) for word, one, two in zip(rest, rest[1:], rest[2:]) if word == "hdr"}  # noqa: B905
+    return Verdict(
+        action="respond" if status < 400 else "refuse",
+        status=status,
+        body=body,
+        headers={name: value for name, value in headers.items() if not name.lower().startswith("access-control-")},
+        place=rule.line.place,
+    )
 
 
-def _redirect(args: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+def redirected(args: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+    """What a rule that redirects answers."""
     options = dict(pairwise(args))
     code = options.get("code", "302")
     location = ""
@@ -148,7 +156,7 @@ def _redirect(args: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
         location = filled(options["prefix"], sight) + sight.asked.target
     elif "scheme" in options:
         location = f"{filled(options['scheme'], sight)}://{sight.asked.fields.get('host', '')}{sight.asked.target}"
-    status = int(code) if code.isdigit() else 302
+    status = int(code) if code in ("301", "302", "303", "307", "308") else 302
     return Verdict(action="redirect", status=status, location=location, place=rule.line.place)
 
 
@@ -180,37 +188,53 @@ def haproxy_site(parts: Sequence[Section], patterns: Patterns = lambda _name: No
     """The configuration that these sections make. `patterns` reads the files of `acl … -f FILE`."""
     found: dict[str, Part] = {}
     upstreams: dict[str, Upstream] = {}
-    defaults: tuple[Line, ...] = ()
+    defaults: dict[str, tuple[Line, ...]] = {}
     fronts: list[str] = []
     for section in parts:
         if section.kind == "defaults":
-            defaults = section.lines
+            # The last one holds for what names none.
+            defaults[section.name] = defaults[""] = section.lines
         if section.kind not in ("frontend", "backend", "listen"):
             continue
-        found[section.name] = _part(section, defaults, patterns)
-        if section.kind != "backend":
+        before = defaults.get(section.origin, defaults.get("", ()))
+        found[section.name] = _part(section, before, patterns)
+        if section.kind != "backend" and found[section.name].is_http:
             fronts.append(section.name)
         if section.kind != "frontend":
-            upstream = _upstream(section, defaults)
+            upstream = upstream_of(section, before)
             if upstream.servers:
                 upstreams[section.name] = upstream
+    # Those that only show the operator something forward nothing.
+    fronts = [name for name in fronts if _leads_anywhere(found[name], upstreams)] or fronts
     fronts.sort(key=lambda name: -len(found[name].backends))
-    ports = {port: name for name in fronts for port in found[name].ports}
+    ports = {port: name for name in reversed(fronts) for port in found[name].ports}
     return HaproxySite(upstreams, found, tuple(fronts), ports, patterns)
 
 
-def _part(section: Section, defaults: Iterable[Line], patterns: Patterns) -> Part:
-    acls = acls_of(section.lines, patterns)
+def _leads_anywhere(part: Part, upstreams: Mapping[str, Upstream]) -> bool:
+    return bool(part.backends or part.default or part.redirects or part.name in upstreams) or any(
+        rule.args[:1] and rule.args[0] in ("redirect", "return", "deny") for rule in part.requests
+    )
+
+
+def _part(section: Section, defaults: Sequence[Line], patterns: Patterns) -> Part:
+    acls = acls_of((*defaults, *section.lines), patterns)
+    everything = (*defaults, *section.lines)
 
     def rules(*keywords: str) -> Iterator[Rule]:
-        for line in section.having(*keywords):
-            if line.args:
+        for line in everything:
+            if line.keyword in keywords and line.args:
                 yield Rule(line, condition(line.args, acls, patterns), _unconditional(line.args))
 
-    default = [line for line in (*defaults, *section.lines) if line.keyword == "default_backend" and line.args]
-    balance = [line for line in (*defaults, *section.lines) if line.keyword == "balance"]
-    sticks = [rule for rule in rules("stick") if rule.args[0] in ("on", "match") and len(rule.args) > 1]
-    keys = [Sticking(sample(rule.args[1]), rule.condition, f"stick on {rule.args[1]}") for rule in sticks]
+    default = [line for line in everything if line.keyword == "default_backend" and line.args]
+    balance = [line for line in everything if line.keyword == "balance"]
+    modes = [line.args[0] for line in everything if line.keyword == "mode" and line.args]
+    sticks = [rule for rule in rules("stick") if rule.args[:1] and rule.args[0] in ("on", "match")]
+    keys = [
+        Sticking(sample(rule.args[1]), rule.condition, f"stick on {rule.args[1]}")
+        for rule in sticks
+        if len(rule.args) > 1
+    ]
     if balance:
         keys += _balanced(balance[-1].args)
     return Part(
@@ -221,7 +245,8 @@ def _part(section: Section, defaults: Iterable[Line], patterns: Patterns) -> Par
         tuple(rules("use_backend")),
         default[-1] if default else None,
         tuple(keys),
-        tuple(_ports(section.having("bind"))),
+        dict(_ports(section.having("bind"))),
+        modes[-1:] != ["tcp"],
     )
 
 
@@ -247,37 +272,9 @@ def _balanced(args: Sequence[str]) -> list[Sticking]:
     return [Sticking(sample(text), Condition(((),)), f"balance {' '.join(args)}")]
 
 
-def _ports(binds: Iterable[Line]) -> Iterator[int]:
+def _ports(binds: Iterable[Line]) -> Iterator[tuple[int, bool]]:
     for line in binds:
         for address in line.args[0].split(",") if line.args else ():
             last = address.rpartition(":")[2]
-            if last.isdigit():
-                yield int(last)
-
-
-def _upstream(section: Section, defaults: Iterable[Line]) -> Upstream:
-    balance = [line for line in (*defaults, *section.lines) if line.keyword == "balance"]
-    sticks = [str(line) for line in section.having("stick")]
-    words = " ".join(balance[-1].args) if balance else "roundrobin"
-    servers = tuple(_server(line) for line in section.having("server") if len(line.args) > 1)
-    return Upstream(section.name, servers, "; ".join([f"balance {words}", *sticks]), section.place)
-
-
-def _server(line: Line) -> Server:
-    name, address, *options = line.args
-    said = dict(pairwise(options))
-    weight = said.get("weight", "1")
-    # A weight is a share of 256 at most; what counts is how those of one backend compare.
-    return Server(name, endpoint(address), line.place, float(weight) if weight.isdigit() else 1.0, "backup" in options)
-
-
-def endpoint(address: str) -> str:
-    """A Twisted client endpoint for an address of HAProxy; empty where it is none."""
-    if address.startswith(("/", "unix@")):
-        return f"unix:{address.removeprefix('unix@')}"
-    plain = re.sub(r"^(?:ipv4|ipv6|tcp)\w*@", "", address)
-    host, colon, port = plain.rpartition(":")
-    if not colon or not port.isdigit() or not host:
-        return ""
-    escaped = host.strip("[]").replace(":", r"\:")
-    return f"tcp:{escaped}:{port}"
+            if last.isdigit() and not address.startswith("quic"):
+                yield int(last), "ssl" in line.args

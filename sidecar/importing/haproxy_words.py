@@ -49,6 +49,8 @@ class Section:
     name: str
     place: Place
     lines: tuple[Line, ...]
+    origin: str = ""
+    """The named `defaults` that it begins with."""
 
     def having(self, *keywords: str) -> Iterator[Line]:
         """The lines with one of these keywords."""
@@ -57,15 +59,21 @@ class Section:
 
 def sections(text: str, file: str) -> tuple[Section, ...]:
     """The sections of a file. A line in front of the first one belongs to a section without a kind."""
-    found: list[tuple[str, str, Place, list[Line]]] = []
+    found: list[tuple[Line, list[Line]]] = []
     for line in lines(text, file):
         if line.keyword in SECTIONS:
-            found.append((line.keyword, line.args[0] if line.args else "", line.place, []))
+            found.append((line, []))
         else:
             if not found:
-                found.append(("", "", line.place, []))
-            found[-1][3].append(line)
-    return tuple(Section(kind, name, place, tuple(inner)) for kind, name, place, inner in found)
+                found.append((Line(("",), line.place), []))
+            found[-1][1].append(line)
+    return tuple(_section(head, inner) for head, inner in found)
+
+
+def _section(head: Line, inner: Iterable[Line]) -> Section:
+    name = head.args[0] if head.args and head.args[0] != "from" else ""
+    origin = head.args[-1] if "from" in head.args[:-1] else ""
+    return Section(head.keyword, name, head.place, tuple(inner), origin)
 
 
 def lines(text: str, file: str) -> Iterator[Line]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from sidecar.importing.asked import Asked, Place
-from sidecar.importing.draft import Draft, OwnRoute
+from sidecar.importing.asked import Asked
+from sidecar.importing.draft import Draft
 from sidecar.importing.examination import FileLine, Foreign, Remark
-from sidecar.importing.nginx_elsewhere import admin_networks, own_routes, trusted_networks
 from sidecar.importing.nginx_locations import find, location
+from sidecar.importing.nginx_routes import admin_networks, own_routes, trusted_networks
 from sidecar.importing.nginx_site import nginx_site
 from sidecar.importing.nginx_tree import Directive, every
 from sidecar.importing.nginx_uri import normalized
-from sidecar.importing.roles import Roles
 
 _TIME = re.compile(r"(\d+)(ms|s|m|h|d|)")
+_PLAIN = re.compile(r"/[\w/.~-]*", re.ASCII)
 _SIZE = re.compile(r"(\d+)([kKmMgG]?)")
 
 _STREAMS = "the sidecar passes bodies on as they come and keeps none"
@@ -29,6 +29,9 @@ _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep thi
 _COMPRESSION = (
     "answers pass byte for byte; set `compress: true` at Synapse's listeners, or compress in the proxy in front"
 )
+_LIMITS = "Synapse limits by itself (`rc_…`)"
+_NO_CACHE = "the sidecar keeps no answers"
+_SCRIPT = "the sidecar finds out by itself whose a token is; what else the script does is lost"
 _LOG = "see `log` in docs/configuration.md"
 _FILES = "the sidecar serves no files; leave them with a web server"
 
@@ -50,7 +53,6 @@ _SUPERFLUOUS: Mapping[str, str] = {
     "proxy_next_upstream_tries": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
     "server_name": "the sidecar answers for every name; conditions on names stand in `routes`",
     "include": "what it names was read",
-    "satisfy": "both of its settings mean the same here",
     "default_type": "the sidecar serves no files",
     "types": "the sidecar serves no files",
     "real_ip_recursive": "the sidecar always takes the rightmost address that is not trusted",
@@ -65,20 +67,31 @@ _LOST: Mapping[str, str] = {
     **dict.fromkeys(("gzip_buffers", "gzip_disable", "gzip_vary", "brotli", "brotli_types"), _COMPRESSION),
     **dict.fromkeys(("access_log", "error_log", "log_format"), _LOG),
     **dict.fromkeys(("root", "alias", "try_files", "index", "autoindex"), _FILES),
-    **dict.fromkeys(
-        ("limit_req", "limit_req_zone", "limit_conn", "limit_conn_zone"), "Synapse limits by itself (`rc_…`)"
-    ),
-    **dict.fromkeys(("auth_basic", "auth_basic_user_file", "auth_request"), "let `access` name networks instead"),
+    **dict.fromkeys(("limit_req_zone", "limit_conn_zone"), _LIMITS),
+    **dict.fromkeys(("proxy_cache", "proxy_cache_valid", "proxy_cache_path", "proxy_cache_use_stale"), _NO_CACHE),
+    **dict.fromkeys(("js_import", "js_set", "js_var", "js_path"), _SCRIPT),
+    "auth_request_set": _SCRIPT,
     "rewrite": "the sidecar changes no path; a redirect is a route with `redirect`",
-    "if": "write it as conditions of a route",
+    "if": "write it as conditions of a route; what it answers by itself is told with the server",
+    "proxy_ssl_certificate": "the sidecar speaks plain HTTP to workers",
     "error_page": "the sidecar answers clients with Matrix errors",
     "split_clients": "shares are the workers' `weight`",
     "geo": "write it as `source` of a route",
-    "proxy_cache": "the sidecar keeps no answers",
     "proxy_hide_header": "Synapse's answers pass byte for byte",
     "proxy_method": "requests pass byte for byte",
     "proxy_set_body": "requests pass byte for byte",
 }
+_FILTERS: Mapping[str, str] = {
+    **dict.fromkeys(("limit_req", "limit_conn"), _LIMITS),
+    **dict.fromkeys(("auth_basic", "auth_basic_user_file"), "let `source` of a route, or `access`, name networks"),
+    "auth_request": f"nothing is asked before a request goes on; {_SCRIPT}",
+    "satisfy": "write both of its settings as routes with `source` and `refuse`",
+    "ssl_verify_client": "client certificates are not asked for; keep this proxy in front for that",
+    "modsecurity": "no rules are applied to requests; keep this proxy in front for that",
+    "js_access": _SCRIPT,
+    "valid_referers": "write it as `header` of a route",
+}
+"""What keeps requests away, and does so here only where something else says it."""
 _HEADERS: Mapping[str, Remark] = {
     "host": Remark("superfluous", "Host is never touched"),
     "x-forwarded-for": Remark("superfluous", "the sidecar sets it, to the client that `forwarded` lets it believe"),
@@ -106,12 +119,14 @@ def nginx_foreign(directives: Sequence[Directive]) -> Foreign:
     site, draft = nginx_site(directives), Draft()
     lines = list(_lines(directives, draft))
     draft.trust = trusted_networks(site)
-    hosts = [name for server in site.servers for name in server.names if "." in name and "*" not in name]
-
-    def elsewhere(_roles: Roles, deciding: frozenset[Place], host: str) -> Sequence[OwnRoute]:
-        return list(own_routes(site, deciding, host))
-
-    return Foreign(proxy=site, lines=lines, hosts=hosts, admin=admin_networks(site), own=elsewhere, draft=draft)
+    paths = [
+        each.args[-1]
+        for each in every(directives)
+        if each.name == "location" and each.args and _PLAIN.fullmatch(each.args[-1])
+    ]
+    return Foreign(
+        proxy=site, lines=lines, paths=paths, admin=admin_networks(site), own=list(own_routes(site)), draft=draft
+    )
 
 
 def _lines(directives: Sequence[Directive], draft: Draft) -> Iterator[FileLine]:
@@ -160,6 +175,8 @@ def _remark(directive: Directive, draft: Draft) -> Remark | None:
         return Remark("taken", f"limits.{key}")
     if name in _SUPERFLUOUS:
         return Remark("superfluous", _SUPERFLUOUS[name])
+    if name in _FILTERS and args[:1] not in (("off",), ("any",)):
+        return Remark("lost", _FILTERS[name], is_filter=True)
     if name in _LOST:
         return Remark("lost", _LOST[name])
     if directive.block is not None or name in _DECIDING or name == "proxy_pass":
@@ -185,6 +202,8 @@ def _body(args: Sequence[str], draft: Draft) -> Remark:
 
 def _listen(args: Sequence[str], draft: Draft) -> Remark:
     host, _, port = args[0].rpartition(":")
+    if "quic" in args:
+        return Remark("lost", "the sidecar does not speak HTTP/3; browsers and servers fall back to TCP")
     if args[0].startswith("unix:"):
         draft.listen.append(args[0])
         return Remark("taken", "listen")

@@ -42,21 +42,21 @@ def target_of(value: str) -> Target:
     return Target(pool, slash + rest)
 
 
-def rewritten(directives: Iterable[Directive], values: Values, place: Place) -> Verdict | None:
-    """The answer of the rewrite phase; None where the request goes on."""
+def rewritten(directives: Iterable[Directive], values: Values, place: Place | None) -> Verdict | None:
+    """The answer of the rewrite phase; None where the request goes on. `place` None: the line that answers."""
     for each in directives:
         if each.name == "set" and len(each.args) > 1:
             values.own[each.args[0].removeprefix("$")] = values.fill(each.args[1])
-        elif each.name == "return":
-            return returned(each, values, place)
-        elif each.name == "rewrite":
-            verdict = _rewrite(each, values, place)
+        elif each.name == "return" and each.args:
+            return returned(each, values, place or each.place)
+        elif each.name == "rewrite" and len(each.args) > 1:
+            verdict = _rewrite(each, values, place or each.place)
             if verdict is not None:
                 return verdict
         elif each.name == "if" and _holds(each.args, values):
             if any(inner.name not in REWRITING for inner in each.block or ()):
                 values.doubts.append(f"what the `if` of {each.place} changes besides answering")
-            verdict = rewritten(each.block or (), values, each.place)
+            verdict = rewritten(each.block or (), values, place)
             if verdict is not None:
                 return verdict
     return None
@@ -71,6 +71,8 @@ def returned(directive: Directive, values: Values, place: Place) -> Verdict:
     if status in _REDIRECTS:
         return Verdict(action="redirect", status=status, location=body, place=place, doubts=tuple(values.doubts))
     action: Action = "refuse" if status >= 400 else "respond"
+    # A code without an answer: nginx hangs up.
+    status = status if 200 <= status < 600 else _CLOSED
     return Verdict(action=action, status=status, body=body, place=place, doubts=tuple(values.doubts))
 
 
@@ -84,7 +86,7 @@ def _rewrite(directive: Directive, values: Values, place: Place) -> Verdict | No
     if replacement.startswith(("http://", "https://", "$scheme")) or {"redirect", "permanent"} & set(flags):
         status = 301 if "permanent" in flags else 302
         return Verdict(action="redirect", status=status, location=values.fill(replacement), place=place)
-    values.doubts.append(f"the other path that the `rewrite` of {directive.place} makes")
+    values.rewrite(values.fill(replacement), directive.place)
     return None
 
 
@@ -127,14 +129,28 @@ def served(location: Location, values: Values) -> Verdict:
     doubts = tuple(dict.fromkeys(values.doubts))
     if not admitted(location.settings("allow", "deny"), values.real_ip):
         return Verdict(action="refuse", status=403, place=location.place, doubts=doubts)
+    basic = location.setting("auth_basic")
+    if basic is not None and basic.args[:1] != ("off",) and "authorization" not in values.asked.fields:
+        return Verdict(action="refuse", status=401, place=location.place, doubts=doubts)
     proxy = first(location.directives, "proxy_pass")
-    if proxy is not None:
+    if proxy is not None and proxy.args:
         target = target_of(values.fill(proxy.args[0]))
-        if target.rest and "$" not in proxy.args[0]:
-            values.doubts.append(f"the path is replaced by the one in {proxy.place}")
         return Verdict(
-            action="forward", pool=target.pool, place=location.place, doubts=tuple(dict.fromkeys(values.doubts))
+            action="forward",
+            pool=target.pool,
+            place=location.place,
+            rewrites=values.rewrites or _replaced(target.rest, proxy, location, values),
+            doubts=tuple(dict.fromkeys(values.doubts)),
         )
     if any(first(location.directives, name) for name in _PASSES):
         return Verdict(action="unclear", place=location.place, doubts=(*doubts, "it is passed on by another protocol"))
     return Verdict(action="files", place=location.place, doubts=doubts)
+
+
+def _replaced(rest: str, proxy: Directive, location: Location, values: Values) -> str:
+    """What a path in `proxy_pass` makes of the request's; empty where that stays as it is."""
+    if not rest or rest in (values.asked.target, values.uri, values.asked.path):
+        return ""
+    if "$" not in proxy.args[0] and location.modifier in ("", "^~") and rest == location.text:
+        return ""
+    return f"{proxy.place} puts {rest if '$' not in proxy.args[0] else proxy.args[0]} in place of the path"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Asked
+from sidecar.importing.asked import Asked, Place
 from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_tree import Directive
 
@@ -81,6 +81,8 @@ class Values:
     """What `set` and named groups gave."""
     captures: Sequence[str | None] = ()
     doubts: list[str] = field(factory=list)
+    rewrites: str = ""
+    """What was put in place of the path, and where."""
     _depth: int = 0
 
     def fill(self, template: str) -> str:
@@ -104,6 +106,11 @@ class Values:
             return read_plain(self)
         self.doubts.append(f"the variable ${name} is not known here")
         return ""
+
+    def rewrite(self, target: str, place: Place) -> None:
+        """Go on with another path."""
+        self.uri = target.partition("?")[0] or "/"
+        self.rewrites = f"{place} makes another path of it"
 
     def matched(self, match: re.Match[str]) -> None:
         """Take over what an expression captured."""
@@ -162,8 +169,19 @@ _PLAIN: Mapping[str, Callable[[Values], str]] = {
         filter(None, (values.asked.fields.get("x-forwarded-for"), values.real_ip))
     ),
     "content_type": lambda values: values.asked.fields.get("content-type", ""),
-    "scheme": lambda _values: "http",
-    "https": lambda _values: "",
+    "scheme": lambda values: "https" if values.asked.tls else "http",
+    "https": lambda values: "on" if values.asked.tls else "",
+    "server_addr": lambda _values: "192.0.2.2",
+    "remote_port": lambda _values: "40000",
+    "remote_user": lambda _values: "",
+    "hostname": lambda _values: "localhost",
+    "nginx_version": lambda _values: "1.0",
+    "pid": lambda _values: "1",
+    "request_id": lambda _values: "0" * 32,
+    "request_length": lambda _values: "0",
+    "content_length": lambda values: values.asked.fields.get("content-length", ""),
+    "ssl_server_name": lambda values: values.asked.host if values.asked.tls else "",
+    "realip_remote_addr": lambda values: values.asked.source,
     "server_port": lambda values: str(values.asked.port or ""),
     "server_name": lambda values: values.asked.host,
     "server_protocol": lambda _values: "HTTP/1.1",

@@ -10,12 +10,16 @@ from itertools import product
 
 from attrs import frozen
 
-from sidecar.importing.asked import Asked
+from sidecar.importing.asked import Asked, Entrance
 from sidecar.routing.matcher import alternatives
 from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.names import MAIN, RESOURCES
 
-PLAIN, LONE_ROOM, MISLEADING = "", "a room id without a domain", "text that a user wrote"
-"""What is special about a request: rooms of version 12 have no domain, and free text may be a word of an expression."""
+OUTSIDE = "203.0.113.77"
+"""An address that no configuration lets in anywhere (RFC 5737)."""
+PLAIN, LONE_ROOM, MISLEADING, STRAY = "", "a room id without a domain", "text that a user wrote", "no endpoint"
+"""What is special about a request: rooms of version 12 have no domain, free text may be a word of an expression, and
+Synapse may have no such endpoint."""
 
 _TOKEN = "Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0abcde"  # noqa: S105
 _SERVER = 'X-Matrix origin="other.example.org",destination="example.org",key="ed25519:1",sig="c2ln"'
@@ -48,14 +52,20 @@ class Probe:
     target: str
     kind: str = PLAIN
 
-    def asked(self, host: str, source: str) -> Asked:
-        """The request, for a host and from an address."""
-        authorization = _SERVER if self.path[:2] == ("_matrix", "federation") else _TOKEN
+    @property
+    def authorization(self) -> str:
+        """The value of that field."""
+        return _SERVER if self.path[:2] == ("_matrix", "federation") else _TOKEN
+
+    def asked(self, entrance: Entrance, source: str = OUTSIDE) -> Asked:
+        """The request, where it comes in and from an address."""
         return Asked(
             method=self.method,
             target=self.target,
-            fields={"host": host, "authorization": authorization},
+            fields={"host": entrance.host, "authorization": self.authorization},
             source=source,
+            port=entrance.port,
+            tls=entrance.tls,
         )
 
     @property
@@ -78,6 +88,44 @@ def probes(rows: Iterable[Endpoint]) -> Iterator[Probe]:
                 yield Probe(row, method, path, target)
                 if path[-1] == "sync":
                     yield Probe(row, method, path, f"{target}?since=s1_2_3&pos=1")
+
+
+_STRAYS = (
+    *("/", "/nobodys", "/favicon.ico", "/robots.txt", "/health", "/metrics", "/index.html", "/config.json"),
+    *("/_matrix", "/_matrix/x", "/_matrix/client/v3/x", "/_matrix/federation/v1/x", "/_matrix/identity/v2/terms"),
+    *("/_matrix/client/unstable/org.example/x", "/_synapse", "/_synapse/client/x", "/_synapse/admin/v9/x"),
+    *("/_synapse/metrics", "/_synapse/mas/x", "/_synapse/replication/x", "/.well-known/matrix/support"),
+    *("/.well-known/x", "/_matrix/static/x", "/_matrix/media/x"),
+)
+_NO_ENDPOINT = Endpoint(
+    name="",
+    group=MAIN,
+    methods=frozenset({"GET"}),
+    path=("",),
+    resources=RESOURCES,
+    worker_resources=RESOURCES,
+    needs=frozenset(),
+    stream=None,
+    hard=False,
+    affinity="none",
+    key=None,
+    since=None,
+    until=None,
+    replayable=False,
+    cost="light",
+    reason="",
+)
+
+
+def strays(paths: Iterable[str]) -> Iterator[Probe]:
+    """Requests that no endpoint is for: for what a file names besides, what goes on from there, and the usual ones."""
+    found: dict[str, None] = dict.fromkeys(_STRAYS)
+    for path in paths:
+        found |= dict.fromkeys((path, f"{path}x", f"{path.rstrip('/')}/x"))
+    for path in found:
+        yield Probe(_NO_ENDPOINT, "GET", tuple(path[1:].split("/")), path, STRAY)
+    for method, path in (("OPTIONS", "/_matrix/client/v3/x"), ("POST", "/nobodys"), ("PUT", "/_matrix/client/v3/x")):
+        yield Probe(_NO_ENDPOINT, method, tuple(path[1:].split("/")), path, STRAY)
 
 
 def odd_probes(plain: Iterable[Probe]) -> Iterator[Probe]:

@@ -6,15 +6,23 @@ Knows nothing of terminals.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
 from sidecar.importing.asked import Place
-from sidecar.importing.draft import OwnRoute
-from sidecar.importing.examination import OUTSIDE, Compared, Examined, FileLine, Remark, by_place
-from sidecar.importing.probes import Probe
+from sidecar.importing.comparison import CLOSED, SPARED, Compared
+from sidecar.importing.examination import Examined, FileLine, Remark, by_place
+from sidecar.importing.ordering import Settled
+from sidecar.importing.outcomes import FILES
+from sidecar.importing.probes import STRAY, Probe
 from sidecar.importing.roles import Answered
+
+EXPECTED = (CLOSED, SPARED)
+"""Differences that are meant."""
+_SHOWN = 8
+"""Routes that are named with a line."""
 
 
 @frozen
@@ -39,14 +47,14 @@ class Amiss:
 
 def told(examined: Examined) -> Iterator[Told]:
     """Every line of the file, in its order."""
-    places = by_place(examined.compared)
-    own: dict[Place, list[OwnRoute]] = {}
-    for each in examined.own:
-        own.setdefault(each.place, []).append(each)
+    places = by_place((*examined.compared, *examined.elsewhere))
+    settled: dict[Place, list[Settled]] = {}
+    for each in examined.settled:
+        settled.setdefault(each.own.place, []).append(each)
     for line in examined.foreign.lines:
         remark = line.remark
-        if line.decides:
-            remark = _deciding(line, examined, places.get(line.place, ()), own.get(line.place, ()))
+        if line.decides or (remark is None and line.place in settled):
+            remark = _deciding(line, examined, places.get(line.place, ()), settled.get(line.place, ()))
         elif line.upstream:
             remark = _of_upstream(line.upstream, examined)
         elif line.matches is not None:
@@ -58,9 +66,25 @@ def told(examined: Examined) -> Iterator[Told]:
 def _of_upstream(upstream: str, examined: Examined) -> Remark:
     names = examined.roles.members.get(upstream, ())
     busy = {process.name for process in examined.draft.workers}
+    known = examined.foreign.proxy.upstreams.get(upstream)
+    faults = [server.fault for server in known.servers if server.fault] if known is not None else []
+    if faults:
+        return Remark("lost", faults[0])
     if names and busy.issuperset(names):
         return Remark("taken", f"workers: {', '.join(names)}")
     return Remark("superfluous", "nothing is sent to it")
+
+
+def faults(examined: Examined) -> list[tuple[Place, str, str]]:
+    """The servers that the sidecar cannot use as they stand: the line, the upstream, and what to do."""
+    used = {each.verdict.pool for each in (one.answered for one in (*examined.compared, *examined.elsewhere))}
+    used |= {each.own.upstream for each in examined.settled}
+    return [
+        (server.place, name, server.fault)
+        for name, upstream in examined.foreign.proxy.upstreams.items()
+        for server in upstream.servers
+        if server.fault and name in used
+    ]
 
 
 def _of_expression(line: FileLine, examined: Examined) -> Remark:
@@ -74,16 +98,20 @@ def _matches_any(line: FileLine, examined: Examined) -> bool:
     fits = line.matches
     if fits is None:
         return False
-    return any(fits(each.answered.probe.asked(examined.host, OUTSIDE)) for each in examined.compared)
+    return any(fits(each.answered.asked) for each in examined.compared)
 
 
 def _deciding(
-    line: FileLine, examined: Examined, compared: Sequence[Compared], own: Sequence[OwnRoute]
+    line: FileLine, examined: Examined, compared: Sequence[Compared], settled: Sequence[Settled]
 ) -> Remark | None:
-    if compared:
-        return _of_endpoints(compared, own)
-    if own:
-        return _of_own(own)
+    own = _of_own(settled) if settled else None
+    if own is not None and own.kind == "lost":
+        return own
+    rows = {id(each.answered.probe.row): each for each in compared if each.answered.probe.kind != STRAY}
+    if rows and (own is None or any(each.fate in ("table", "lost", "nameless") for each in settled)):
+        return _of_endpoints(list(rows.values()), own)
+    if own is not None:
+        return own
     if line.text.startswith("return"):
         return None
     if line.text.startswith("default_backend"):
@@ -93,24 +121,42 @@ def _deciding(
     return Remark("superfluous", f"it matches no endpoint of Synapse {examined.release}, or lines above take them all")
 
 
-def _of_own(own: Sequence[OwnRoute]) -> Remark:
-    lost = [each for each in own if each.why_not]
+def _of_own(settled: Sequence[Settled]) -> Remark | None:
+    """What became of a line by itself; None where the endpoint table has all of it."""
+    lost = [each for each in settled if each.fate in ("lost", "nameless")]
     if lost:
-        return Remark("lost", lost[0].why_not)
-    paths = ", ".join(str(each.conditions.get("path", "any path")) for each in own)
-    return Remark("taken", f"routes: {paths}")
+        own = lost[0].own
+        why = own.why_not or own.remark or "no server of it has an address that can be told"
+        return Remark("lost", why, is_filter=any(each.own.is_filter for each in lost))
+    routes = list(dict.fromkeys(shown_route(route) for each in settled for route in each.routes))
+    remark = next((each.own.remark for each in settled if each.own.remark), "")
+    if routes:
+        more = f", and {len(routes) - _SHOWN} more" if len(routes) > _SHOWN else ""
+        beside = f"; {remark}" if remark else ""
+        return Remark("lost" if remark else "taken", f"routes: {', '.join(routes[:_SHOWN])}{more}{beside}")
+    if all(each.fate == "shadowed" for each in settled):
+        return Remark("superfluous", "lines above take every request that it matches")
+    return None
 
 
-def _of_endpoints(compared: Sequence[Compared], own: Sequence[OwnRoute]) -> Remark:
+def shown_route(route: Mapping[str, Any]) -> str:
+    """A route in few words: `POST matrix.example.org/_matrix/client/{x3}/login`."""
+    methods = " ".join(route.get("method", ()))
+    scheme = f"{route['scheme']}://" if "scheme" in route else ""
+    hosts = " ".join(route.get("host", ()))
+    path = route.get("path") or ("/**" if hosts or scheme else "any path")
+    source = f" from {', '.join(route['source'])}" if "source" in route else ""
+    return f"{methods}{' ' if methods else ''}{scheme}{hosts}{path}{source}"
+
+
+def _of_endpoints(compared: Sequence[Compared], own: Remark | None) -> Remark:
     """How many requests a line decides, and what differs here."""
     if all(each.answered.verdict.action == "files" for each in compared):
-        return Remark(
-            "lost", "it serves files; leave them with a web server, and send them there by a pool of your own"
-        )
+        return Remark("lost", FILES)
     same = [each for each in compared if not each.difference]
     parts = [f"{len(compared)} kinds of requests" if len(compared) > 1 else "one kind of request"]
-    if own:
-        parts[0] += f", and routes: {', '.join(str(each.conditions.get('path', 'any path')) for each in own)}"
+    if own is not None:
+        parts[0] += f", and {own.sentence}"
     faults = [each for each in compared if each.faulty]
     others = Counter(each.difference for each in compared if each.difference and not each.faulty)
     if len(same) == len(compared):
@@ -121,7 +167,7 @@ def _of_endpoints(compared: Sequence[Compared], own: Sequence[OwnRoute]) -> Rema
         fail = "fail" if len(faults) > 1 else "fails"
         parts.append(f"{len(faults)} {fail} where it sends them, such as {faults[0].answered.probe.shown}")
     parts += [f"{count} go{'' if count > 1 else 'es'} elsewhere: {why}" for why, count in others.most_common()]
-    return Remark("taken" if same or own else "superfluous", "; ".join(parts))
+    return Remark("taken" if same or own is not None else "superfluous", "; ".join(parts))
 
 
 def amiss(examined: Examined) -> list[Amiss]:
@@ -132,6 +178,7 @@ def amiss(examined: Examined) -> list[Amiss]:
         each
         for each in examined.odd
         if each.pool
+        and not _is_foreign(each.pool, examined)
         and not examined.roles.serves(each.pool, each.probe.row)
         and _shape(each.probe, each.pool) not in known
     ]
@@ -153,6 +200,12 @@ def _shown(answered: Answered) -> str:
     return f"{answered.probe.method} /{'/'.join(answered.probe.row.path)}{kind}"
 
 
+def _is_foreign(pool: str, examined: Examined) -> bool:
+    """Whether it is another program, of which nothing is known that could be a fault."""
+    names = examined.roles.members.get(pool, ())
+    return all(examined.roles.processes[name].foreign for name in names)
+
+
 def _merged(requests: Iterable[str]) -> Iterator[str]:
     """Requests that differ in their method only, together."""
     methods: dict[str, list[str]] = {}
@@ -162,16 +215,42 @@ def _merged(requests: Iterable[str]) -> Iterator[str]:
     yield from (f"{','.join(sorted(found))} {path}" for path, found in methods.items())
 
 
-def moved(examined: Examined) -> list[tuple[str, int, str]]:
-    """Why requests go elsewhere here than there, how many of them, and one of them."""
-    counts = Counter(each.difference for each in examined.compared if each.difference and not each.faulty)
-    examples: dict[str, str] = {}
-    for each in examined.compared:
-        examples.setdefault(each.difference, each.answered.probe.shown)
-    return [(why, count, examples[why]) for why, count in counts.most_common()]
+@frozen
+class Difference:
+    """Requests that differ for one reason, at the same places."""
+
+    why: str
+    theirs: str
+    ours: str
+    at: tuple[str, ...]
+    """Names and ports."""
+    requests: tuple[str, ...]
+
+
+def differences(examined: Examined) -> list[Difference]:
+    """Everything that another process gets here than there, or is answered otherwise, at every name and port."""
+    found: dict[tuple[str, str, str, str], dict[str, None]] = {}
+    for each in examined.elsewhere:
+        if each.difference:
+            probe, where = each.answered.probe, str(each.answered.entrance)
+            key = (each.difference, _named(each.theirs), _named(each.ours), probe.shown)
+            found.setdefault(key, {})[where] = None
+    together: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    for (why, theirs, ours, shown), places in found.items():
+        together.setdefault((why, theirs, ours, tuple(places)), []).append(shown)
+    result = [
+        Difference(why, theirs, ours, places, tuple(_merged(requests)))
+        for (why, theirs, ours, places), requests in together.items()
+    ]
+    return sorted(result, key=lambda each: (each.why in EXPECTED, -len(each.requests)))
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)) or "nobody"
 
 
 def doubts(examined: Examined) -> list[tuple[str, int]]:
     """What could not be worked out on the way of requests, and for how many of them."""
-    counts = Counter(doubt for each in examined.compared for doubt in each.answered.verdict.doubts)
+    everything = (*examined.compared, *examined.elsewhere)
+    counts = Counter(doubt for each in everything for doubt in each.answered.verdict.doubts)
     return counts.most_common()

@@ -6,24 +6,34 @@ Concluded from what the configuration sends them, because it says nothing else o
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Proxy, Server, Verdict, nobodys
+from sidecar.importing.asked import NOBODYS, Asked, Entrance, Proxy, Server, Verdict
 from sidecar.importing.probes import Probe
-from sidecar.routing.pools import CLIENT, EVENTS
+from sidecar.routing.pools import CLIENT, EVENTS, SYNC
 from sidecar.routing.workers import MAIN_SERVES
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS
 
-_MAIN_NAMES = re.compile(r"main|master|synapse|matrix|homeserver", re.IGNORECASE)
+_MAIN_NAMES = re.compile(r"main|master|homeserver", re.IGNORECASE)
+_SYNAPSE_NAMES = re.compile(r"synapse|matrix", re.IGNORECASE)
 _FOREIGN = re.compile(
-    r"ma1sd|mxisd|sydent|identity|element|riot|cinny|hydrogen|well.?known|web|hook|bot|acme|letsencrypt|certbot|turn|jitsi"
-    r"|sliding.?sync.?proxy|(?:^|_)mas(?:$|_)|authentication|dimension|grafana|prometheus",
+    r"ma1sd|mxisd|sydent|identity|element|riot|cinny|hydrogen|schildi|fluffy|well.?known|web|hook|bot|acme|letsencrypt"
+    r"|certbot|turn|jitsi|livekit|lk.?jwt|(?:^|[_-])(?:mas|auth|sfu|call|rtc|admin)(?:$|[_.:-])|scan|antivirus|clamav"
+    r"|matrix.media.repo|\bmmr\b|draupnir|mjolnir|synapse.?admin|sliding.?sync.?proxy|authentication|dimension|grafana|prometheus",
     re.IGNORECASE,
 )
+_FOREIGN_ADDRESS = re.compile(
+    r"^tcp:[^:]*(?:ma1sd|mxisd|sydent|element|authentication-service|\bmas\b|livekit|draupnir|mjolnir|matrix-media-repo)"
+    r"|:8090$",
+    re.IGNORECASE,
+)
+_WORKERS = re.compile(r"client|federation|media|worker|sync|generic|stream|room|event|reader", re.IGNORECASE)
+_PLAIN_WORKERS = frozenset((SYNC, "federation_send", "user_directory", "sso", "initial_sync", "sliding_sync"))
+"""Pools of which a worker may serve nothing else."""
+_FEW = 4
 _ODD = re.compile(r"[^A-Za-z0-9_.:@+-]+")
 _MEDIA = "media"
 
@@ -33,14 +43,20 @@ class Answered:
     """A request, and what the proxy does with it when it comes from where it may."""
 
     probe: Probe
+    entrance: Entrance
     verdict: Verdict
     closed: bool = False
     """From anywhere else it is refused."""
 
     @property
     def pool(self) -> str:
-        """The upstream that gets it, empty where none does."""
-        return self.verdict.pool if self.verdict.action == "forward" else ""
+        """The upstream that gets it as it is, empty where none does."""
+        return self.verdict.pool if self.verdict.action == "forward" and not self.verdict.rewrites else ""
+
+    @property
+    def asked(self) -> Asked:
+        """The request."""
+        return self.probe.asked(self.entrance)
 
 
 @frozen(kw_only=True)
@@ -110,26 +126,44 @@ class Roles:
         return f"only a writer of {row.stream} can answer it ({writers}); any other answers 500"
 
 
+def _is_opaque(rows: Sequence[Endpoint], media: int) -> bool:
+    """Whether what an upstream gets may as well be for another program: an authentication service, a scanner, a bot.
+
+    `media` is how many endpoints of media there are altogether.
+    """
+    if not any(row.worker_resources for row in rows) or all(row.path[0] == ".well-known" for row in rows):
+        return True
+    if all("not_mas" in row.needs for row in rows):
+        return True
+    if all("media_repo" in row.needs for row in rows):
+        return len(rows) * 2 < media and all(row.path[0] != "_synapse" for row in rows)
+    plain = any(row.group in _PLAIN_WORKERS or row.stream for row in rows)
+    return len({row.name for row in rows}) < _FEW and not plain
+
+
 def _needed(process: Process, row: Endpoint) -> frozenset[str]:
     return row.resources if process.is_main else row.worker_resources
 
 
-def answers(proxy: Proxy, asked: Iterable[Probe], host: str, sources: Sequence[str]) -> Iterator[Answered]:
+def answers(
+    proxy: Proxy, asked: Iterable[Probe], entrance: Callable[[Probe], Entrance], sources: Sequence[str]
+) -> Iterator[Answered]:
     """What becomes of each request from the first of the sources; where that one is refused, from the others."""
     for probe in asked:
-        verdict, *others = (proxy.verdict(probe.asked(host, source)) for source in sources)
+        where = entrance(probe)
+        verdict, *others = (proxy.verdict(probe.asked(where, source)) for source in sources)
         inside = next((other for other in others if other.action == "forward"), None)
         closed = verdict.action == "refuse" and inside is not None
-        yield Answered(probe, inside if closed and inside is not None else verdict, closed)
+        yield Answered(probe, where, inside if closed and inside is not None else verdict, closed)
 
 
-def roles(proxy: Proxy, plain: Iterable[Answered], host: str) -> Roles:
-    """What can be concluded from where plain requests go; `host` is the homeserver's name."""
+def roles(proxy: Proxy, plain: Iterable[Answered], home: Entrance) -> Roles:
+    """What can be concluded from where plain requests go; `home` is where clients find the homeserver."""
     sent: dict[str, list[Endpoint]] = {}
     for each in plain:
         if each.pool:
             sent.setdefault(each.pool, []).append(each.probe.row)
-    rest = proxy.verdict(nobodys(host))
+    rest = proxy.verdict(home.asked("GET", NOBODYS))
     return _Conclusion(proxy, sent, rest.pool if rest.action == "forward" else "").roles()
 
 
@@ -139,6 +173,7 @@ class _Conclusion:
     sent: Mapping[str, Sequence[Endpoint]]
     rest: str
     """The upstream of what is nobody's, which gets what the file forgot, too; empty where there is none."""
+    _chosen: list[str] = field(factory=list)
 
     def roles(self) -> Roles:
         main, names = self._main(), self._names()
@@ -166,22 +201,42 @@ class _Conclusion:
         return Roles(main=main, processes=processes, members=members, writers=writers)
 
     def _is_foreign(self, upstream: str) -> bool:
+        """Whether it may be another program. Its lines then stay routes, which is right for both."""
         rows = self.sent.get(upstream, ())
-        if _FOREIGN.search(upstream):
+        if upstream == self._main():
+            return False
+        if _FOREIGN.search(upstream) or self._is_elsewhere(upstream):
             return True
-        if upstream == self.rest:
-            return all(row.path[0] != "_matrix" for row in rows)
-        return bool(rows) and all(row.path[0] == ".well-known" for row in rows)
+        if upstream == self.rest and all(row.path[0] != "_matrix" for row in rows):
+            return True
+        if not rows:
+            return not _WORKERS.search(upstream)
+        return _is_opaque(rows, sum("media_repo" in row.needs for known in self.sent.values() for row in known))
+
+    def _is_elsewhere(self, upstream: str) -> bool:
+        """Its servers' addresses are those of another program."""
+        servers = self.proxy.upstreams[upstream].servers if upstream in self.proxy.upstreams else ()
+        known = [server.address for server in servers if server.address]
+        return bool(known) and all(_FOREIGN_ADDRESS.search(address) for address in known)
 
     def _main(self) -> str:
-        """The upstream of what only the main process has; where nothing tells, the one whose name says so."""
-        votes = Counter(
-            {upstream: sum(not row.worker_resources for row in rows) for upstream, rows in self.sent.items()}
+        """The upstream with most evidence: what only main has, the admin API, what is left, its name."""
+        if not self._chosen:
+            scores = {upstream: self._evidence(upstream) for upstream in self.sent}
+            found = max(scores, key=lambda upstream: scores[upstream], default="")
+            self._chosen.append(found)
+        return self._chosen[0]
+
+    def _evidence(self, upstream: str) -> float:
+        rows = self.sent[upstream]
+        alone = sum(not row.worker_resources for known in self.sent.values() for row in known)
+        share = sum(not row.worker_resources for row in rows) / alone if alone else 0.0
+        admin = any(row.path[:2] == ("_synapse", "admin") for row in rows)
+        foreign = (
+            _FOREIGN.search(upstream) or self._is_elsewhere(upstream) or all(row.path[0] != "_matrix" for row in rows)
         )
-        best = max(votes.values(), default=0)
-        named = [upstream for upstream in self.sent if _MAIN_NAMES.search(upstream)]
-        first = [upstream for upstream, count in votes.items() if best and count == best]
-        return next(iter((*first, *named, *self.sent)), "")
+        named = 2 * bool(_MAIN_NAMES.search(upstream)) + bool(_SYNAPSE_NAMES.search(upstream))
+        return 3 * share + 2 * admin + (upstream == self.rest) + named - 10 * bool(foreign)
 
     def _names(self) -> dict[str, str]:
         """A name for each server, by its address: that of the proxy, or the part of the address that differs."""
@@ -200,8 +255,9 @@ class _Conclusion:
             short = f"worker{short}" if short.isdigit() else short
             short = short if short not in (MAIN, "master") else f"{short}_worker"
             names[identity] = short if short not in names.values() else f"{short}_{len(names)}"
-        if main is not None and main.servers:
-            names[_identity(main.servers[0])] = MAIN
+        first = next((server for server in main.servers if server.address), None) if main is not None else None
+        if first is not None:
+            names[_identity(first)] = MAIN
         return names
 
     def _media(self, main: str) -> str | None:
@@ -235,7 +291,8 @@ class _Conclusion:
             able = [
                 upstream
                 for upstream in counted
-                if (len(members[upstream]) == 1 or not single) and not self._is_foreign(upstream)
+                if (len(members.get(upstream, ())) == 1 or (members.get(upstream) and not single))
+                and not self._is_foreign(upstream)
             ]
             upstream = next(iter(able), main)
             hard = any(row.hard for row in self.sent[upstream] if row.stream == stream)

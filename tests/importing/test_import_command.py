@@ -135,7 +135,7 @@ KNOWN_FAULTS = {
         "with a room id without a domain",
     ),
     "nginx-workers": ("it has no media repository", "with text that a user wrote", "POST /_matrix/media/v1/create"),
-    "two-hosts": ("to synapse0_ma1sd: it is no process of Synapse", "GET /_matrix/client/v1/media/config"),
+    "two-hosts": ("it has no media repository", "GET /_matrix/client/v1/media/config"),
 }
 
 
@@ -197,10 +197,8 @@ def test_a_monolith_needs_no_pools(tmp_path: Path) -> None:
     assert routes["/plain/**"].respond is not None
     said = " ".join(result.stderr.split())
     for sentence in (
-        "it puts / in place of the path",
+        "puts / in place of the path, which the sidecar does not do",
         "it serves files",
-        "it has locations inside",
-        "its expression is no path of ours",
         "there is always a limit here",
         "see `timeouts.answer`",
         "no field line but X-Forwarded-For",
@@ -384,7 +382,6 @@ def test_lines_of_haproxy_that_have_no_counterpart(tmp_path: Path) -> None:
         "let the kernel's firewall",
         "see `timeouts.stall`",
         "the sidecar keeps no answers",
-        "write it as a route",
     ):
         assert sentence in said
 

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from sidecar.importing.asked import Asked, Place
 from sidecar.importing.expressions import compiled
-from sidecar.importing.haproxy_elsewhere import hosts_of
-from sidecar.importing.haproxy_site import endpoint as haproxy_endpoint
 from sidecar.importing.haproxy_site import haproxy_site
+from sidecar.importing.haproxy_upstreams import endpoint as haproxy_endpoint
 from sidecar.importing.haproxy_words import lines, sections
-from sidecar.importing.nginx_elsewhere import admin_networks, own_routes, trusted_networks
+from sidecar.importing.nginx_routes import admin_networks, own_routes, trusted_networks
 from sidecar.importing.nginx_rules import target_of
-from sidecar.importing.nginx_site import endpoint, nginx_site
+from sidecar.importing.nginx_site import nginx_site
 from sidecar.importing.nginx_tree import Directive, tree
+from sidecar.importing.nginx_upstreams import endpoint
 from sidecar.importing.nginx_uri import normalized
 from sidecar.importing.paths import of_exact, of_expression, of_prefix
 
@@ -140,9 +140,9 @@ def test_what_is_not_known_is_a_doubt() -> None:
     odd = directive("if", "$uri", block=(directive("proxy_pass", "http://b"),))
     assert "besides answering" in site(odd, directive("proxy_pass", "http://a")).verdict(asked()).doubts[0]
     rewriting = directive("rewrite", "^/x", "/y", "break")
-    assert "other path" in site(rewriting, directive("proxy_pass", "http://a")).verdict(asked("/x")).doubts[0]
+    assert "another path" in site(rewriting, directive("proxy_pass", "http://a")).verdict(asked("/x")).rewrites
     replacing = site(directive("proxy_pass", "http://a/b"))
-    assert "the path is replaced" in replacing.verdict(asked()).doubts[0]
+    assert "puts /b in place of the path" in replacing.verdict(asked()).rewrites
     spoken = site(directive("fastcgi_pass", "unix:/x"))
     assert spoken.verdict(asked()).action == "unclear"
     assert nginx_site(()).verdict(asked()).action == "unclear"
@@ -158,7 +158,8 @@ def test_what_is_not_known_is_a_doubt() -> None:
     guarded = " use_backend b if { src 10.0.0.0/8 }\n acl broken src 10.0.0.0/x\n use_backend %[unheard] if broken\n"
     found = haproxy_site(sections(f"{changing}{guarded}backend b\n balance source\n server s 127.0.0.1:1\n", "x"))
     verdict = found.verdict(asked("/a", **{"x-from": "10.1.1.1"}))
-    assert (verdict.pool, verdict.key, len(verdict.doubts)) == ("b", "balance source 10.1.1.1", 1)
+    assert (verdict.pool, verdict.key, verdict.doubts) == ("b", "balance source 10.1.1.1", ())
+    assert "`set-path` in x:2 makes another path" in verdict.rewrites
 
 
 def test_addresses() -> None:
@@ -183,9 +184,9 @@ def test_places_as_path_patterns() -> None:
     assert of_exact("/a{b}") is None
     assert of_expression(r"^/\.well-known/matrix$") == ["/.well-known/matrix"]
     assert of_expression("^/a/.*$") == ["/a/**"]
-    assert of_expression("^/a(/|$)") == ["/a", "/a/**"]
+    assert of_expression("^/a(/|$)") == ["/a/**", "/a"]
     assert of_expression("^/$") == ["/"]
-    assert of_expression("^/(a|b)") is None
+    assert of_expression("^/(a|b)") == ["/a", "/a/**", "/b", "/b/**"]
     assert of_expression("a") is None
 
 
@@ -250,14 +251,16 @@ def test_who_may_come_and_who_is_believed() -> None:
     assert admin_networks(site()) == admin_networks(nginx_site(())) == []
     assert trusted_networks(site(inside=(directive("set_real_ip_from", "unix:"),))) == []
     assert trusted_networks(nginx_site(())) == []
-    assert list(own_routes(nginx_site(()), (), "x")) == []
-    assert hosts_of(haproxy_site(())) == []
+    assert list(own_routes(nginx_site(()))) == []
+    assert haproxy_site(()).entrances == nginx_site(()).entrances == ()
 
 
 def test_files_and_odd_outcomes_are_told() -> None:
-    """A location that answers nothing of its own is lost, with the reason."""
-    found = list(own_routes(site(inside=(directive("location", "/files", block=()),)), (), "x"))
-    assert [each.why_not.split(";")[0] for each in found] == ["it serves files", "it serves files"]
+    """What is in files is 404 here, with a remark; what no pattern can say is lost, with the reason."""
+    found = list(own_routes(site(inside=(directive("location", "/files", block=()),))))
+    files = [each for each in found if str(each.conditions.get("path")).startswith("/files")]
+    assert [each.outcome for each in files] == [{"refuse": 404}, {"refuse": 404}]
+    assert all("serves files" in each.remark for each in files)
     assert not site(directive("allow", "all")).verdict(asked()).pool
-    (odd,) = own_routes(site(inside=(directive("location", "=", "/x y", block=()),)), (), "x")
-    assert odd.why_not
+    odd = own_routes(site(inside=(directive("location", "=", "/x y", block=()),)))
+    assert next(each for each in odd if each.why_not).why_not.startswith("its expression is no path")

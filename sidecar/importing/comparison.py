@@ -1,0 +1,122 @@
+"""What a foreign proxy does with a request, what a draft of ours does, and why they differ. Knows neither proxy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from attrs import define, frozen
+
+from sidecar.importing.outcomes import outcome_of
+from sidecar.importing.probes import STRAY
+from sidecar.importing.roles import Answered, Roles
+from sidecar.routing.decide import decide
+from sidecar.routing.decision import Decision
+from sidecar.routing.plan import Plan
+from sidecar.synapse.names import MAIN
+from sidecar.wire.fields import FieldSection
+
+SPARED = "a worker of this homeserver serves it, and main is spared"
+CLOSED = "closed here unless `access` names networks, and open there"
+TAKEN_FOR = "an expression takes what stands in it for something else; here it goes with its like"
+UNKNOWN = "no endpoint of Synapse and no route here; main answers what is unknown"
+AMONG_MORE = "here more workers share it"
+
+
+@frozen(eq=False)
+class Compared:
+    """A request, what the foreign proxy does with it, and what the draft does."""
+
+    answered: Answered
+    ours: tuple[str, ...]
+    """Names of the candidates, or what is answered."""
+    theirs: tuple[str, ...]
+    difference: str = ""
+    """Why they differ, empty where they do not."""
+    faulty: bool = False
+    """The process that gets it there cannot serve it."""
+
+
+@define(eq=False)
+class Comparison:
+    """Compares with the plan of a draft. `source` is where requests come from."""
+
+    plan: Plan
+    roles: Roles
+    source: str
+
+    def of(self, each: Answered) -> Compared:
+        """One request."""
+        decision = decide(
+            each.probe.method.encode("latin-1"),
+            each.probe.target.encode("latin-1"),
+            _fields(each.entrance.host, each.probe.authorization),
+            self.source,
+            self.plan,
+            each.entrance.scheme,
+        )
+        ours = decision.candidates or (_answer_here(decision),)
+        theirs = self.roles.members.get(each.pool, ()) if each.pool else (_answer_there(each),)
+        if ours == theirs or (set(ours) <= set(theirs)) or _same_answer(each, decision):
+            return Compared(each, ours, theirs)
+        faulty = bool(each.pool) and not self.roles.serves(each.pool, each.probe.row) and each.probe.kind != STRAY
+        if faulty and each.pool in self.roles.members:
+            foreign = all(self.roles.processes[name].foreign for name in theirs)
+            if not foreign:
+                return Compared(each, ours, theirs, self.roles.why_not(each.pool, each.probe.row), faulty=True)
+        return Compared(each, ours, theirs, self._reason(each, ours, theirs))
+
+    def _reason(self, each: Answered, ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
+        """Why a request that is in good hands there goes elsewhere here."""
+        row = each.probe.row
+        if each.verdict.rewrites:
+            return f"{each.verdict.rewrites}, which the sidecar does not do"
+        if each.pool and not theirs:
+            return f"no server of {each.pool} has an address that can be told"
+        if ours[0].startswith("refuse") and each.pool:
+            return CLOSED if each.probe.target.startswith("/_synapse/") else "a route here closes it"
+        if not each.pool:
+            return f"it is answered by the proxy itself there (`{theirs[0]}`)"
+        if any(name in self.roles.processes and self.roles.processes[name].foreign for name in theirs):
+            return f"{each.pool} gets it there, and no route here says so"
+        if each.pool == self.roles.main and ours != (MAIN,):
+            return SPARED
+        if row.stream and set(ours) & set(self.roles.writers.get(row.stream, ())):
+            return f"the writer of {row.stream} answers without asking another process"
+        if each.probe.kind == STRAY:
+            return UNKNOWN
+        return AMONG_MORE if set(ours) & set(theirs) else TAKEN_FOR
+
+
+def _answer_here(decision: Decision) -> str:
+    if decision.action == "respond":
+        return f"respond {decision.status}"
+    return f"{decision.action} {decision.status}"
+
+
+def _answer_there(each: Answered) -> str:
+    verdict = each.verdict
+    if verdict.action == "forward":
+        return f"{verdict.pool} with another path"
+    outcome = outcome_of(verdict, each.asked)
+    if verdict.action == "files":
+        return "files"
+    if not outcome:
+        return verdict.action
+    return f"{verdict.action} {verdict.status}"
+
+
+def _same_answer(each: Answered, decision: Decision) -> bool:
+    """Whether both answer with the same; what a page of files says nobody knows, and 404 stands for it."""
+    verdict = each.verdict
+    if verdict.action == "forward" or verdict.action != decision.action or verdict.status != decision.status:
+        return False
+    if verdict.action == "redirect":
+        return dict(decision.headers).get("Location", "") == verdict.location
+    if verdict.action == "respond":
+        return decision.body.decode("utf-8", "surrogateescape") == verdict.body
+    return True
+
+
+@lru_cache(256)
+def _fields(host: str, authorization: str) -> FieldSection:
+    return FieldSection(f"\r\nHost: {host}\r\nAuthorization: {authorization}\r\n\r\n".encode("latin-1", "replace"))
