@@ -19,6 +19,7 @@ SPARED = "a worker of this homeserver serves it, and main is spared"
 CLOSED = "closed here unless `access` names networks, and open there"
 TAKEN_FOR = "an expression takes what stands in it for something else; here it goes with its like"
 UNKNOWN = "no endpoint of Synapse and no route here; main answers what is unknown"
+NOWHERE = "no worker is known by its address, so that the file does not start"
 AMONG_MORE = "here more workers share it"
 
 
@@ -40,12 +41,16 @@ class Compared:
 class Comparison:
     """Compares with the plan of a draft. `source` is where requests come from."""
 
-    plan: Plan
+    plan: Plan | None
+    """None where the draft has nothing to forward to."""
     roles: Roles
     source: str
 
     def of(self, each: Answered) -> Compared:
         """One request."""
+        if self.plan is None:
+            theirs = self.roles.members.get(each.pool, ()) if each.pool else (_answer_there(each),)
+            return Compared(each, ("nobody",), theirs, NOWHERE)
         decision = decide(
             each.probe.method.encode("latin-1"),
             each.probe.target.encode("latin-1"),

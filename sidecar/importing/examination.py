@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 
 from sidecar.config.load import settle
 from sidecar.document import parse_document
+from sidecar.errors import ConfigError
 from sidecar.importing.asked import Asked, Entrance, Place, Proxy
 from sidecar.importing.comparison import Compared, Comparison
 from sidecar.importing.conversion import Conversion
@@ -136,7 +137,7 @@ def examine(
     if synapse is not None:
         draft.synapse = synapse.paths
         draft.unsaid = frozenset(each.name for each in draft.workers if addressed(each, synapse.topology))
-    comparison = Comparison(plan_of(draft, table.endpoints, synapse), concluded, sources[-1])
+    comparison = Comparison(_plan_or_none(draft, table.endpoints, synapse), concluded, sources[-1])
     more = [*plain, *strays(foreign.paths)]
     everywhere = entrances[:_MOST_ENTRANCES] or [home]
     return Examined(
@@ -224,6 +225,14 @@ def _existing(rows: Sequence[Endpoint], synapse: Synapse | None) -> Sequence[End
         for row in rows
         if all(need == "media_repo" or not features.isdisjoint(need.split("|")) for need in row.needs)
     ]
+
+
+def _plan_or_none(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None) -> Plan | None:
+    """The plan; None where there is nothing to forward to, which `check` will say of the draft."""
+    try:
+        return plan_of(draft, rows, synapse)
+    except ConfigError:
+        return None
 
 
 def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None = None) -> Plan:

@@ -101,7 +101,7 @@ class HaproxySite:
 def _answer(part: Part, sight: Sight) -> Verdict | None:
     """What the rules of a section answer by themselves."""
     for rule in part.requests:
-        verb, *rest = rule.args or ("",)
+        verb, *rest = rule.args
         if verb in _PATHS and rule.condition.holds(sight):
             sight.rewrites = f"`{verb}` in {rule.line.place} makes another path of it"
         elif verb.startswith("set-var(") and rule.condition.holds(sight):
@@ -223,7 +223,7 @@ def _part(section: Section, defaults: Sequence[Line], patterns: Patterns) -> Par
 
     def rules(*keywords: str) -> Iterator[Rule]:
         for line in everything:
-            if line.keyword in keywords and line.args:
+            if line.keyword in keywords and _unconditional(line.args):
                 yield Rule(line, condition(line.args, acls, patterns), _unconditional(line.args))
 
     default = [line for line in everything if line.keyword == "default_backend" and line.args]

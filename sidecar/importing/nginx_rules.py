@@ -137,7 +137,7 @@ def served(location: Location, values: Values) -> Verdict:
         target = target_of(values.fill(proxy.args[0]))
         return Verdict(
             action="forward",
-            pool=target.pool,
+            pool=target.pool or proxy.args[0],
             place=location.place,
             rewrites=values.rewrites or _replaced(target.rest, proxy, location, values),
             doubts=tuple(dict.fromkeys(values.doubts)),
