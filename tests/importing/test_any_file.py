@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.importing.asked import Place
-from sidecar.importing.examination import Examined, Foreign, examine, plan_of
+from sidecar.importing.examination import Examined, Foreign, examine
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign
@@ -209,9 +207,3 @@ def test_any_file_of_haproxy_gives_a_report(parts: list[str], lines: list[str]) 
     """With a backend, because a file without one is told so before."""
     text = f"frontend first\n  bind :80\n{''.join(lines)}{''.join(parts)}backend main\n  server m 127.0.0.1:8008\n"
     whole(haproxy_foreign(sections(text, "haproxy.cfg")))
-
-
-def test_the_files_of_a_directory_are_found_from_there(tmp_path: Path) -> None:
-    """The draft of what was read is one that compiles."""
-    foreign = haproxy_foreign(sections("frontend f\n default_backend main\nbackend main\n server m 127.0.0.1:1\n", "x"))
-    assert plan_of(whole(foreign).draft, SMALL.endpoints).workers
