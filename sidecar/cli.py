@@ -90,7 +90,8 @@ def routes(config: str, no_ask: bool, in_json: bool) -> None:
 
 def _cells(row: Row) -> tuple[str, ...]:
     outcome = row.pool if row.action == "forward" else f"{row.action} {row.status or ''}".rstrip()
-    names = (",".join(row.workers) or "-", ",".join(row.fallback) or "-")
+    nobody = "nobody" if row.action == "forward" else "-"
+    names = (",".join(row.workers) or nobody, ",".join(row.fallback) or "-")
     return (",".join(row.methods), row.path, outcome, row.affinity or "-", *names, row.reason)
 
 

@@ -49,7 +49,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     def answer(inquiry: Inquiry) -> Answer:
         asked = inquiry.method, inquiry.path
         measured = measures.answer(*asked, inquiry.query)
-        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked)
+        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked, inquiry.query)
 
     door = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)

@@ -6,7 +6,7 @@ Only looks: knows nothing of HTTP, and changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -16,8 +16,8 @@ from sidecar.errors import Problem
 from sidecar.logbook import Written
 from sidecar.net.gateway import Gateway
 from sidecar.net.pool import WorkerPool
+from sidecar.routing.parts import Part, Takes
 from sidecar.routing.plan import Plan
-from sidecar.synapse.names import MAIN
 
 
 @frozen(kw_only=True)
@@ -63,7 +63,12 @@ def status(view: View) -> dict[str, Any]:
         "workers": {name: _worker(pool) for name, pool in gateway.pools.items()},
         "leaving": [_worker(pool) for pool in view.leaving if pool.busy],
         "pools": {
-            name: {"workers": list(pool.workers), "fallback": list(pool.fallback), **_entrance(gateway, name)}
+            name: {
+                "workers": list(pool.workers),
+                "fallback": list(pool.fallback),
+                **_entrance(gateway, name),
+                "parts": [_part(part, gateway) for part in plan.parts[name]],
+            }
             for name, pool in plan.pools.items()
         },
         "misroutes": [
@@ -79,28 +84,57 @@ def _entrance(gateway: Gateway, name: str) -> dict[str, int]:
     gate = gateway.gates.get(name)
     if gate is None:
         return {}
-    return {"running": gate.running, "waiting": gate.waiting, "concurrency": gate.limits.concurrency}
+    return {
+        "running": gate.served,
+        "waiting": gate.parked,
+        "admitted": gate.running,
+        "concurrency": gate.limits.concurrency,
+        "queued": gate.waiting,
+        "asking": gate.asking,
+    }
 
 
-def unready(view: View) -> list[str]:
-    """Why requests would fail now, one sentence each; empty if none would for want of a worker."""
+def _part(part: Part, gateway: Gateway) -> dict[str, Any]:
+    turn = part.now(taking(gateway))
+    return {**attrs.asdict(part), "served_by": turn.by, "now": list(turn.workers)}
+
+
+def unready(view: View, asked: Collection[str] = ()) -> list[str]:
+    """Why requests would fail now, one sentence each; empty if none would for want of a worker.
+
+    `asked` are names of pools; with any, only those are judged, also what may be down otherwise.
+    """
     if view.gateway.draining:
         return ["The sidecar is stopping."]
-    plan, pools = view.plan, view.gateway.pools
-    needed = {MAIN: (plan.main,)} | {
-        pool.name: pool.workers
-        for pool in plan.pools.values()
-        # What is no Synapse may be away: it is not what clients wait for, and perhaps there only now and then.
-        if not pool.fallback and any(plan.workers[name].serves for name in pool.workers)
-    }
-    deserted: dict[tuple[str, ...], list[str]] = {}
-    for name, workers in needed.items():
-        if not any(serves(pools[worker]) for worker in workers):
-            deserted.setdefault(workers, []).append(name)
+    takes = taking(view.gateway)
+    parts = [part for name, parts in view.plan.parts.items() if name in asked or not asked for part in parts]
+    deserted: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for part in parts:
+        by = part.now(takes).by
+        if (by == "nobody" and part.required) or (asked and by in ("nobody", "unmounted")):
+            deserted.setdefault((part.everybody if part.mounted else (), part.named), []).append(part.name)
     return [
-        f"Nobody serves {', '.join(names)}: {', '.join(_why(pools[worker]) for worker in workers)}."
-        for workers, names in deserted.items()
+        f"Nobody serves {', '.join(names)}: {_why_nobody(workers, named, view.gateway)}."
+        for (workers, named), names in deserted.items()
     ]
+
+
+def _why_nobody(workers: tuple[str, ...], named: tuple[str, ...], gateway: Gateway) -> str:
+    if workers:
+        return ", ".join(_why(name, gateway.pools.get(name)) for name in workers)
+    if named:
+        return f"Synapse's files give it to {', '.join(named)}, whose address is not known"
+    return "no process has it"
+
+
+def taking(gateway: Gateway) -> Takes:
+    """Tells of each worker whether it takes new requests."""
+
+    def takes(name: str) -> bool:
+        pool = gateway.pools.get(name)
+        return pool is not None and serves(pool)
+
+    return takes
 
 
 def serves(pool: WorkerPool) -> bool:
@@ -113,7 +147,9 @@ def state(pool: WorkerPool) -> str:
     return "draining" if pool.draining else pool.health.state.value
 
 
-def _why(pool: WorkerPool) -> str:
+def _why(name: str, pool: WorkerPool | None) -> str:
+    if pool is None:
+        return f"{name} has no address"
     if pool.draining:
         return f"{pool.name} is being drained"
     return f"{pool.name} is {state(pool)} ({pool.health.reason})"

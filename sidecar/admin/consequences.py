@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sidecar.admin.snapshot import BAD, PoolFacts, Snapshot
+from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import counted
+from sidecar.routing.parts import Turn, drained
 
 
 def consequences(facts: Snapshot, name: str) -> Iterator[str]:
-    """What becomes of the requests that a worker has, and where those of each pool go that it would not get."""
+    """What becomes of the requests that a worker has, and who gets those that it would have got."""
     yield f"It gets no new requests. {_running(facts.workers[name].leased)}"
-    pools: dict[str, list[str]] = {}
-    for pool_name, pool in facts.pools.items():
-        if name in pool.workers:
-            pools.setdefault(_instead(facts, pool, name), []).append(pool_name)
-    for outcome, names in pools.items():
+    outcomes: dict[str, list[str]] = {}
+    for part, turn in drained(facts.parts, facts.takes, name):
+        outcomes.setdefault(_instead(turn), []).append(part.name)
+    for outcome, names in outcomes.items():
         yield f"{', '.join(names)}: {outcome}."
 
 
-def _instead(facts: Snapshot, pool: PoolFacts, name: str) -> str:
-    def taking(names: tuple[str, ...]) -> list[str]:
-        workers = [facts.workers[each] for each in names if each != name and each in facts.workers]
-        return [worker.name for worker in workers if worker.state not in BAD and worker.state != "draining"]
-
-    others = taking(pool.workers) or taking(pool.fallback)
-    if others:
-        return f"{', '.join(others)} {'takes' if len(others) == 1 else 'take'} its requests"
+def _instead(turn: Turn) -> str:
+    if turn.workers:
+        return f"{', '.join(turn.workers)} {'takes' if len(turn.workers) == 1 else 'take'} its requests"
     return "nobody else may take these; they wait, and are then answered 503"
 
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from attrs import define, field
 
@@ -52,14 +52,14 @@ class Operations:
             "recent": self.recent.whole(),
         }
 
-    def answer(self, method: str, path: str) -> Answer:
+    def answer(self, method: str, path: str, query: str = "") -> Answer:
         """The answer to a request whose origin is not in doubt."""
         parts = [unquote(part) for part in path.split("/")[1:]]
         match parts:
             case ["health"]:
                 return only("GET", method, self._health)
             case ["ready"]:
-                return only("GET", method, self._ready)
+                return only("GET", method, lambda: self._ready(query))
             case ["api", "status"]:
                 return only("GET", method, lambda: Answer(200, self.facts()))
             case ["api", "workers", name, "drain" | "undrain" as action]:
@@ -69,8 +69,14 @@ class Operations:
     def _health(self) -> Answer:
         return Answer(200, {"healthy": True})
 
-    def _ready(self) -> Answer:
-        reasons = unready(self.look())
+    def _ready(self, query: str) -> Answer:
+        """Whether all pools have somebody, or those that `pool` names."""
+        view = self.look()
+        asked = parse_qs(query, keep_blank_values=True).get("pool", [])
+        for name in asked:
+            if name not in view.plan.pools:
+                return Answer(404, {"error": _unknown("pool", name, view.plan.pools)})
+        reasons = unready(view, asked)
         return Answer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
     def drain(self, name: str, drain: bool) -> Answer:
@@ -79,7 +85,7 @@ class Operations:
         pools = view.gateway.pools
         pool = pools.get(name)
         if pool is None:
-            return Answer(404, {"error": _unknown(name, pools)})
+            return Answer(404, {"error": _unknown("worker", name, pools)})
         if pool.draining != drain:
             _log.info("worker {name} is {what}", name=name, what="drained" if drain else "in service again")
             self._turned[name] = view.uptime
@@ -95,10 +101,10 @@ class Operations:
         )
 
 
-def _unknown(name: str, names: Iterable[str]) -> str:
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     near = get_close_matches(name, names, 1)
     known = f"do you mean {near[0]}?" if near else f"there are {', '.join(names)}."
-    return f"There is no worker {name}; {known}"
+    return f"There is no {kind} {name}; {known}"
 
 
 def _look_again(pools: Iterable[WorkerPool]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from attrs import field, frozen
 from cattrs import Converter, transform_error
 
+from sidecar.routing.parts import Part
+
 BAD = frozenset(("away", "stuck"))
 """States in which a worker gets no requests, and nobody wanted that."""
 
@@ -58,10 +60,28 @@ class PoolFacts:
     fallback: tuple[str, ...] = ()
     affinity: str | None = None
     running: int | None = None
-    """Requests that have passed its entrance, where it has one."""
+    """Requests that a worker has, where the pool has an entrance."""
     waiting: int = 0
+    """Requests that wait, wherever."""
+    admitted: int | None = None
+    """Requests that have passed its entrance; None: as many as run."""
     concurrency: int = 0
     """How many may at once; 0: any number."""
+    queued: int | None = None
+    """Of those that wait, how many do so at the entrance; None: all of them."""
+    asking: int = 0
+    """Of those that wait, how many do so until their user is known."""
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def taken(self) -> int | None:
+        """How many of its places are."""
+        return self.running if self.admitted is None else self.admitted
+
+    def divided(self, name: str) -> tuple[Part, ...]:
+        """Its parts; of a sidecar that does not tell them, all as one."""
+        fallback = (self.fallback,) if self.fallback else ()
+        return self.parts or (Part(name=name, pool=name, workers=self.workers, fallback=fallback),)
 
 
 @frozen(kw_only=True)
@@ -137,6 +157,16 @@ class Snapshot:
     recent: RecentWhole = RecentWhole()
 
     @property
+    def parts(self) -> list[Part]:
+        """Of all pools."""
+        return [part for name, pool in self.pools.items() for part in pool.divided(name)]
+
+    def takes(self, name: str) -> bool:
+        """Whether the worker of this name is given new requests."""
+        worker = self.workers.get(name)
+        return worker is not None and worker.state == "up"
+
+    @property
     def in_flight(self) -> int:
         """Requests that a worker has now."""
         return sum(worker.leased for worker in (*self.workers.values(), *self.leaving))
@@ -150,20 +180,18 @@ class Snapshot:
             if worker.waiting
         ]
         pools = [
-            Wait(
-                pool.waiting,
-                f"for a place in pool {name}",
-                f"{pool.running} of {pool.concurrency} are taken",
-            )
+            Wait(queued, f"for a place in pool {name}", f"{pool.taken} of {pool.concurrency} are taken")
             for name, pool in self.pools.items()
-            if pool.waiting
+            if (queued := pool.waiting if pool.queued is None else pool.queued)
         ]
-        return workers + pools
+        asking = sum(pool.asking for pool in self.pools.values())
+        users = [Wait(asking, "for their user", "Synapse was asked whose their tokens are")] if asking else []
+        return workers + pools + users
 
     @property
     def waiting(self) -> int:
         """Requests that wait now."""
-        return sum(wait.count for wait in self.waits)
+        return self.counters.get("parked", sum(wait.count for wait in self.waits))
 
     @property
     def ailing(self) -> list[str]:

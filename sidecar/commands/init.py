@@ -25,6 +25,7 @@ from sidecar.install.advice import advice
 from sidecar.install.draft import Draft
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
+from sidecar.routing.parts import Part
 from sidecar.synapse.topology import Topology, read_topology
 
 _PORTS = range(8008, 8058)
@@ -298,11 +299,22 @@ def _public_host(topology: Topology) -> str:
 
 
 def _pools(deployment: Deployment) -> Iterator[str]:
-    """The routing table in short: one line for each pool, pools of the same workers together."""
-    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    for pool in deployment.plan.pools.values():
-        alike.setdefault((pool.workers, pool.fallback), []).append(pool.name)
-    for (workers, fallback), names in alike.items():
-        shown = workers if len(workers) <= _SHOWN else (*workers[:_SHOWN], f"{len(workers) - _SHOWN} more")
-        otherwise = f", else {', '.join(fallback[-1:])}" if fallback else ""
-        yield f"{', '.join(names)}: {', '.join(shown) or 'nobody'}{otherwise}"
+    """The routing table in short: one line for each part of a pool, those of the same workers together."""
+    alike: dict[str, list[str]] = {}
+    for parts in deployment.plan.parts.values():
+        for part in parts:
+            alike.setdefault(_who(part), []).append(part.name)
+    for who, names in alike.items():
+        yield f"{', '.join(names)}: {who}"
+
+
+def _who(part: Part) -> str:
+    """Who serves a part, and who takes over in the end."""
+    if not part.mounted:
+        return "no process has it, and main answers 404"
+    if not part.workers:
+        return f"nobody, because the address of {' and '.join(part.named)} is not known" if part.named else "nobody"
+    more = len(part.workers) - _SHOWN
+    shown = part.workers if more <= 0 else (*part.workers[:_SHOWN], f"{more} more")
+    otherwise = f", else {part.fallback[-1][-1]}" if part.fallback else ""
+    return f"{', '.join(shown)}{otherwise}"

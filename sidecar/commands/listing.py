@@ -60,7 +60,9 @@ def _of_route(number: int, route: Route, plan: Plan) -> Row:
         action, status = answer_of(route)
         return evolve(row, action=action, status=status)
     planned = plan.pools[route.pool]
-    return evolve(row, affinity=planned.affinity, workers=planned.workers, fallback=planned.fallback)
+    part = next(part for part in plan.parts[route.pool] if row.endpoint in part.endpoints)
+    substitutes = tuple(name for group in part.fallback for name in group)
+    return evolve(row, affinity=planned.affinity, workers=part.workers, fallback=substitutes)
 
 
 def answer_of(route: Route) -> tuple[str, int | None]:

@@ -108,6 +108,7 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
             f"The running sidecar routes by the endpoints of Synapse {endpoints}; the main process is {release} now.",
             "Reload it: `systemctl reload matrix-sidecar`.",
         )
+    yield from _judge_parts(status)
     for name, worker in status.get("workers", {}).items():
         if worker.get("state") == "draining":
             yield warning(f"{name} is drained, and gets no requests.", f"End that: POST /api/workers/{name}/undrain.")
@@ -116,3 +117,19 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
                 f"The sidecar cannot reach {name}: {worker.get('reason') or 'nobody has answered yet'}.",
                 "What is found of the workers below says more.",
             )
+
+
+def _judge_parts(status: dict[str, Any]) -> Iterator[Finding]:
+    """Which requests do not get to the workers that are meant for them."""
+    parts = [part for pool in status.get("pools", {}).values() for part in pool.get("parts", ())]
+    stepping_in: dict[str, list[str]] = {}
+    for part in parts:
+        if part["served_by"] == "fallback":
+            stepping_in.setdefault(", ".join(part["now"]), []).append(part["name"])
+        elif part["served_by"] == "nobody" and not part["required"]:
+            yield error(f"Nobody serves {part['name']} now.", "Start its workers, or end their drain.")
+    for workers, names in stepping_in.items():
+        yield warning(
+            f"None of their own workers takes requests for {', '.join(names)}; {workers} stands in.",
+            "Start the workers, or end their drain.",
+        )

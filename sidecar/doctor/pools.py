@@ -1,4 +1,4 @@
-"""A canary through each pool: the same request straight to each of its workers and through the sidecar, compared.
+"""A canary through each part of a pool: the same request straight to each worker and through the sidecar, compared.
 
 The requests carry no token. Synapse refuses them, in a way that shows that it knows the endpoint, and does nothing.
 """
@@ -13,6 +13,7 @@ from sidecar.doctor.asking import Place, Reply, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown
 from sidecar.doctor.workers import FORWARDED
 from sidecar.routing.decide import decide
+from sidecar.routing.decision import Decision
 from sidecar.routing.matcher import concrete_paths, target_of
 from sidecar.routing.plan import Plan, PlannedRow
 from sidecar.wire.fields import FieldSection
@@ -29,9 +30,9 @@ _CERTAIN = frozenset(("media_repo", "not_mas"))
 
 @frozen
 class Canary:
-    """A request that shows the way to a pool."""
+    """A request that shows the way to a part of a pool."""
 
-    pool: str
+    part: str
     endpoint: str
     method: str
     target: str
@@ -39,7 +40,7 @@ class Canary:
 
 
 def canaries(plan: Plan) -> dict[str, list[Canary]]:
-    """For each pool that gets requests the canaries that suit, the best first."""
+    """For each part of a pool that gets requests the canaries that suit, the best first."""
     found: dict[str, list[Canary]] = {}
     known = plan.membership.facts.known
     for method in _HARMLESS:
@@ -47,7 +48,8 @@ def canaries(plan: Plan) -> dict[str, list[Canary]]:
             if method in row.endpoint.methods and _suits(row, method) and (known or row.endpoint.needs <= _CERTAIN):
                 for query in (_GOING_ON, b"") if row.endpoint.path[-1] == "sync" else (b"",):
                     _add(found, plan, row, method, query)
-    return {pool: sorted(found[pool], key=_rank) for pool in plan.pools if pool in found}
+    names = dict.fromkeys(name for pool, parts in plan.parts.items() for name in (pool, *(part.name for part in parts)))
+    return {name: sorted(found[name], key=_rank) for name in names if name in found}
 
 
 def _rank(canary: Canary) -> tuple[int, bool]:
@@ -72,8 +74,16 @@ def _add(found: dict[str, list[Canary]], plan: Plan, row: PlannedRow, method: st
     target = target_of(next((path for path in choices if "v3" in path), choices[-1])) + query
     decision = decide(method.encode(), target, _NO_FIELDS, _PEER, plan)
     if decision.action == "forward":
-        canary = Canary(decision.pool, decision.endpoint, method, target.decode(), decision.candidates)
-        found.setdefault(decision.pool, []).append(canary)
+        name = _part(plan, decision)
+        canary = Canary(name, decision.endpoint, method, target.decode(), decision.candidates)
+        found.setdefault(name, []).append(canary)
+
+
+def _part(plan: Plan, decision: Decision) -> str:
+    """The name of the part of its pool to which a request belongs; that of the pool, where it is in several."""
+    everybody = {*decision.candidates, *decision.fallback}
+    fitting = [part for part in plan.parts[decision.pool] if decision.endpoint in part.endpoints]
+    return next((part.name for part in fitting if everybody == set(part.everybody)), decision.pool)
 
 
 TRIES = 20
@@ -81,7 +91,14 @@ TRIES = 20
 
 
 def examine_pools(plan: Plan, places: Mapping[str, Place], gateway: Place | None) -> Iterator[Finding]:
-    """Every pool. `places` are the workers that can be asked, `gateway` the sidecar; None: it was not found."""
+    """Every part. `places` are the workers that can be asked, `gateway` the sidecar; None: it was not found."""
+    for part in (part for parts in plan.parts.values() for part in parts):
+        if part.named:
+            yield error(
+                f"{part.name}: nobody serves it. Synapse's files give it to {', '.join(part.named)}; where it listens "
+                "is not known.",
+                "Name its file in `synapse.workers`, and give it a listener that the sidecar can reach.",
+            )
     for pool, suited in canaries(plan).items():
         yield from _examine(pool, _chosen(suited, places), places, gateway)
 

@@ -48,6 +48,8 @@ LABELS = {
     "state": "What the connections are doing: `leased` (a request runs), `idle`, `connecting`.",
     "direction": "`up` towards the workers, `down` towards the clients.",
     "severity": "`warning` or `error`.",
+    "served_by": "`workers` of the pool, `fallback` (others, as none of those is up), `nobody` (requests wait, and "
+    "then get 503), `unmounted` (no process has the endpoint, and main answers 404).",
     "outcome": "`written`, `dropped` (no room, the reader is too slow), `failed` (the file cannot be written).",
 }
 """What the labels mean, for people."""
@@ -128,11 +130,33 @@ WORKERS = Section(
 POOLS = Section(
     "Pools",
     (
-        Metric("pool_workers", "gauge", "Workers of the pool.", ("pool",)),
+        Metric(
+            "pool_workers",
+            "gauge",
+            "Workers of the pool, and those that Synapse's files name for it but whose address is not known.",
+            ("pool",),
+        ),
         Metric("pool_workers_up", "gauge", "Those that take requests, and are not drained.", ("pool",)),
-        Metric("pool_running", "gauge", "Requests that are being served at once.", ("pool",)),
-        Metric("pool_concurrency", "gauge", "How many may be.", ("pool",)),
-        Metric("pool_queue", "gauge", "Requests that wait for their turn in the pool.", ("pool",)),
+        Metric(
+            "pool_endpoints",
+            "gauge",
+            "Endpoint rows of the pool that clients can reach, by who gets their requests now.",
+            ("pool", "served_by"),
+        ),
+        Metric("pool_running", "gauge", "Requests of the pool that a worker has.", ("pool",)),
+        Metric(
+            "pool_queue",
+            "gauge",
+            "Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known.",
+            ("pool",),
+        ),
+        Metric(
+            "pool_admitted",
+            "gauge",
+            "Requests that have had their turn in the pool: those that run, and those that wait for a worker.",
+            ("pool",),
+        ),
+        Metric("pool_concurrency", "gauge", "How many may have it at once.", ("pool",)),
         Metric("turn_seconds", "histogram", "Time in which requests waited for their turn.", ("pool",)),
     ),
 )

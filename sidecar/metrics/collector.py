@@ -19,7 +19,8 @@ from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
 from sidecar.metrics.histogram import DURATIONS, Histogram
 from sidecar.metrics.tally import CODES, Cell, Per, Tallies
 from sidecar.net.pool import WorkerPool
-from sidecar.status import View, serves, unready
+from sidecar.routing.parts import SERVED_BY
+from sidecar.status import View, taking, unready
 
 _BOUNDS = (*map(repr, DURATIONS), "+Inf")
 _VERSIONS = (platform.python_version(), version("twisted"))
@@ -123,14 +124,21 @@ def _worker(found: Families, name: str, pool: WorkerPool) -> None:
 
 
 def _pools(found: Families, view: View) -> None:
-    pools = view.gateway.pools
+    takes = taking(view.gateway)
     for name, planned in view.plan.pools.items():
-        found.add("pool_workers", len(planned.workers), name)
-        found.add("pool_workers_up", sum(serves(pools[worker]) for worker in planned.workers), name)
+        named = {worker for part in view.plan.parts[name] for worker in part.named}
+        found.add("pool_workers", len(named.union(planned.workers)), name)
+        found.add("pool_workers_up", sum(map(takes, planned.workers)), name)
+        rows = Counter(dict.fromkeys(SERVED_BY, 0))
+        for part in view.plan.parts[name]:
+            rows[part.now(takes).by] += part.rows
+        for by, count in rows.items():
+            found.add("pool_endpoints", count, name, by)
     for name, gate in view.gateway.gates.items():
-        found.add("pool_running", gate.running, name)
+        found.add("pool_running", gate.served, name)
+        found.add("pool_admitted", gate.running, name)
         found.add("pool_concurrency", gate.limits.concurrency, name)
-        found.add("pool_queue", gate.waiting, name)
+        found.add("pool_queue", gate.parked, name)
         found.add_histogram("turn_seconds", gate.waits, name)
 
 

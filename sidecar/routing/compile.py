@@ -6,12 +6,12 @@ are raised together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
-from sidecar.config.schema import Pool, Settings
-from sidecar.routing.access import gate
+from sidecar.config.schema import Settings
+from sidecar.routing.access import Gate, gate
 from sidecar.routing.checking import idle_members
 from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import (
@@ -25,9 +25,12 @@ from sidecar.routing.keys import (
     by_source,
     by_user,
 )
+from sidecar.routing.lanes import Lanes
 from sidecar.routing.matcher import Patterns
+from sidecar.routing.parts import Part, parts_of
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
-from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC, Pools, by_method, form_pools
+from sidecar.routing.planning import planned_pools
+from sidecar.routing.pools import EVENTS, SYNC, Pools, by_method, form_pools
 from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
@@ -76,29 +79,48 @@ class _Compiler:
     resolving: bool
     steps: dict[int, Step] = field(factory=dict)
     planned: dict[str, PlannedPool] = field(factory=dict)
+    gate: Gate = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.gate = gate(self.settings.access)
 
     def plan(self) -> Plan:
-        self.planned = self._planned_pools()
+        self.planned = planned_pools(self.settings, self.pools, self._steps(), self.gate)
         unknown = self._unknown()
         rules = [rule(number, route) for number, route in enumerate(self.settings.routes)]
         patterns = self._patterns(rules)
+        start = patterns.compile(lambda found: self._methods(found, unknown))
+        lanes = Lanes(
+            pools=self.pools,
+            planned=self.planned,
+            gate=self.gate,
+            start=start,
+            rules=rules,
+            unknown=unknown,
+            route=self._routed,
+        )
         return Plan(
             workers=self.pools.workers,
             pools=self.planned,
             membership=self.pools,
             rows=tuple(self._planned_row(row) for row in self.rows),
+            parts=self._parts(lanes),
             problems=tuple(idle_members(self.settings, self.pools, self.rows)),
-            start=patterns.compile(lambda found: self._methods(found, unknown)),
+            start=start,
             splits=patterns.depth + 1,
             unknown=unknown,
             anything=self._preflight(unknown),
             rules=len(rules),
             pathless=index(each for each in rules if each.route.path is None),
-            gate=gate(self.settings.access),
+            gate=self.gate,
             callers=self.callers,
             resolving=self.resolving,
             route=self._routed,
         )
+
+    def _parts(self, lanes: Lanes) -> Mapping[str, tuple[Part, ...]]:
+        found = parts_of(lanes.all(self._steps()))
+        return {name: found[name] for name in self.planned}
 
     def _patterns(self, rules: Iterable[Rule]) -> Patterns[Endpoint | Rule]:
         patterns: Patterns[Endpoint | Rule] = Patterns()
@@ -142,7 +164,7 @@ class _Compiler:
             _weights(self.pools.members(pool, row)),
             *map(_weights, self.pools.after(pool, row)),
             # What nobody serves is a 404, and main says so; a hard stream would be a 500.
-            last=() if row.hard else (self.pools.main,),
+            last=() if row.hard or self.pools.named_for(row) else (self.pools.main,),
         )
         kind = self._kind(pool, row)
         step = Step(
@@ -255,12 +277,9 @@ class _Compiler:
         return tuple(each.name for each in workers if each.serves and not row.worker_resources & each.serves)
 
     def _substitutes(self, planned: PlannedPool, row: Endpoint | None) -> tuple[str, ...]:
-        if row is not None and self.pools.waits(planned.name, row) and not self._states_fallback(planned.name):
-            return ()
-        if planned.fallback or self._states_fallback(planned.name):
+        if row is None or self._states_fallback(planned.name):
             return planned.fallback
-        main = self.pools.main
-        return (main.name,) if row is not None and not row.hard and self.pools.serves(main, row) else ()
+        return tuple(worker.name for group in self.pools.after(planned.name, row) for worker in group)
 
     def _states_fallback(self, pool: str) -> bool:
         return pool in self.settings.pools and self.settings.pools[pool].fallback is not None
@@ -268,37 +287,11 @@ class _Compiler:
     def _weights_of(self, names: Iterable[str]) -> dict[str, float]:
         return _weights(self.pools.workers[name] for name in names)
 
-    def _planned_pools(self) -> dict[str, PlannedPool]:
-        """Every pool that an endpoint, the file or a rule names."""
-        steps = [each for row in self.rows for each in (self._step(row), self._step(row).initial) if each is not None]
-        workers: dict[str, dict[str, None]] = {}
-        fallback: dict[str, dict[str, None]] = {}
-        for step in steps:
-            workers.setdefault(step.pool, {}).update(dict.fromkeys(step.members))
-            substitutes = fallback.setdefault(step.pool, {})
-            substitutes.update((name, None) for group in step.fallback for name in group)
-        workers.setdefault(MAIN, {self.pools.main.name: None})
-        generic = workers.get(CLIENT, workers[MAIN])
-        routed = [route.pool for route in self.settings.routes if route.pool]
-        names = (*BUILT_IN, *self.settings.pools, *routed)
-        wanted = [name for name in names if name in workers or name in self.settings.pools or name in routed]
-        members = {name: self.pools.named.get(name) or tuple(workers.get(name, generic)) for name in wanted}
-        return {name: self._planned_pool(name, members, tuple(fallback.get(name, ()))) for name in members}
-
-    def _planned_pool(
-        self, name: str, members: Mapping[str, tuple[str, ...]], substitutes: tuple[str, ...]
-    ) -> PlannedPool:
-        settings = self.settings.pools.get(name, Pool())
-        if settings.fallback is not None:
-            substitutes = tuple([worker for pool in settings.fallback for worker in members.get(pool, ())])
-        return PlannedPool(
-            name=name,
-            workers=members[name],
-            fallback=tuple(dict.fromkeys(worker for worker in substitutes if worker not in members[name])),
-            affinity=settings.affinity,
-            bounded=settings.bounded,
-            settings=settings,
-        )
+    def _steps(self) -> Iterator[Step]:
+        """Those of all rows, and of first requests."""
+        for row in self.rows:
+            step = self._step(row)
+            yield from (each for each in (step, step.initial) if each is not None)
 
     def _planned_row(self, row: Endpoint) -> PlannedRow:
         step = self._step(row)

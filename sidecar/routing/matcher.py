@@ -61,7 +61,7 @@ class Patterns(Generic[T]):
 
     def add(self, path: Sequence[str], value: T) -> None:
         """File `value` under a pattern; alternatives are unfolded. Values under one pattern keep their order."""
-        for segments in product(*(alternatives(segment) for segment in path)):
+        for segments in concrete_paths(path):
             branch = self.root
             for segment in segments:
                 branch = _descend(branch, segment)

@@ -17,6 +17,7 @@ from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import ranked
 from sidecar.routing.keys import OPAQUE, Callers, Key, KeyFunction
 from sidecar.routing.matcher import Node, concrete_paths, target_of
+from sidecar.routing.parts import Part
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
 from sidecar.routing.workers import PlannedWorker
@@ -173,6 +174,8 @@ class Plan:
     membership: Pools
     """Why they are as they are."""
     rows: tuple[PlannedRow, ...]
+    parts: Mapping[str, tuple[Part, ...]]
+    """Of each pool: who serves which of its rows."""
     problems: tuple[Problem, ...]
     """What is odd but no reason not to start."""
     start: Node[Methods]

@@ -5,7 +5,7 @@ Roles follow from what a process can serve, never from its name. Knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from attrs import evolve, frozen
@@ -66,6 +66,16 @@ class Pools:
         if not resources & worker.serves or ("media_repo" in row.needs and not worker.media):
             return False
         return not (row.hard and row.stream) or worker.name in self.writers[row.stream or ""]
+
+    def is_mounted(self, row: Endpoint | None, members: Collection[str]) -> bool:
+        """Whether `members` have the endpoint; main is among them, too, for what no process has, to answer 404."""
+        return row is None or set(members) != {self.main.name} or self.serves(self.main, row)
+
+    def named_for(self, row: Endpoint) -> tuple[str, ...]:
+        """The workers to which Synapse's files give an endpoint that not every process can serve."""
+        if row.hard and row.stream is not None:
+            return tuple(name for name in self.writers[row.stream] if name != self.main.name)
+        return self.facts.media if "media_repo" in row.needs else ()
 
     def pool_of(self, row: Endpoint) -> str:
         """The pool of an endpoint. Sends go to the event persisters where those can be reached."""

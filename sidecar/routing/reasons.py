@@ -17,10 +17,13 @@ def reason_of(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) 
 
 def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> str:
     main = pools.main.name
+    if not pools.is_mounted(row, members):
+        return "no process serves it; main answers 404"
     if pool == MAIN:
         return "only the main process answers it"
     if not members:
-        return f"no process that writes {row.stream} can be reached, and any other would fail"
+        named = ", ".join(pools.named_for(row))
+        return f"nobody that can be reached serves it{f'; it belongs to {named}' if named else ''}"
     if row.hard:
         return f"only a writer of {row.stream} can answer it, so nobody else is tried"
     if set(members) == {main}:

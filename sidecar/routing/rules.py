@@ -41,6 +41,12 @@ class Rule:
             and (not self.query or _query_holds(self.query, query))
         )
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether it has no condition but those on path and method."""
+        route = self.route
+        return route.scheme is None and route.host is None and not (self.source or self.header or self.query)
+
     def _host_holds(self, host: bytes) -> bool:
         return host in self.hosts or host.endswith(self.domains)
 
@@ -51,6 +57,10 @@ class RuleIndex:
 
     by_host: Mapping[bytes, tuple[Rule, ...]]
     others: tuple[Rule, ...]
+
+    def all(self) -> dict[Rule, None]:
+        """Each rule once."""
+        return dict.fromkeys((*(rule for rules in self.by_host.values() for rule in rules), *self.others))
 
     def first(self, method: bytes, query: bytes, fields: Fields, peer: str, scheme: str) -> Rule | None:
         """The first rule of the file that holds."""

@@ -45,6 +45,8 @@ class Facts:
     writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Names of the writers of each stream, those that cannot be reached included. The order of `events` counts. A
     stream that is missing is written by the workers that say so, in their order, else by main."""
+    media: tuple[str, ...] = ()
+    """Workers that Synapse's files give the media repository to, those that cannot be reached included."""
     appservices: Mapping[str, str] = field(factory=dict, repr=False)
     """User id of the sender for each `as_token`."""
 
@@ -79,6 +81,7 @@ def workers_of(topology: Topology, settings: Settings) -> tuple[tuple[PlannedWor
         known=topology.known,
         features=topology.features,
         writers=topology.writers,
+        media=topology.media,
         appservices=topology.appservices,
     )
     return tuple(processes), facts

@@ -74,6 +74,17 @@ class Topology:
     """Every file that was read."""
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def media(self) -> tuple[str, ...]:
+        """Workers that the files give the media repository to, reachable or not, where main has none."""
+        everybody = (*self.processes, *self.silent)
+        main = next((process for process in everybody if process.is_main), None)
+        if main is None or main.media:
+            return ()
+        jobs = main.config.get("media_instance_running_background_jobs")
+        names = [process.name for process in everybody if process.media]
+        return tuple(dict.fromkeys([*names, jobs] if isinstance(jobs, str) and jobs not in (MAIN, MASTER) else names))
+
 
 def read_topology(
     config: Sequence[str], workers: Sequence[str], stated: Mapping[str, Stated] | None = None

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
+from sidecar.routing.parts import Part
 from sidecar.top.lines import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.state import State
 from sidecar.top.workers import table
@@ -73,13 +75,10 @@ def _head(state: State, width: int) -> Iterator[Line]:
 
 
 def _verdict(facts: Snapshot) -> tuple[str, Style]:
-    if facts.stopping:
-        return "stopping", "warm"
-    if not facts.ready:
-        return "not ready", "bad"
-    if facts.ailing:
-        return f"ready without {', '.join(facts.ailing)}", "warm"
-    return "ready", "good"
+    found = verdict(facts)
+    styles: dict[str, Style] = {"ready": "good", "stuck": "warm", "away": "bad", "draining": "warm"}
+    missing = f" without {', '.join(facts.ailing)}" if found.kind == "stuck" and facts.ailing else ""
+    return f"{found.word.lower()}{missing}", styles[found.kind]
 
 
 def _figures(facts: Snapshot, room: int) -> Iterator[Piece]:
@@ -132,17 +131,32 @@ def _pools(facts: Snapshot, width: int) -> Iterator[Line]:
     room = min(max(widest, 4), max(width // 3, 8))
     yield (Piece(left(f"{left('POOL', room)} {right('RUNS', 11)} {right('WAIT', 6)}  WORKERS", width), "title"),)
     for name, pool in facts.pools.items():
+        parts = pool.divided(name)
         runs = f"{number(pool.running)} of {pool.concurrency}" if pool.waiting else number(pool.running)
         yield fitted(
             (
                 Piece(f"{left(name, room)} {right(runs, 11)} "),
                 Piece(right(number(pool.waiting), 6), "warm" if pool.waiting else "plain"),
                 Piece("  "),
-                *_named(pool.workers, facts),
-                *((Piece(" else ", "soft"), *_named(pool.fallback, facts)) if pool.fallback else ()),
+                *_serving(parts[0], facts, alone=len(parts) == 1),
             ),
             width,
         )
+        for part in parts[1:]:
+            yield fitted((Piece(" " * (room + 21)), *_serving(part, facts, alone=False)), width)
+
+
+def _serving(part: Part, facts: Snapshot, *, alone: bool) -> Iterator[Piece]:
+    """Who serves a part of a pool, and who else."""
+    if not alone:
+        yield Piece(f"{part.what}: ", "soft")
+    by = part.now(facts.takes).by
+    yield from _named(part.workers, facts)
+    if part.fallback:
+        yield Piece(" else ", "soft")
+        yield from _named([name for group in part.fallback for name in group], facts)
+    if by in ("nobody", "unmounted"):
+        yield Piece(f"{' ' if part.everybody else ''}{'nobody' if by == 'nobody' else '(no process has it)'}", "bad")
 
 
 def _named(names: Iterable[str], facts: Snapshot) -> Iterator[Piece]:
@@ -156,6 +170,7 @@ def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line
     """What is out of order; with `whole` also what is in order."""
     notes = {
         "Not ready": facts.reasons if not facts.ready else (),
+        "Missing": list(clauses_of(facts)) if facts.ready else (),
         "Waiting": [f"{counted(wait.count, 'request')} {wait.place}: {wait.why}" for wait in facts.waits],
         "Failures in the last minute": [
             f"{counted(each.count, 'request')} of {each.pool or 'no pool'}: {each.told or each.reason}"

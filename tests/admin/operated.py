@@ -35,13 +35,17 @@ routes:
 class Operated:
     """The whole service with an operator's listener, and its workers: all but those that are `away`."""
 
-    def __init__(self, directory: Path, more: str = "", away: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, more: str = "", away: tuple[str, ...] = (), replaced: str | None = None
+    ) -> None:
+        """`replaced` stands in place of the pools and routes of the configuration."""
         self.directory = directory
         self.workers: dict[str, Worker] = {}
         for name in ("main", "sync1", "sync2", "typing1"):
             if name not in away:
                 self.worker(name)
-        (directory / "sidecar.yaml").write_text(CONFIGURATION + more)
+        text = CONFIGURATION if replaced is None else CONFIGURATION.partition("pools:")[0] + replaced
+        (directory / "sidecar.yaml").write_text(text + more)
         options = tap.Options()
         options.parseOptions(["-c", str(directory / "sidecar.yaml")])
         services = tap.makeService(options)

@@ -11,6 +11,7 @@ from net.turns import spin, staged, turns
 from operated import CONFIGURATION, Operated, received
 
 from sidecar import __version__, tap
+from sidecar.admin.snapshot import snapshot
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 TYPING = b"PUT /_matrix/client/v3/rooms/!r:x/typing/@a:x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -52,6 +53,61 @@ async def test_ready(scene: Operated) -> None:
 
 
 @staged(Operated)
+async def test_ready_of_some_pools(scene: Operated) -> None:
+    """`pool` limits the question to those that are named, each as often as wanted; who is not there is told."""
+    scene.sidecar.gateway.pools["typing1"].drain()
+    assert (await scene.ask("GET", "/ready"))[:2] == (
+        503,
+        {"ready": False, "reasons": ["Nobody serves typing: typing1 is being drained."]},
+    )
+    for query in ("pool=main", "pool=main&pool=sync&else=1", "pool=s%79nc"):
+        assert (await scene.ask("GET", f"/ready?{query}"))[:2] == (200, {"ready": True, "reasons": []})
+    for query in ("pool=typing", "pool=main&pool=typing"):
+        assert (await scene.ask("GET", f"/ready?{query}"))[0] == 503
+    status, told, _ = await scene.ask("GET", "/ready?pool=main&pool=typin")
+    assert (status, told["error"]) == (404, "There is no pool typin; do you mean typing?")
+    assert (await scene.ask("GET", "/ready?pool="))[0] == 404
+
+
+FOREIGN = """\
+  other: {endpoint: "unix:other.sock", serves: []}
+pools:
+  other: {workers: [other]}
+routes:
+  - {path: "/other/**", pool: other}
+"""
+
+
+@staged(Operated, replaced=FOREIGN)
+async def test_what_is_no_synapse_is_asked_for_by_name_only(scene: Operated) -> None:
+    """It may be away, but is not said to be there."""
+    scene.client(GET % b"/other/x")
+    while not scene.sidecar.gateway.pools["other"].down:
+        await turns(1)
+    assert (await scene.ask("GET", "/ready"))[0] == 200
+    status, told, _ = await scene.ask("GET", "/ready?pool=other")
+    assert (status, told["reasons"]) == (503, ["Nobody serves other: other is away (No such file or directory)."])
+
+
+@staged(Operated, away=("typing1",))
+async def test_who_is_in_line_does_not_run(scene: Operated) -> None:
+    """Requests for a worker that is away wait: in the status, in its pool, and in the metrics."""
+    for _ in range(13):
+        scene.client(TYPING)
+    gate = scene.sidecar.gateway.gates["typing"]
+    while gate.in_line < 13:
+        await turns(1)
+    told = (await scene.ask("GET", "/api/status"))[1]
+    assert (told["pools"]["typing"]["running"], told["pools"]["typing"]["waiting"]) == (0, 13)
+    facts = snapshot(told)
+    assert (facts.waiting, [(wait.count, wait.place) for wait in facts.waits]) == (13, [(13, "for typing1")])
+    text = (await scene.say("GET", "/metrics"))[2]
+    assert 'matrix_sidecar_pool_running{pool="typing"} 0.0' in text
+    assert 'matrix_sidecar_pool_queue{pool="typing"} 13.0' in text
+    assert 'matrix_sidecar_pool_endpoints{pool="typing",served_by="nobody"} 2.0' in text
+
+
+@staged(Operated)
 async def test_status(scene: Operated) -> None:
     """Workers, pools and counters are told with the names of the configuration."""
     main = scene.worker("main")
@@ -86,6 +142,22 @@ async def test_status(scene: Operated) -> None:
     }
     assert told["pools"]["sync"]["workers"] == ["sync1", "sync2"]
     assert told["pools"]["main"]["running"] == 1
+    assert told["pools"]["typing"]["parts"] == [
+        {
+            "name": "typing",
+            "pool": "typing",
+            "endpoints": ["room_typing"],
+            "rows": 2,
+            "workers": ["typing1"],
+            "fallback": [],
+            "named": [],
+            "share": "",
+            "mounted": True,
+            "required": True,
+            "served_by": "workers",
+            "now": ["typing1"],
+        }
+    ]
     assert told["misroutes"] == []
     assert told["pools"]["alone"]["fallback"] == []
     assert isinstance(told["problems"], list)

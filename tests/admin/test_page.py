@@ -132,6 +132,13 @@ def test_workers_are_sorted(order: str, first: str) -> None:
     assert chosen.attributes["href"] == wanted
 
 
+WRITING = {"name": "account_data (writing)", "pool": "account_data", "workers": ["typing1"]}
+READING = {**WRITING, "name": "account_data (reading)", "fallback": [["client1"], ["main"]]}
+PARTED = {"workers": ["typing1"], "parts": [WRITING, READING]}
+NAMED = {"name": "media", "pool": "media", "named": ["media1"]}
+UNMOUNTED = {"name": "federation", "pool": "federation", "workers": ["main"], "mounted": False, "required": False}
+
+
 def test_pools() -> None:
     """Those with the same workers share a row, but for who has some waiting; one without any up is marked."""
     scene = Browsed()
@@ -139,10 +146,52 @@ def test_pools() -> None:
     assert rows(scene.get("/"), "pools") == [
         ["main", "main", "–", "0", "0"],  # noqa: RUF001
         ["sync, initial_sync", "sync1sync2", "main", "7", "0"],
-        ["client", "client1nobody", "main", "0", "0"],
+        ["client", "client1", "maintakes over", "0", "0"],
         ["typing", "typing1", "–", "0", "0"],  # noqa: RUF001
         ["media", "main", "–", "4 of 4", "3"],  # noqa: RUF001
-        ["empty", "–", "–", "0", "0"],  # noqa: RUF001
+        ["empty", "–nobody", "–", "0", "0"],  # noqa: RUF001
+    ]
+    scene.told["workers"]["main"]["state"] = "away"
+    scene.told["workers"]["sync1"]["state"] = "draining"
+    assert [row[:3] for row in rows(scene.get("/"), "pools")[:3]] == [
+        ["main", "mainnobody", "–"],  # noqa: RUF001
+        ["sync, initial_sync", "sync1sync2nobody", "main"],
+        ["client", "client1nobody", "main"],
+    ]
+
+
+def test_parts_of_pools() -> None:
+    """A pool whose requests have not all the same substitutes says which have none, and who takes over the others."""
+    scene = Browsed(pools={"account_data": PARTED, "media": {"parts": [NAMED]}, "federation": {"parts": [UNMOUNTED]}})
+    assert [row[:3] for row in rows(scene.get("/"), "pools")] == [
+        ["account_data", "typing1", "writing: nobodyreading: client1main"],
+        ["media", "media1nobody", "–"],  # noqa: RUF001
+        ["federation", "mainno process has it", "–"],  # noqa: RUF001
+    ]
+    scene.told["workers"]["typing1"]["state"] = "away"
+    assert rows(scene.get("/"), "pools")[0][1:3] == [
+        "typing1nobody: writing",
+        "writing: nobodyreading: client1maintakes over",
+    ]
+    verdict = scene.get("/").one(id="verdict").text
+    assert verdict == (
+        "Readysync2, typing1 are missing; main takes over account_data (reading); "
+        "nobody serves account_data (writing), media."
+    )
+
+
+def test_a_drain_is_told_by_the_requests_that_it_concerns() -> None:
+    """Of the parts of a pool each has its own outcome, and a substitute at work is missed as well."""
+    facts = snapshot(told(pools={"account_data": PARTED}))
+    assert list(consequences(facts, "typing1"))[1:] == [
+        "account_data (writing): nobody else may take these; they wait, and are then answered 503.",
+        "account_data (reading): main takes its requests.",
+    ]
+    assert list(consequences(facts, "main"))[1:] == []
+    workers = {**told()["workers"], "typing1": {"name": "typing1", "state": "away", "waiting": 2}}
+    facts = snapshot(told(pools={"account_data": PARTED}, workers=workers))
+    assert list(consequences(facts, "main"))[1:] == [
+        "account_data (reading): nobody else may take these; they wait, and are then answered 503."
     ]
 
 
@@ -172,12 +221,17 @@ def test_what_waits_what_failed_and_what_went_astray() -> None:
 @pytest.mark.parametrize(
     ("more", "title", "verdict"),
     [
-        ({}, "sync2 away · gate1", "Readysync2 is missing; the rest goes on."),
-        ({"workers": {}}, "ready · gate1", "ReadyEvery pool has somebody who serves it."),
+        (
+            {},
+            "sync2 away · gate1",
+            "Readysync2 is missing; main takes over client; nobody serves empty.",
+        ),
+        ({"pools": {}}, "sync2 away · gate1", "Readysync2 is missing; the rest goes on."),
+        ({"workers": {}, "pools": {}}, "ready · gate1", "ReadyEvery pool has somebody who serves it."),
         ({"ready": False, "reasons": ["A.", "B."]}, "not ready · gate1", "Not readyA. B."),
         ({"stopping": True, "host": ""}, "stopping · matrix-sidecar", "StoppingRunning requests end; "),
         (
-            {"workers": {name: {"name": name, "state": "stuck"} for name in "abc"}},
+            {"workers": {name: {"name": name, "state": "stuck"} for name in "abc"}, "pools": {}},
             "a, b… stuck · gate1",
             "Readya, b, c are missing; the rest goes on.",
         ),

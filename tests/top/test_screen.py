@@ -42,6 +42,10 @@ def test_the_ordinary_screen() -> None:
         "typing1    slow start      0     2      –       –       –     0           –",  # noqa: RUF001
         "old1       leaving         2     0      –       –       –     0           –",  # noqa: RUF001
         "",
+        "Missing",
+        "  sync2 is missing",
+        "  main takes over client",
+        "  nobody serves empty",
         "Waiting",
         "  4 requests for sync2: it is away (Connection refused)",
         "  2 requests for typing1: a connection is being made",
@@ -49,10 +53,6 @@ def test_the_ordinary_screen() -> None:
         "Failures in the last minute",
         "  3 requests of sync: gone",
         "  4 requests of no pool: timeout",
-        "",
-        "",
-        "",
-        "",
         "",
         "q quit  ? help  Tab view  s sort  r reverse  d drain  u resume",
     ]
@@ -129,7 +129,7 @@ def test_pools() -> None:
         "client                 –      0  client1 else main",  # noqa: RUF001
         "typing                 –      0  typing1",  # noqa: RUF001
         "media             4 of 4      3  main",
-        "empty                  –      0",  # noqa: RUF001
+        "empty                  –      0  nobody",  # noqa: RUF001
     ]
     assert shown(evolve(of, scroll=99), height=8)[-2].startswith("empty")
     (row,) = [line for line in screen(of, 80, 24) if text(line).startswith("sync ")]

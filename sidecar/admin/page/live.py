@@ -5,13 +5,15 @@ Made from a snapshot alone. Knows no request, no clock and no worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sidecar.admin.page import workers
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.parts import Cell, badge, chips, figure, row, section, table
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.verdict import verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
+from sidecar.routing.parts import Part
 
 
 def live(facts: Snapshot, order: str, time: str) -> Markup:
@@ -44,17 +46,9 @@ def title(facts: Snapshot) -> str:
 
 
 def _verdict(facts: Snapshot) -> Markup:
-    kind, word, told = "ready", "Ready", "Every pool has somebody who serves it."
-    if facts.stopping:
-        kind, word, told = "draining", "Stopping", "Running requests end; new ones are not taken."
-    elif not facts.ready:
-        kind, word, told = "away", "Not ready", " ".join(facts.reasons)
-    elif facts.ailing:
-        names = ", ".join(facts.ailing)
-        kind, word = "stuck", "Ready"
-        told = f"{names} {'is' if len(facts.ailing) == 1 else 'are'} missing; the rest goes on."
-    content = (badge(word, kind), tag("span", told))
-    return tag("p", content, id="verdict", class_=f"verdict of-{kind}", aria_live="polite")
+    found = verdict(facts)
+    content = (badge(found.word, found.kind), tag("span", found.told))
+    return tag("p", content, id="verdict", class_=f"verdict of-{found.kind}", aria_live="polite")
 
 
 def _figures(facts: Snapshot) -> Markup:
@@ -97,27 +91,49 @@ def _pools(facts: Snapshot) -> Markup:
     """Those that say the same of the same workers share a row, which most of the built-in ones do."""
     alike: dict[object, list[str]] = {}
     for name, pool in facts.pools.items():
-        place = (pool.workers, pool.fallback, name if pool.waiting else "")
-        alike.setdefault(place, []).append(name)
+        parts = pool.divided(name)
+        said = [(part.workers, part.fallback, part.named, part.mounted) for part in parts]
+        alike.setdefault((tuple(said), name if pool.waiting or len(parts) > 1 else ""), []).append(name)
     rows = [_pool(names, facts) for names in alike.values()]
     return section("Pools", "pools", table(("Pool", "Workers", "Fallback", "Running", "Waiting"), rows, "cards pools"))
 
 
 def _pool(names: list[str], facts: Snapshot) -> Markup:
-    workers, pools = dict(facts.workers), [facts.pools[name] for name in names]
-    pool = pools[0]
-    serving = any(workers[each].state == "up" for each in pool.workers if each in workers)
-    deserted = badge("nobody", "away") if pool.workers and not serving else None
+    pools = [facts.pools[name] for name in names]
+    parts = pools[0].divided(names[0])
     running = number(sum(each.running or 0 for each in pools))
+    busy = pools[0].waiting and pools[0].concurrency
+    substitutes = [_substitutes(part, facts, alone=len(parts) == 1) for part in parts]
     return row(
         (
             Cell(", ".join(names)),
-            Cell((chips(pool.workers, workers) or NOTHING, deserted), "", "wide"),
-            Cell(chips(pool.fallback, workers) or NOTHING, "Fallback", "" if pool.fallback else "dull"),
-            figure(f"{running} of {pool.concurrency}" if pool.waiting else running, "Running"),
-            figure(number(pool.waiting), "Waiting", "warm"),
+            Cell((chips(_workers(parts), dict(facts.workers)) or NOTHING, *_deserted(parts, facts)), "", "wide"),
+            Cell(substitutes, "Fallback", "" if any(part.fallback for part in parts) else "dull"),
+            figure(f"{running} of {pools[0].concurrency}" if busy else running, "Running"),
+            figure(number(pools[0].waiting), "Waiting", "warm"),
         )
     )
+
+
+def _workers(parts: Sequence[Part]) -> Iterable[str]:
+    return dict.fromkeys(name for part in parts for name in (*part.workers, *part.named))
+
+
+def _deserted(parts: Sequence[Part], facts: Snapshot) -> Iterator[Markup]:
+    """What nobody serves now."""
+    for part in parts:
+        by = part.now(facts.takes).by
+        told = {"nobody": "nobody", "unmounted": "no process has it"}.get(by)
+        if told is not None:
+            yield badge(told if len(parts) == 1 else f"{told}: {part.what}", "away" if by == "nobody" else "draining")
+
+
+def _substitutes(part: Part, facts: Snapshot, *, alone: bool) -> Markup:
+    """Who takes over a part of a pool."""
+    names = [name for group in part.fallback for name in group]
+    found = chips(names, dict(facts.workers)) if names else tag("span", NOTHING if alone else "nobody")
+    stands_in = badge("takes over", "stuck") if part.now(facts.takes).by == "fallback" else None
+    return tag("div", None if alone else tag("small", f"{part.what}: "), found, stands_in)
 
 
 def _misroutes(facts: Snapshot) -> Markup | None:

@@ -1,0 +1,52 @@
+"""What the page and `top` say first: whether requests get their answers, and from whom where workers are down. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from attrs import frozen
+
+from sidecar.admin.snapshot import Snapshot
+
+
+@frozen
+class Verdict:
+    """`kind` is the colour of it."""
+
+    kind: Literal["ready", "stuck", "away", "draining"]
+    word: str
+    told: str
+
+
+def verdict(facts: Snapshot) -> Verdict:
+    """The worst first."""
+    if facts.stopping:
+        return Verdict("draining", "Stopping", "Running requests end; new ones are not taken.")
+    if not facts.ready:
+        return Verdict("away", "Not ready", " ".join(facts.reasons))
+    clauses = list(clauses_of(facts))
+    if clauses:
+        return Verdict("stuck", "Ready", f"{'; '.join(clauses)}.")
+    return Verdict("ready", "Ready", "Every pool has somebody who serves it.")
+
+
+def clauses_of(facts: Snapshot) -> Iterator[str]:
+    """What is not as it should be although the sidecar is ready."""
+    ailing = facts.ailing
+    if ailing:
+        yield f"{', '.join(ailing)} {'is' if len(ailing) == 1 else 'are'} missing"
+    stepping_in: dict[tuple[str, ...], list[str]] = {}
+    deserted = []
+    for part in facts.parts:
+        turn = part.now(facts.takes)
+        if turn.by == "fallback":
+            stepping_in.setdefault(turn.workers, []).append(part.name)
+        elif turn.by == "nobody":
+            deserted.append(part.name)
+    for workers, names in stepping_in.items():
+        yield f"{', '.join(workers)} {'takes' if len(workers) == 1 else 'take'} over {', '.join(names)}"
+    if deserted:
+        yield f"nobody serves {', '.join(deserted)}"
+    elif ailing and not stepping_in:
+        yield "the rest goes on"
