@@ -15,7 +15,15 @@ from typing import BinaryIO, NoReturn
 import click
 
 from sidecar import __version__
-from sidecar.commands.checking import CLEAN, FAILED, WARNED, check_and_print
+from sidecar.commands.checking import (
+    CLEAN,
+    FAILED,
+    WARNED,
+    check_and_print,
+    check_files,
+    problem_as_json,
+    status_of,
+)
 from sidecar.commands.completion import completion, worker_names
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.doctor import doctor
@@ -24,6 +32,7 @@ from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
+from sidecar.commands.reloading import reload
 from sidecar.commands.top import top
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
@@ -65,12 +74,17 @@ def _fail(sentence: str) -> NoReturn:
 @main.command()
 @_config
 @_no_ask
-def check(config: str, no_ask: bool) -> None:
+@_json
+def check(config: str, no_ask: bool, in_json: bool) -> None:
     """Print what is wrong with the configuration and with Synapse's files.
 
     Exit status: 0 clean, 1 warnings only, 2 errors.
     """
-    raise SystemExit(check_and_print(config, ask=not no_ask).status)
+    if not in_json:
+        raise SystemExit(check_and_print(config, ask=not no_ask).status)
+    problems = check_files(config, ask=not no_ask).problems
+    click.echo(json.dumps({"problems": [problem_as_json(problem) for problem in problems]}, indent=1))
+    raise SystemExit(status_of(problems))
 
 
 @main.command()
@@ -265,6 +279,7 @@ main.add_command(export)
 main.add_command(init)
 main.add_command(password)
 main.add_command(import_)
+main.add_command(reload)
 main.add_command(top)
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def _deployment(
     log_secret, more = _log_secret(settings)
     stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
     problems = [*settings.warnings, *topology.problems, *stated]
-    if any(problem.severity is Severity.ERROR for problem in stated):
-        raise ConfigError(dict.fromkeys(problems))
+    if topology.unreadable or any(problem.severity is Severity.ERROR for problem in stated):
+        raise ConfigError(dict.fromkeys((*topology.unreadable, *problems)))
     table = table or _endpoints(settings, version)
     unknown = unknown_endpoints(settings.log, {endpoint.name for endpoint in table.endpoints})
     problems += (settings.source.problem(*fault, Severity.WARNING) for fault in unknown)

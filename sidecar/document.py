@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sidecar.errors import Problem, Severity
 
@@ -26,6 +26,8 @@ MOST_DEPTH = 64
 """Deepest nesting; real configurations have less than ten levels."""
 MOST_BITS = 1024
 """Largest integer. Hexadecimal ones can be so long that Python refuses to print them."""
+MOST_LINES_BACK = 20
+"""How far above a fault a file is tried to be read, line by line."""
 _TOO_DEEP = f"values are nested deeper than {MOST_DEPTH} levels"
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,6 +45,10 @@ class Document:
     value: Any = None
     lines: Mapping[KeyPath, int] = field(factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
+    content: bytes = field(default=b"", eq=False, repr=False)
+    """The file as it was read; empty where it could not be."""
+    repeated: tuple[KeyPath, ...] = field(default=(), eq=False)
+    """Keys that are given more than once."""
 
     def line(self, path: KeyPath) -> int:
         """The line of a key path, or of the nearest thing around it; 0 where the file has none of them."""
@@ -75,7 +81,21 @@ def read_document(file: str, repeated: Severity = Severity.ERROR) -> Document:
         content = _read(Path(file))
     except (OSError, ValueError) as error:
         return _unusable(file, 0, _read_error(error))
-    return parse_document(content, file, repeated)
+    return evolve(parse_document(content, file, repeated), content=content)
+
+
+def before_the_fault(document: Document) -> Document:
+    """What the lines above the first fault of an unusable file say: less than is meant, but nothing else.
+
+    An empty document where they say nothing.
+    """
+    fault = min((problem.line for problem in document.problems if problem.line), default=0)
+    lines = document.content.splitlines(keepends=True)
+    for end in range(fault - 1, max(0, fault - 1 - MOST_LINES_BACK), -1):
+        found = parse_document(b"".join(lines[:end]), document.file, Severity.WARNING)
+        if isinstance(found.value, dict):
+            return found
+    return Document(document.file)
 
 
 def parse_document(content: bytes, file: str, repeated: Severity = Severity.ERROR) -> Document:
@@ -97,7 +117,7 @@ def parse_document(content: bytes, file: str, repeated: Severity = Severity.ERRO
         value = None if node is None else builder.build(node, ())
     except _StopError as stop:
         return _unusable(file, stop.line, stop.message, builder.problems)
-    return Document(file, value, builder.lines, tuple(builder.problems))
+    return Document(file, value, builder.lines, tuple(builder.problems), content, tuple(builder.repeats))
 
 
 def _unusable(file: str, line: int, message: str, others: list[Problem] | None = None) -> Document:
@@ -160,6 +180,7 @@ class _Builder:
     repeated: Severity
     lines: dict[KeyPath, int] = field(factory=dict)
     problems: list[Problem] = field(factory=list)
+    repeats: list[KeyPath] = field(factory=list)
     _made: int = 0
     _open: set[int] = field(factory=set)
     _scalars: yaml.constructor.SafeConstructor = field(factory=yaml.constructor.SafeConstructor)
@@ -242,6 +263,7 @@ class _Builder:
     def _report_repeated(self, path: KeyPath, first: int, second: int) -> None:
         message = f"the key was given before in line {first}; the last one counts; remove one of them"
         self.problems.append(Problem(self.file, second, dotted(path), message, self.repeated))
+        self.repeats.append(path)
 
     def _pairs(self, node: yaml.Node) -> tuple[list[Any], list[Any]]:
         """The entries that merge keys (`<<`) bring, in the order of precedence, and the mapping's own."""

@@ -1,6 +1,6 @@
-"""Reads the configuration again while the sidecar runs, and serves by it if it can be used.
+"""Reads the configuration again while the sidecar runs, and serves by it if that makes less of nothing.
 
-Part of the service layer: it may know everything. A fault anywhere in the files changes nothing.
+Part of the service layer: it may know everything. A new fault anywhere in the files changes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from sidecar import __version__
+from sidecar.admin.words import counted
 from sidecar.changes import changes
 from sidecar.config.endpoints import KeyFiles
 from sidecar.config.schema import Settings
@@ -28,6 +29,7 @@ from sidecar.net.listening import address
 from sidecar.net.making import gate_limits
 from sidecar.net.tls import Secrets
 from sidecar.net.whoami import Askable, askable
+from sidecar.refusal import new_errors, refusals
 from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
 from sidecar.service import SidecarService
@@ -38,6 +40,9 @@ _log = logger("sidecar")
 
 TURN = 0.0005
 """Seconds that the thread which reads keeps the interpreter from requests; Python's own 5 ms are felt."""
+
+MOST_TOLD = 50
+"""Sentences that are kept of one reload; `matrix-sidecar check` prints all."""
 
 LISTENERS = ("listen", "admin")
 """Keys that hold until the process starts anew."""
@@ -53,6 +58,7 @@ class Work(TypedDict):
     bounded: Mapping[str, float]
     gates: Mapping[str, GateLimits]
     health: Mapping[str, str]
+    faults: Mapping[str, str]
     main: str
     askable: Askable | None
     id_fields: Sequence[str]
@@ -71,6 +77,7 @@ def work_of(deployment: Deployment) -> Work:
         bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
         health={name: worker.health for name, worker in deployment.settings.workers.items()},
+        faults={name: worker.fault for name, worker in plan.workers.items() if worker.fault},
         main=plan.main,
         askable=askable(plan),
         id_fields=_id_fields(deployment),
@@ -94,6 +101,14 @@ class Outcome:
     """What changed, and what could not; or the faults for which nothing changed."""
 
 
+def refused(problems: Sequence[Problem]) -> Outcome:
+    """Nothing has changed because of these."""
+    told = [str(problem) for problem in problems[:MOST_TOLD]]
+    if len(problems) > MOST_TOLD:
+        told.append(f"{len(problems) - MOST_TOLD} more; `matrix-sidecar check` prints all of them")
+    return Outcome(False, tuple(told))
+
+
 @define(eq=False)
 class Reload(Service):
     """Holds the deployment in force, and replaces it."""
@@ -109,6 +124,8 @@ class Reload(Service):
     """Called when another deployment is in force."""
     announce: Callable[[str], None] = tell
     """Tells whoever started the process how far a reload is."""
+    record: Callable[[bool, Sequence[str], int], None] = lambda *_: None
+    """Keeps how a reload ended for whoever asked for it; `began` is when reading did (CLOCK_MONOTONIC, nanoseconds)."""
     _started: float = field(init=False)
     _read_at: float = field(factory=time.time, init=False)
     """When what is in force was read, since 1970."""
@@ -138,6 +155,14 @@ class Reload(Service):
             sentences=() if outcome is None else outcome.sentences,
         )
 
+    def summary(self) -> str:
+        """What runs, and whether it is what the files say, in one line."""
+        workers = len(self.deployment.plan.workers) - 1
+        told = f"serving {counted(workers, 'worker')}, Synapse {self.deployment.table.release}"
+        if self.outcome is not None and not self.outcome.accepted:
+            told += f"; reload refused: {self.outcome.sentences[0]}"
+        return " ".join(told.split())
+
     def use(self, deployment: Deployment) -> None:
         """Serve by `deployment` from now on."""
         self.deployment = deployment
@@ -145,6 +170,8 @@ class Reload(Service):
         tallies = self.sidecar.gateway.notes.told()
         if tallies is not None:
             tallies.keep(deployment.plan.pools, deployment.plan.workers)
+        if not self._reading:
+            self.announce(f"STATUS={self.summary()}")
         self.after()
 
     def reload(self) -> None:
@@ -161,12 +188,19 @@ class Reload(Service):
         self.announce(reloading())
         while self._again:
             self._again = False
+            began = time.monotonic_ns()
             self.outcome = await self._attempt()
-            log = _log.info if self.outcome.accepted else _log.error
-            beginning = "reloaded" if self.outcome.accepted else "not reloaded, nothing has changed"
-            log("{beginning}: {told}", beginning=beginning, told="; ".join(self.outcome.sentences))
+            self._log_outcome(self.outcome)
+            self.record(self.outcome.accepted, self.outcome.sentences, began)
         self._reading = False
-        self.announce("READY=1")
+        self.announce(f"READY=1\nSTATUS={self.summary()}")
+
+    def _log_outcome(self, outcome: Outcome) -> None:
+        if outcome.accepted:
+            _log.info("reloaded: {told}", told="; ".join(outcome.sentences))
+            return
+        for sentence in outcome.sentences:
+            _log.error("not reloaded, nothing has changed: {sentence}", sentence=sentence)
 
     async def _attempt(self) -> Outcome:
         # In a thread: a large configuration takes longer to read than a request may wait.
@@ -177,7 +211,7 @@ class Reload(Service):
         try:
             found, secrets = await deferToThreadPool(self.reactor, pool, read)
         except ConfigError as error:
-            return Outcome(False, tuple(str(problem) for problem in error.problems))
+            return refused(tuple(new_errors(self.deployment.problems, error.problems)) or error.problems)
         except SidecarError as error:
             return Outcome(False, (error.sentence,))
         except Exception as error:
@@ -195,15 +229,18 @@ class Reload(Service):
 
     def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> Outcome:
         before = self.deployment
+        reasons = refusals(before, found)
+        if reasons:
+            return refused(reasons)
         self._read_at = time.time()
-        refused = _unchangeable(before.settings, found.settings)
+        unchangeable = _unchangeable(before.settings, found.settings)
         kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})
-        self.use(evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *refused)))))
+        self.use(evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *unchangeable)))))
         for problem in self.deployment.problems:
             if problem not in before.problems:
                 _log.warn("{problem}", problem=str(problem))
         told = [*changes(before, self.deployment), *self.sidecar.identities.use(secrets)] or ["nothing is different"]
-        return Outcome(True, (*told, *(str(problem) for problem in refused)))
+        return Outcome(True, (*told, *(str(problem) for problem in unchangeable)))
 
 
 def _unchangeable(before: Settings, after: Settings) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -46,6 +47,8 @@ class SystemdNotice(Service):
     """Says READY when the reactor turns, STOPPING when it is to end, and in between and to the end that it is alive."""
 
     reactor: Any
+    summary: Callable[[], str]
+    """What runs, in one line."""
     _next: IDelayedCall | None = field(default=None, init=False)
 
     def startService(self) -> None:
@@ -54,7 +57,7 @@ class SystemdNotice(Service):
 
     def _ready(self) -> None:
         if self.running:
-            tell("READY=1")
+            tell(f"READY=1\nSTATUS={self.summary()}")
             self._alive(watchdog_interval())
 
     def _alive(self, interval: float | None) -> None:
@@ -65,4 +68,4 @@ class SystemdNotice(Service):
 
     def stopService(self) -> None:
         super().stopService()
-        tell("STOPPING=1")
+        tell("STOPPING=1\nSTATUS=stopping, running requests end")

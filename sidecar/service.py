@@ -87,6 +87,8 @@ class SidecarService(Service):
     """How many requests each pool serves at once."""
     health: Mapping[str, str] = field(factory=dict)
     """Path at which each worker is asked for its health, where it is not /health."""
+    faults: Mapping[str, str] = field(factory=dict)
+    """Why a worker is down for as long as its file is as it is."""
     main: str = MAIN
     askable: Askable | None = None
     """Who is asked for users whose tokens do not name them."""
@@ -153,7 +155,16 @@ class SidecarService(Service):
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         health = self.health.get(name, "/health")
-        return worker_pool(name, endpoint, settings, self.data_reactor, deadlines, sockets=self.sockets, health=health)
+        return worker_pool(
+            name,
+            endpoint,
+            settings,
+            self.data_reactor,
+            deadlines,
+            sockets=self.sockets,
+            health=health,
+            fault=self.faults.get(name, ""),
+        )
 
     # Start.
 
@@ -190,6 +201,7 @@ class SidecarService(Service):
         bounded: Mapping[str, float],
         gates: Mapping[str, GateLimits],
         health: Mapping[str, str],
+        faults: Mapping[str, str],
         main: str,
         askable: Askable | None,
         id_fields: Sequence[str],
@@ -203,7 +215,7 @@ class SidecarService(Service):
         before = self.gateway
         before.notes.tell()
         before.notes.log = access_log = self.logbook.use(settings.log, log_secret)
-        self.health = health
+        self.health, self.faults = health, faults
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
         self.weights, self.bounded, self.gates, self.main = weights, bounded, gates, main

@@ -76,7 +76,15 @@ def status(view: View) -> dict[str, Any]:
             for (endpoint, worker), count in gateway.counters.misroutes.items()
         ],
         "problems": [str(problem) for problem in view.problems],
-        "reload": None if view.reloaded is None else {"accepted": view.reloaded, "sentences": list(view.sentences)},
+        "reload": None if view.reloaded is None else _reload(view.reloaded, list(view.sentences)),
+    }
+
+
+def _reload(accepted: bool, sentences: list[str]) -> dict[str, Any]:
+    return {
+        "accepted": accepted,
+        "problems": [] if accepted else sentences,
+        "changes": sentences if accepted else [],
     }
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from functools import partial
+from os import EX_CONFIG
 from signal import SIGHUP, SIGINT, SIGTERM
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
 
+from sidecar.certificates import certificate_problems
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
-from sidecar.errors import ConfigError, SidecarError
+from sidecar.errors import ConfigError, Severity, SidecarError
 from sidecar.operating import operator_services
 from sidecar.ordinary_log import never_wait_for_standard_output
+from sidecar.outcome_file import directory_of, keep
 from sidecar.reload import Reload, work_of
-from sidecar.sd_notify import SystemdNotice
+from sidecar.sd_notify import SystemdNotice, tell
 from sidecar.service import SidecarService, use_monotonic_clock
 from sidecar.signals import Signals, stop_or_hurry
 from sidecar.telemetry import logger
@@ -68,7 +74,7 @@ class CommandLineService(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The service for twistd. A faulty configuration ends the process with sentences and a non-zero status."""
+    """The service for twistd. A faulty configuration ends the process with sentences and status 78."""
     from twisted.internet import reactor
 
     use_monotonic_clock(reactor)
@@ -83,16 +89,47 @@ def makeService(options: Options) -> IService:
     read = partial(read_deployment, path, listen=options["listen"], admin=options["admin"])
     try:
         deployment = read_for_running_synapse(read)
+        _certificates(deployment)
     except ConfigError as error:
-        raise SystemExit(str(error)) from None
+        _refuse(error)
     for problem in deployment.problems:
         _log.warn("{problem}", problem=str(problem))
     if options.parent is not None:
         never_wait_for_standard_output()
     sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
-    for part in _parts(sidecar, deployment, Reload(sidecar, deployment, read, reactor), reactor, demo=options["demo"]):
+    reload = Reload(sidecar, deployment, read, reactor, record=_record(directory_of(os.environ)))
+    for part in _parts(sidecar, deployment, reload, reactor, demo=options["demo"]):
         part.setServiceParent(services)
     return services
+
+
+def _certificates(deployment: Deployment) -> None:
+    """Raises ConfigError where a listener's key or certificate cannot be used."""
+    problems = tuple(certificate_problems(deployment.settings, datetime.now(timezone.utc)))
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise ConfigError(problems)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    """End the process by a status of its own: whoever starts it again would only see it fail again."""
+    tell(f"STATUS=not started: {' '.join(str(next(iter(error.problems), '')).split())}")
+    print(error, file=sys.stderr)
+    raise SystemExit(EX_CONFIG) from None
+
+
+def _record(directory: str) -> Callable[[bool, Sequence[str], int], None]:
+    """What keeps the outcome of a reload in `directory`, if there is one."""
+
+    def record(accepted: bool, sentences: Sequence[str], began: int) -> None:
+        if directory:
+            try:
+                keep(directory, accepted, sentences, began)
+            except OSError as error:
+                _log.error(
+                    "how the reload ended cannot be written to {directory}: {why}", directory=directory, why=error
+                )
+
+    return record
 
 
 def _parts(
@@ -107,7 +144,7 @@ def _parts(
     yield sidecar
     yield reload
     yield VersionWatch(reload, reactor)
-    yield SystemdNotice(reactor)
+    yield SystemdNotice(reactor, reload.summary)
 
 
 def _free_port(preferred: int = 8008) -> int:

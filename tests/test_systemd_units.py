@@ -86,7 +86,7 @@ def test_memory_that_is_written_is_never_executed(tmp_path: Path) -> None:
     """The sidecar starts where MemoryDenyWriteExecute= is in force (PR_SET_MDWE, Linux 6.3)."""
     deny = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
     status, said = run("-c", "nowhere.yaml", prefix=[sys.executable, "-c", deny], cwd=tmp_path)
-    assert status == 1
+    assert status == os.EX_CONFIG
     assert "nowhere.yaml" in said
 
 
@@ -131,18 +131,22 @@ def test_a_life_as_systemd_hears_it(systemd: tuple[str, Listening], tmp_path: Pa
     )
     path.write_text(good)
     with Running(["-c", str(path)], tmp_path, NOTIFY_SOCKET=address, WATCHDOG_USEC="200000") as sidecar:
-        assert listening.hears("READY") == {"READY": "1"}
+        serving = "serving 0 workers, Synapse 1.163"
+        assert listening.hears("READY") == {"READY": "1", "STATUS": serving}
         for _ in range(3):
             assert listening.hears("WATCHDOG") == {"WATCHDOG": "1"}
-        for text in (good, good + "nonsense: 1\n"):
+        refused = f"{serving}; reload refused: {path}:4: nonsense: "
+        for text, told_then in ((good, serving), (good + "nonsense: 1\n", refused), (good, serving)):
             path.write_text(text)
             sidecar.signal(signal.SIGHUP)
             told = listening.hears("RELOADING")
             assert told["RELOADING"] == "1"
             assert 0 < int(told["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
-            assert listening.hears("READY") == {"READY": "1"}
+            status = listening.hears("READY")["STATUS"]
+            assert status.startswith(told_then)
+            assert ("refused" in status) is ("refused" in told_then)
         sidecar.signal(signal.SIGTERM)
-        assert listening.hears("STOPPING") == {"STOPPING": "1"}
+        assert listening.hears("STOPPING")["STOPPING"] == "1"
         assert sidecar.ends() == 0
 
 
@@ -154,7 +158,7 @@ def test_systemd_does_not_answer(tmp_path: Path) -> None:
     )
     gone = str(tmp_path / "gone")
     with Running(["-c", str(tmp_path / "sidecar.yaml")], tmp_path, NOTIFY_SOCKET=gone) as sidecar:
-        sidecar.says("systemd could not be told READY=1: .*No such file")
+        sidecar.says("systemd could not be told READY=1[^:]*: .*No such file")
         sidecar.signal(signal.SIGTERM)
         assert sidecar.ends() == 0
 
@@ -165,7 +169,7 @@ def test_in_this_process(systemd: tuple[str, Listening], monkeypatch: pytest.Mon
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     monkeypatch.setenv("WATCHDOG_USEC", "10000000")
     clock = Turning()
-    notice = SystemdNotice(clock)
+    notice = SystemdNotice(clock, lambda: "serving")
     notice.startService()
     assert listening.hears("READY")
     assert listening.hears("WATCHDOG")
@@ -209,7 +213,7 @@ def test_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     clock = Turning()
-    notice = SystemdNotice(clock)
+    notice = SystemdNotice(clock, lambda: "serving")
     notice.startService()
     notice.stopService()
     assert not clock.getDelayedCalls()

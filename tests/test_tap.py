@@ -56,10 +56,10 @@ def test_busy_port(tmp_path: Path) -> None:
 
 
 def test_faulty_file(tmp_path: Path) -> None:
-    """Every fault of a file is told at once, with its line, and the status is not zero."""
+    """Every fault of a file is told at once, with its line, and the status is that of a configuration."""
     text = 'listen: "tcp:0"\nworkers:\n  main: {{endpont: "unix:a"}}\nlimits: {{waiting: many}}\n'
     status, output = run("-c", written(tmp_path, text), cwd=tmp_path)
-    assert status == 1
+    assert status == os.EX_CONFIG
     assert "sidecar.yaml:3: workers.main.endpont: " in output
     assert "sidecar.yaml:4: limits.waiting: " in output
     assert "Traceback" not in output
@@ -68,7 +68,7 @@ def test_faulty_file(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     """A file that does not exist is named."""
     status, output = run("-c", str(tmp_path / "none.yaml"), cwd=tmp_path)
-    assert status == 1
+    assert status == os.EX_CONFIG
     assert "none.yaml" in output
     assert "Traceback" not in output
 
@@ -83,7 +83,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     path = written(tmp_path)
     Path(path).chmod(0)
     status, output = run("-c", path, prefix=WITHOUT_POWERS, cwd=tmp_path)
-    assert status == 1
+    assert status == os.EX_CONFIG
     assert "ermission" in output
     assert "Traceback" not in output
 
@@ -252,10 +252,12 @@ def test_start_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_file_that_fails(tmp_path: Path) -> None:
+def test_file_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A faulty file ends the process with a sentence before anything starts."""
-    with pytest.raises(SystemExit, match=r"sidecar\.yaml:1: "):
+    with pytest.raises(SystemExit) as ended:
         made("-c", written(tmp_path, "listne: []\n"))
+    assert ended.value.code == os.EX_CONFIG
+    assert "sidecar.yaml:1: " in capsys.readouterr().err
 
 
 def test_free_port() -> None:

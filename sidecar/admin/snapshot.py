@@ -131,7 +131,15 @@ class Reloaded:
     """How the last reload ended."""
 
     accepted: bool = True
-    sentences: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why it was refused."""
+    changes: tuple[str, ...] = ()
+    """What it changed."""
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The one or the other."""
+        return self.changes if self.accepted else self.problems
 
 
 @frozen(kw_only=True)
@@ -165,6 +173,11 @@ class Snapshot:
         """Whether the worker of this name is given new requests."""
         worker = self.workers.get(name)
         return worker is not None and worker.state == "up"
+
+    @property
+    def refusal(self) -> tuple[str, ...]:
+        """Why the last reload changed nothing; empty if it was accepted, or there was none."""
+        return () if self.reload is None else self.reload.problems
 
     @property
     def in_flight(self) -> int:

@@ -28,6 +28,8 @@ def verdict(facts: Snapshot) -> Verdict:
     clauses = list(clauses_of(facts))
     if clauses:
         return Verdict("stuck", "Ready", f"{'; '.join(clauses)}.")
+    if facts.refusal:
+        return Verdict("stuck", "Ready", f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
     return Verdict("ready", "Ready", "Every pool has somebody who serves it.")
 
 

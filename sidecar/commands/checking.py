@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from typing import Any
 
 import click
 from attrs import frozen
@@ -18,27 +19,49 @@ CLEAN, WARNED, FAILED = 0, 1, 2
 
 @frozen
 class Checked:
-    """What was read, if it could be, and the exit status for what is wrong with it."""
+    """What was read, if it could be, and what is wrong with it."""
 
     deployment: Deployment | None
-    status: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def status(self) -> int:
+        """The exit status for it."""
+        return status_of(self.problems)
 
 
-def check_and_print(path: str, *, ask: bool) -> Checked:
-    """Read what a start reads, and print every problem and one line that sums up what was read."""
+def check_files(path: str, *, ask: bool) -> Checked:
+    """Read what a start reads."""
     try:
         deployment = deployment_of(path, ask=ask)
     except ConfigError as error:
-        print_problems(error.problems)
-        return Checked(None, FAILED)
-    problems = (*deployment.problems, *certificate_problems(deployment.settings, datetime.now(timezone.utc)))
-    print_problems(problems)
-    plan = deployment.plan
-    click.echo(
-        f"{path}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
-        f"{len(plan.rows)} endpoints of Synapse {deployment.table.release}"
-    )
-    return Checked(deployment, status_of(problems))
+        return Checked(None, error.problems)
+    certificates = certificate_problems(deployment.settings, datetime.now(timezone.utc))
+    return Checked(deployment, (*deployment.problems, *certificates))
+
+
+def check_and_print(path: str, *, ask: bool) -> Checked:
+    """The same, and print every problem and one line that sums up what was read."""
+    checked = check_files(path, ask=ask)
+    print_problems(checked.problems)
+    if checked.deployment is not None:
+        plan = checked.deployment.plan
+        click.echo(
+            f"{path}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
+            f"{len(plan.rows)} endpoints of Synapse {checked.deployment.table.release}"
+        )
+    return checked
+
+
+def problem_as_json(problem: Problem) -> dict[str, Any]:
+    """A problem for programs; `line` is 0 where the whole file is meant."""
+    return {
+        "severity": problem.severity.value,
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "text": problem.message,
+    }
 
 
 def print_problems(problems: Iterable[Problem]) -> None:

@@ -94,7 +94,7 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
     reload = status.get("reload")
     if reload and not reload.get("accepted"):
         yield error(
-            f"The last reload was refused, and the configuration before it holds: {'; '.join(reload['sentences'])}",
+            f"The last reload was refused, and the configuration before it holds: {'; '.join(reload['problems'])}",
             "Mend the file, see `matrix-sidecar check`, and reload again.",
         )
     elif running != pools:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectError
 
 from sidecar.config.schema import Limits, Settings
 from sidecar.net.admission import Gate, GateLimits
@@ -35,10 +36,12 @@ def worker_pool(
     *,
     sockets: SocketWatch | None = None,
     health: str = "/health",
+    fault: str = "",
 ) -> WorkerPool:
     """The pool of connections to the worker at `endpoint`, a Twisted client endpoint string.
 
-    `health` is the path at which it is asked for its health; empty: whether it takes connections is all.
+    `health` is the path at which it is asked for its health; empty: whether it takes connections is all. `fault` is why
+    nobody knows how to reach it: it is down for as long as it has this pool.
     """
     limits, timeouts = settings.limits, settings.timeouts
     client, path = worker_endpoint(reactor, endpoint, timeouts.connect)
@@ -65,6 +68,11 @@ def worker_pool(
         deadlines=deadlines,
         health=Health(name=name, ask=ask, clock=reactor, limits=health_limits(settings), describe=describe),
     )
+    if fault:
+        unknown = ConnectError(string=f"its file cannot be used: {fault}")
+        pool.health.look = lambda: unknown
+        pool.health.ask = lambda: fail(unknown)
+        return pool
     if path is not None:
         pool.health.look = partial(missing, path)
     if sockets is not None and path is not None:

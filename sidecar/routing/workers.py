@@ -32,6 +32,8 @@ class PlannedWorker:
     is_main: bool = False
     body_limit: int | None = None
     """Bytes of a request body that the process takes; None: unknown."""
+    fault: str = ""
+    """Why nobody knows how to reach it, so that it is down; empty: it can be tried."""
 
 
 @frozen(kw_only=True)
@@ -100,6 +102,7 @@ def _planned(process: Process, by_hand: PlannedWorker | None) -> PlannedWorker:
         media=process.media,
         is_main=process.is_main,
         body_limit=process.body_limit,
+        fault=process.fault,
     )
 
 

@@ -15,7 +15,7 @@ from sidecar.synapse.files import Merged
 KEY = "app_service_config_files"
 
 
-def read_appservices(config: Merged, server_name: str) -> tuple[Mapping[str, str], list[str], list[Problem]]:
+def read_appservices(config: Merged, server_name: str) -> tuple[Mapping[str, str], list[Document], list[Problem]]:
     """The sender's user id for each `as_token`, the files that were read, and what is wrong with them."""
     named = config.get(KEY)
     if named is None:
@@ -30,11 +30,12 @@ def read_appservices(config: Merged, server_name: str) -> tuple[Mapping[str, str
         if not os.path.isabs(file)
     ]
     senders: dict[str, str] = {}
-    for document in (read_document(file, repeated=Severity.WARNING) for file in files):
+    documents = [read_document(file, repeated=Severity.WARNING) for file in files]
+    for document in documents:
         problems.extend(document.problems)
         if document.usable:
             problems.extend(_add(document, server_name, senders))
-    return senders, files, problems
+    return senders, documents, problems
 
 
 def _add(document: Document, server_name: str, senders: dict[str, str]) -> list[Problem]:

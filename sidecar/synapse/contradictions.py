@@ -60,7 +60,8 @@ def _all(topology: Topology) -> tuple[Process, ...]:
 
 
 def _workers(topology: Topology) -> Iterator[Process]:
-    return (process for process in _all(topology) if process.file and not process.is_main)
+    """Those of which all is known."""
+    return (process for process in _all(topology) if process.file and not (process.is_main or process.fault))
 
 
 def _shared(topology: Topology) -> Merged:

@@ -7,6 +7,7 @@ that it came from. Must not know what any key means.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from attrs import field, frozen
 
 from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import Problem, Severity
+
+NO_PLACE = "does not exist, so that it describes no worker"
+NO_MAPPING = "the file is empty or no mapping of keys; Synapse ignores it"
 
 
 @frozen
@@ -59,13 +63,13 @@ def find_files(paths: Sequence[str], *, may_lack: bool = False) -> tuple[list[st
     problems: list[Problem] = []
     for path in paths:
         if may_lack and not path.endswith(".yaml") and not os.path.lexists(path):
-            problems.append(Problem(path, 0, "", "does not exist, so that it describes no worker", Severity.WARNING))
+            problems.append(Problem(path, 0, "", NO_PLACE, Severity.WARNING))
             continue
         if not os.path.isdir(path):
             files.append(path)
             continue
         try:
-            names = sorted(name for name in os.listdir(path) if os.path.isfile(os.path.join(path, name)))
+            names = sorted(name for name in os.listdir(path) if _is_file(os.path.join(path, name), everything=may_lack))
         except OSError as error:
             problems.append(Problem(path, 0, "", f"the directory cannot be listed: {error.strerror}; let us read it"))
             continue
@@ -74,6 +78,20 @@ def find_files(paths: Sequence[str], *, may_lack: bool = False) -> tuple[list[st
         if not may_lack and not any(name.endswith(".yaml") for name in names):
             problems.append(Problem(path, 0, "", "there is no file `*.yaml` in this directory", Severity.WARNING))
     return files, problems
+
+
+def _is_file(path: str, *, everything: bool) -> bool:
+    """Whether an entry of a directory is to be read: what Synapse reads, and what only seems to be no file.
+
+    `everything`: what has the name of a worker's file stands for a worker, whatever it is now.
+    """
+    if everything and path.endswith(".yaml"):
+        return True
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        # Without permission nobody can tell. Synapse, too, skips a link that leads nowhere.
+        return isinstance(error, PermissionError)
 
 
 def _skipped(path: str, names: Sequence[str]) -> Iterable[Problem]:
@@ -89,6 +107,5 @@ def read_files(files: Iterable[str]) -> tuple[list[Document], list[Problem]]:
     problems = [problem for document in documents for problem in document.problems]
     for document in documents:
         if document.usable and not isinstance(document.value, dict):
-            message = "the file is empty or no mapping of keys; Synapse ignores it"
-            problems.append(Problem(document.file, 0, "", message, Severity.WARNING))
+            problems.append(Problem(document.file, 0, "", NO_MAPPING, Severity.WARNING))
     return documents, problems

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from sidecar.errors import Problem
 from sidecar.synapse.files import Merged
@@ -69,6 +69,8 @@ class Process:
     """`worker_app`."""
     file: str = ""
     """The file that describes it."""
+    fault: str = ""
+    """Why its file says less than it should, so that nobody knows how to reach it; empty: it says all."""
     config: Merged = field(factory=Merged, eq=False, repr=False)
     listener: Listener | None = field(default=None, repr=False)
     """The one that `endpoint` leads to; None where the endpoint was stated by hand."""
@@ -106,6 +108,25 @@ def worker_process(config: Merged, problems: list[Problem]) -> Process:
         name = str(name)
     listeners = read_listeners(config, "worker_listeners", problems, media=media_enabled(config))
     return _process(name, config, listeners, problems)
+
+
+def faulty_process(config: Merged, name: str, serves: frozenset[str], fault: str) -> Process:
+    """The worker whose own file cannot be read to its end, and `config` what could be.
+
+    What is unknown is not denied: it may serve all of `serves`, and media. It cannot be reached, so its endpoint only
+    names the file.
+    """
+    listeners = read_listeners(config, "worker_listeners", [], media=True)
+    process = _process(name, config, listeners, [])
+    return evolve(
+        process,
+        endpoint="unix:" + config.file.replace("\\", "\\\\").replace(":", "\\:"),
+        serves=process.serves or serves,
+        media=True,
+        fault=fault,
+        listener=None,
+        others=(),
+    )
 
 
 def _process(name: str, config: Merged, listeners: tuple[Listener, ...], problems: list[Problem]) -> Process:

@@ -6,22 +6,24 @@ Must not know how requests are distributed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Protocol
 
 from attrs import evolve, field, frozen
 
-from sidecar.document import Document
+from sidecar.document import Document, before_the_fault
 from sidecar.errors import Problem, Severity
 from sidecar.synapse.appservices import read_appservices
 from sidecar.synapse.contradictions import contradictions
-from sidecar.synapse.files import Merged, find_files, merge, read_files
+from sidecar.synapse.files import NO_MAPPING, NO_PLACE, Merged, find_files, merge, read_files
 from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
 from sidecar.synapse.processes import (
     MAIN_APP,
     UPLOAD_LIMIT,
     Process,
+    faulty_process,
     main_process,
     upload_limit,
     worker_process,
@@ -72,6 +74,18 @@ class Topology:
     max_upload_size: int = UPLOAD_LIMIT
     files: tuple[str, ...] = ()
     """Every file that was read."""
+    named: tuple[str, ...] = ()
+    """The files and directories in which Synapse's configuration was looked for."""
+    shared: tuple[Document, ...] = field(default=(), repr=False)
+    """What all processes read, in the order in which it is merged."""
+    own: tuple[Document, ...] = field(default=(), repr=False)
+    """The workers' own files."""
+    registrations: tuple[Document, ...] = field(default=(), repr=False)
+    """The files of application services."""
+    missing: tuple[Problem, ...] = ()
+    """Places of workers' files that do not exist."""
+    unreadable: tuple[Problem, ...] = ()
+    """Why what all processes read cannot be read: nothing that is worked out without it can be relied on."""
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -101,14 +115,25 @@ def read_topology(
     topology = assemble(shared, own) if config or workers else Topology()
     topology = state_workers(topology, stated or {})
     main = next((process.config for process in (*topology.processes, *topology.silent) if process.is_main), Merged())
-    appservices, more, faults = read_appservices(main, topology.server_name)
+    appservices, registrations, faults = read_appservices(main, topology.server_name)
     found = (*shared_problems, *worker_problems, *shared_faults, *own_faults, *topology.problems, *faults)
     return evolve(
         topology,
         appservices=appservices,
-        files=(*topology.files, *more),
+        files=(*topology.files, *(document.file for document in registrations)),
+        named=(*config, *workers),
+        registrations=tuple(registrations),
+        missing=tuple(problem for problem in worker_problems if problem.message == NO_PLACE),
+        unreadable=tuple(_unreadable(config, (*shared_problems, *shared_faults))),
         problems=tuple(dict.fromkeys((*found, *contradictions(topology)))),
     )
+
+
+def _unreadable(config: Sequence[str], problems: Iterable[Problem]) -> Iterator[Problem]:
+    """A file that is named and empty is one that somebody was about to write."""
+    for problem in problems:
+        if problem.severity is Severity.ERROR or (problem.message == NO_MAPPING and problem.file in config):
+            yield evolve(problem, severity=Severity.ERROR)
 
 
 def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
@@ -124,6 +149,7 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
         if document not in strays and document not in of_main:
             processes.append(worker_process(merge([*shared, document], document.file), problems))
     problems.extend(_repeated_names(processes))
+    processes.extend(_faulty(shared, own, {process.name for process in processes}))
     problems.extend(_missing_keys(base))
     writers = read_writers(base, problems)
     server_name = base.get("server_name")
@@ -139,6 +165,8 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
             public_scheme=_public_scheme(base),
             max_upload_size=upload_limit(base, []),
             files=tuple(document.file for document in (*shared, *own)),
+            shared=tuple(shared),
+            own=tuple(own),
             problems=tuple(problems),
         ),
         first.values(),
@@ -149,6 +177,21 @@ def _public_scheme(base: Merged) -> str:
     """Synapse's own default of `public_baseurl` is `https://SERVER_NAME/` (config/server.py)."""
     url = base.get("public_baseurl")
     return "http" if isinstance(url, str) and url.lower().startswith("http:") else "https"
+
+
+def _faulty(shared: Sequence[Document], own: Sequence[Document], known: Collection[str]) -> Iterator[Process]:
+    """The workers whose own files are unusable. Without a `worker_name` above the fault the file's name is taken."""
+    for document in own:
+        if document.usable:
+            continue
+        found = before_the_fault(document)
+        config = merge([*shared, found], document.file)
+        name = found.value.get("worker_name") if isinstance(found.value, dict) else None
+        if not isinstance(name, str) or not name:
+            name = os.path.basename(document.file).removesuffix(".yaml")
+        if name not in (MASTER, MAIN, *known):
+            fault = next(problem for problem in document.problems if problem.severity is Severity.ERROR)
+            yield faulty_process(config, name, WORKER_SERVES, str(fault))
 
 
 _STRAY = "the file describes no worker: it has no `worker_app`; if all processes read it, name it in `synapse.config`"
@@ -223,7 +266,7 @@ def _stated_anew(name: str, topology: Topology) -> Process:
 
 def _overridden(process: Process, worker: Stated) -> Process:
     if worker.endpoint is not None:
-        process = evolve(process, endpoint=worker.endpoint, listener=None, x_forwarded=True)
+        process = evolve(process, endpoint=worker.endpoint, listener=None, x_forwarded=True, fault="")
     if worker.serves is not None:
         process = evolve(process, serves=frozenset(worker.serves))
     return evolve(process, weight=worker.weight)

@@ -181,7 +181,8 @@ def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line
             for each in facts.misroutes
         ],
         "Configuration": facts.problems,
-        "Last reload": () if facts.reload is None else facts.reload.sentences,
+        "Reload refused, the configuration before it holds": facts.refusal,
+        "Last reload": () if facts.reload is None else facts.reload.changes,
     }
     for title, texts in notes.items():
         if texts and (whole or title not in ("Configuration", "Last reload")):

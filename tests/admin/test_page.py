@@ -250,7 +250,9 @@ def test_the_configuration() -> None:
     assert "s.yaml:3: listen: warning" in Browsed().get("/").one(id="configuration").text
     assert "No warnings." in Browsed(problems=[]).get("/").one(id="configuration").text
     for accepted, words in ((True, "was accepted"), (False, "was refused, and nothing has changed")):
-        root = Browsed(reload={"accepted": accepted, "sentences": ["workers added: a"]}).get("/")
+        root = Browsed(reload={"accepted": accepted, "changes" if accepted else "problems": ["workers added: a"]}).get(
+            "/"
+        )
         assert words in root.one(id="configuration").text
         assert "workers added: a" in root.one(id="configuration").text
 
@@ -387,7 +389,7 @@ def everywhere(text: str) -> dict[str, Any]:
         "pools": {text: {"workers": [text], "fallback": [text]}},
         "misroutes": [{"endpoint": text, "worker": text, "count": 1}],
         "problems": [text],
-        "reload": {"accepted": False, "sentences": [text]},
+        "reload": {"accepted": False, "problems": [text]},
         "recent": {"failures": [{"pool": text, "told": text, "count": 1}]},
     }
 

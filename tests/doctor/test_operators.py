@@ -46,7 +46,7 @@ def told(deployment: Deployment, **changes: Any) -> list[str]:
 def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
     """It runs by these files, with this version, and all of its workers are up."""
     assert told(deployment) == []
-    assert told(deployment, reload={"accepted": True, "sentences": ["nothing is different"]}) == []
+    assert told(deployment, reload={"accepted": True, "problems": [], "changes": ["nothing is different"]}) == []
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
         ({"pools": {}}, "warning: The running sidecar has read other files than are there now."),
         ({"endpoints": "1.150"}, "warning: The running sidecar routes by the endpoints of Synapse 1.150"),
         (
-            {"reload": {"accepted": False, "sentences": ["a.yaml:1: x: bad"]}, "pools": {}},
+            {"reload": {"accepted": False, "problems": ["a.yaml:1: x: bad"]}, "pools": {}},
             "error: The last reload was refused, and the configuration before it holds: a.yaml:1: x: bad",
         ),
         ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained, and gets no requests."),

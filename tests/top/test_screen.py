@@ -139,7 +139,7 @@ def test_pools() -> None:
 def test_notes() -> None:
     """Everything that is out of order, and warnings of the configuration."""
     misroutes = [{"endpoint": "sync", "worker": "sync1", "count": 1, "ago": 5.0}, {"endpoint": "x", "worker": "y"}]
-    more = {"misroutes": misroutes, "ready": False, "reasons": ["Nobody."], "reload": {"sentences": ["a: b"]}}
+    more = {"misroutes": misroutes, "ready": False, "reasons": ["Nobody."], "reload": {"changes": ["a: b"]}}
     told_ = "\n".join(shown(evolve(state(**more), view="notes"), 100, 40))
     for sentence in (
         "Nobody.",

@@ -188,4 +188,6 @@ def _told(facts: Snapshot) -> Iterator[Markup]:
     else:
         how = "was accepted" if reload.accepted else "was refused, and nothing has changed"
         yield tag("p", f"The last reload {how}:")
-        yield tag("ul", [tag("li", each) for each in reload.sentences], class_="plain")
+        yield tag(
+            "ul", [tag("li", each) for each in reload.told], class_="plain" if reload.accepted else "plain problems"
+        )
