@@ -44,6 +44,14 @@ class Deployment:
     """What is wrong but does not prevent a start. An error among them means that some requests will fail."""
 
 
+@frozen
+class UnusableError(ConfigError):
+    """Files that cannot be worked by."""
+
+    topology: Topology
+    """What of Synapse could be read all the same."""
+
+
 def read_deployment(
     path: str, *, listen: Sequence[str] = (), admin: str | None = None, version: str | None = None
 ) -> Deployment:
@@ -63,7 +71,10 @@ def read_deployment(
 def deployment_by(settings: Settings, version: str | None = None) -> Deployment:
     """The same for settings that were read already. Raises ConfigError."""
     topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
-    return _deployment(settings, topology, version)
+    try:
+        return _deployment(settings, topology, version)
+    except ConfigError as error:
+        raise UnusableError(error.problems, topology) from error
 
 
 def for_version(deployment: Deployment, version: str) -> Deployment:

@@ -11,9 +11,10 @@ from typing import Any
 
 import attrs
 
-from sidecar.deployment import Deployment
-from sidecar.errors import Problem, Severity
-from sidecar.synapse.losses import cut_short, documents, losses
+from sidecar.deployment import Deployment, UnusableError
+from sidecar.document import Document
+from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.synapse.losses import cut_short, documents, entries_lost, losses
 from sidecar.synapse.topology import Topology
 
 _OF_PROCESSES = ("processes", "silent", "writers", "features", "appservices", "server_name", "max_upload_size")
@@ -24,6 +25,13 @@ def refusals(before: Deployment, found: Deployment) -> tuple[Problem, ...]:
     """Every reason; empty where `found` can be used."""
     reasons = (*new_errors(before.problems, found.problems), *_cut(before, found))
     return tuple(dict.fromkeys((*reasons, *losses(before.topology, found.topology))))
+
+
+def reasons_of(before: Deployment, error: ConfigError) -> tuple[Problem, ...]:
+    """Why files cannot be used that are not even a deployment; what is gone may be the cause of the rest."""
+    gone = losses(before.topology, error.topology) if isinstance(error, UnusableError) else ()
+    reasons = (*gone, *new_errors(before.problems, error.problems))
+    return tuple(dict.fromkeys(reasons)) or error.problems
 
 
 def new_errors(before: Sequence[Problem], found: Sequence[Problem]) -> Iterator[Problem]:
@@ -37,16 +45,33 @@ def _same(problem: Problem) -> Any:
 
 
 def _cut(before: Deployment, found: Deployment) -> Iterator[Problem]:
-    """Half-written files. One that ends with a whole line is one only where something is different by it."""
-    old, new = ((each.settings.source, *documents(each.topology)) for each in (before, found))
-    for problem, certain in cut_short(old, new):
-        if certain or (_differ(before, found) and not _removed(before.topology, found.topology)):
+    """Half-written files.
+
+    One that ends in the middle of a line is half written for certain. One that ends with a line can be meant: ours
+    where one thing was taken out of it; one of Synapse's where nothing is different by it, or a worker's own file is
+    gone as well.
+    """
+    old, new = (
+        (each.settings.source, {document.file: document for document in documents(each.topology)})
+        for each in (before, found)
+    )
+    problem = cut_short(old[0], new[0])
+    if problem is not None and (_in_a_line(new[0]) or entries_lost(old[0].value, new[0].value) > 1):
+        yield problem
+    meant = not _differ(before, found) or _removed(before.topology, found.topology)
+    for file, document in new[1].items():
+        problem = cut_short(old[1][file], document) if file in old[1] else None
+        if problem is not None and (_in_a_line(document) or not meant):
             yield problem
+
+
+def _in_a_line(document: Document) -> bool:
+    return not document.content.endswith(b"\n")
 
 
 def _differ(before: Deployment, found: Deployment) -> bool:
     old, new = before.topology, found.topology
-    return before.settings != found.settings or any(getattr(old, name) != getattr(new, name) for name in _OF_PROCESSES)
+    return any(getattr(old, name) != getattr(new, name) for name in _OF_PROCESSES)
 
 
 def _removed(before: Topology, found: Topology) -> bool:

@@ -29,7 +29,7 @@ from sidecar.net.listening import address
 from sidecar.net.making import gate_limits
 from sidecar.net.tls import Secrets
 from sidecar.net.whoami import Askable, askable
-from sidecar.refusal import new_errors, refusals
+from sidecar.refusal import reasons_of, refusals
 from sidecar.routing.decide import decide
 from sidecar.sd_notify import reloading, tell
 from sidecar.service import SidecarService
@@ -211,7 +211,7 @@ class Reload(Service):
         try:
             found, secrets = await deferToThreadPool(self.reactor, pool, read)
         except ConfigError as error:
-            return refused(tuple(new_errors(self.deployment.problems, error.problems)) or error.problems)
+            return refused(reasons_of(self.deployment, error))
         except SidecarError as error:
             return Outcome(False, (error.sentence,))
         except Exception as error:

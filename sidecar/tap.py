@@ -112,7 +112,8 @@ def _certificates(deployment: Deployment) -> None:
 
 def _refuse(error: ConfigError) -> NoReturn:
     """End the process by a status of its own: whoever starts it again would only see it fail again."""
-    tell(f"STATUS=not started: {' '.join(str(next(iter(error.problems), '')).split())}")
+    first = next((each for each in error.problems if each.severity is Severity.ERROR), "")
+    tell(f"STATUS=not started: {' '.join(str(first).split())}")
     print(error, file=sys.stderr)
     raise SystemExit(EX_CONFIG) from None
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError
 
 from sidecar.config.schema import Limits, Settings
 from sidecar.net.admission import Gate, GateLimits
@@ -25,6 +24,10 @@ from sidecar.net.watching import SocketWatch
 from sidecar.routing.plan import PlannedPool
 
 INITIAL_SYNC = "initial_sync"
+
+
+class UnknownPlaceError(Exception):
+    """Nobody knows where the worker is."""
 
 
 def worker_pool(
@@ -69,7 +72,7 @@ def worker_pool(
         health=Health(name=name, ask=ask, clock=reactor, limits=health_limits(settings), describe=describe),
     )
     if fault:
-        unknown = ConnectError(string=f"its file cannot be used: {fault}")
+        unknown = UnknownPlaceError(f"its file cannot be used: {fault}")
         pool.health.look = lambda: unknown
         pool.health.ask = lambda: fail(unknown)
         return pool

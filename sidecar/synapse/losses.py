@@ -55,23 +55,31 @@ def repeated_keys(before: Sequence[Document], after: Sequence[Document]) -> Iter
                 yield document.problem(path, "is given more than once; remove all but one")
 
 
-def cut_short(before: Sequence[Document], after: Sequence[Document]) -> Iterator[tuple[Problem, bool]]:
-    """Files that end where they went on before, each with whether it ends in the middle of a line.
+def cut_short(before: Document, after: Document) -> Problem | None:
+    """A file that ends where it went on before; None where no more than comments is gone, or what was no good."""
+    old, new = before.content, after.content
+    if not new or len(new) >= len(old) or not old.startswith(new) or before.repeated or not before.usable:
+        return None
+    if before.value == after.value:
+        return None
+    line, last = (content.count(b"\n") + (not content.endswith(b"\n")) for content in (new, old))
+    message = (
+        f"the file ends here, and had {last} lines before: it looks half written. Write the whole file; if the end was "
+        "removed on purpose, add a comment as the last line, such as `# end`"
+    )
+    return Problem(after.file, line, "", message)
 
-    One that ends there is half of a file for certain; one that ends with a line may have been made shorter on purpose.
-    Where nothing but comments is gone, nothing is lost.
-    """
-    known = {document.file: document for document in before}
-    for document in after:
-        old, new = known.get(document.file, document).content, document.content
-        if not new or len(new) >= len(old) or not old.startswith(new) or document.value == known[document.file].value:
-            continue
-        line, last = new.count(b"\n") + (not new.endswith(b"\n")), old.count(b"\n") + (not old.endswith(b"\n"))
-        message = (
-            f"the file ends here, and had {last} lines before: it looks half written. Write the whole file; if the end "
-            "was removed on purpose, add a comment as the last line, such as `# end`"
-        )
-        yield Problem(document.file, line, "", message), not new.endswith(b"\n")
+
+def entries_lost(before: Any, after: Any, depth: int = 2) -> int:
+    """How many keys and items of `before`, `depth` levels deep, are gone or different."""
+    if before == after:
+        return 0
+    if depth and isinstance(before, dict) and isinstance(after, dict):
+        return sum(entries_lost(value, after.get(key, _GONE), depth - 1) for key, value in before.items())
+    if depth and isinstance(before, list) and isinstance(after, list):
+        rest = [*after, *[_GONE] * len(before)]
+        return sum(entries_lost(*pair, depth - 1) for pair in zip(before, rest, strict=False))
+    return 1
 
 
 def _looked_at(topology: Topology, problem: Problem) -> bool:
