@@ -18,7 +18,7 @@ import pytest
 from processes import ROOT, Running, run
 from twisted.internet.task import Clock
 
-from sidecar import tap
+from sidecar import cli, tap
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.descriptors import RESERVE
 from sidecar.sd_notify import SystemdNotice, reloading, tell, watchdog_interval
@@ -62,6 +62,53 @@ def test_the_command_of_a_unit(unit: str) -> None:
     name = one("matrix-sidecar.socket", "FileDescriptorName")
     assert options["listen"] == [f"systemd:domain=INET:name={name}"]
     assert options["config"] == tap.DEFAULT_PATH
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_reload_of_a_unit(unit: str) -> None:
+    """It is a command that waits for the outcome, finds it where the unit has a directory, and gets the process."""
+    line = shlex.split(one(unit, "ExecReload"))
+    command = cli.main.commands[line[1]]
+    context = command.make_context(line[1], [word.replace("$MAINPID", "7") for word in line[2:]])
+    assert context.params["pid"] == 7
+    assert one(unit, "RuntimeDirectory")
+    assert one(unit, "Type") == "notify"
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+@pytest.mark.parametrize(
+    ("status", "others", "closed"), [(os.EX_CONFIG, False, True), (os.EX_CONFIG, True, False), (1, False, False)]
+)
+def test_a_configuration_that_cannot_be_used(
+    unit: str, status: int, others: bool, closed: bool, tmp_path: Path
+) -> None:
+    """systemd does not try again; the socket is closed, but not under the feet of another instance."""
+    assert int(one(unit, "RestartPreventExitStatus")) == os.EX_CONFIG
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f'#!/bin/sh\ncase $1 in is-active) exit {0 if others else 3};; esac\necho "$@" >>{tmp_path}/said\n'
+    )
+    systemctl.chmod(0o755)
+    line = shlex.split(one(unit, "ExecStopPost").removeprefix("+"))
+    where = {"EXIT_STATUS": str(status), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(line, env=where, check=False).returncode == 0
+    said = tmp_path / "said"
+    assert said.exists() is closed
+    if closed:
+        assert said.read_text() == "--no-block stop matrix-sidecar.socket\n"
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", SERVICES)
+def test_the_words_of_a_unit(unit: str, tmp_path: Path) -> None:
+    """systemd knows each of them. Programs that are not installed here are left out."""
+    name = unit.replace("@", "@1")
+    text = re.sub(r"/opt/venvs/matrix-sidecar/bin/[a-z-]+", "/bin/true", (UNITS / unit).read_text())
+    (tmp_path / name).write_text(text)
+    shutil.copy(UNITS / "matrix-sidecar.socket", tmp_path)
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    assert not [line for line in said.splitlines() if str(tmp_path) in line]
 
 
 @pytest.mark.parametrize("unit", SERVICES)

@@ -151,6 +151,10 @@ def test_notes() -> None:
         "a: b",
     ):
         assert sentence in told_
+    refused = state(reload={"accepted": False, "problems": ["/etc/s.yaml:1: a: bad"]})
+    told_ = "\n".join(shown(refused, 100, 40))
+    assert "Reload refused" in told_
+    assert "/etc/s.yaml:1: a: bad" in told_
     calm = state(workers={}, pools={}, leaving=[], recent={}, problems=[])
     assert shown(evolve(calm, view="notes"))[3] == "Everything is in order."
 
