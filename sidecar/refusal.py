@@ -17,8 +17,8 @@ from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.synapse.losses import cut_short, documents, entries_lost, losses
 from sidecar.synapse.topology import Topology
 
-_OF_PROCESSES = ("processes", "silent", "writers", "features", "appservices", "server_name", "max_upload_size")
-"""What of a topology decides where requests go."""
+_OF_FILES = ("files", "named", "shared", "own", "registrations", "missing", "unreadable", "problems")
+"""What of a topology is about its files. The rest decides where requests go, and how."""
 
 
 def refusals(before: Deployment, found: Deployment) -> tuple[Problem, ...]:
@@ -71,7 +71,8 @@ def _in_a_line(document: Document) -> bool:
 
 def _differ(before: Deployment, found: Deployment) -> bool:
     old, new = before.topology, found.topology
-    return any(getattr(old, name) != getattr(new, name) for name in _OF_PROCESSES)
+    names = (each for each in attrs.fields_dict(Topology) if each not in _OF_FILES)
+    return any(getattr(old, name) != getattr(new, name) for name in names)
 
 
 def _removed(before: Topology, found: Topology) -> bool:
