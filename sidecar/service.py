@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field
@@ -154,17 +155,9 @@ class SidecarService(Service):
             self._accepting.ceiling = connection_ceiling(settings.limits.connections)
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
-        health = self.health.get(name, "/health")
-        return worker_pool(
-            name,
-            endpoint,
-            settings,
-            self.data_reactor,
-            deadlines,
-            sockets=self.sockets,
-            health=health,
-            fault=self.faults.get(name, ""),
-        )
+        health, fault = self.health.get(name, "/health"), self.faults.get(name, "")
+        make = partial(worker_pool, sockets=self.sockets, health=health, fault=fault)
+        return make(name, endpoint, settings, self.data_reactor, deadlines)
 
     # Start.
 
