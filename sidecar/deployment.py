@@ -94,9 +94,9 @@ def _deployment(
     secret, doubts = secret_of(settings.operator.password_hash, settings.operator.password_file)
     log_secret, more = _log_secret(settings)
     stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
-    problems = [*settings.warnings, *topology.problems, *stated]
-    if topology.unreadable or any(problem.severity is Severity.ERROR for problem in stated):
-        raise ConfigError(dict.fromkeys((*topology.unreadable, *problems)))
+    problems = [*topology.unreadable, *settings.warnings, *topology.problems, *stated]
+    if any(problem.severity is Severity.ERROR for problem in stated):
+        raise ConfigError(dict.fromkeys(problems))
     table = table or _endpoints(settings, version)
     unknown = unknown_endpoints(settings.log, {endpoint.name for endpoint in table.endpoints})
     problems += (settings.source.problem(*fault, Severity.WARNING) for fault in unknown)
@@ -108,7 +108,7 @@ def _deployment(
         raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
     problems += plan.problems
     loops = tuple(_loops(settings, plan))
-    if loops:
+    if loops or topology.unreadable:
         raise ConfigError(dict.fromkeys((*problems, *loops)))
     if table.gap:
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
