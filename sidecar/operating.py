@@ -47,10 +47,10 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
 
     def answer(inquiry: Inquiry) -> Answer:
-        asked = inquiry.method, inquiry.path
+        asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
         return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked, inquiry.query)
 
     door = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
-    yield OperatorListener(reactor, endpoint, OperatorSite(door), reload.sidecar.identities)
+    yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)
