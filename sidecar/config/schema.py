@@ -156,7 +156,7 @@ class Sorry:
     """`sorry:` of a pool. The status is the one that the failure has: 429, 502, 503 or 504."""
 
     body: kinds.Text = field(metadata=doc("The page."))
-    type: kinds.Line = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
+    type: kinds.FieldValue = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
 
 
 @frozen(kw_only=True)
@@ -206,7 +206,7 @@ class Respond:
 
     status: kinds.FixedStatus = field(default=200, metadata=doc("Status of the response."))
     body: kinds.Text = field(default="", metadata=doc("Its content."))
-    headers: Mapping[kinds.FieldName, kinds.Line] = field(
+    headers: Mapping[kinds.FieldName, kinds.FieldValue] = field(
         factory=dict, metadata=doc("Its fields; Content-Length and CORS are added.")
     )
 
@@ -215,9 +215,11 @@ class Respond:
 class Redirect:
     """`redirect:` of a route."""
 
-    to: kinds.Line = field(
+    to: kinds.Location = field(
         metadata=doc(
-            "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port."
+            "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port. A "
+            "request without Host is refused where `{host}` is needed. A host, or the beginning of a path, has to "
+            "stand in front of `{target}`."
         )
     )
     status: kinds.RedirectStatus = field(default=302, metadata=doc("301, 302, 303, 307 or 308."))

@@ -140,7 +140,7 @@ def write_sidecar(
     """The sidecar's file: everything said, or the three lines from which it works everything out; and `more` keys."""
     settings: dict[str, Any] = {
         "listen": f"tcp:{port}:interface=127.0.0.1",
-        "admin": f"unix:run/sidecar.{configuration}.sock",
+        "admin": f"unix:run/sidecar.{configuration}.sock:mode=660",
     }
     if configuration == "three_lines":
         settings["synapse"] = {"config": ["etc/homeserver.yaml", "etc/conf.d"], "workers": ["etc/workers"]}
