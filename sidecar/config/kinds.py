@@ -29,10 +29,6 @@ _GLOB = re.compile(r"[A-Za-z0-9_.:@+*?\[\]!-]{1,128}", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:rc\d{1,3})?", re.ASCII)
 _HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|\[[0-9a-f:.]+\])", re.ASCII)
 _USER = re.compile(r"[^\x00-\x1f\x7f:]{1,128}")
-_URL = re.compile(r"(?:[!#-;=?-Z\[\]_a-z~]|\{target\}|\{host\})+", re.ASCII)
-"""The characters of RFC 3986, and what stands for parts of the request."""
-_LEADS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]+|/[^/]")
-"""What cannot become another host, whatever path comes behind it."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -217,32 +213,11 @@ def _read_host(value: Any, _base: str) -> str:
     return text
 
 
-def _read_line(value: Any, _base: str) -> str:
+def read_line(value: Any, _base: str) -> str:
+    """One line of text."""
     text = _text(value)
     if _CONTROL.search(text):
         raise RefusedError("must be one line without control characters")
-    return text
-
-
-def _read_field_value(value: Any, base: str) -> str:
-    text = _read_line(value, base)
-    if not text.isascii():
-        raise RefusedError(f"{shown(text)} cannot stand in a header, which holds ASCII only; write it in ASCII")
-    return text
-
-
-def _read_location(value: Any, _base: str) -> str:
-    """Where a redirect leads: to a host, or to a path of this one, and never where only the request says."""
-    text = _text(value)
-    if not _URL.fullmatch(text):
-        raise RefusedError(f"{shown(text)} is no URL; write `{{target}}` and `{{host}}`, and all else percent-encoded")
-    before, placeholder, _ = text.partition("{target}")
-    if placeholder and not _LEADS.match(before):
-        # A target may begin with two slashes, after which a browser looks for a host.
-        raise RefusedError(
-            f"{shown(text)} lets the client choose the host, by a path such as `//evil.example`; put a host in front: "
-            "`https://{host}{target}`"
-        )
     return text
 
 
@@ -343,9 +318,7 @@ Method = Annotated[str, Kind("method", "GET", _read_method)]
 PathPattern = Annotated[str, Kind("path pattern", "/_matrix/client/{version}/sync", _read_pattern)]
 FieldName = Annotated[str, Kind("field name", "X-Forwarded-Proto", _matching(_TOKEN, "is no field name"))]
 Text = Annotated[str, Kind("text", "hello", lambda value, _base: _text(value))]
-Line = Annotated[str, Kind("text", "hello", _read_line)]
-FieldValue = Annotated[str, Kind("field value", "text/plain", _read_field_value)]
-Location = Annotated[str, Kind("URL", "https://{host}{target}", _read_location)]
+Line = Annotated[str, Kind("text", "hello", read_line)]
 Affinity = Annotated[AffinityKind, choice("affinity", ("user", "room", "origin", "source", "session", "path", "none"))]
 Resource = Annotated[str, choice("resource", ("client", *sorted(RESOURCES - {"client"})))]
 Stream = Annotated[str, choice("stream", STREAMS)]

@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from attrs import field, frozen
 
 from sidecar.config import kinds
+from sidecar.config.authored import FieldValue, Location
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
@@ -156,7 +157,7 @@ class Sorry:
     """`sorry:` of a pool. The status is the one that the failure has: 429, 502, 503 or 504."""
 
     body: kinds.Text = field(metadata=doc("The page."))
-    type: kinds.FieldValue = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
+    type: FieldValue = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
 
 
 @frozen(kw_only=True)
@@ -206,7 +207,7 @@ class Respond:
 
     status: kinds.FixedStatus = field(default=200, metadata=doc("Status of the response."))
     body: kinds.Text = field(default="", metadata=doc("Its content."))
-    headers: Mapping[kinds.FieldName, kinds.FieldValue] = field(
+    headers: Mapping[kinds.FieldName, FieldValue] = field(
         factory=dict, metadata=doc("Its fields; Content-Length and CORS are added.")
     )
 
@@ -215,7 +216,7 @@ class Respond:
 class Redirect:
     """`redirect:` of a route."""
 
-    to: kinds.Location = field(
+    to: Location = field(
         metadata=doc(
             "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port. A "
             "request without Host is refused where `{host}` is needed. A host, or the beginning of a path, has to "
