@@ -22,7 +22,8 @@ from sidecar.routing.plan import Plan
 from sidecar.routing.workers import workers_of
 from sidecar.synapse.asker import ask_version
 from sidecar.synapse.endpoints import EndpointTable, load_endpoints
-from sidecar.synapse.topology import Topology, read_topology
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 """Where the configuration file is unless another one is named."""

@@ -26,7 +26,8 @@ from sidecar.install.draft import Draft
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.routing.parts import Part
-from sidecar.synapse.topology import Topology, read_topology
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology
 
 _PORTS = range(8008, 8058)
 """Where a free one is looked for."""
