@@ -24,7 +24,7 @@ from sidecar.canary import Canaries
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.explaining.pasted import explained
-from sidecar.metrics.tally import LONG_POLLS
+from sidecar.records.tally import LONG_POLLS
 from sidecar.reload import Reload
 
 

@@ -16,9 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from sidecar.errors import Severity
 from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
-from sidecar.metrics.histogram import DURATIONS, Histogram
-from sidecar.metrics.tally import CODES, Cell, Per, Tallies
 from sidecar.net.pool import WorkerPool
+from sidecar.records.histogram import DURATIONS, Histogram
+from sidecar.records.tally import CODES, Cell, Per, Tallies
 from sidecar.routing.parts import SERVED_BY
 from sidecar.status import View, taking, unready
 

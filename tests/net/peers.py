@@ -22,12 +22,12 @@ from zope.interface import implementer
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import describe
 from sidecar.net.gateway import Gateway, response_limits
 from sidecar.net.health import Health, HealthLimits
+from sidecar.net.link import NOTHING
 from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.transport import NOTHING
+from sidecar.net.session import Listener, Session
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
 
@@ -314,12 +314,12 @@ class Stage:
         await worker.head()
         return client, worker
 
-    async def inside(self, client: Peer) -> Downstream:
+    async def inside(self, client: Peer) -> Session:
         """The sidecar's end of the client's connection."""
         address = client.transport.getHost()
         while True:
             for connection in self.listener.connections:
-                if connection.transport.getPeer() == address:
+                if connection.link.transport.getPeer() == address:  # type: ignore[attr-defined]
                     return connection
             await turns(1)
 
@@ -330,7 +330,7 @@ class Stage:
 
     async def acknowledged(self) -> None:
         """Wait until the clients' kernels have acknowledged what they were sent."""
-        while any(connection.under_way != NOTHING for connection in self.listener.connections):
+        while any(connection.link.under_way != NOTHING for connection in self.listener.connections):
             await turns(1)
 
     async def pass_time(self, seconds: float) -> None:
