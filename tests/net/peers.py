@@ -33,8 +33,8 @@ from sidecar.wire.forwarded import ForwardedPolicy
 
 from .turns import reactor, turns
 
-FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
-"""The lines that the sidecar adds to a request of a client of these tests."""
+FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\n"
+"""What the sidecar adds to a request of a client of these tests, whose peer may speak for others and says no scheme."""
 
 
 HEALTHY = b"HTTP/1.1 200 OK\r\nServer: Synapse/1.163.2\r\nContent-Length: 2\r\n\r\nOK"
