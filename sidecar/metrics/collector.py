@@ -131,7 +131,7 @@ def _pools(found: Families, view: View) -> None:
         found.add("pool_workers_up", sum(map(takes, planned.workers)), name)
         rows = Counter(dict.fromkeys(SERVED_BY, 0))
         for part in view.plan.parts[name]:
-            rows[part.now(takes).by] += part.rows
+            rows[part.now(takes).by] += part.rows if part.open else 0
         for by, count in rows.items():
             found.add("pool_endpoints", count, name, by)
     for name, gate in view.gateway.gates.items():

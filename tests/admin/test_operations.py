@@ -153,6 +153,7 @@ async def test_status(scene: Operated) -> None:
             "named": [],
             "share": "",
             "mounted": True,
+            "open": True,
             "required": True,
             "served_by": "workers",
             "now": ["typing1"],
