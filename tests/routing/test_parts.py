@@ -212,6 +212,14 @@ def test_rows_that_a_route_takes_are_not_the_pools(route: Route, taken: bool) ->
         assert (left < whole) is taken
 
 
+def test_a_route_to_main_is_told_whatever_main_has() -> None:
+    """The operator sends media there, and may know why; the part is not left out as one that no process has."""
+    route = Route(path="/_matrix/media/v3/config", pool="main")
+    plan = plan_of(planned=WITHOUT_MEDIA, facts=FACTS, routes=(route,))
+    (part,) = [part for part in parts(plan, "main") if "routes[0]" in part.endpoints]
+    assert (part.workers, part.mounted, part.required) == (("main",), True, True)
+
+
 def test_a_route_into_a_built_in_pool_has_the_substitutes_of_the_row() -> None:
     """Not those that some other row of the pool has."""
     route = Route(path="/_matrix/client/v1/media/download/{server_name}/{media_id}", pool="media")
