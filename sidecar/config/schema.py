@@ -20,6 +20,7 @@ from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
 from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
+from sidecar.config.services import ServiceUrl
 from sidecar.config.shares import HealthPath
 from sidecar.config.tokens import Tokens as Tokens
 from sidecar.document import Document
@@ -68,8 +69,12 @@ class Access:
     """`access:`. Who may reach what Synapse does not mean for everybody; default nobody."""
 
     admin: tuple[kinds.Addresses, ...] = field(default=(), metadata=doc("Networks that may reach /_synapse/admin."))
-    mas: tuple[kinds.Addresses, ...] = field(
-        default=(), metadata=doc("Networks that may reach /_synapse/mas; only MAS itself needs it.")
+    mas: tuple[kinds.Addresses, ...] | None = field(
+        default=None,
+        metadata=doc(
+            "Networks that may reach /_synapse/mas; only MAS itself needs it. Absent: this host, where MAS listens on "
+            "loopback or a UNIX socket, else nobody."
+        ),
     )
     metrics: tuple[kinds.Addresses, ...] = field(default=(), metadata=doc("Networks that may reach /_synapse/metrics."))
 
@@ -242,6 +247,14 @@ class Synapse:
         metadata=doc(
             "Synapse release whose endpoint table is used; absent: asked from the running main process, else the "
             "newest known."
+        ),
+    )
+    mas: ServiceUrl | None = field(
+        default=None,
+        metadata=doc(
+            "Where the Matrix Authentication Service (MAS) listens, as `http://HOST:PORT` or `unix:/PATH`: /login, "
+            "/logout and /refresh go there. Absent: `matrix_authentication_service.endpoint` of Synapse's files, where "
+            "that is enabled; `false`: nowhere."
         ),
     )
 

@@ -34,9 +34,9 @@ class Gate:
         return bool(networks) and is_within(peer, networks)
 
 
-def gate(access: Access) -> Gate:
-    """The gate that `access:` describes."""
-    return Gate({"admin": access.admin, "mas": access.mas, "metrics": access.metrics})
+def gate(access: Access, mas: tuple[Network, ...] = ()) -> Gate:
+    """The gate that `access:` describes; `mas`: who may reach that resource where it does not say."""
+    return Gate({"admin": access.admin, "mas": mas if access.mas is None else access.mas, "metrics": access.metrics})
 
 
 def is_within(peer: str, networks: Iterable[Network]) -> bool:

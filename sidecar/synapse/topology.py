@@ -17,6 +17,7 @@ from attrs import evolve, field, frozen
 from sidecar.document import Document, before_the_fault
 from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import Merged, merge
+from sidecar.synapse.mas import stated_endpoint
 from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
 from sidecar.synapse.processes import (
     MAIN_APP,
@@ -70,6 +71,8 @@ class Topology:
     server_name: str = ""
     public_scheme: str = ""
     """Scheme of `public_baseurl`, `https` where Synapse's files do not give one; empty where they were not read."""
+    mas: str = ""
+    """URL at which Synapse reaches the Matrix Authentication Service; empty where it uses none, or does not say."""
     max_upload_size: int = UPLOAD_LIMIT
     files: tuple[str, ...] = ()
     """Every file that was read."""
@@ -126,6 +129,7 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
             features=processes[0].features,
             server_name=server_name if isinstance(server_name, str) else "",
             public_scheme=_public_scheme(base),
+            mas=stated_endpoint(base),
             max_upload_size=upload_limit(base, []),
             files=tuple(document.file for document in (*shared, *own)),
             shared=tuple(shared),
