@@ -27,7 +27,7 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.descriptors import connection_ceiling
 from sidecar.net.entrances import doors
 from sidecar.net.gateway import Decide, Gateway
-from sidecar.net.listening import address, listen
+from sidecar.net.listening import address, listen_where_possible
 from sidecar.net.making import gates as make_gates
 from sidecar.net.making import start, worker_pool
 from sidecar.net.pool import WorkerPool
@@ -168,7 +168,7 @@ class SidecarService(Service):
             for door in doors(self.settings.listen, self.gateway, self.identities, self.data_reactor):
                 door.listener.on_change = self._connections_changed
                 self.listeners.append(door.listener)
-                self.ports.append(listen(self.data_reactor, door.address, door.factory))
+                self.ports += listen_where_possible(self.data_reactor, door.address, door.factory, first=not self.ports)
         except SidecarError:
             _each(self.ports, "stopListening")
             self.ports.clear()

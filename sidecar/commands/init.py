@@ -233,7 +233,7 @@ class _Beginning:
         admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
         larger = topology.max_upload_size > Limits().request_body
         draft = Draft(
-            listen=listen,
+            listen=fronts.also_by_ipv6(listen),
             admin=str(self.wishes["admin"] or admin),
             config=tuple(map(self._named, self.source.config)),
             workers=tuple(map(self._named, self.source.workers)),

@@ -264,7 +264,7 @@ class Settings:
     """The whole of `sidecar.yaml`."""
 
     listen: tuple[kinds.ServerEndpoint, ...] = field(
-        default=("tcp:8008:interface=127.0.0.1",),
+        default=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
         metadata=doc(
             "A Twisted server endpoint string, or a list of them. `ssl:` speaks TLS; its files are read again with the "
             "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol."
