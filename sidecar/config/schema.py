@@ -41,7 +41,7 @@ class Forwarded:
         ),
     )
     hops: kinds.Count = field(
-        default=32,
+        default=16,
         metadata=doc(
             "Elements of X-Forwarded-For that are looked at, from its end. A client can write thousands in front of "
             "those that your proxies add."

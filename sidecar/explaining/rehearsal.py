@@ -72,7 +72,12 @@ class Rehearsal:
         self.scheme = "https" if any(entrance(text).tls for text in settings.listen) else "http"
         forwarded, public = settings.forwarded, self.deployment.topology.public_scheme
         self.policy = ForwardedPolicy(forwarded.trust, forwarded.proto, public=public, hops=forwarded.hops)
-        self.limits = ReaderLimits(head=limits.request_head, target=limits.request_target, fields=limits.request_fields)
+        self.limits = ReaderLimits(
+            head=limits.request_head,
+            target=limits.request_target,
+            fields=limits.request_fields,
+            options=limits.connection_options,
+        )
 
     def hear(self, asked: Asked) -> Heard:
         """Take a request; never raises, whatever it is."""

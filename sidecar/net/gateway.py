@@ -49,6 +49,7 @@ def response_limits(limits: Limits) -> ReaderLimits:
     return ReaderLimits(
         head=limits.response_head,
         fields=limits.response_fields,
+        options=limits.connection_options,
         chunk_line=limits.chunk_line,
         chunk_extensions=limits.chunk_extensions,
         trailers=limits.trailers,

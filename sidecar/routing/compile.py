@@ -88,8 +88,8 @@ class _Compiler:
     gate: Gate = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        service = self.pools.facts.mas
-        self.gate = gate(self.settings.access, () if service is None else service.callers)
+        service, most = self.pools.facts.mas, self.settings.limits.path_segments
+        self.gate = gate(self.settings.access, most, () if service is None else service.callers)
 
     def plan(self) -> Plan:
         self.planned = planned_pools(self.settings, self.pools, self._steps(), self.gate)

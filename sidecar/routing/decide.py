@@ -12,7 +12,7 @@ from zlib import crc32
 
 from attrs import evolve
 
-from sidecar.routing.access import REPLICATION, closed_resource
+from sidecar.routing.access import REPLICATION, TOO_DEEP, closed_resource
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import OPAQUE, Fields, Key
 from sidecar.routing.plan import Plan, Step
@@ -185,9 +185,12 @@ def allowed(decision: Decision) -> Decision:
 
 def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
     """The refusal of a path that leads to what is not for this peer; None where the way is free."""
-    resource = closed_resource(path, known=step.row is not None)
+    resource = closed_resource(path, known=step.row is not None, most=plan.gate.most)
     if resource is None or plan.gate.admits(resource, peer):
         return None
+    if resource == TOO_DEEP:
+        deep = "the path has more segments than limits.path_segments, and names _synapse"
+        return Decision(action="refuse", endpoint=step.endpoint, pool="", status=400, reason=deep)
     if resource == REPLICATION:
         reason = "/_synapse/replication is between Synapse's own processes and is never forwarded"
     else:

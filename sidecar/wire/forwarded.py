@@ -75,7 +75,7 @@ class ForwardedPolicy:
         announcing: Sequence[Network] = (),
         *,
         public: str = "",
-        hops: int = 32,
+        hops: int = 16,
     ) -> None:
         """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
 
