@@ -130,8 +130,8 @@ def _twistd_options() -> Iterator[tuple[str, str]]:
     for name in sorted(vars(Options)):
         if name.startswith("opt_"):
             what = name.removeprefix("opt_")
-            (argument,) = list(inspect.signature(getattr(Options, name)).parameters)[1:]
-            yield f"--{what} {argument.upper()}", inspect.getdoc(getattr(Options, name)) or ""
+            arguments = list(inspect.signature(getattr(Options, name)).parameters)[1:]
+            yield " ".join((f"--{what}", *map(str.upper, arguments))), inspect.getdoc(getattr(Options, name)) or ""
     for long, short, text in Options.optFlags:
         yield (f"-{short}, " if short else "") + f"--{long}", text
 

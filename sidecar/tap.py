@@ -12,15 +12,20 @@ from os import EX_CONFIG
 from signal import SIGHUP, SIGINT, SIGTERM
 from typing import Any, NoReturn
 
+from attrs import define
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
+from sidecar import __version__
 from sidecar.certificates import certificate_problems
 from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError, Severity, SidecarError
+from sidecar.logbook import is_journal
+from sidecar.net.listening import address
 from sidecar.operating import operator_services
-from sidecar.ordinary_log import never_wait_for_standard_output
+from sidecar.ordinary_log import never_wait_for_standard_output, with_priority
 from sidecar.outcome_file import directory_of, keep
 from sidecar.reload import Reload, work_of
 from sidecar.sd_notify import SystemdNotice, tell
@@ -45,6 +50,15 @@ class Options(UsageOptions):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+
+    def opt_version(self) -> None:
+        """Print the version of matrix-sidecar, and exit."""
+        print(f"matrix-sidecar {__version__}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        if self["demo"] and self["config"] != DEFAULT_PATH:
+            raise UsageError("--demo makes its own configuration; give --config FILE or --demo.")
 
     def opt_listen(self, endpoint: str) -> None:
         """A Twisted server endpoint string to listen on; can be repeated."""
@@ -71,6 +85,24 @@ class CommandLineService(MultiService):
     async def _stop(self) -> None:
         for service in reversed(self.services):
             await maybeDeferred(service.stopService)
+
+
+@define(eq=False)
+class Introduction(Service):
+    """Says in one line what has been started."""
+
+    sidecar: SidecarService
+    reload: Reload
+
+    def startService(self) -> None:
+        super().startService()
+        _log.info(
+            "matrix-sidecar {version} with {file}: {summary}, on {ports}",
+            version=__version__,
+            file=self.reload.deployment.settings.path,
+            summary=self.reload.summary(),
+            ports=", ".join(map(address, self.sidecar.ports)),
+        )
 
 
 def makeService(options: Options) -> IService:
@@ -114,7 +146,7 @@ def _refuse(error: ConfigError) -> NoReturn:
     """End the process by a status of its own: whoever starts it again would only see it fail again."""
     first = next((each for each in error.problems if each.severity is Severity.ERROR), "")
     tell(f"STATUS=not started: {' '.join(str(first).split())}")
-    print(error, file=sys.stderr)
+    print(with_priority(str(error), "error") if is_journal(2) else error, file=sys.stderr)
     raise SystemExit(EX_CONFIG) from None
 
 
@@ -143,6 +175,7 @@ def _parts(
     if deployment.settings.admin is not None:
         yield from operator_services(reload, deployment.settings.admin, reactor)
     yield sidecar
+    yield Introduction(sidecar, reload)
     yield reload
     yield VersionWatch(reload, reactor)
     yield SystemdNotice(reactor, reload.summary)

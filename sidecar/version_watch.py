@@ -119,9 +119,10 @@ class VersionWatch(Service):
     def _use(self, version: str) -> None:
         before = self.reload.deployment.table.release
         self.reload.use(for_version(self.reload.deployment, version))
+        release = self.reload.deployment.table.release
         _log.info(
-            "Synapse is {version} now; requests go by the endpoints of {release} (before: {before})",
+            "Synapse is {version}; requests go by the endpoints of {release}{before}",
             version=version,
-            release=self.reload.deployment.table.release,
-            before=before,
+            release=release,
+            before="" if release == before else f" (before: {before})",
         )

@@ -13,8 +13,9 @@ import pytest
 from net.turns import reactor, spin, turns
 from processes import Running, connect, exchange
 from twisted.application.service import MultiService
+from twisted.python.usage import UsageError
 
-from sidecar import tap
+from sidecar import __version__, tap
 from sidecar.demo import WORKERS
 from sidecar.service import SidecarService
 
@@ -103,3 +104,16 @@ def test_in_this_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
     spin(scenario())
     assert "curl" in capfd.readouterr().out
+
+
+def test_the_demonstration_takes_no_configuration() -> None:
+    """It would not be what somebody asked for."""
+    with pytest.raises(UsageError, match="--demo makes its own configuration"):
+        tap.Options().parseOptions(["--demo", "--config", "other.yaml"])
+
+
+def test_the_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    """And not only Twisted's."""
+    with pytest.raises(SystemExit) as ended:
+        tap.Options().parseOptions(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"matrix-sidecar {__version__}\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from twisted.logger import Logger, LogPublisher, textFileLogObserver
 
-from sidecar.ordinary_log import LogStream, never_wait_for_standard_output
+from sidecar.ordinary_log import LogStream, never_wait_for_standard_output, readable
 from sidecar.sink import Sink
 
 PATIENCE = 30.0
@@ -113,3 +113,35 @@ def test_only_in_place_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
     never_wait_for_standard_output()
     assert isinstance(sys.stdout, LogStream)
     assert len(registered) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "elsewhere", "in_a_journal"),
+    [
+        ("2026-01-01T00:00:00+0000 [sidecar#warn] no: good\n", ..., "<4>no: good\n"),
+        ("2026-01-01T00:00:00+0000 [sidecar.admin#info] listening\n", ..., "<6>[sidecar.admin] listening\n"),
+        ("2026-01-01T00:00:00+0000 [sidecar#error] one\n\ttwo\n", ..., "<3>one\n<3>\ttwo\n"),
+        ("2026-01-01T00:00:00+0000 [-] Unhandled Error\n\tTraceback\n", ..., "<3>Unhandled Error\n<3>\tTraceback\n"),
+        ("2026-01-01T00:00:00+0000 [-] said\n", ..., "<6>said\n"),
+        ("2026-01-01T00:00:00+0000 [-] Proxied starting on 8008\n", "", ""),
+        ("2026-01-01T00:00:00+0000 [-] (TCP Port 8008 Closed)\n", "", ""),
+        ("2026-01-01T00:00:00+0000 [twisted.internet.base#info] Main loop terminated.\n", "", ""),
+        ("2026-01-01T00:00:00+0000 [twisted.plugin#critical] no cache\n", ..., "<2>[twisted.plugin] no cache\n"),
+        ("what somebody has printed\n", ..., ...),
+    ],
+)
+def test_what_an_administrator_reads(event: str, elsewhere: object, in_a_journal: object) -> None:
+    """Twisted's lines about itself are left out; a journal gets priorities, and knows the time by itself."""
+    assert readable(event, journal=False) == (event if elsewhere is ... else elsewhere)
+    assert readable(event, journal=True) == (event if in_a_journal is ... else in_a_journal)
+
+
+def test_twisted_writes_what_is_taken_apart(tmp_path: Path) -> None:
+    """Its own observer, with a level and without one."""
+    sink = Sink(str(tmp_path / "log"), pause=0.0)
+    publisher = LogPublisher(textFileLogObserver(LogStream(sink, journal=True)))
+    Logger("sidecar", observer=publisher).warn("careful")
+    Logger("twisted.internet.base", observer=publisher).info("Main loop terminated.")
+    Logger("sidecar", observer=publisher).info("fine")
+    sink.close(PATIENCE)
+    assert (tmp_path / "log").read_text() == "<4>careful\n<6>fine\n"

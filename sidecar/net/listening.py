@@ -5,7 +5,7 @@ Knows nothing of what is served there.
 
 from __future__ import annotations
 
-import errno
+import os
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -14,9 +14,6 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.errors import SidecarError
-from sidecar.telemetry import logger
-
-_log = logger("sidecar")
 
 BACKLOG = 1024
 """Clients that may wait to be accepted; the kernel takes its own limit (net.core.somaxconn) where that is lower."""
@@ -39,25 +36,6 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory) -> IListen
     return port
 
 
-def listen_where_possible(
-    reactor: Any, description: str, factory: IProtocolFactory, *, first: bool
-) -> list[IListeningPort]:
-    """The same; nothing, and a line in the log, for a `::1` that this host lacks, unless it is the `first`."""
-    try:
-        return [listen(reactor, description, factory)]
-    except SidecarError as error:
-        if first or not _lacks_ipv6(description, error):
-            raise
-    _log.warn("not listening on {address}: this host has no ::1", address=description)
-    return []
-
-
-def _lacks_ipv6(description: str, error: SidecarError) -> bool:
-    cause = error.__cause__
-    number = getattr(cause.socketError, "errno", None) if isinstance(cause, CannotListenError) else None
-    return "interface=\\:\\:1" in description and number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-
-
 def _with_backlog(description: str) -> str:
     """With room for a burst of clients where nothing is said of it: Twisted's own is 50.
 
@@ -73,7 +51,8 @@ def address(port: IListeningPort) -> str:
     host: Any = port.getHost()
     if hasattr(host, "port"):
         return f"{host.host}:{host.port}"
-    return str(getattr(host, "name", host))
+    name: bytes | str = getattr(host, "name", str(host))
+    return os.fsdecode(name)
 
 
 def _unusable(description: str, error: Exception) -> str:
