@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -13,7 +14,6 @@ from sidecar.config.endpoints import address_of, entrance, is_foreign
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Place, SilenceError, ask
-from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 from sidecar.doctor.front import Front
@@ -72,16 +72,14 @@ class Examination:
         account = self._account()
         yield "Configuration", self._configuration(account)
         yield "The running sidecar", self._sidecar(operators)
-        service = self._service()
-        beside = {name for name, _ in service}
-        workers = [worker for worker in self.deployment.plan.workers.values() if worker.name not in beside]
+        workers = self.deployment.plan.workers.values()
         seen = examine_workers(workers, account)
-        yield "Workers", (*self._workers(seen), *(examine_mas(place) for _, place in service))
+        yield "Workers", self._workers(seen)
         gateway = self._gateway(operators)
         places = {
             each.name: place_of(self.deployment.plan.workers[each.name].endpoint) for each in seen if each.reached
         }
-        known = {name: place for name, place in (*places.items(), *service) if place is not None}
+        known = {name: place for name, place in places.items() if place is not None}
         yield "Pools", examine_pools(self.deployment.plan, known, gateway)
         if self.wishes.public is not None:
             yield "The proxy in front", self._front(self.wishes.public, operators)
@@ -94,7 +92,11 @@ class Examination:
         named = self.wishes.admin or ([settings.admin] if settings.admin else [])
         places = [place for endpoint in named if (place := _place(endpoint)) is not None]
         if not self.wishes.admin:
-            places += [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
+            instances = [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
+            if instances:
+                # Each instance has a socket of its own, instead of the one that the file names.
+                places = [place for place in places if not place.socket or os.path.lexists(place.socket)]
+            places += instances
         return Operators(tuple(dict.fromkeys(places)), settings.operator.user, self.wishes.password)
 
     def _account(self) -> Account | None:
@@ -103,13 +105,6 @@ class Examination:
             return units.account("/", self.wishes.run_as)
         running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
         return next(iter(running), None) or units.expected()
-
-    def _service(self) -> list[tuple[str, Place]]:
-        """The Matrix Authentication Service, which is asked other questions than Synapse; empty where there is none."""
-        plan = self.deployment.plan
-        service = plan.membership.facts.mas
-        place = None if service is None else place_of(plan.workers[service.name].endpoint)
-        return [] if service is None or place is None else [(service.name, place)]
 
     def _gateway(self, operators: Operators) -> Place | None:
         """Where the sidecar answers, as it says itself, or as the file says."""
@@ -132,10 +127,10 @@ class Examination:
         deployment = self.deployment
         for problem in deployment.problems:
             judge = error if problem.severity is Severity.ERROR else warning
-            yield judge(str(problem), "")
+            yield judge(problem.told(), "")
         if account is not None:
             files = (deployment.settings.path, *deployment.topology.files)
-            yield from (error(str(problem), "") for problem in unreadable(files, account))
+            yield from (error(problem.told(), "") for problem in unreadable(files, account))
         takes, wants = deployment.settings.limits.request_body, deployment.topology.max_upload_size
         if deployment.topology.known and takes < wants:
             yield warning(

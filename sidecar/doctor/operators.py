@@ -57,6 +57,11 @@ class Operators:
             try:
                 yield from self._examine(place, deployment)
             except SilenceError as silence:
+                if isinstance(silence.error, PermissionError):
+                    yield unknown(
+                        f"The operator's listener at {place} may not be used by who runs this.", "Run this as root."
+                    )
+                    continue
                 yield error(
                     f"The operator's listener at {place} does not answer: {silence}.",
                     "Is the sidecar running (`systemctl status matrix-sidecar`), and may you use its socket?",
@@ -121,7 +126,7 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
 
 def _judge_parts(status: dict[str, Any]) -> Iterator[Finding]:
     """Which requests do not get to the workers that are meant for them."""
-    parts = [part for pool in status.get("pools", {}).values() for part in pool.get("parts", ()) if part["open"]]
+    parts = [part for pool in status.get("pools", {}).values() for part in pool.get("parts", ())]
     stepping_in: dict[str, list[str]] = {}
     for part in parts:
         if part["served_by"] == "fallback":

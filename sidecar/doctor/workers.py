@@ -17,6 +17,7 @@ from sidecar.doctor.findings import Finding, error, fine, warning
 from sidecar.install.permissions import WRITE, Account, hindrance
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.asker import PATH, reached_at, version_in
+from sidecar.synapse.names import MAIN
 
 AT_ONCE = 8
 """Workers that are asked at once; Synapse's queue holds 50."""
@@ -84,7 +85,8 @@ def _hindered(name: str, place: Place, account: Account | None) -> tuple[Finding
 
 def _silent(name: str, place: Place, silence: SilenceError) -> Finding:
     number = silence.error.errno if silence.error is not None else None
-    unit = f"`systemctl status matrix-synapse-worker@{_PROCESS.sub('', name)}`, or whatever starts it, says why."
+    service = "matrix-synapse" if name == MAIN else f"matrix-synapse-worker@{_PROCESS.sub('', name)}"
+    unit = f"`systemctl status {service}`, or whatever starts it, says why."
     if number == errno.ENOENT:
         return error(f"{name} does not run, or listens elsewhere: there is no {place}.", unit)
     if number == errno.ECONNREFUSED:

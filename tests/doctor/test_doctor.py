@@ -20,9 +20,11 @@ from terminals import Terminal
 
 from sidecar.cli import main
 from sidecar.config.passwords import hashed
-from sidecar.doctor import examination
-from sidecar.doctor.asking import Place
+from sidecar.deployment import read_deployment
+from sidecar.doctor import examination, operators
+from sidecar.doctor.asking import Place, SilenceError
 from sidecar.doctor.examination import listened
+from sidecar.doctor.findings import Level
 from sidecar.install import command_lines
 
 
@@ -128,10 +130,11 @@ def test_a_configuration_that_cannot_be_read(broken: Installation) -> None:
 
 def test_what_check_finds_is_found(broken: Installation) -> None:
     """Warnings and errors of the files, and a limit that is smaller than Synapse's."""
-    broken.write('limits: {request_body: 10M}\nadmin: "unix:admin.sock:mode=660"\n')
+    broken.write('limits: {request_body: 10M}\nadmin: "unix:admin.sock"\n')
     (broken.directory / "etc/workers/old.yml").write_text("")
     told = of("Configuration", found(broken))
     assert any(each.startswith("warning: ") and "old.yml" in each for each in told)
+    assert not any("warning: " in each.removeprefix("warning: ") for each in told)
     assert "warning: Synapse takes uploads of 20M, and the sidecar of 10M only." in told
 
 
@@ -139,7 +142,7 @@ def test_a_sidecar_that_does_not_run(broken: Installation) -> None:
     """Neither its operator's listener nor its port answers; workers and pools are tested all the same."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    broken.write('admin: "unix:admin.sock:mode=660"\n', port)
+    broken.write('admin: "unix:admin.sock"\n', port)
     findings = found(broken)
     operator, port_of_its_own = of("The running sidecar", findings)
     assert operator.startswith(
@@ -264,7 +267,7 @@ def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) 
     """Something is in between, or it reads other files."""
     port = broken.start().port
     with Proxy(port, lambda _: b"HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\n\r\n") as proxy:
-        broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
+        broken.write('admin: "unix:absent.sock"\n', proxy.port)
         told = of("Pools", found(broken))
     assert any(
         each == "error: typing: PUT /_matrix/client/v3/rooms/~/typing/~ is answered 418 through the sidecar, and 401 "
@@ -272,7 +275,7 @@ def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) 
         for each in told
     ), told
     with Proxy(port, lambda head: None if b"/typing/" in head else head) as proxy:
-        broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
+        broken.write('admin: "unix:absent.sock"\n', proxy.port)
         told = of("Pools", found(broken))
     assert any("through the sidecar: the connection ended without an answer" in each for each in told), told
 
@@ -302,7 +305,7 @@ def test_a_password_is_asked_for(broken: Installation) -> None:
     secret = broken.directory / "password"
     secret.write_text("correct horse\n")
     secret.chmod(0o600)
-    broken.write('admin: "unix:admin.sock:mode=660"\noperator: {password_file: password}\n')
+    broken.write('admin: "unix:admin.sock"\noperator: {password_file: password}\n')
     broken.start()
     assert of("The running sidecar", found(broken)) == []
     # Only the hash is known.
@@ -327,6 +330,31 @@ def test_several_instances_are_all_asked(running: Installation) -> None:
     assert "The operator's listener at /nowhere/admin.sock does not answer: no such file or directory." in result.output
 
 
+def test_instances_stand_for_the_socket_that_the_file_names(
+    running: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several processes share the port nobody makes the one that a single process would have."""
+    monkeypatch.setattr(examination, "ADMIN_SOCKETS", f"{running.directory}/admin.sock")
+    text = Path(running.file).read_text().replace("unix:admin.sock", "unix:absent.sock")
+    other = Path(running.file).with_name("several.yaml")
+    other.write_text(text)
+    result = runner().invoke(main, ["doctor", "-c", str(other)])
+    assert "runs and is ready." in result.output
+    assert "absent.sock" not in result.output
+
+
+def test_who_may_not_use_the_socket_is_told_so(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that nobody answers."""
+
+    def refused(*_arguments: object) -> None:
+        raise SilenceError("permission denied", PermissionError(13, "Permission denied"))
+
+    monkeypatch.setattr(operators, "ask", refused)
+    (finding, *_) = operators.Operators((Place(socket="/run/x.sock"),)).examine(read_deployment(running.file))
+    assert (finding.level, finding.mend) == (Level.UNKNOWN, "Run this as root.")
+    assert finding.sentence == "The operator's listener at /run/x.sock may not be used by who runs this."
+
+
 def test_the_units_instances_are_found(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their sockets."""
     monkeypatch.setattr(examination, "ADMIN_SOCKETS", f"{running.directory}/adm*.sock")
@@ -334,7 +362,7 @@ def test_the_units_instances_are_found(running: Installation, monkeypatch: pytes
     try:
         assert "runs and is ready." in doctor(running).output
     finally:
-        running.write('admin: "unix:admin.sock:mode=660"\n')
+        running.write('admin: "unix:admin.sock"\n')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

@@ -63,6 +63,12 @@ def test_a_name_goes_into_the_command_without_what_a_shell_would_take() -> None:
     assert "matrix-synapse-worker@arm-rf`" in finding.mend
 
 
+def test_main_has_a_unit_of_another_name() -> None:
+    """As Synapse's package and documentation call it."""
+    finding = _silent("main", Place(socket="/x"), SilenceError("", FileNotFoundError(errno.ENOENT, "")))
+    assert "`systemctl status matrix-synapse`" in finding.mend
+
+
 @pytest.mark.parametrize(
     ("versions", "stated", "levels"),
     [
