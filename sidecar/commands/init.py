@@ -26,8 +26,7 @@ from sidecar.install.draft import Draft
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.routing.parts import Part
-from sidecar.synapse.reading import read_topology
-from sidecar.synapse.topology import Topology
+from sidecar.synapse.topology import Topology, read_topology
 
 _PORTS = range(8008, 8058)
 """Where a free one is looked for."""
@@ -101,7 +100,9 @@ def init(
 
 
 def _check_target(questions: Questions, target: str, *, force: bool) -> None:
-    if os.path.lexists(target) and not force and not questions.agree(f"{target} exists. Replace it?"):
+    if not os.path.lexists(target) or force or units.is_as_shipped(target):
+        return
+    if not questions.agree(f"{target} exists. Replace it?"):
         fail(f"{target} exists and is left as it is. Give --force to replace it, or another name with --config.")
 
 
@@ -233,7 +234,7 @@ class _Beginning:
         admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
         larger = topology.max_upload_size > Limits().request_body
         draft = Draft(
-            listen=fronts.also_by_ipv6(listen),
+            listen=listen,
             admin=str(self.wishes["admin"] or admin),
             config=tuple(map(self._named, self.source.config)),
             workers=tuple(map(self._named, self.source.workers)),
@@ -261,10 +262,6 @@ class _Beginning:
         _heading("Start it")
         for command in units.to_do(self.root, self.target, listen):
             click.echo(f"  {command}")
-        lines = units.socket_lines(self.root, listen)
-        if lines:
-            click.echo()
-            _indented(lines)
 
     def _tell_front(self, kind: str, listen: str, topology: Topology) -> None:
         address, port, path = fronts.reached_at(listen)

@@ -18,6 +18,9 @@ HOME = "/opt/venvs/matrix-sidecar"
 """The environment that the units name."""
 PORT = "tcp:8008:interface=127.0.0.1"
 """What the socket unit listens on."""
+_UNITS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+"""Where systemd looks, in its order: the administrator's, and those of packages."""
+_DROP_IN = "/etc/systemd/system/matrix-sidecar.socket.d"
 GROUP = "matrix-synapse"
 """The group that the units let the sidecar run in."""
 ADMIN = "unix:/run/matrix-sidecar/admin.sock:mode=660"
@@ -53,7 +56,21 @@ def account(root: str, name: str | None) -> Account:
 
 def expected(root: str = "/") -> Account | None:
     """Who the installed unit runs the sidecar as, if it is installed."""
-    return account(root, None) if Path(root, "etc/systemd/system/matrix-sidecar.service").exists() else None
+    return account(root, None) if _installed(root) is not None else None
+
+
+def _installed(root: str) -> Path | None:
+    """The unit that systemd would start; a copy of the administrator's comes first."""
+    places = (Path(root, place, "matrix-sidecar.service") for place in _UNITS)
+    return next((place for place in places if place.exists()), None)
+
+
+def is_as_shipped(file: str) -> bool:
+    """Whether a configuration file is the example that the Debian package puts there, which nobody has touched."""
+    try:
+        return Path(file).read_bytes() == Path(sys.prefix, "share/matrix-sidecar/conf/minimal.yaml").read_bytes()
+    except OSError:
+        return False
 
 
 def _named(root: str, name: str) -> Account:
@@ -79,18 +96,22 @@ def to_do(root: str, file: str, listen: str) -> list[str]:
     """The commands that start the sidecar with this configuration file and keep it running."""
     if not has_systemd(root):
         return [f"{sys.prefix}/bin/twistd -n --pidfile= matrix-sidecar --config {file}"]
-    commands = [f"cp {sys.prefix}/share/matrix-sidecar/systemd/* /etc/systemd/system/"]
-    if sys.prefix != HOME:
-        commands.append(f"sed -i 's#{HOME}#{sys.prefix}#' /etc/systemd/system/matrix-sidecar*")
+    commands, installed = [], _installed(root)
+    if installed is None:
+        commands.append(f"cp {sys.prefix}/share/matrix-sidecar/systemd/* /etc/systemd/system/")
+        if sys.prefix != HOME:
+            commands.append(f"sed -i 's#{HOME}#{sys.prefix}#' /etc/systemd/system/matrix-sidecar*")
     if not any(fields[0] == GROUP for fields in _lines(root, "group")):
         commands.append(f"groupadd --system {GROUP}")
     if listen != PORT:
-        commands.append("systemctl edit matrix-sidecar.socket   # write the three lines below")
+        commands.append(f"mkdir -p {_DROP_IN}")
+        commands.append(f"printf '[Socket]\\nListenStream=\\nListenStream={_place(listen)}\\n' >{_DROP_IN}/listen.conf")
     domain = _domain(listen)
     if domain != "INET":
-        commands.append(
-            f"systemctl edit --full matrix-sidecar.service   # in ExecStart: systemd:domain={domain}:name=http"
-        )
+        here = "/etc/systemd/system/matrix-sidecar.service"
+        if installed is not None and not installed.is_relative_to(Path(root, "etc")):
+            commands.append(f"cp /{installed.relative_to(root)} {here}")
+        commands.append(f"sed -i 's/domain=INET:/domain={domain}:/' {here}")
     return [*commands, "systemctl daemon-reload", "systemctl enable --now matrix-sidecar.socket matrix-sidecar.service"]
 
 
@@ -100,15 +121,11 @@ def _domain(listen: str) -> str:
     return "UNIX" if socket else "INET6" if ":" in address else "INET"
 
 
-def socket_lines(root: str, listen: str) -> str:
-    """What the socket unit needs on top, where it is not to listen on 127.0.0.1:8008; else empty."""
-    if not has_systemd(root) or listen == PORT:
-        return ""
+def _place(listen: str) -> str:
+    """Where the socket unit is to listen."""
     address, port, socket = reached_at(listen)
     if socket:
-        place = socket
-    elif "interface=" not in listen:
-        place = str(port)
-    else:
-        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    return f"[Socket]\nListenStream=\nListenStream={place}\n"
+        return socket
+    if "interface=" not in listen:
+        return f"0.0.0.0:{port}"  # a port alone would be a socket of IPv6
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,7 +64,31 @@ def test_with_systemd_the_units_are_copied_and_enabled(tmp_path: Path) -> None:
     assert f"sed -i 's#/opt/venvs/matrix-sidecar#{sys.prefix}#' /etc/systemd/system/matrix-sidecar*" in commands
     assert "groupadd --system matrix-synapse" in commands
     assert commands[-1].startswith("systemctl enable --now matrix-sidecar.socket matrix-sidecar.service")
-    assert units.socket_lines(str(tmp_path), units.PORT) == ""
+    assert not any("ListenStream" in command for command in commands)
+
+
+@pytest.mark.parametrize("place", ["usr/lib/systemd/system", "lib/systemd/system"])
+def test_units_of_a_package_are_enabled_where_they_are(tmp_path: Path, place: str) -> None:
+    """Nothing is copied, unless the unit has to be another."""
+    debian(tmp_path)
+    write(tmp_path, f"/{place}/matrix-sidecar.service", "")
+    assert units.expected(str(tmp_path)) == units.account(str(tmp_path), None)
+    assert [line.split()[0] for line in units.to_do(str(tmp_path), "x", units.PORT)] == ["systemctl", "systemctl"]
+    commands = units.to_do(str(tmp_path), "x", "unix:/run/x.sock")
+    assert f"cp /{place}/matrix-sidecar.service /etc/systemd/system/matrix-sidecar.service" in commands
+
+
+def test_the_file_of_the_package_is_known_until_somebody_changes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`init` replaces it without being forced to."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    write(tmp_path, "/share/matrix-sidecar/conf/minimal.yaml", "a: 1\n")
+    write(tmp_path, "/etc/sidecar.yaml", "a: 1\n")
+    assert units.is_as_shipped(str(tmp_path / "etc" / "sidecar.yaml"))
+    write(tmp_path, "/etc/sidecar.yaml", "a: 2\n")
+    assert not units.is_as_shipped(str(tmp_path / "etc" / "sidecar.yaml"))
+    assert not units.is_as_shipped(str(tmp_path / "absent.yaml"))
 
 
 def test_where_everything_is_as_the_units_say_nothing_is_changed(
@@ -80,7 +105,7 @@ def test_where_everything_is_as_the_units_say_nothing_is_changed(
     ("listen", "stream", "domain"),
     [
         ("tcp:8009:interface=127.0.0.1", "127.0.0.1:8009", ""),
-        ("tcp:8009", "8009", ""),
+        ("tcp:8009", "0.0.0.0:8009", ""),
         (r"tcp6:8009:interface=2001\:db8\:\:1", "[2001:db8::1]:8009", "INET6"),
         ("unix:/run/x.sock", "/run/x.sock", "UNIX"),
     ],
@@ -88,16 +113,22 @@ def test_where_everything_is_as_the_units_say_nothing_is_changed(
 def test_another_place_to_listen_goes_into_the_socket_unit(
     tmp_path: Path, listen: str, stream: str, domain: str
 ) -> None:
-    """In the place of the one that is shipped; and into the service, where the kind of socket is another."""
+    """The commands need no editor: they write a drop-in for the socket, and another kind of socket into the service."""
     debian(tmp_path)
-    assert units.socket_lines(str(tmp_path), listen) == f"[Socket]\nListenStream=\nListenStream={stream}\n"
-    edits = [command for command in units.to_do(str(tmp_path), "x", listen) if "systemctl edit" in command]
-    assert len(edits) == (2 if domain else 1)
-    assert not domain or f"systemd:domain={domain}:name=http" in edits[1]
+    there = "/etc/systemd/system"
+    write(tmp_path, f"{there}/matrix-sidecar.service", (ROOT / "systemd/matrix-sidecar.service").read_text())
+    for command in units.to_do(str(tmp_path), "x", listen):
+        if not command.startswith("systemctl"):
+            subprocess.run(["bash", "-c", command.replace(there, f"{tmp_path}{there}")], check=True)
+    written = (tmp_path / "etc/systemd/system/matrix-sidecar.socket.d/listen.conf").read_text()
+    assert written == f"[Socket]\nListenStream=\nListenStream={stream}\n"
+    assert (
+        f" systemd:domain={domain or 'INET'}:name=http"
+        in (tmp_path / "etc/systemd/system/matrix-sidecar.service").read_text()
+    )
 
 
 def test_without_systemd_twistd_is_started_by_hand(tmp_path: Path) -> None:
     """With the file that was written."""
     (command,) = units.to_do(str(tmp_path), "/data/sidecar.yaml", units.PORT)
     assert command == f"{sys.prefix}/bin/twistd -n --pidfile= matrix-sidecar --config /data/sidecar.yaml"
-    assert units.socket_lines(str(tmp_path), "tcp:1") == ""
