@@ -1,0 +1,1 @@
+"""The package, the image and the manifests: built, checked, and run where they are meant to run."""
