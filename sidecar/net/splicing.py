@@ -14,8 +14,7 @@ from typing import Any
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from sidecar.net.link import Link
-from sidecar.net.transport import TwistedLink
+from sidecar.net.transport import DirectProtocol
 
 WORTH_IT = 256 * 1024
 """Bytes that must be left of a body; below, setting up costs more than copying."""
@@ -35,7 +34,7 @@ class Pipe:
     __slots__ = ("read_end", "write_end")
 
     _free: list[Pipe] = []  # noqa: RUF012
-    _open: int = 0
+    _open = 0
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,8 +77,8 @@ class Splice:
 
     def __init__(
         self,
-        source: TwistedLink,
-        target: TwistedLink,
+        source: DirectProtocol,
+        target: DirectProtocol,
         octets: int,
         pipe: Pipe,
         moved: Callable[[int], None],
@@ -97,8 +96,10 @@ class Splice:
         self._blocked = False
         self._moved = moved
         self._broken = broken
-        source.divert(self._receive)
-        target.take(self)
+        transport: Any = source.transport
+        transport.doRead = self._receive
+        source.diverted = True
+        target.splice = self
 
     @property
     def unsent(self) -> int:
@@ -109,7 +110,8 @@ class Splice:
         """Give the sockets back to their protocols."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
-            self._target.take(None)
+            self._target.splice = None
+            self._source.diverted = False
             self._unblock()
             self._source.read_directly()
             pipe.give_back(empty=not self._in_pipe)
@@ -155,7 +157,7 @@ class Splice:
             transport: Any = self._target.transport
             transport.doWrite = self._send
             transport.startWriting()
-            self._target.handler.filled()
+            self._target.pauseProducing()
 
     def _unblock(self) -> None:
         if self._blocked:
@@ -172,19 +174,17 @@ class Splice:
         self._pour(pipe)
         if self._pipe is not None and not self._in_pipe and self._blocked:
             self._unblock()
-            self._target.handler.drained()
+            self._target.resumeProducing()
 
 
 def begin_splice(
-    source: Link,
-    target: Link,
+    source: DirectProtocol,
+    target: DirectProtocol,
     octets: int,
     moved: Callable[[int], None],
     broken: Callable[[], None],
 ) -> Splice | None:
     """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
-    if not (isinstance(source, TwistedLink) and isinstance(target, TwistedLink)):
-        return None
     if not (source.direct and target.direct) or target.unsent:
         return None
     pipe = Pipe.take()

@@ -36,12 +36,11 @@ ResponseEvent = ResponseHead | bytes | End
 
 @frozen(slots=True, kw_only=True)
 class ReaderLimits:
-    """Bounds in bytes, in lines for `fields`, in elements for `options`; `target` holds for requests only."""
+    """Bounds in bytes, and in lines for `fields`; `target` holds for requests only."""
 
     head: int = 16_000
     target: int = 12 * 1024
     fields: int = 200
-    options: int = 32
     chunk_line: int = 1024
     chunk_extensions: int = 16 * 1024
     trailers: int = 8 * 1024
@@ -178,7 +177,7 @@ class RequestReader(BodyReader):
             raw, rest = data[:end], data[end:]
         if end > limits.target:
             self._check_request_line(raw, raw.find(b"\r\n"))
-        head = RequestHead(raw, limits.fields, limits.options)
+        head = RequestHead(raw, limits.fields)
         if end > limits.target and len(head.target) > limits.target:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
         self._buffer = b""
@@ -289,7 +288,7 @@ class ResponseReader(BodyReader):
             raw, rest = data, b""
         else:
             raw, rest = data[:end], data[end:]
-        head = ResponseHead(raw, self._method, limits.fields, limits.options)
+        head = ResponseHead(raw, self._method, limits.fields)
         if head.status < 200 and head.interim:
             self._buffer = rest
             return [head]

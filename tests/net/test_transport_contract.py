@@ -17,57 +17,37 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.net.batching import BatchingReactor
-from sidecar.net.transport import READ_SIZE, TwistedLink
+from sidecar.net.transport import READ_SIZE, DirectProtocol
 
 from .turns import logged_failures, reactor, spin, turns
 
 
-class Told:
-    """Hands on what a link tells."""
+class Recorder(DirectProtocol):
+    """Notes what its transport tells it."""
 
-    recorder: Recorder
-
-    def connected(self) -> None: ...
-
-    def received(self, octets: bytes) -> None:
-        self.recorder.got += octets
-        self.recorder.on_data()
-
-    def lost(self, *, clean: bool) -> None:
-        assert clean is isinstance(self.recorder.reason, ConnectionDone)
-
-    def half_closed(self) -> None:
-        self.recorder.events.append("read lost")
-
-    def writing_ended(self) -> None:
-        self.recorder.events.append("write lost")
-
-    def shaken(self) -> None: ...
-
-    def filled(self) -> None:
-        self.recorder.events.append("pause")
-
-    def drained(self) -> None:
-        self.recorder.events.append("resume")
-
-
-class Recorder(TwistedLink):
-    """Notes what its transport and the link tell."""
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.events: list[str] = []
+        self.lost: Exception | None = None
+        self.on_data: Callable[[], None] = lambda: None
 
     reading = True
 
-    def __init__(self) -> None:
-        handler = Told()
-        super().__init__(handler)
-        handler.recorder = self
-        self.got = bytearray()
-        self.events: list[str] = []
-        self.reason: Exception | None = None
-        self.on_data: Callable[[], None] = lambda: None
+    def connectionMade(self) -> None:
+        self.go_direct()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self.on_data()
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.reason = reason.value
-        super().connectionLost(reason)
+        self.lost = reason.value
+
+    def pauseProducing(self) -> None:
+        self.events.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.events.append("resume")
 
     def stopProducing(self) -> None:
         self.events.append("stop")
@@ -76,10 +56,10 @@ class Recorder(TwistedLink):
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Recorder):
     def readConnectionLost(self) -> None:
-        self.handler.half_closed()
+        self.events.append("read lost")
 
     def writeConnectionLost(self) -> None:
-        self.handler.writing_ended()
+        self.events.append("write lost")
 
 
 class Line:
@@ -132,9 +112,9 @@ class Line:
 
     async def strike(self) -> None:
         self.far.close()
-        if self.near.reason is None:
+        if self.near.lost is None:
             self.near.transport.abortConnection()
-        while self.near.reason is None:
+        while self.near.lost is None:
             await turns(1)
         if self._batching is not None:
             self._batching.close()
@@ -221,7 +201,7 @@ def test_octets_pass_in_order(kind: str) -> None:
         whole = b"".join(pieces)
         assert await line.reads(len(whole)) == whole
         line.sends(b"x" * 100_000)
-        while len(line.near.got) < 100_000:
+        while len(line.near.received) < 100_000:
             await turns(1)
 
     play(kind, scenario)
@@ -232,6 +212,7 @@ def test_producer_is_paused_and_resumed(kind: str) -> None:
     """Above 64 KiB unsent each write pauses, within the write; it resumes when everything has been taken."""
 
     async def scenario(line: Any) -> None:
+        line.near.transport.registerProducer(line.near, True)
         line.near.transport.write(b"a" * 10)
         assert line.near.events == []
         line.near.transport.write(b"a" * 8_000_000)
@@ -256,12 +237,12 @@ def test_pausing_keeps_what_comes(kind: str) -> None:
         line.sends(b"abc")
         line.closes()
         await turns()
-        assert line.near.got == b""
-        assert line.near.reason is None
+        assert line.near.received == b""
+        assert line.near.lost is None
         line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
-        assert line.near.got == b"abc"
+        assert line.near.received == b"abc"
 
     play(kind, scenario)
 
@@ -272,12 +253,12 @@ def test_closing_sends_what_is_left(kind: str) -> None:
 
     async def scenario(line: Any) -> None:
         line.near.transport.write(b"a" * 1_000_000)
-        line.near.close()
+        line.near.transport.loseConnection()
         line.near.send(b"tail")
         assert await line.reads(1_000_004) == b"a" * 1_000_000 + b"tail"
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionDone)
+        assert isinstance(line.near.lost, ConnectionDone)
         assert line.ended()
 
     play(kind, scenario)
@@ -297,10 +278,10 @@ def test_half_close(kind: str) -> None:
         assert await line.reads(3) == b"abc"
         assert line.ended()
         line.sends(b"more")
-        while line.near.got != b"more":
+        while line.near.received != b"more":
             await turns(1)
         line.near.transport.loseConnection()
-        assert isinstance(line.near.reason, ConnectionDone)
+        assert isinstance(line.near.lost, ConnectionDone)
 
     play(kind, scenario, HalfCloseable())
 
@@ -314,12 +295,12 @@ def test_half_close_of_the_other_side(kind: str) -> None:
         line.half_closes()
         while not line.near.events:
             await turns(1)
-        assert line.near.got == b"abc"
+        assert line.near.received == b"abc"
         line.near.send(b"def")
         assert await line.reads(3) == b"def"
         await turns()
         assert line.near.events == ["read lost"]
-        assert line.near.reason is None
+        assert line.near.lost is None
 
     play(kind, scenario, HalfCloseable())
 
@@ -329,12 +310,13 @@ def test_end(kind: str) -> None:
     """Where a protocol knows no half-close, the end of the other side is the end of the connection."""
 
     async def scenario(line: Any) -> None:
+        line.near.transport.registerProducer(line.near, True)
         line.sends(b"abc")
         line.closes()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
-        assert line.near.got == b"abc"
-        assert isinstance(line.near.reason, ConnectionDone)
+        assert line.near.received == b"abc"
+        assert isinstance(line.near.lost, ConnectionDone)
         assert line.near.events == ["stop"]
 
     play(kind, scenario)
@@ -348,11 +330,11 @@ def test_abort(kind: str) -> None:
         line.near.send(b"a" * 8_000_000)
         line.sends(b"abc")
         line.near.transport.abortConnection()
-        assert line.near.reason is None
-        while line.near.reason is None:
+        assert line.near.lost is None
+        while line.near.lost is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionAborted)
-        assert line.near.got == b""
+        assert isinstance(line.near.lost, ConnectionAborted)
+        assert line.near.received == b""
 
     play(kind, scenario)
 
@@ -430,12 +412,12 @@ def test_send_on_a_broken_connection(kind: str) -> None:
         await turns()
         while line.near.send(b"x"):
             await turns(1)
-        assert line.near.reason is None
+        assert line.near.lost is None
         line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
         if kind == "unix":
-            assert line.near.got == answer
+            assert line.near.received == answer
 
     play(kind, scenario)
 
@@ -457,9 +439,9 @@ def test_abandoned_writes_keep_the_answer(kind: str) -> None:
                 left = left[line.far.send(left) :]
             await turns(1)
         line.far.shutdown(socket.SHUT_WR) if kind != "unix" else line.far.close()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
-        assert line.near.got == answer
+        assert line.near.received == answer
         assert line.near.unsent == 0
 
     play(kind, scenario)
@@ -476,7 +458,7 @@ def test_readable(kind: str) -> None:
         line.sends(b"a")
         assert line.near.readable
         line.near.transport.resumeProducing()
-        while line.near.got != b"a":
+        while line.near.received != b"a":
             await turns(1)
         line.near.transport.pauseProducing()
         line.half_closes()
@@ -498,16 +480,16 @@ def test_reset() -> None:
             await turns(1)
         assert not line.near.send(b"x")
         line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
 
     async def reading(line: Line) -> None:
         await turns()
         line.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.far.close()
-        while line.near.reason is None:
+        while line.near.lost is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionLost)
+        assert isinstance(line.near.lost, ConnectionLost)
         assert not line.near.send(b"x")
 
     play("tcp", scenario)
@@ -526,9 +508,9 @@ def test_others_get_their_turn(kind: str) -> None:
                 line.far.send(b"x" * 65536)
         line.near.reading = False
         line.near.transport.resumeProducing()
-        while not line.near.got:
+        while not line.near.received:
             await turns(1)
-        assert len(line.near.got) <= 3 * READ_SIZE
+        assert len(line.near.received) <= 3 * READ_SIZE
 
     play(kind, scenario)
 
@@ -574,10 +556,10 @@ def test_a_fault_ends_its_connection_only() -> None:
             with contextlib.suppress(BlockingIOError):
                 assert far.recv(1) == b""
                 break
-        while other.got != b"y":
+        while other.received != b"y":
             await turns(1)
         batching.close()
-        assert isinstance(other.reason, ConnectionLost)
+        assert isinstance(other.lost, ConnectionLost)
         far.close()
         second_far.close()
 
@@ -601,7 +583,7 @@ def test_a_connection_that_is_closed_by_another() -> None:
         for _, far in ends:
             far.send(b"x")
         await turns()
-        assert sorted(bytes(recorder.got) for recorder in recorders) == [b"", b"x"]
+        assert sorted(bytes(recorder.received) for recorder in recorders) == [b"", b"x"]
         batching.close()
         for _, far in ends:
             far.close()

@@ -13,7 +13,7 @@ _JSON = "application/json"
 
 
 @frozen
-class FixedResponse:
+class Answer:
     """A response with its content; `fields` are without Content-Type, and let pages of other origins read it."""
 
     status: int
@@ -22,17 +22,17 @@ class FixedResponse:
     content: str
 
 
-def response_of(route: Route) -> FixedResponse | None:
+def answer_of(route: Route) -> Answer | None:
     """What a route answers with, unless it forwards, redirects or leaves the request to the table."""
     if route.respond is not None:
         given = {name: value for name, value in route.respond.headers.items() if name.lower() != "content-type"}
         kind = next((value for name, value in route.respond.headers.items() if name.lower() == "content-type"), _JSON)
         names = {name.lower() for name in given}
         cors = {name: value for name, value in CORS if name.lower() not in names}
-        return FixedResponse(route.respond.status, kind, {**given, **cors}, route.respond.body)
+        return Answer(route.respond.status, kind, {**given, **cors}, route.respond.body)
     return None if route.refuse is None else refused(route.refuse, "this request is refused")
 
 
-def refused(status: int, error: str) -> FixedResponse:
+def refused(status: int, error: str) -> Answer:
     """A refusal as a Matrix client expects it."""
-    return FixedResponse(status, _JSON, dict(CORS), error_content(status, error))
+    return Answer(status, _JSON, dict(CORS), error_content(status, error))
