@@ -6,6 +6,8 @@ where a file is read. Knows no connections.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -105,6 +107,9 @@ def certificate_problems(settings: Settings, now: datetime) -> Iterator[Problem]
         except SidecarError as error:
             yield settings.source.problem(key, error.sentence)
             continue
+        if os.stat(files.key).st_mode & stat.S_IROTH:
+            message = f"{files.key}: everybody on this host may read the private key; write `chmod o-r {files.key}`"
+            yield settings.source.problem(key, message, Severity.WARNING)
         expires = credentials.expires
         if expires <= now + SOON:
             tense = "has expired" if expires <= now else "expires"

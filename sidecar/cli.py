@@ -32,6 +32,7 @@ from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.password import password
+from sidecar.commands.printed import Printed
 from sidecar.commands.reloading import reload
 from sidecar.commands.top import top
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
@@ -56,6 +57,7 @@ def main(context: click.Context) -> None:
         context.color = False
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = Printed(sys.stdout), Printed(sys.stderr)
 
 
 def _read(path: str, *, ask: bool) -> Deployment:

@@ -19,10 +19,14 @@ from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.plan import Plan
+from sidecar.routing.service import find_service
 from sidecar.routing.workers import workers_of
 from sidecar.synapse.asker import ask_version
 from sidecar.synapse.endpoints import EndpointTable, load_endpoints
-from sidecar.synapse.topology import Topology, read_topology
+from sidecar.synapse.mas import MAS
+from sidecar.synapse.names import BUILT_IN_POOLS
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology
 
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 """Where the configuration file is unless another one is named."""
@@ -90,11 +94,16 @@ def with_table(deployment: Deployment, table: EndpointTable) -> Deployment:
 def _deployment(
     settings: Settings, topology: Topology, version: str | None, table: EndpointTable | None = None
 ) -> Deployment:
-    references = check_references(settings, {process.name: process.serves for process in topology.processes})
+    service, missing = find_service(settings, topology)
+    serves = {process.name: process.serves for process in topology.processes}
+    if service is None:
+        references = check_references(settings, serves)
+    else:
+        references = check_references(settings, {service.name: frozenset(), **serves}, (*BUILT_IN_POOLS, MAS))
     secret, doubts = secret_of(settings.operator.password_hash, settings.operator.password_file)
     log_secret, more = _log_secret(settings)
     stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
-    problems = [*topology.unreadable, *settings.warnings, *topology.problems, *stated]
+    problems = [*topology.unreadable, *settings.warnings, *topology.problems, *stated, *missing]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
     table = table or _endpoints(settings, version)
@@ -102,7 +111,7 @@ def _deployment(
     problems += (settings.source.problem(*fault, Severity.WARNING) for fault in unknown)
     workers, facts = workers_of(topology, settings)
     try:
-        plan = compile_plan(settings, workers, table.endpoints, facts)
+        plan = compile_plan(settings, workers, table.endpoints, evolve(facts, mas=service))
     except ConfigError as error:
         # What was found in Synapse's files is likely to be the reason.
         raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
@@ -154,7 +163,8 @@ def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:
     own = {address for address in map(address_of, settings.listen) if address is not None}
     for name, worker in plan.workers.items():
         if address_of(worker.endpoint) in own:
-            key = f"workers.{name}.endpoint" if name in settings.workers else "listen"
+            is_mas = plan.membership.facts.mas is not None and name == plan.membership.facts.mas.name
+            key = f"workers.{name}.endpoint" if name in settings.workers else "synapse.mas" if is_mas else "listen"
             message = f"{worker.endpoint} is where the sidecar itself listens; give the address of worker {name}"
             yield settings.source.problem(tuple(key.split(".")), message)
 

@@ -1,7 +1,8 @@
 """One request and its response: what happened goes in, what to do comes out.
 
-Decides what is kept for a replay, when a replay is allowed, how a failure ends, and whether each connection may
-carry another message afterwards. Reads no clock, holds no connection, knows no worker.
+The only writer of the progress of a message. Decides what goes on, what is kept so that it can be sent again, and
+whether each connection may carry another message afterwards. Whether something is sent again says `sidecar.retries`.
+Reads no clock, holds no connection, knows no worker.
 """
 
 from __future__ import annotations
@@ -12,42 +13,21 @@ from typing import Final
 from attrs import frozen
 
 from sidecar.errors import Fault, WireError
+from sidecar.failures import Failure
+from sidecar.retries import IDEMPOTENT
 from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
 from sidecar.wire.head import RequestHead, ResponseHead
 
-# RFC 9110 9.2.2. PATCH and POST are not; what Matrix makes idempotent beyond HTTP comes from the endpoint table.
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
-
-class Failure(Enum):
-    """Why an exchange cannot go on, whoever is at fault."""
-
-    CLIENT_CUT = "the request ended before it was complete"
-    CLIENT_SLOW_HEAD = "the request head did not arrive in time"
-    CLIENT_SLOW_BODY = "the request body stopped arriving"
-    BODY_TOO_LARGE = "the request body is larger than this server accepts"
-    HEAD_TOO_LARGE = "the request head is larger than this server accepts"
-    NO_WORKER = "the process that serves this request is not available"
-    QUEUE_FULL = "too many requests are waiting for the process that serves this one"
-    NO_TURN = "too many requests of this kind are being served; this one has waited for its turn in vain"
-    WORKER_CUT = "the process that serves this request closed the connection without an answer"
-    WORKER_INVALID = "the process that serves this request sent an invalid answer"
-    WORKER_SILENT = "the process that serves this request did not answer in time"
-    WORKER_STALLED = "the process that serves this request stopped reading it"
-    CLIENT_GONE = "the client went away"
-    CLIENT_STALLED = "the client stopped reading the answer"
-    ANSWER_CUT = "the answer broke off"
-
-
-class Downstream(Enum):
-    """What becomes of the client's connection."""
+class Fate(Enum):
+    """What becomes of the client's connection after an exchange."""
 
     KEEP = "keep"
     LINGER = "linger"  # close so that the client still reads what was sent
     ABORT = "abort"  # reset, so that nobody takes the answer for complete
 
 
-KEEP: Final = Downstream.KEEP
+KEEP: Final = Fate.KEEP
 """Python looks a member up anew each time; this is asked with every request."""
 
 
@@ -55,16 +35,16 @@ KEEP: Final = Downstream.KEEP
 class Outcome:
     """How an exchange ended. `failure` without an answer begun is to be told to the client."""
 
-    downstream: Downstream
+    client: Fate
     reuse_upstream: bool
     failure: Failure | None = None
     reply: bool = False
 
 
-_KEEP_BOTH = Outcome(Downstream.KEEP, True)
-_KEEP_DOWNSTREAM = Outcome(Downstream.KEEP, False)
-_KEEP_UPSTREAM = Outcome(Downstream.LINGER, True)
-_KEEP_NONE = Outcome(Downstream.LINGER, False)
+_KEEP_BOTH = Outcome(Fate.KEEP, True)
+_KEEP_DOWNSTREAM = Outcome(Fate.KEEP, False)
+_KEEP_UPSTREAM = Outcome(Fate.LINGER, True)
+_KEEP_NONE = Outcome(Fate.LINGER, False)
 
 
 class Exchange:
@@ -76,33 +56,9 @@ class Exchange:
     """
 
     __slots__ = (
-        *(
-            "_body",
-            "_interim",
-            "_kept",
-            "_leased",
-            "_raw_head",
-            "_replay_limit",
-            "attempts",
-            "begun",
-            "close",
-            "cut",
-        ),
-        *(
-            "_upgrade",
-            "preflight",
-            "replays",
-            "http11",
-            "idempotent",
-            "length",
-            "method",
-            "passed",
-            "received",
-            "replayed",
-            "response",
-            "sent",
-            "tunnel",
-        ),
+        *("_body", "_interim", "_kept", "_leased", "_raw_head", "_replay_limit", "_upgrade", "attempts", "begun"),
+        *("close", "cut", "http11", "idempotent", "length", "method", "passed", "preflight", "received", "replayed"),
+        *("replays", "response", "sent", "tunnel"),
     )
 
     def __init__(
@@ -136,7 +92,7 @@ class Exchange:
         self.close = close or not head.persistent
         self.attempts = 0
         self._leased = False
-        self.received = False
+        self.received = head.length == 0
         self.replayed = False
         self.sent = False
         self.begun = False
@@ -162,6 +118,10 @@ class Exchange:
             self._body = None
         return octets
 
+    def receive_end(self) -> None:
+        """All of the request is here."""
+        self.received = True
+
     def _keep(self, octets: bytes) -> None:
         if self._body is None:
             self._body = []
@@ -172,6 +132,11 @@ class Exchange:
     def target(self) -> bytes:
         """The request-target, as it goes on."""
         return self._raw_head.split(b" ", 2)[1]
+
+    @property
+    def head_size(self) -> int:
+        """Bytes of the head that goes to a worker."""
+        return len(self._raw_head)
 
     @property
     def waiting_bytes(self) -> int:
@@ -189,6 +154,10 @@ class Exchange:
             self._body = None
         return octets
 
+    def mark_sent(self) -> None:
+        """Octets of the request have left for the worker."""
+        self.sent = True
+
     def bypass(self) -> None:
         """The rest of the body goes to the worker without passing here, so this request cannot be sent again."""
         self._kept = self._replay_limit + 1
@@ -199,17 +168,21 @@ class Exchange:
         self.replayed = True
         self._leased = False
 
-    def may_replay(self, *, unexecuted: bool = False) -> bool:
-        """The request may be sent again on another connection (RFC 9110 9.2.2, RFC 9112 9.3.1).
+    @property
+    def kept(self) -> bool:
+        """All of the request that has come is kept."""
+        return self._kept <= self._replay_limit
 
-        So often as `replays` says; never after an octet of an answer; after octets were sent only where the request is
-        idempotent, or is known not to have been acted on (`unexecuted`); and only while all of it is kept.
-        """
-        if self.begun or self.attempts > self.replays or self._kept > self._replay_limit:
-            return False
-        return self.idempotent or not self.sent or unexecuted
+    @property
+    def whole(self) -> bool:
+        """All of the request has come, and is kept, so that it could be given to somebody else."""
+        return self.received and self._kept <= self._replay_limit
 
     # The response.
+
+    def begin_answer(self) -> None:
+        """The first octet of an answer is here."""
+        self.begun = True
 
     def pass_interim(self, head: ResponseHead, most: int) -> bytes:
         """What the client gets of an interim response; raises WireError beyond `most` of them (RFC 9110 15.2)."""
@@ -245,6 +218,10 @@ class Exchange:
 
     # The end.
 
+    def close_afterwards(self) -> None:
+        """The client's connection ends with this exchange, whatever it asked for."""
+        self.close = True
+
     def finish(self) -> Outcome:
         """The response is complete."""
         response = self.response
@@ -253,11 +230,6 @@ class Exchange:
         if self.close:
             return _KEEP_UPSTREAM if reuse else _KEEP_NONE
         return _KEEP_BOTH if reuse else _KEEP_DOWNSTREAM
-
-    @property
-    def whole(self) -> bool:
-        """All of the request has come, and is kept, so that it could be given to somebody else."""
-        return self.received and self._kept <= self._replay_limit
 
     def begin_anew(self) -> None:
         """What has answered is not to be heard; the request is sent again as if it had not been."""
@@ -269,5 +241,5 @@ class Exchange:
     def fail(self, failure: Failure) -> Outcome:
         """The exchange cannot go on: a reply where nothing was answered yet, else a visible cut."""
         if failure in (Failure.CLIENT_GONE, Failure.CLIENT_STALLED) or self.passed:
-            return Outcome(Downstream.ABORT, False, failure)
-        return Outcome(Downstream.LINGER, False, failure, reply=True)
+            return Outcome(Fate.ABORT, False, failure)
+        return Outcome(Fate.LINGER, False, failure, reply=True)

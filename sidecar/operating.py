@@ -24,7 +24,7 @@ from sidecar.canary import Canaries
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.explaining.pasted import explained
-from sidecar.metrics.tally import LONG_POLLS
+from sidecar.records.tally import LONG_POLLS
 from sidecar.reload import Reload
 
 
@@ -47,10 +47,10 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
 
     def answer(inquiry: Inquiry) -> Answer:
-        asked = inquiry.method, inquiry.path
+        asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
         return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked, inquiry.query)
 
     door = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
-    yield OperatorListener(reactor, endpoint, OperatorSite(door), reload.sidecar.identities)
+    yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)

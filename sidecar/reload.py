@@ -76,7 +76,7 @@ def work_of(deployment: Deployment) -> Work:
         weights={name: worker.weight for name, worker in plan.workers.items()},
         bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
-        health={name: worker.health for name, worker in deployment.settings.workers.items()},
+        health=_health(deployment),
         faults={name: worker.fault for name, worker in plan.workers.items() if worker.fault},
         main=plan.main,
         askable=askable(plan),
@@ -84,6 +84,13 @@ def work_of(deployment: Deployment) -> Work:
         public_scheme=deployment.topology.public_scheme,
         log_secret=deployment.log_secret,
     )
+
+
+def _health(deployment: Deployment) -> Mapping[str, str]:
+    """The path at which each worker is asked; what is no Synapse only has to take connections."""
+    service = deployment.plan.membership.facts.mas
+    beside = {} if service is None else {service.name: ""}
+    return {**beside, **{name: worker.health for name, worker in deployment.settings.workers.items()}}
 
 
 def _id_fields(deployment: Deployment) -> Sequence[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from sidecar.errors import Fault
-from sidecar.exchange import Failure
+from sidecar.failures import Failure
 from sidecar.records.request_id import USUAL
 
 _METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
@@ -53,29 +53,6 @@ STATUS_OF_FAULT = {
     Fault.EXPECTATION: 417,
 }
 """What a client is told of a request that is none; the only place where faults meet statuses."""
-
-STATUS_OF_FAILURE = {
-    Failure.CLIENT_CUT: 400,
-    Failure.CLIENT_SLOW_HEAD: 408,
-    Failure.CLIENT_SLOW_BODY: 408,
-    Failure.BODY_TOO_LARGE: 413,
-    Failure.HEAD_TOO_LARGE: 431,
-    Failure.NO_WORKER: 503,
-    Failure.QUEUE_FULL: 429,
-    Failure.NO_TURN: 429,
-    Failure.WORKER_CUT: 502,
-    Failure.WORKER_INVALID: 502,
-    Failure.WORKER_SILENT: 504,
-    Failure.WORKER_STALLED: 504,
-}
-"""What a client is told of an exchange that failed before an answer began."""
-
-_NOT_THE_CLIENTS = frozenset(
-    (
-        *(Failure.NO_WORKER, Failure.QUEUE_FULL, Failure.NO_TURN, Failure.WORKER_CUT, Failure.WORKER_INVALID),
-        *(Failure.WORKER_SILENT, Failure.WORKER_STALLED),
-    )
-)
 
 RETRY_AFTER = 2
 """Seconds after which a client may try again what a restarting worker could not answer."""
@@ -123,7 +100,8 @@ def status_of(failure: Failure, *, federation: bool, preflight: bool = False) ->
     """
     if preflight:
         return 204
-    status = STATUS_OF_FAILURE[failure]
+    status = failure.status
+    assert status is not None
     return 503 if federation and status == 429 else status
 
 
@@ -143,8 +121,8 @@ def failure_reply(
     status = status_of(failure, federation=federation, preflight=preflight)
     if preflight:
         return response(status, CORS, b"", close=True)
-    if page is None or failure not in _NOT_THE_CLIENTS:
-        return refusal(status, failure.value.capitalize(), head=head, request_id=request_id)
+    if page is None or not failure.in_vain:
+        return refusal(status, failure.reason, head=head, request_id=request_id)
     kind, content = page
     fields = [("Content-Type", kind), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER))]
     if request_id:

@@ -20,25 +20,25 @@ from twisted.internet.interfaces import IListeningPort
 from sidecar.config.schema import Settings
 from sidecar.errors import SidecarError
 from sidecar.logbook import Logbook
-from sidecar.metrics.notes import Notes
-from sidecar.metrics.tally import Tallies
 from sidecar.net.accepting import Accepting
 from sidecar.net.admission import GateLimits
 from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.descriptors import connection_ceiling
-from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.entrances import doors
 from sidecar.net.gateway import Decide, Gateway
-from sidecar.net.listening import address, listen
-from sidecar.net.making import adopt, start, worker_pool
+from sidecar.net.listening import address, listen_where_possible
 from sidecar.net.making import gates as make_gates
+from sidecar.net.making import start, worker_pool
 from sidecar.net.pool import WorkerPool
+from sidecar.net.session import Listener, Session
 from sidecar.net.tls import Identities
 from sidecar.net.watching import SocketWatch
 from sidecar.net.whoami import Askable, Whoami, continued
 from sidecar.records.access_log import AccessLog
+from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
+from sidecar.records.tally import Tallies
 from sidecar.synapse.names import MAIN
 from sidecar.telemetry import log_from, logger
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -168,7 +168,7 @@ class SidecarService(Service):
             for door in doors(self.settings.listen, self.gateway, self.identities, self.data_reactor):
                 door.listener.on_change = self._connections_changed
                 self.listeners.append(door.listener)
-                self.ports.append(listen(self.data_reactor, door.address, door.factory))
+                self.ports += listen_where_possible(self.data_reactor, door.address, door.factory, first=not self.ports)
         except SidecarError:
             _each(self.ports, "stopListening")
             self.ports.clear()
@@ -251,9 +251,11 @@ class SidecarService(Service):
         if known is None:
             return fresh
         if self.workers[name] != endpoint:
-            fresh.draining = known.draining
+            if known.draining:
+                fresh.drain()
             return fresh
-        return adopt(known, fresh)
+        known.use(fresh)
+        return known
 
     @property
     def ceiling(self) -> int:
@@ -298,8 +300,8 @@ class SidecarService(Service):
     def _tell(self, *, running: bool) -> None:
         """Tell the connections with an exchange, or those without, to end."""
         for connection in self._connections():
-            if (connection.relay.exchange is not None) is running:
-                connection.relay.drain()
+            if (connection.passage is not None) is running:
+                connection.drain()
         if not running:
             self._abort_awaited()
 
@@ -311,10 +313,10 @@ class SidecarService(Service):
 
     def in_flight(self) -> Counter[str]:
         """Requests that have begun and not ended, by endpoint."""
-        relays = (connection.relay for connection in self._connections())
-        return Counter(relay.decision.endpoint for relay in relays if relay.exchange and relay.decision)
+        passages = (connection.passage for connection in self._connections())
+        return Counter(passage.decision.endpoint for passage in passages if passage is not None)
 
-    def _connections(self) -> list[Downstream]:
+    def _connections(self) -> list[Session]:
         return [connection for listener in self.listeners for connection in listener.connections]
 
     def _give_up(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from sidecar.records.record import DONE, Record
 
 PLAIN = Record(
@@ -31,4 +33,4 @@ PLAIN = Record(
 
 def noted(**other: Any) -> Record:
     """A sync that went well, but for what is `other`."""
-    return PLAIN._replace(**other)
+    return evolve(PLAIN, **other)

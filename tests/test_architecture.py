@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +49,7 @@ LAYERS = [
         "status",
         "telemetry",
     },
-    {"exchange", "replies", "records", "importing", "exporting"},
+    {"exchange", "failures", "replies", "records", "retries", "importing", "exporting"},
     {"wire", "routing", "config"},
     {"synapse"},
     {"document", "errors"},
@@ -57,7 +57,8 @@ LAYERS = [
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {
-    *("importing", "exporting", "wire", "routing", "config", "exchange", "replies", "records", "metrics", "synapse"),
+    *("importing", "exporting", "wire", "routing", "config", "exchange", "failures", "retries", "replies", "records"),
+    *("metrics", "synapse"),
     *("document", "errors"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
@@ -67,7 +68,6 @@ IMPURE = {"twisted", "treq", "asyncio", "socket", "selectors", "threading", "tim
 
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc", "handler", "handlers"}
 
-MOST_LINES_OF_A_MODULE = 350
 MOST_LINES_OF_A_FUNCTION = 40
 
 
@@ -158,13 +158,6 @@ def test_modules_say_what_they_are(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_modules_are_short(module: str) -> None:
-    """What does not fit is two things."""
-    lines = len((ROOT / module).read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES_OF_A_MODULE, f"{module} has {lines} lines"
-
-
-@pytest.mark.parametrize("module", MODULES)
 def test_functions_are_short(module: str) -> None:
     """Lines of the body without its docstring."""
     long = [f"{name}: {lines}" for name, lines in _functions(module) if lines > MOST_LINES_OF_A_FUNCTION]
@@ -176,6 +169,142 @@ def _functions(module: str) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
             yield node.name, (node.end_lineno or 0) - first.lineno + 1
+
+
+# What one module does for another inside of it, by design.
+WRITTEN_ELSEWHERE = {
+    "net/deadlines.py": {"expires", "slot"},  # of those that have a deadline, which know only how to be told
+}
+# Where that rule holds already. Only to be added to.
+OWN_WRITERS = {"exchange", "failures", "metrics", "net", "records", "retries", "telemetry", "wire"}
+# Still to be healed there. Nothing may be added.
+STILL_WRITTEN_FROM_OUTSIDE = {
+    "net/accepting.py": {"doRead", "numberAccepts"},
+    "net/asking.py": {"_factory", "noisy"},
+    "net/monotonic.py": {"called"},
+    "net/splicing.py": {"doWrite"},
+    "net/transport.py": {
+        *("_tempDataBuffer", "_tempDataLen", "dataBuffer", "doRead", "getPeer", "offset", "protocol", "setTcpNoDelay"),
+    },
+}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if own(module) in OWN_WRITERS])
+def test_attributes_are_written_by_their_own_class(module: str) -> None:
+    """Whoever wants to know what an object can become reads the module of its class. Counters count for all."""
+    written = {target.attr for target in _written(tree(module)) if not _is_own(target)} - _defined(tree(module))
+    assert written - WRITTEN_ELSEWHERE.get(module, set()) <= STILL_WRITTEN_FROM_OUTSIDE.get(module, set())
+
+
+def _written(root: ast.AST) -> Iterator[ast.Attribute]:
+    for node in ast.walk(root):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield node
+
+
+def _defined(root: ast.AST) -> set[str]:
+    """The attributes of the classes of a module."""
+    annotated = {
+        node.target.id
+        for each in ast.walk(root)
+        if isinstance(each, ast.ClassDef)
+        for node in each.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return annotated | {target.attr for target in _written(root) if ast.unparse(target.value) == "self"}
+
+
+def _is_own(target: ast.Attribute) -> bool:
+    owner = ast.unparse(target.value)
+    return owner in ("self", "cls") or owner.rpartition(".")[2] == "counters"
+
+
+def _classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.ClassDef):
+                yield module, node
+
+
+def test_no_class_inherits_from_one_that_inherits() -> None:
+    """A chain of classes is one object that nobody can hold in the head; parts are."""
+    bases: dict[str, set[str]] = {}
+    for _, node in _classes():
+        bases.setdefault(node.name, set()).update(ast.unparse(base).split("[")[0] for base in node.bases)
+    chains = [
+        (name, parent, grandparent)
+        for name, parents in bases.items()
+        for parent in parents & set(bases)
+        for grandparent in bases[parent] & set(bases)
+    ]
+    assert not chains
+
+
+def test_no_method_is_a_placeholder() -> None:
+    """What a class cannot do it does not have; a Protocol says what others need."""
+    assert not [
+        f"{module}: {node.lineno}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node)
+    ]
+
+
+# Circles of imports that are still to be healed. Nothing may be added.
+MODULE_CIRCLES: list[set[str]] = [
+    {"sidecar.synapse.contradictions", "sidecar.synapse.topology"},
+]
+
+
+def _known(names: Iterable[str], known: set[str]) -> set[str]:
+    """The modules of ours that these names, as `imports` gives them, stand for."""
+    return {found for name in names for found in (name, name.rpartition(".")[0]) if found in known}
+
+
+def _all_imports(module: str) -> Iterator[str]:
+    """As `imports`, and what only a type checker sees."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of nodes that can all be reached from each other, but for those of one."""
+    reached = {node: _reachable(graph, node) for node in graph}
+    found: list[set[str]] = []
+    for node in sorted(graph):
+        circle = {other for other in reached[node] if node in reached[other]}
+        if node in reached[node] and circle not in found and len(circle) > 1:
+            found.append(circle)
+    return found
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    reached: set[str] = set()
+    left = [start]
+    while left:
+        for node in graph[left.pop()] - reached:
+            reached.add(node)
+            left.append(node)
+    return reached
+
+
+def test_imports_have_no_circles() -> None:
+    """Neither modules nor packages, not even for types: what needs each other is one thing, or has a wrong border."""
+    names = {module: "sidecar." + module.removesuffix(".py").replace("/", ".") for module in MODULES}
+    known = {name.removesuffix(".__init__") for name in names.values()}
+    graph = {
+        name.removesuffix(".__init__"): _known(_all_imports(module), known) - {name} for module, name in names.items()
+    }
+    assert [circle for circle in _circles(graph) if circle not in MODULE_CIRCLES] == []
+    packages: dict[str, set[str]] = {}
+    for name, imported in graph.items():
+        if part(name) is not None:
+            others = {part(other) or "" for other in imported} - {part(name), ""}
+            packages.setdefault(part(name) or "", set()).update(others)
+    assert _circles({name: others & set(packages) for name, others in packages.items()}) == []
 
 
 def test_all_sources_are_python_3_10() -> None:

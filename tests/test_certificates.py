@@ -111,12 +111,27 @@ def test_a_certificate_that_expires(days: float, sentence: str | None, tmp_path:
     """Told in time, with the line of `listen`, as a warning: it is of use to somebody perhaps."""
     key, certificate = AUTHORITY.issue("matrix.example.org", days=days)
     written(tmp_path, key=key, certificate=certificate)
+    (tmp_path / "key").chmod(0o600)
     text = 'listen:\n- tcp:1\n- "ssl:2:privateKey=key:certKey=certificate"\nworkers: {main: {endpoint: "unix:/m"}}\n'
     settings = settle(parse_document(text.encode(), f"{tmp_path}/sidecar.yaml"))
     told = [str(problem) for problem in certificate_problems(settings, NOW)]
     assert len(told) == (sentence is not None)
     if sentence is not None:
         assert told[0].startswith(f"{tmp_path}/sidecar.yaml:3: listen[1]: warning: {tmp_path}/certificate: {sentence}")
+
+
+def test_a_key_that_everybody_may_read(tmp_path: Path) -> None:
+    """It is used, and told with what to write."""
+    key, certificate = AUTHORITY.issue("matrix.example.org")
+    written(tmp_path, key=key, certificate=certificate)
+    text = 'listen: "ssl:2:privateKey=key:certKey=certificate"\nworkers: {main: {endpoint: "unix:/m"}}\n'
+    settings = settle(parse_document(text.encode(), f"{tmp_path}/sidecar.yaml"))
+    (tmp_path / "key").chmod(0o640)
+    assert not list(certificate_problems(settings, NOW))
+    (tmp_path / "key").chmod(0o644)
+    (problem,) = certificate_problems(settings, NOW)
+    said = f"{tmp_path}/key: everybody on this host may read the private key; write `chmod o-r {tmp_path}/key`"
+    assert (problem.message, problem.severity) == (said, Severity.WARNING)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:

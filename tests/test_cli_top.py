@@ -27,7 +27,7 @@ def run(*arguments: str, text: str = "") -> tuple[int, str]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "sidecar.yaml"
-    path.write_text(f'admin: "unix:admin.sock"\n{WORKERS}')
+    path.write_text(f'admin: "unix:admin.sock:mode=660"\n{WORKERS}')
     return path
 
 

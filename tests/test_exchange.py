@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.errors import Fault, WireError
-from sidecar.exchange import IDEMPOTENT, Downstream, Exchange, Failure, Outcome
-from sidecar.replies import STATUS_OF_FAILURE
+from sidecar.exchange import Exchange, Fate, Outcome
+from sidecar.failures import Failure
+from sidecar.retries import AGAIN, IDEMPOTENT, after_a_cut
 from sidecar.wire.head import RequestHead, ResponseHead
 
-KEEP, LINGER, ABORT = Downstream.KEEP, Downstream.LINGER, Downstream.ABORT
+KEEP, LINGER, ABORT = Fate.KEEP, Fate.LINGER, Fate.ABORT
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -31,11 +32,16 @@ def answer(raw: bytes = FINAL, method: bytes = b"GET") -> ResponseHead:
     return ResponseHead(raw, method)
 
 
+def again(one: Exchange) -> bool:
+    """It is sent again if its worker is lost now."""
+    return after_a_cut(one) is AGAIN
+
+
 def sent(one: Exchange) -> Exchange:
     """The request of `one` is complete and on its way."""
-    one.received = True
+    one.receive_end()
     one.start()
-    one.sent = True
+    one.mark_sent()
     return one
 
 
@@ -108,7 +114,7 @@ class Life(RuleBasedStateMachine):
     @precondition(uploading)
     @rule()
     def request_ends(self) -> None:
-        self.exchange.received = True
+        self.exchange.receive_end()
 
     @precondition(running)
     @rule(failure=st.sampled_from([Failure.CLIENT_GONE, Failure.CLIENT_STALLED]))
@@ -125,7 +131,7 @@ class Life(RuleBasedStateMachine):
     def patience_ends(self, failure: Failure) -> None:
         self.end(self.exchange.fail(failure))
         assert self.ends == [Outcome(LINGER, False, failure, reply=True)]
-        assert failure in STATUS_OF_FAILURE
+        assert failure.status
 
     # The worker.
 
@@ -138,7 +144,8 @@ class Life(RuleBasedStateMachine):
     @precondition(asked)
     @rule()
     def octets_leave(self) -> None:
-        self.written = self.exchange.sent = True
+        self.written = True
+        self.exchange.mark_sent()
 
     @precondition(asked)
     @rule()
@@ -149,7 +156,7 @@ class Life(RuleBasedStateMachine):
             and len(self.body) <= self.limit
             and (self.safe or not self.written)
         )
-        assert self.exchange.may_replay() is allowed
+        assert again(self.exchange) is allowed
         if allowed:
             self.exchange.lease_lost()
             self.leased = False
@@ -160,7 +167,8 @@ class Life(RuleBasedStateMachine):
     @precondition(asked)
     @rule()
     def interim_response(self) -> None:
-        self.answered = self.exchange.begun = True
+        self.answered = True
+        self.exchange.begin_answer()
         self.interims += 1
         if self.interims > self.most_interim:
             with pytest.raises(WireError):
@@ -177,7 +185,8 @@ class Life(RuleBasedStateMachine):
         unsent=st.booleans(),
     )
     def final_response(self, framing: bytes, persistent: bool, unsent: bool) -> None:
-        self.answered = self.exchange.begun = True
+        self.answered = True
+        self.exchange.begin_answer()
         line = b"" if persistent else b"Connection: close\r\n"
         self.response = answer(b"HTTP/1.1 200 OK\r\n" + framing + line + b"\r\n", self.head.method)
         self.early = unsent or not self.exchange.received
@@ -189,7 +198,8 @@ class Life(RuleBasedStateMachine):
     @precondition(asked)
     @rule()
     def switches_unasked(self) -> None:
-        self.answered = self.exchange.begun = True
+        self.answered = True
+        self.exchange.begin_answer()
         with pytest.raises(WireError):
             self.exchange.pass_final(answer(SWITCHED), request_sent=True)
         assert not self.exchange.passed
@@ -238,7 +248,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def no_octet_of_an_answer_precedes_a_replay(self) -> None:
         if self.answered or len(self.attempts) == 2:
-            assert not self.exchange.may_replay()
+            assert not again(self.exchange)
 
     @invariant()
     def memory_is_bounded(self) -> None:
@@ -259,16 +269,16 @@ TestLife.settings = settings(stateful_step_count=20)
 def test_only_idempotent_methods_are_sent_twice(method: bytes) -> None:
     """R-62: RFC 9110 9.2.2 says which; the endpoint table may know of more."""
     safe = method in (b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE")
-    assert sent(exchange(method + b" /x HTTP/1.1")).may_replay() is safe
-    assert sent(exchange(method + b" /x HTTP/1.1", replayable=True)).may_replay()
+    assert again(sent(exchange(method + b" /x HTTP/1.1"))) is safe
+    assert again(sent(exchange(method + b" /x HTTP/1.1", replayable=True)))
 
 
 def test_what_never_left_may_be_sent_elsewhere() -> None:
     """R-61: any method, as long as nothing was written."""
     one = exchange(b"POST /x HTTP/1.1")
-    one.received = True
+    one.receive_end()
     one.start()
-    assert one.may_replay()
+    assert again(one)
 
 
 def test_a_replay_is_not_replayed() -> None:
@@ -277,28 +287,28 @@ def test_a_replay_is_not_replayed() -> None:
     first = one._raw_head
     one.lease_lost()
     assert one.start() == first
-    assert not one.may_replay()
+    assert not again(one)
 
 
 def test_no_replay_after_an_octet_of_an_answer() -> None:
     """R-64: even before its head is complete."""
     one = sent(exchange())
-    one.begun = True
-    assert not one.may_replay()
+    one.begin_answer()
+    assert not again(one)
 
 
 def test_a_body_that_grew_while_a_replay_waited_is_sent_whole() -> None:
     """R-66: octets that arrive between two leases are part of the second attempt, whatever the limit."""
     one = exchange(b"PUT /x HTTP/1.1", b"Content-Length: 12", replay_limit=6)
     one.start()
-    one.sent = True
+    one.mark_sent()
     assert one.receive_body(b"abcd") == b"abcd"
     one.lease_lost()
     assert one.receive_body(b"efgh") == b""
     assert one.waiting_bytes == 8
     assert one.start().endswith(b"\r\n\r\nabcdefgh")
     assert one.receive_body(b"ijkl") == b"ijkl"
-    assert not one.may_replay()
+    assert not again(one)
 
 
 @pytest.mark.parametrize(("size", "replayed"), [(6, True), (7, False)])
@@ -312,8 +322,8 @@ def test_a_body_beyond_the_limit_ends_the_hope_of_a_replay(size: int, replayed: 
         one.receive_body(b"x")
     if waits:
         one.start()
-    one.sent = True
-    assert one.may_replay() is replayed
+    one.mark_sent()
+    assert again(one) is replayed
     assert one.receive_body(b"y") == b"y"
 
 
@@ -323,7 +333,7 @@ def test_a_body_that_goes_past_cannot_be_sent_again() -> None:
     one.start()
     one.receive_body(b"abc")
     one.bypass()
-    assert not one.may_replay()
+    assert not again(one)
     assert one.receive_body(b"d") == b"d"
 
 
@@ -362,7 +372,7 @@ def test_each_connection_lives_on_only_if_both_sides_allow_it(
     one = sent(exchange(start, line))
     passed = one.pass_final(answer(raw), request_sent=True)
     assert one.finish() == outcome
-    assert (b"Connection: close\r\n" in passed) is (outcome.downstream is LINGER)
+    assert (b"Connection: close\r\n" in passed) is (outcome.client is LINGER)
 
 
 def test_draining_ends_the_connection_with_the_answer() -> None:
@@ -417,14 +427,15 @@ def test_no_tunnel_opens_otherwise(start: bytes, lines: tuple[bytes, ...], recei
     """R-37: a 101 that nobody asked for is a fault of the worker, and nothing of it passes."""
     one = exchange(start, *lines)
     one.start()
-    one.received = received
+    if received:
+        one.receive_end()
     with pytest.raises(WireError):
         one.pass_final(answer(raw), request_sent=True)
     assert not one.tunnel
     assert one.fail(Failure.WORKER_INVALID) == Outcome(LINGER, False, Failure.WORKER_INVALID, reply=True)
 
 
-@pytest.mark.parametrize("failure", sorted(STATUS_OF_FAILURE, key=lambda failure: failure.name))
+@pytest.mark.parametrize("failure", [failure for failure in Failure if failure.status])
 def test_a_failure_is_told_before_an_answer_and_shown_after(failure: Failure) -> None:
     """R-46: what was begun is cut so that nobody takes it for complete."""
     one = sent(exchange())

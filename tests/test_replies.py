@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import Fault
-from sidecar.exchange import Failure
+from sidecar.failures import Failure
 from sidecar.replies import (
     CORS,
     RETRY_AFTER,
-    STATUS_OF_FAILURE,
     STATUS_OF_FAULT,
     authored,
     failure_reply,
@@ -23,7 +22,8 @@ from sidecar.replies import (
 )
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
-STATUSES = sorted({*STATUS_OF_FAILURE.values(), *STATUS_OF_FAULT.values(), 403, 404, 429})
+TOLD = {failure: failure.status for failure in Failure if failure.status}
+STATUSES = sorted({*TOLD.values(), *STATUS_OF_FAULT.values(), 403, 404, 429})
 
 
 def read(octets: bytes, method: bytes = b"GET") -> tuple[int, dict[bytes, bytes], bytes]:
@@ -137,7 +137,11 @@ def test_every_fault_has_a_status() -> None:
 
 def test_every_failure_that_is_told_has_a_status() -> None:
     """All but those of which nobody is left to be told, or too late."""
-    assert set(Failure) - set(STATUS_OF_FAILURE) == {Failure.CLIENT_GONE, Failure.CLIENT_STALLED, Failure.ANSWER_CUT}
+    assert set(Failure) - set(TOLD) == {
+        Failure.CLIENT_GONE,
+        Failure.CLIENT_STALLED,
+        Failure.ANSWER_CUT,
+    }
 
 
 def test_an_authored_response_can_be_read_across_origins() -> None:
@@ -165,7 +169,7 @@ def test_a_page_is_shown_for_what_is_no_fault_of_the_client() -> None:
     assert failure_reply(Failure.NO_WORKER, head=True, page=page).endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("failure", STATUS_OF_FAILURE)
+@pytest.mark.parametrize("failure", TOLD)
 def test_a_preflight_never_fails(failure: Failure) -> None:
     """A browser hides the answer to a request whose preflight failed, and with it why there is none."""
     status, fields, content = read(failure_reply(failure, head=False, preflight=True), b"OPTIONS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from net.peers import Worker
 from net.turns import reactor, spin, turns
-from processes import ROOT, PlainWorker, Running, connect, exchange, read_until, run
+from processes import ROOT, PlainWorker, Running, command, connect, exchange, read_until, run
 from twisted.application.service import MultiService
 from twisted.plugin import getPlugins
 
@@ -289,3 +290,23 @@ def test_plugin() -> None:
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
     assert makers["matrix-sidecar"].module == "sidecar.tap"
+
+
+ONLY_IPV4 = 'ip link set lo up; sysctl -q -w net.ipv6.conf.lo.disable_ipv6=1; exec "$@"'
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a network of its own: root")
+@pytest.mark.parametrize("addresses", [("127.0.0.1", "\\:\\:1"), ("\\:\\:1",)])
+def test_a_host_without_ipv6_does_without(tmp_path: Path, addresses: tuple[str, ...]) -> None:
+    """The default listens on `::1` too, which is no reason not to start; but there has to be something."""
+    lines = "".join(f"  - tcp:0:interface={address}\n" for address in addresses)
+    (tmp_path / "sidecar.yaml").write_text(f"listen:\n{lines}workers: {{main: {{endpoint: 'unix:main.sock'}}}}\n")
+    prefix = ["unshare", "-n", "sh", "-c", ONLY_IPV4, "sh"]
+    if len(addresses) == 1:
+        status, said = run("-c", "sidecar.yaml", prefix=prefix, cwd=tmp_path)
+        assert status != 0
+        assert "cannot listen on tcp:0:interface=\\:\\:1: Cannot assign requested address" in said
+    else:
+        with Running(command("-c", "sidecar.yaml"), tmp_path, prefix) as running:
+            running.says(r"not listening on tcp:0:interface=\\:\\:1: this host has no ::1")
+            assert running.address()[0] == "127.0.0.1"

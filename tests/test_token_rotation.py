@@ -83,7 +83,7 @@ class Homeserver:
 @contextmanager
 def sidecar(directory: Path, homeserver: Homeserver, *tokens: str) -> Iterator[Running]:
     """The sidecar in front of the homeserver, with these keys of `tokens`."""
-    lines = ["listen: tcp:0:interface=127.0.0.1", "admin: unix:admin.sock", "workers:"]
+    lines = ["listen: tcp:0:interface=127.0.0.1", "admin: unix:admin.sock:mode=660", "workers:"]
     lines += [f"  {name}: {{endpoint: 'unix:{name}.sock'}}" for name in WORKERS]
     lines += ["pools: {sync: {workers: 'sync*'}}", f"tokens: {{{', '.join(tokens)}}}", "log: {access: true}"]
     (directory / "sidecar.yaml").write_text("\n".join(lines) + "\n")

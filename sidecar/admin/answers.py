@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 
 @frozen(kw_only=True)
@@ -16,12 +17,20 @@ class Inquiry:
     method: str
     path: str
     """As received, without the query."""
+    parts: tuple[str, ...] = field(default=Factory(lambda self: _parts(self.path), takes_self=True), init=False)
+    """Between the slashes of the path, and decoded: what every guard and every router goes by."""
     query: str = ""
     peer: str = ""
     """The address of the other end; empty on a UNIX socket."""
+    secure: bool = False
+    """It came by TLS."""
     fields: Mapping[str, str] = field(factory=dict, repr=False)
     """Values by lower-case names; of a repeated one the last."""
     body: bytes = field(default=b"", repr=False)
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(unquote(part) for part in path.split("/")[1:])
 
 
 @frozen

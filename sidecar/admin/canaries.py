@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import define
 
 from sidecar.admin.answers import Answer, only
 
-_PATH = re.compile(
-    r"/api/canary/(?P<name>[^/]+)/(?:(?P<open>open)|(?P<close>close)|hold/(?P<hold>\d{1,4}(?:\.\d{1,3})?))"
-)
+_SECONDS = re.compile(r"\d{1,4}(?:\.\d{1,3})?", re.ASCII)
 
 
 class Answerer(Protocol):
@@ -30,13 +29,16 @@ class CanaryOperations:
 
     answerer: Answerer
 
-    def answer(self, method: str, path: str) -> Answer | None:
+    def answer(self, method: str, parts: Sequence[str]) -> Answer | None:
         """The answer to a request whose origin is not in doubt; None where another path is meant."""
-        match = _PATH.fullmatch(path)
-        if match is None:
-            return None
-        name, hold = match["name"], float(match["hold"] or 0)
-        return only("POST", method, lambda: self._close(name) if match["close"] else self._open(name, hold))
+        match parts:
+            case ["api", "canary", name, "open"]:
+                return only("POST", method, lambda: self._open(name, 0.0))
+            case ["api", "canary", name, "close"]:
+                return only("POST", method, lambda: self._close(name))
+            case ["api", "canary", name, "hold", seconds] if _SECONDS.fullmatch(seconds):
+                return only("POST", method, lambda: self._open(name, float(seconds)))
+        return None
 
     def _open(self, name: str, hold: float) -> Answer:
         refused = self.answerer.open(name, hold)

@@ -14,26 +14,33 @@ from sidecar.admin.answers import Answer, Inquiry
 from sidecar.config.operator import Operator
 from sidecar.routing.access import is_within
 
-PROBES = frozenset(("/health", "/ready"))
+PROBES = frozenset((("health",), ("ready",)))
 """Asked by what has no password, and told to whoever may connect."""
-NAMELESS = PROBES | {"/metrics", "/metrics/targets"}
+NAMELESS = PROBES | {("metrics",), ("metrics", "targets")}
 """Asked by programs under any name; a page learns nothing there that it could use."""
+QUESTIONS = frozenset((("explain",), ("api", "explain")))
+"""Asked by POST, although nothing is done."""
 
 
 def refusal(inquiry: Inquiry, operator: Operator, machine: str) -> Answer | None:
     """Why this is not answered, None if it may be; `machine` is the name of this host."""
-    if inquiry.peer and operator.allow is not None and not is_within(inquiry.peer, operator.allow):
+    if not may_connect(inquiry.peer, operator):
         return _refusal(403, f"{inquiry.peer} is not in `operator.allow`.")
     host = inquiry.fields.get("host", "")
-    if inquiry.path not in NAMELESS and not is_own_name(host, (*operator.hosts, machine)):
+    if inquiry.parts not in NAMELESS and not is_own_name(host, (*operator.hosts, machine)):
         return _refusal(421, "This name is not known to lead here; if it does, add it to `operator.hosts`.")
     if inquiry.method in ("GET", "HEAD"):
         return None
     if is_foreign(inquiry):
         return _refusal(403, "Pages of other sites may not do this.")
-    if operator.actions == "none" and inquiry.path.startswith("/api/workers/"):
+    if operator.actions == "none" and inquiry.parts not in QUESTIONS:
         return _refusal(403, "Nothing can be done here, because `operator.actions` is `none`.")
     return None
+
+
+def may_connect(peer: str, operator: Operator) -> bool:
+    """Whether `operator.allow` has an address; a UNIX socket, which has none, is guarded by its mode."""
+    return not peer or operator.allow is None or is_within(peer, operator.allow)
 
 
 def _refusal(status: int, sentence: str) -> Answer:
@@ -67,15 +74,20 @@ def is_foreign(inquiry: Inquiry) -> bool:
     """Whether a page of another site makes the browser ask.
 
     Browsers say so in `Sec-Fetch-Site` (Fetch Metadata 2.3) where the connection is secure or local, and in `Origin`
-    (RFC 6454 7) with everything but GET and HEAD. Programs send neither.
+    (RFC 6454 7) with everything but GET and HEAD. Programs send neither. A page of `https://h` is not one of
+    `http://h`. Which of them this is a proxy that ends TLS says in X-Forwarded-Proto, or the browser itself.
     """
     fields = inquiry.fields
-    if fields.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    site = fields.get("sec-fetch-site", "none")
+    if site not in ("same-origin", "none"):
         return True
     origin = fields.get("origin")
     if origin is None:
         return False
     try:
-        return urlsplit(origin).netloc.lower() != fields.get("host", "").lower()
+        asking = urlsplit(origin)
     except ValueError:
         return True
+    scheme = fields.get("x-forwarded-proto", "https" if inquiry.secure else "http").lower()
+    same = asking.scheme == scheme or site == "same-origin"
+    return not same or asking.netloc.lower() != fields.get("host", "").lower()

@@ -6,6 +6,7 @@ Knows who may ask, and nothing of what is asked.
 from __future__ import annotations
 
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from sidecar.admin.answers import Answer, Inquiry
 from sidecar.admin.credentials import Doorkeeper
-from sidecar.admin.guard import PROBES, refusal
+from sidecar.admin.guard import PROBES, may_connect, refusal
 from sidecar.config.endpoints import entrance
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
@@ -63,7 +66,7 @@ class Entrance:
     async def _answer(self, inquiry: Inquiry) -> Answer:
         operator, secret = self.rules()
         refused = refusal(inquiry, operator, self.machine)
-        if refused is None and inquiry.path not in PROBES:
+        if refused is None and inquiry.parts not in PROBES:
             authorization = inquiry.fields.get("authorization", "")
             refused = await self.doorkeeper.refusal(
                 authorization, inquiry.peer, operator.user, secret, operator.attempts
@@ -103,6 +106,7 @@ def _inquiry(request: Any) -> Inquiry:
         path=request.path.decode("latin-1"),
         query=request.uri.partition(b"?")[2].decode("latin-1"),
         peer=getattr(peer, "host", "") or "",
+        secure=bool(request.isSecure()),
         fields={
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
             for name, values in request.requestHeaders.getAllRawHeaders()
@@ -147,36 +151,116 @@ class _BoundedRequest(Request):
 
     def process(self) -> None:
         if not self._refused:
+            self.channel.came()
             super().process()
 
 
+class _Channel(HTTPChannel):
+    """A connection, whose requests have to be complete in time: in all, not from one byte to the next."""
+
+    site: OperatorSite
+    requestFactory = _BoundedRequest
+    _late: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._expect()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._late is None and not self.requests:
+            self._expect()
+        super().dataReceived(data)
+
+    def came(self) -> None:
+        """A request is complete."""
+        self._cancel()
+        self.site.busy(self)
+
+    def requestDone(self, request: Any) -> None:
+        super().requestDone(request)
+        if not self.requests:
+            self.site.rests(self)
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self._cancel()
+        self.site.lost(self)
+        super().connectionLost(reason)
+
+    def abort(self) -> None:
+        """Close at once."""
+        transport: Any = self.transport
+        transport.abortConnection()
+
+    def _expect(self) -> None:
+        self._late = self.site.reactor.callLater(self.site.patience(), self.abort)
+
+    def _cancel(self) -> None:
+        if self._late is not None:
+            if self._late.active():
+                self._late.cancel()
+            self._late = None
+
+
 class OperatorSite(Site):
-    """So many connections at once, and bodies of so many bytes; no log, because what asks every second is no news."""
+    """So many connections at once, and requests of so many bytes and seconds. No log: probes are no news.
+
+    Where there is no room, who has waited longest without a request makes some: so nobody is kept out by connections
+    on which nothing is asked.
+    """
 
     noisy = False
+    protocol: Any = _Channel
 
-    def __init__(self, entrance: Entrance) -> None:
-        super().__init__(Pages(entrance), requestFactory=_BoundedRequest)
+    def __init__(self, entrance: Entrance, reactor: Any) -> None:
+        super().__init__(Pages(entrance), requestFactory=_BoundedRequest, reactor=reactor)
         self._rules = entrance.rules
-        self.open = 0
+        self._resting: OrderedDict[_Channel, None] = OrderedDict()
+        """Connections without a request that is being answered, the longest first."""
+        self._all: set[_Channel] = set()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._all)
 
     def most(self) -> int:
         """Bytes in a body."""
         return self._rules()[0].request
 
+    def patience(self) -> float:
+        """Seconds in which a request has to be complete."""
+        return self._rules()[0].head
+
+    def admits(self, peer: str) -> bool:
+        """Whether a connection from an address is taken; an old one may be closed for it."""
+        operator = self._rules()[0]
+        if not may_connect(peer, operator):
+            return False
+        if self.open >= operator.connections and self._resting:
+            oldest, _ = self._resting.popitem(last=False)
+            self._all.discard(oldest)
+            oldest.abort()
+        return self.open < operator.connections
+
     def buildProtocol(self, addr: Any) -> Any:
-        if self.open >= self._rules()[0].connections:
-            return None
-        protocol: Any = super().buildProtocol(addr)
-        lost = protocol.connectionLost
-
-        def connectionLost(reason: Any) -> None:
-            self.open -= 1
-            lost(reason)
-
-        protocol.connectionLost = connectionLost
-        self.open += 1
+        protocol = super().buildProtocol(addr)
+        self._all.add(protocol)
+        self._resting[protocol] = None
         return protocol
+
+    def busy(self, channel: _Channel) -> None:
+        """A request of this connection is being answered."""
+        self._resting.pop(channel, None)
+
+    def rests(self, channel: _Channel) -> None:
+        """Nothing is being answered on this connection any more."""
+        if channel in self._all:
+            self._resting[channel] = None
+
+    def lost(self, channel: _Channel) -> None:
+        """A connection has ended."""
+        self._resting.pop(channel, None)
+        self._all.discard(channel)
 
     def acceptableProtocols(self) -> list[bytes]:
         """Never HTTP/2, whatever is installed."""
@@ -184,6 +268,21 @@ class OperatorSite(Site):
 
     def log(self, request: Any) -> None:
         """Nothing."""
+
+
+class _Porch(Factory):
+    """Takes a connection, before anything is spoken on it, or does not."""
+
+    noisy = False
+
+    def __init__(self, site: OperatorSite, factory: Any) -> None:
+        self._site, self._factory = site, factory
+        self.doStart = factory.doStart  # type: ignore[method-assign]
+        self.doStop = factory.doStop  # type: ignore[method-assign]
+
+    def buildProtocol(self, addr: Any) -> Any:
+        peer = getattr(addr, "host", "") or ""
+        return self._factory.buildProtocol(addr) if self._site.admits(peer) else None
 
 
 @define(eq=False)
@@ -204,7 +303,7 @@ class OperatorListener(Service):
         site: Any = self.site
         if door.tls is not None:
             site = secured(self.identities.identity(door.tls), site, self.reactor)
-        self.port = listen(self.reactor, door.address, site)
+        self.port = listen(self.reactor, door.address, _Porch(self.site, site))
         super().startService()
         _log.info("the operator is listened to on {address}", address=address(self.port))
 

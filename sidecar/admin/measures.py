@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs
 
 from attrs import define, field
@@ -25,11 +25,11 @@ class Measures:
     def __attrs_post_init__(self) -> None:
         self._exposition = Exposition(self.look)
 
-    def answer(self, method: str, path: str, query: str) -> Answer | None:
-        """None: this is no path of ours."""
-        if path == "/metrics":
+    def answer(self, method: str, parts: Sequence[str], query: str) -> Answer | None:
+        """None: this is no path of ours. `parts` as in `Inquiry`."""
+        if parts == ("metrics",):
             return only("GET", method, lambda: Answer(200, self._exposition.text(), kind=CONTENT_TYPE))
-        if path == "/metrics/targets":
+        if parts == ("metrics", "targets"):
             return only("GET", method, lambda: self._targets(query))
         return None
 

@@ -6,10 +6,10 @@ Nothing here asks who it is that asks; that is decided before.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from attrs import define, field
 
@@ -52,9 +52,8 @@ class Operations:
             "recent": self.recent.whole(),
         }
 
-    def answer(self, method: str, path: str, query: str = "") -> Answer:
-        """The answer to a request whose origin is not in doubt."""
-        parts = [unquote(part) for part in path.split("/")[1:]]
+    def answer(self, method: str, parts: Sequence[str], query: str = "") -> Answer:
+        """The answer to a request whose origin is not in doubt; `parts` as in `Inquiry`."""
         match parts:
             case ["health"]:
                 return only("GET", method, self._health)

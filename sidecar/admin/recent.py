@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from sidecar.exchange import Failure
-from sidecar.metrics.histogram import quantile
-from sidecar.metrics.tally import Cell, Tallies
+from sidecar.failures import Failure
+from sidecar.records.histogram import quantile
 from sidecar.records.record import ENDED_BY
+from sidecar.records.tally import Cell, Tallies
 
 SPAN = 60.0
 """Seconds that count as lately."""
@@ -28,7 +28,7 @@ _SLACK = 0.5
 """Seconds by which a look may come late and still count."""
 
 
-TOLD = {failure.name.lower(): failure.value for failure in Failure} | {
+TOLD = {failure.ending: failure.sentence for failure in Failure} | {
     "malformed": "what the client sent is no request, or none that is taken",
 }
 """Endings that are failures, in words. Others are what the configuration wants: `respond`, `redirect`, `refuse`."""

@@ -10,8 +10,8 @@ from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
 from sidecar.admin.recent import Recent
-from sidecar.metrics.tally import Tallies
 from sidecar.net.gateway import Gateway
+from sidecar.records.tally import Tallies
 
 EVERY = 1.0
 """Seconds."""

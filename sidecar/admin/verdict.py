@@ -42,9 +42,9 @@ def clauses_of(facts: Snapshot) -> Iterator[str]:
     deserted = []
     for part in facts.parts:
         turn = part.now(facts.takes)
-        if turn.by == "fallback":
+        if turn.by == "fallback" and part.open:
             stepping_in.setdefault(turn.workers, []).append(part.name)
-        elif turn.by == "nobody":
+        elif turn.by == "nobody" and part.open:
             deserted.append(part.name)
     for workers, names in stepping_in.items():
         yield f"{', '.join(workers)} {'takes' if len(workers) == 1 else 'take'} over {', '.join(names)}"

@@ -25,7 +25,7 @@ from sidecar.importing.asked import NOBODYS
 from sidecar.importing.examination import Examined, Foreign, Synapse, examine
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.synapse.endpoints import load_endpoints
-from sidecar.synapse.topology import read_topology
+from sidecar.synapse.reading import read_topology
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 _STYLES = {"taken": "green", "superfluous": "cyan", "lost": "yellow"}

@@ -60,9 +60,10 @@ def _of_route(number: int, route: Route, plan: Plan) -> Row:
         action, status = answer_of(route)
         return evolve(row, action=action, status=status)
     planned = plan.pools[route.pool]
-    part = next(part for part in plan.parts[route.pool] if row.endpoint in part.endpoints)
-    substitutes = tuple(name for group in part.fallback for name in group)
-    return evolve(row, affinity=planned.affinity, workers=part.workers, fallback=substitutes)
+    parts = [part for part in plan.parts[route.pool] if row.endpoint in part.endpoints]
+    shared = [name for name in parts[0].everybody if all(name in part.everybody for part in parts)]
+    substitutes = tuple(name for name in shared if name not in parts[0].workers)
+    return evolve(row, affinity=planned.affinity, workers=parts[0].workers, fallback=substitutes)
 
 
 def answer_of(route: Route) -> tuple[str, int | None]:

@@ -177,6 +177,12 @@ def is_reached_from_afar(text: str) -> bool:
     return not (host in ("::1", "localhost") or host.startswith("127."))
 
 
+def is_open_socket(text: str) -> bool:
+    """Whether a server endpoint is a UNIX socket that everybody on this host may connect to, as Twisted makes it."""
+    kind, parts = _split(text.removeprefix(_ANNOUNCED))
+    return kind == "unix" and bool(int(_parameters(parts, SERVER[kind].parameters).get("mode", "666"), 8) & 0o002)
+
+
 def _unescape(part: str) -> str:
     return _ESCAPED.sub(r"\1", part)
 

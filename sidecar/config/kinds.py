@@ -213,7 +213,8 @@ def _read_host(value: Any, _base: str) -> str:
     return text
 
 
-def _read_line(value: Any, _base: str) -> str:
+def read_line(value: Any, _base: str) -> str:
+    """One line of text."""
     text = _text(value)
     if _CONTROL.search(text):
         raise RefusedError("must be one line without control characters")
@@ -317,7 +318,7 @@ Method = Annotated[str, Kind("method", "GET", _read_method)]
 PathPattern = Annotated[str, Kind("path pattern", "/_matrix/client/{version}/sync", _read_pattern)]
 FieldName = Annotated[str, Kind("field name", "X-Forwarded-Proto", _matching(_TOKEN, "is no field name"))]
 Text = Annotated[str, Kind("text", "hello", lambda value, _base: _text(value))]
-Line = Annotated[str, Kind("text", "hello", _read_line)]
+Line = Annotated[str, Kind("text", "hello", read_line)]
 Affinity = Annotated[AffinityKind, choice("affinity", ("user", "room", "origin", "source", "session", "path", "none"))]
 Resource = Annotated[str, choice("resource", ("client", *sorted(RESOURCES - {"client"})))]
 Stream = Annotated[str, choice("stream", STREAMS)]

@@ -46,6 +46,20 @@ class Limits:
         default=64 * KIB, metadata=doc("Largest response head from a worker; a larger one becomes a 502.")
     )
     response_fields: Count = field(default=200, metadata=doc("Most field lines in a response; more become a 502."))
+    connection_options: Count = field(
+        default=32,
+        metadata=doc(
+            "Most options in the Connection field, either way, each of which names a field that does not go on; a "
+            "request with more is answered 431, a response becomes a 502."
+        ),
+    )
+    path_segments: Count = field(
+        default=64,
+        metadata=doc(
+            "Most segments in a path that may lead below /_synapse in any reading, for which each is looked at; more "
+            "are answered 400."
+        ),
+    )
     chunk_line: Size = field(default=1 * KIB, metadata=doc("Longest chunk-size line, with its extensions, either way."))
     chunk_extensions: SizeOrZero = field(
         default=16 * KIB, metadata=doc("Most bytes of chunk extensions in one message, either way.")

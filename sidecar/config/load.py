@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 from cattrs import Converter
 
-from sidecar.config.endpoints import any_of, entrance, is_foreign, is_reached_from_afar
+from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.document import Document, KeyPath, read_document
@@ -254,6 +254,7 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
     if limits.request_target > limits.request_head:
         yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
     yield from _operator_oddities(settings)
+    yield from _access_oddities(settings)
     if settings.tokens.deadline > settings.tokens.patience:
         yield (
             ("tokens", "deadline"),
@@ -269,9 +270,26 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
             yield ("routes", index), "a route without conditions takes every request; the ones below are never reached"
 
 
+def _access_oddities(settings: Settings) -> Iterator[Fault]:
+    """Who may send any address in X-Forwarded-For may take any address that `access` lets in."""
+    everybody = next((number for number, each in enumerate(settings.forwarded.trust) if each.prefixlen <= 1), None)
+    granted = [name for name in ("admin", "mas", "metrics") if getattr(settings.access, name)]
+    if everybody is not None and granted:
+        yield (
+            ("forwarded", "trust", everybody),
+            f"any client can claim an address of access.{granted[0]}, as everybody is believed; name your proxies only",
+        )
+
+
 def _operator_oddities(settings: Settings) -> Iterator[Fault]:
     operator, plain = settings.operator, Settings().operator
     guarded = operator.password_hash is not None or operator.password_file is not None
+    if settings.admin is not None and not guarded and operator.actions != "none" and is_open_socket(settings.admin):
+        yield (
+            ("admin",),
+            "everybody on this host who can reach this socket may drain workers; write `:mode=660` behind it, or "
+            "`operator.password_file`",
+        )
     if settings.admin is None:
         if operator != plain:
             yield ("operator",), "says who may use the operator's listener, but there is none; write `admin`"

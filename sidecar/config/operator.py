@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.kinds import Count, Size, doc
+from sidecar.config.kinds import Count, Duration, Size, doc
 from sidecar.config.units import KIB
 
 
@@ -20,14 +20,14 @@ class Operator:
         default="api",
         metadata=doc(
             "`api`: workers can be drained by requests and by `matrix-sidecar top`; `page`: by buttons on the status "
-            "page as well; `none`: not at all."
+            "page as well; `none`: not at all, and `doctor` cannot open its canaries either."
         ),
     )
     allow: tuple[kinds.Addresses, ...] | None = field(
         default=None,
         metadata=doc(
-            "Networks from which it may be used; others are answered 403. Absent: any. A UNIX socket is guarded by its "
-            "mode instead."
+            "Networks from which it may be used; connections of others are closed at once. Absent: any. A UNIX socket "
+            "is guarded by its mode instead."
         ),
     )
     hosts: tuple[kinds.Host, ...] = field(
@@ -55,7 +55,17 @@ class Operator:
         metadata=doc("Wrong passwords in a minute, of everybody together; after them passwords are answered 429."),
     )
     connections: Count = field(
-        default=100, metadata=doc("Connections at once to the operator's listener; more are closed.")
+        default=100,
+        metadata=doc(
+            "Connections at once to the operator's listener. One more closes the one that has waited longest without "
+            "a request."
+        ),
+    )
+    head: Duration = field(
+        default=10.0,
+        metadata=doc(
+            "From the connection, or the first byte of a later request, to the end of the request; then closed."
+        ),
     )
     request: Size = field(
         default=64 * KIB,

@@ -5,7 +5,7 @@ Checked after the topology is known. Reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -25,23 +25,28 @@ _GLOB = frozenset("*?[")
 Fault = tuple[KeyPath, str, Severity]
 
 
-def check_references(settings: Settings, workers: Mapping[str, Set[str]]) -> tuple[Problem, ...]:
-    """What refers to nothing. `workers`: the resources that each reachable process serves, by its name."""
-    faults = (*_pools(settings, workers), *_routes(settings), *_stated(settings, workers))
+def check_references(
+    settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str] = BUILT_IN_POOLS
+) -> tuple[Problem, ...]:
+    """What refers to nothing.
+
+    `workers`: the resources that each reachable process serves, by its name; `built_in`: pools that need no mention.
+    """
+    faults = (*_pools(settings, workers, built_in), *_routes(settings, built_in), *_stated(settings, workers))
     return tuple(settings.source.problem(*fault) for fault in faults)
 
 
-def _pools(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+def _pools(settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str]) -> Iterator[Fault]:
     used = {route.pool for route in settings.routes} | {
         name for pool in settings.pools.values() for name in pool.fallback or ()
     }
     for name, pool in settings.pools.items():
-        if name not in BUILT_IN_POOLS and name not in used:
-            near = get_close_matches(name, BUILT_IN_POOLS, 1)
+        if name not in built_in and name not in used:
+            near = get_close_matches(name, built_in, 1)
             hint = f"do you mean `{near[0]}`?" if near else "name it in a route or a fallback, or remove it"
             yield ("pools", name), f"nothing sends requests to this pool; {hint}", Severity.WARNING
         yield from _members(name, pool, workers)
-        yield from _fallback(name, pool, settings)
+        yield from _fallback(name, pool, settings, built_in)
 
 
 def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
@@ -66,24 +71,24 @@ def _no_worker(pattern: str, workers: Mapping[str, Set[str]], is_glob: bool) -> 
     return f"no worker {'matches' if is_glob else 'has the name'} `{pattern}`; {hint}"
 
 
-def _fallback(name: str, pool: Pool, settings: Settings) -> Iterator[Fault]:
+def _fallback(name: str, pool: Pool, settings: Settings, built_in: Sequence[str]) -> Iterator[Fault]:
     for index, other in enumerate(pool.fallback or ()):
         path = ("pools", name, "fallback", index)
         if other == name:
             yield path, "a pool cannot be its own fallback; remove it", Severity.ERROR
-        elif other not in settings.pools and other not in BUILT_IN_POOLS:
-            yield path, _no_pool(other, settings), Severity.ERROR
+        elif other not in settings.pools and other not in built_in:
+            yield path, _no_pool(other, settings, built_in), Severity.ERROR
 
 
-def _no_pool(name: str, settings: Settings) -> str:
-    near = get_close_matches(name, (*settings.pools, *BUILT_IN_POOLS), 1)
+def _no_pool(name: str, settings: Settings, built_in: Sequence[str]) -> str:
+    near = get_close_matches(name, (*settings.pools, *built_in), 1)
     return f"there is no pool `{name}`; " + (f"do you mean `{near[0]}`?" if near else "describe it under `pools`")
 
 
-def _routes(settings: Settings) -> Iterator[Fault]:
+def _routes(settings: Settings, built_in: Sequence[str]) -> Iterator[Fault]:
     for index, route in enumerate(settings.routes):
-        if route.pool and route.pool not in settings.pools and route.pool not in BUILT_IN_POOLS:
-            yield ("routes", index, "pool"), _no_pool(route.pool, settings), Severity.ERROR
+        if route.pool and route.pool not in settings.pools and route.pool not in built_in:
+            yield ("routes", index, "pool"), _no_pool(route.pool, settings, built_in), Severity.ERROR
 
 
 def _stated(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:

@@ -13,12 +13,14 @@ from ipaddress import ip_network
 from attrs import field, frozen
 
 from sidecar.config import kinds
+from sidecar.config.authored import FieldValue, Location
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
 from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
+from sidecar.config.services import ServiceUrl
 from sidecar.config.shares import HealthPath
 from sidecar.config.tokens import Tokens as Tokens
 from sidecar.document import Document
@@ -39,7 +41,7 @@ class Forwarded:
         ),
     )
     hops: kinds.Count = field(
-        default=32,
+        default=16,
         metadata=doc(
             "Elements of X-Forwarded-For that are looked at, from its end. A client can write thousands in front of "
             "those that your proxies add."
@@ -67,8 +69,12 @@ class Access:
     """`access:`. Who may reach what Synapse does not mean for everybody; default nobody."""
 
     admin: tuple[kinds.Addresses, ...] = field(default=(), metadata=doc("Networks that may reach /_synapse/admin."))
-    mas: tuple[kinds.Addresses, ...] = field(
-        default=(), metadata=doc("Networks that may reach /_synapse/mas; only MAS itself needs it.")
+    mas: tuple[kinds.Addresses, ...] | None = field(
+        default=None,
+        metadata=doc(
+            "Networks that may reach /_synapse/mas; only MAS itself needs it. Absent: this host, where MAS listens on "
+            "loopback or a UNIX socket, else nobody."
+        ),
     )
     metrics: tuple[kinds.Addresses, ...] = field(default=(), metadata=doc("Networks that may reach /_synapse/metrics."))
 
@@ -156,7 +162,7 @@ class Sorry:
     """`sorry:` of a pool. The status is the one that the failure has: 429, 502, 503 or 504."""
 
     body: kinds.Text = field(metadata=doc("The page."))
-    type: kinds.Line = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
+    type: FieldValue = field(default="text/html; charset=utf-8", metadata=doc("Its Content-Type."))
 
 
 @frozen(kw_only=True)
@@ -206,7 +212,7 @@ class Respond:
 
     status: kinds.FixedStatus = field(default=200, metadata=doc("Status of the response."))
     body: kinds.Text = field(default="", metadata=doc("Its content."))
-    headers: Mapping[kinds.FieldName, kinds.Line] = field(
+    headers: Mapping[kinds.FieldName, FieldValue] = field(
         factory=dict, metadata=doc("Its fields; Content-Length and CORS are added.")
     )
 
@@ -215,9 +221,11 @@ class Respond:
 class Redirect:
     """`redirect:` of a route."""
 
-    to: kinds.Line = field(
+    to: Location = field(
         metadata=doc(
-            "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port."
+            "Location; `{target}` stands for the request-target as received, `{host}` for Host without its port. A "
+            "request without Host is refused where `{host}` is needed. A host, or the beginning of a path, has to "
+            "stand in front of `{target}`."
         )
     )
     status: kinds.RedirectStatus = field(default=302, metadata=doc("301, 302, 303, 307 or 308."))
@@ -241,6 +249,14 @@ class Synapse:
             "newest known."
         ),
     )
+    mas: ServiceUrl | None = field(
+        default=None,
+        metadata=doc(
+            "Where the Matrix Authentication Service (MAS) listens, as `http://HOST:PORT` or `unix:/PATH`: /login, "
+            "/logout and /refresh go there. Absent: `matrix_authentication_service.endpoint` of Synapse's files, where "
+            "that is enabled; `false`: nowhere."
+        ),
+    )
 
 
 @frozen(kw_only=True)
@@ -248,7 +264,7 @@ class Settings:
     """The whole of `sidecar.yaml`."""
 
     listen: tuple[kinds.ServerEndpoint, ...] = field(
-        default=("tcp:8008:interface=127.0.0.1",),
+        default=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
         metadata=doc(
             "A Twisted server endpoint string, or a list of them. `ssl:` speaks TLS; its files are read again with the "
             "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol."

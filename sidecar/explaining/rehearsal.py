@@ -14,8 +14,8 @@ from attrs import define, field, frozen
 from sidecar.config.endpoints import entrance
 from sidecar.deployment import Deployment
 from sidecar.errors import Fault, WireError
-from sidecar.exchange import Failure
-from sidecar.replies import STATUS_OF_FAILURE, STATUS_OF_FAULT
+from sidecar.failures import Failure
+from sidecar.replies import STATUS_OF_FAULT
 from sidecar.routing.compile import UNKNOWN
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
@@ -72,7 +72,12 @@ class Rehearsal:
         self.scheme = "https" if any(entrance(text).tls for text in settings.listen) else "http"
         forwarded, public = settings.forwarded, self.deployment.topology.public_scheme
         self.policy = ForwardedPolicy(forwarded.trust, forwarded.proto, public=public, hops=forwarded.hops)
-        self.limits = ReaderLimits(head=limits.request_head, target=limits.request_target, fields=limits.request_fields)
+        self.limits = ReaderLimits(
+            head=limits.request_head,
+            target=limits.request_target,
+            fields=limits.request_fields,
+            options=limits.connection_options,
+        )
 
     def hear(self, asked: Asked) -> Heard:
         """Take a request; never raises, whatever it is."""
@@ -89,15 +94,15 @@ class Rehearsal:
         return Heard(head, client, scheme, decision)
 
     def _too_large(self, head: RequestHead, forwarded: bytes, decision: Decision) -> Decision | None:
-        """The refusal of what no worker would take, as `sidecar.net.relay` has it before it asks for one."""
+        """The refusal of what no worker would take, as `sidecar.net.passage` has it before it asks for one."""
         limits = self.deployment.settings.limits
         most = decision.body_limit or limits.request_body
         if head.length > most:
             reason = f"the body is announced with {head.length} bytes, and {most} are the most here"
-            return _refusal(STATUS_OF_FAILURE[Failure.BODY_TOO_LARGE], reason)
+            return _refusal(Failure.BODY_TOO_LARGE.status or 0, reason)
         if len(head.passed_on(forwarded)) > limits.request_head:
             reason = f"with the lines that the sidecar adds the head is larger than {limits.request_head} bytes"
-            return _refusal(STATUS_OF_FAILURE[Failure.HEAD_TOO_LARGE], reason)
+            return _refusal(Failure.HEAD_TOO_LARGE.status or 0, reason)
         return None
 
 

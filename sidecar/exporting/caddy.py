@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sidecar.config.endpoints import Entrance, place_of
-from sidecar.exporting.answers import Answer, refused
-from sidecar.exporting.model import Exported, Group, OwnRule, Place
+from sidecar.exporting.model import Exported, Group, OwnRule, SocketAddress
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
+from sidecar.exporting.responses import FixedResponse, refused
 
 _KEY = "X-Matrix-Sidecar-Key"
 _KEYS = {"user": "{matrix_user}", "origin": "{matrix_origin}", "path": "{path}", "room": "{matrix_segment}"}
@@ -118,7 +118,7 @@ def _outcome(exported: Exported, rule: OwnRule) -> Iterator[str]:
         yield f"redir {_text(to)} {route.redirect.status}"
 
 
-def _answer(answer: Answer) -> Iterator[str]:
+def _answer(answer: FixedResponse) -> Iterator[str]:
     for name, value in {"Content-Type": answer.kind, **answer.fields}.items():
         yield f"header {name} {_text(value)}"
     yield f"respond {_text(answer.content)} {answer.status}"
@@ -185,7 +185,7 @@ def _policy(group: Group) -> str:
     return {"source": "ip_hash", "session": "first"}.get(group.kind, "least_conn")
 
 
-def _address(place: Place) -> str:
+def _address(place: SocketAddress) -> str:
     return f"unix/{place.path}" if place.path else f"{place.host}:{place.port}"
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from sidecar.config.endpoints import Entrance, place_of
-from sidecar.exporting.answers import Answer, refused
-from sidecar.exporting.model import Exported, Group, Member, OwnRule, Place, TableRule
+from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, TableRule
 from sidecar.exporting.remarks import remarks, unlisted
+from sidecar.exporting.responses import FixedResponse, refused
 
 _MOST_OCTETS = 1600
 """Of one line; HAProxy takes 2047."""
@@ -159,7 +159,7 @@ def _outcome(rule: OwnRule, condition: str) -> Iterator[str]:
         yield f"http-request redirect location {to} code {route.redirect.status} if {condition}"
 
 
-def _answer(answer: Answer, condition: str) -> str:
+def _answer(answer: FixedResponse, condition: str) -> str:
     headers = "".join(f" hdr {name} {_text(value.replace('%', '%%'))}" for name, value in answer.fields.items())
     content = f" content-type {_text(answer.kind)} string {_text(answer.content)}" if answer.content else ""
     return f"http-request return status {answer.status}{content}{headers} if {condition}"
@@ -220,7 +220,7 @@ def _server(member: Member, check: str) -> str:
     return f"server {name} {_address(member.place)}{weight}{check}{' backup' if member.backup else ''}"
 
 
-def _address(place: Place) -> str:
+def _address(place: SocketAddress) -> str:
     return f"unix@{place.path}" if place.path else f"{place.host}:{place.port}"
 
 

@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from sidecar.config.endpoints import Entrance, entrance, place_of
 from sidecar.config.schema import Network, Route, Settings
-from sidecar.exporting.answers import Answer, answer_of
+from sidecar.exporting.responses import FixedResponse, response_of
 from sidecar.routing.matcher import alternatives
 from sidecar.routing.plan import Plan, PlannedPool, Step
 
@@ -21,7 +21,7 @@ INITIAL, LATER = "initial", "later"
 
 
 @frozen
-class Place:
+class SocketAddress:
     """Where a process listens: the path of a UNIX socket, or a host and a port."""
 
     path: str = ""
@@ -34,7 +34,7 @@ class Member:
     """A worker of a group."""
 
     name: str
-    place: Place
+    place: SocketAddress
     weight: int = 1
     backup: bool = False
     """It gets requests only when all others are down."""
@@ -61,7 +61,7 @@ class Group:
 
 
 @frozen
-class Choice:
+class Destination:
     """A group, and where in the divided path the key stands (0: nowhere)."""
 
     group: Group
@@ -79,7 +79,7 @@ class TableRule:
 
     methods: tuple[str, ...]
     path: tuple[str, ...]
-    choice: Choice
+    choice: Destination
     sync: str = ""
     """`INITIAL`, `LATER` or empty, where the position does not matter."""
     position: str = ""
@@ -105,12 +105,12 @@ class OwnRule:
 
     number: int
     route: Route
-    choice: Choice | None
+    choice: Destination | None
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> FixedResponse | None:
         """What is answered without asking anybody."""
-        return answer_of(self.route)
+        return response_of(self.route)
 
     @property
     def path(self) -> str:
@@ -145,7 +145,7 @@ class Exported:
     own: tuple[OwnRule, ...]
     table: tuple[TableRule, ...]
     """The first one that matches counts."""
-    rest: Choice
+    rest: Destination
     """For what no rule of the table matches."""
 
     @property
@@ -176,7 +176,7 @@ class _Reader:
     names: set[str] = field(factory=set)
 
     def exported(self) -> Exported:
-        rest = Choice(self._group(self.plan.unknown))
+        rest = Destination(self._group(self.plan.unknown))
         networks = self.plan.gate.networks
         return Exported(
             release=self.release,
@@ -206,12 +206,12 @@ class _Reader:
             rules.append(TableRule(methods, path, initial))
         return rules
 
-    def _choice(self, step: Step, path: Sequence[str]) -> Choice:
+    def _choice(self, step: Step, path: Sequence[str]) -> Destination:
         key = "" if step.row is None or step.row.affinity != step.kind else step.row.key or ""
         names = (key,) if key else ("room_id", "room_identifier", "room_alias") if step.kind == "room" else ()
         places = (number for number, segment in enumerate(path, start=1) if segment.strip("{+}") in names)
         group = self._group(step)
-        return Choice(group, next(places, 0) if len(group.first) > 1 else 0)
+        return Destination(group, next(places, 0) if len(group.first) > 1 else 0)
 
     def _group(self, step: Step) -> Group:
         backups = dict.fromkeys(name for group in step.fallback for name in group if name not in step.members)
@@ -222,7 +222,7 @@ class _Reader:
             return OwnRule(number, route, None)
         pool = self.plan.pools[route.pool]
         weights = {name: self.plan.workers[name].weight for name in pool.workers}
-        return OwnRule(number, route, Choice(self._grouped(pool.name, weights, pool.fallback, self._kind(pool))))
+        return OwnRule(number, route, Destination(self._grouped(pool.name, weights, pool.fallback, self._kind(pool))))
 
     def _kind(self, pool: PlannedPool) -> str:
         """Of an own route: without an endpoint row, only the caller can be told from another."""
@@ -243,7 +243,7 @@ class _Reader:
 
     def _member(self, name: str, weight: int, *, backup: bool = False) -> Member:
         kind, rest = place_of(self.plan.workers[name].endpoint) or ("", "")
-        place = Place(path=rest) if kind == "unix" else Place(host=kind or "127.0.0.1", port=rest)
+        place = SocketAddress(path=rest) if kind == "unix" else SocketAddress(host=kind or "127.0.0.1", port=rest)
         return Member(name, place, weight, backup)
 
     def _name(self, pool: str, kind: str) -> str:
@@ -283,7 +283,7 @@ def _expression(segment: str) -> str:
     return "[^?]*"
 
 
-def _needed(rules: Sequence[TableRule], rest: Choice) -> tuple[TableRule, ...]:
+def _needed(rules: Sequence[TableRule], rest: Destination) -> tuple[TableRule, ...]:
     """The rules without those that say what holds without them."""
     kept: list[TableRule] = []
     for rule in reversed(rules):

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from sidecar.config.endpoints import Entrance, place_of
-from sidecar.exporting.answers import Answer, refused
-from sidecar.exporting.model import Exported, Group, Member, OwnRule, Place, literally
+from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, literally
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
+from sidecar.exporting.responses import FixedResponse, refused
 
 _SLASHES = r"[/\\]+"
 _ANSWER = "/__matrix_sidecar_answer_"
@@ -64,7 +64,7 @@ def _server_line(member: Member) -> str:
     return f"server {_address(member.place)}{weight}{' backup' if member.backup else ''};  # {member.name}"
 
 
-def _address(place: Place) -> str:
+def _address(place: SocketAddress) -> str:
     if place.path:
         return f"unix:{place.path}"
     host = f"[{place.host}]" if ":" in place.host else place.host
@@ -233,7 +233,7 @@ def _own_answer(rule: OwnRule) -> Iterator[str]:
         yield f"    location = {place} {{ internal; return {rule.route.redirect.status} {to}; }}"
 
 
-def _answer(place: str, answer: Answer) -> Iterator[str]:
+def _answer(place: str, answer: FixedResponse) -> Iterator[str]:
     yield f"    location = {place} {{"
     yield "        internal;"
     yield "        types { }"

@@ -25,6 +25,10 @@ _OWN = "the sidecar's own limits hold, see docs/configuration.md"
 _LOG = "see `log` in docs/configuration.md"
 _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
 _HEALTH = "the sidecar notices by itself when a worker goes away and comes back"
+_COMPRESSION = (
+    "answers pass byte for byte; compress in a proxy in front, but not /_synapse/client/rendezvous (its ETag counts); "
+    "`compress: true` of Synapse works at main's listeners only"
+)
 _OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
 _AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
 _ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
@@ -53,7 +57,7 @@ _KEYWORDS: Mapping[str, Remark] = {
     **dict.fromkeys(("option splice-auto", "option http-server-close", "default-server"), Remark("superfluous", _OWN)),
     **dict.fromkeys(("errorfile", "errorfiles", "http-error"), Remark("lost", _ERRORS)),
     "mode": Remark("superfluous", "it speaks HTTP"),
-    "compression": Remark("lost", "answers pass byte for byte; set `compress: true` at Synapse's listeners"),
+    "compression": Remark("lost", _COMPRESSION),
     "acl": Remark("superfluous", "it was read to see where requests go"),
     "timeout tarpit": Remark("superfluous", "nobody is kept waiting on purpose"),
     "tcp-request": Remark("lost", _FIREWALL),

@@ -27,7 +27,8 @@ _OWN = "the sidecar's own limits hold, see docs/configuration.md"
 _KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
 _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
 _COMPRESSION = (
-    "answers pass byte for byte; set `compress: true` at Synapse's listeners, or compress in the proxy in front"
+    "answers pass byte for byte; compress in a proxy in front, but not /_synapse/client/rendezvous (its ETag counts); "
+    "`compress: true` of Synapse works at main's listeners only"
 )
 _LIMITS = "Synapse limits by itself (`rc_…`)"
 _NO_CACHE = "the sidecar keeps no answers"

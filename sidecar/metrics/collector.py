@@ -16,9 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from sidecar.errors import Severity
 from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
-from sidecar.metrics.histogram import DURATIONS, Histogram
-from sidecar.metrics.tally import CODES, Cell, Per, Tallies
 from sidecar.net.pool import WorkerPool
+from sidecar.records.histogram import DURATIONS, Histogram
+from sidecar.records.tally import CODES, Cell, Per, Tallies
 from sidecar.routing.parts import SERVED_BY
 from sidecar.status import View, taking, unready
 
@@ -131,7 +131,7 @@ def _pools(found: Families, view: View) -> None:
         found.add("pool_workers_up", sum(map(takes, planned.workers)), name)
         rows = Counter(dict.fromkeys(SERVED_BY, 0))
         for part in view.plan.parts[name]:
-            rows[part.now(takes).by] += part.rows
+            rows[part.now(takes).by] += part.rows if part.open else 0
         for by, count in rows.items():
             found.add("pool_endpoints", count, name, by)
     for name, gate in view.gateway.gates.items():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sidecar.metrics.catalogue import LABELS, SECTIONS, Section
-from sidecar.metrics.histogram import DURATIONS
+from sidecar.records.histogram import DURATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _BEGIN, _END = "<!-- made by python -m sidecar.metrics.reference -->\n", "<!-- end of what is made -->\n"

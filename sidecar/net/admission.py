@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from attrs import Factory, define, field, frozen
 
-from sidecar.metrics.histogram import Histogram
+from sidecar.records.histogram import Histogram
 
 
 class Verdict(Enum):
@@ -79,13 +79,13 @@ class Gate:
     waiting: int = 0
     """In line at this entrance."""
     in_line: int = 0
-    """Of those that are in, how many wait for a worker; kept by those who wait."""
+    """Of those that are in, how many wait for a worker; they say so."""
     asking: int = 0
-    """How many wait until it is known whose they are, before they come here; kept by those who wait."""
+    """How many wait until it is known whose they are, before they come here; they say so."""
     waiting_octets: int = 0
-    """Bytes of request bodies that wait here; kept by those who wait."""
+    """Bytes of request bodies that wait here; those who wait say so."""
     waits: Histogram = field(factory=Histogram)
-    """How long they wait; kept by them as well."""
+    """How long they wait; they say so as well."""
     by_key: dict[str, int] = field(factory=dict)
     """How many of each key are in."""
     by_place: dict[str, int] = field(factory=dict)
@@ -154,6 +154,18 @@ class Gate:
         if line is not None and applicant in line:
             del line[applicant]
             self._waits_no_more(who)
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes of request bodies wait here, or fewer where it is negative."""
+        self.waiting_octets += octets
+
+    def count_in_line(self, change: int) -> None:
+        """So many more of those that are in wait for a worker."""
+        self.in_line += change
+
+    def count_asking(self, change: int) -> None:
+        """So many more wait until it is known whose they are."""
+        self.asking += change
 
     def use(self, limits: GateLimits) -> None:
         """Other limits from now on; who is in stays in."""

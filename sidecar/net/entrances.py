@@ -10,10 +10,9 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from sidecar.config.endpoints import entrance
 from sidecar.errors import SidecarError
-from sidecar.net.downstream import Listener
 from sidecar.net.gateway import Gateway
 from sidecar.net.proxied import Proxied
-from sidecar.net.secure import SecureListener
+from sidecar.net.session import Listener
 from sidecar.net.tls import Identities, secured
 
 
@@ -33,7 +32,7 @@ def doors(descriptions: Sequence[str], gateway: Gateway, identities: Identities,
     entrances = [entrance(text) for text in descriptions]
     everywhere = not any(each.announced for each in entrances)
     for each in entrances:
-        listener = Listener(gateway) if each.tls is None else SecureListener(gateway, "https")
+        listener = Listener(gateway, secure=each.tls is not None)
         factory: Any = listener
         if each.tls is not None:
             try:

@@ -11,11 +11,11 @@ from typing import Protocol
 from attrs import Factory, define, evolve, field
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.metrics.notes import Notes
 from sidecar.net.admission import Gate
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.pool import WorkerPool
 from sidecar.net.whoami import Whoami
+from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
@@ -49,6 +49,7 @@ def response_limits(limits: Limits) -> ReaderLimits:
     return ReaderLimits(
         head=limits.response_head,
         fields=limits.response_fields,
+        options=limits.connection_options,
         chunk_line=limits.chunk_line,
         chunk_extensions=limits.chunk_extensions,
         trailers=limits.trailers,
@@ -61,6 +62,18 @@ class Line:
 
     count: int = 0
     octets: int = 0
+
+    def join(self) -> None:
+        """One more request waits."""
+        self.count += 1
+
+    def part(self) -> None:
+        """One fewer."""
+        self.count -= 1
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes wait, or fewer where it is negative."""
+        self.octets += octets
 
 
 @define(eq=False, kw_only=True)

@@ -88,7 +88,7 @@ class Health:
     since: float = field(init=False)
     """When `state` changed last; seconds of the clock."""
     heard: float = field(init=False)
-    """When it answered anything last; whoever sees an answer writes it here."""
+    """When it answered anything last."""
     transitions: int = 0
     warming: bool = False
     """It has just come back, and takes only a part of what it could have (`share`)."""
@@ -133,6 +133,18 @@ class Health:
         if self._asking is not None:
             asking, self._asking = self._asking, None
             asking.cancel()
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Let `changed` be called, as above."""
+        self.changed = changed
+
+    def use(self, other: Health) -> None:
+        """Ask as `other` would."""
+        self.limits, self.ask = other.limits, other.ask
+
+    def hear(self, now: float) -> None:
+        """It has answered something."""
+        self.heard = now
 
     def unreachable(self, error: BaseException | None) -> None:
         """A connection to it could not be made, and not because it is busy."""

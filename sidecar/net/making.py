@@ -6,7 +6,6 @@ The only place where the data path is put together from settings; knows nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -46,45 +45,56 @@ def worker_pool(
     `health` is the path at which it is asked for its health; empty: whether it takes connections is all. `fault` is why
     nobody knows how to reach it: it is down for as long as it has this pool.
     """
-    limits, timeouts = settings.limits, settings.timeouts
-    client, path = worker_endpoint(reactor, endpoint, timeouts.connect)
+    client, path = worker_endpoint(reactor, endpoint, settings.timeouts.connect)
 
     # Not `client`, which tells of nothing but failure.
     asked = clientFromString(reactor, endpoint)
 
+    unknown = UnknownPlaceError(f"its file cannot be used: {fault}") if fault else None
+
     def ask() -> Deferred[bool]:
+        if unknown is not None:
+            return fail(unknown)
         return Deferred.fromCoroutine(serves(reactor, asked, health, pool.health.limits.patience))
+
+    def look() -> Exception | None:
+        return unknown if unknown is not None or path is None else missing(path)
+
+    def watch(wanted: bool) -> None:
+        if sockets is not None and path is not None and unknown is None:
+            (sockets.watch if wanted else sockets.ignore)(path, pool.health.appeared)
 
     pool = WorkerPool(
         name=name,
         endpoint=client,
         socket_path=path,
-        limits=PoolLimits(
-            connections=limits.worker_connections,
-            idle=limits.worker_idle,
-            connecting=limits.worker_connecting,
-            waiting=limits.waiting,
-            idle_time=timeouts.worker_idle,
-        ),
-        reader_limits=response_limits(limits),
+        limits=pool_limits(settings),
+        reader_limits=response_limits(settings.limits),
         clock=reactor,
         deadlines=deadlines,
-        health=Health(name=name, ask=ask, clock=reactor, limits=health_limits(settings), describe=describe),
+        health=Health(
+            name=name,
+            ask=ask,
+            clock=reactor,
+            limits=health_limits(settings),
+            describe=describe,
+            look=look,
+            watch=watch,
+        ),
     )
-    if fault:
-        unknown = UnknownPlaceError(f"its file cannot be used: {fault}")
-        pool.health.look = lambda: unknown
-        pool.health.ask = lambda: fail(unknown)
-        return pool
-    if path is not None:
-        pool.health.look = partial(missing, path)
-    if sockets is not None and path is not None:
-        pool.health.watch = partial(_watch, sockets, path, pool.health)
     return pool
 
 
-def _watch(sockets: SocketWatch, path: str, health: Health, wanted: bool) -> None:
-    (sockets.watch if wanted else sockets.ignore)(path, health.appeared)
+def pool_limits(settings: Settings) -> PoolLimits:
+    """How many connections to one worker there may be, and who waits for one."""
+    limits = settings.limits
+    return PoolLimits(
+        connections=limits.worker_connections,
+        idle=limits.worker_idle,
+        connecting=limits.worker_connecting,
+        waiting=limits.waiting,
+        idle_time=settings.timeouts.worker_idle,
+    )
 
 
 def health_limits(settings: Settings) -> HealthLimits:
@@ -95,13 +105,6 @@ def health_limits(settings: Settings) -> HealthLimits:
         failures=settings.limits.health_failures,
         slow_start=settings.timeouts.slow_start,
     )
-
-
-def adopt(known: WorkerPool, fresh: WorkerPool) -> WorkerPool:
-    """The pool that a worker has, with the limits of the one that it would have now."""
-    known.endpoint, known.limits, known.reader_limits = fresh.endpoint, fresh.limits, fresh.reader_limits
-    known.health.limits, known.health.ask = fresh.health.limits, fresh.health.ask
-    return known
 
 
 def gate_limits(pool: PlannedPool, limits: Limits) -> GateLimits:

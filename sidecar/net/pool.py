@@ -16,11 +16,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure as TwistedFailure
 
-from sidecar.metrics.histogram import Histogram
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.endpoints import generation_of, is_busy
 from sidecar.net.health import Health
+from sidecar.net.transport import TwistedLink
 from sidecar.net.upstream import Upstream
+from sidecar.records.histogram import Histogram
 from sidecar.wire.reader import ReaderLimits, ResponseReader
 
 # A worker whose backlog is full is tried again after so many seconds at most. Jittered, so that instances that share a
@@ -62,8 +63,11 @@ class _UpstreamFactory(Factory):
     def __init__(self, pool: WorkerPool) -> None:
         self._pool, self._began = pool, pool.deadlines.now()
 
-    def buildProtocol(self, addr: object) -> Upstream:
-        return self._pool.new_connection(self._began)
+    def buildProtocol(self, addr: object) -> TwistedLink:
+        upstream = self._pool.new_connection(self._began)
+        link = TwistedLink(upstream)
+        upstream.use(link)
+        return link
 
 
 @define(eq=False)
@@ -100,7 +104,7 @@ class WorkerPool:
     taking: bool = True
     """It takes any request at once: it is up, not drained, and has not just come back."""
     waiting_octets: int = 0
-    """Bytes of request bodies that wait in line here; kept by those who wait, as `waits` is."""
+    """Bytes of request bodies that wait in line here; those who wait say so, as they do of `waits`."""
     waits: Histogram = field(factory=Histogram)
     connect_times: Histogram = field(factory=Histogram)
     cuts: int = 0
@@ -109,12 +113,13 @@ class WorkerPool:
     _waiting: OrderedDict[Waiter, None] = field(factory=OrderedDict)
     _retry: IDelayedCall | None = None
     _sweep: IDelayedCall | None = None
+    _looks: int = 0
     _lives: int = 0
     _generation: int = 0
     _generation_checked: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        self.health.changed = self._health_changed
+        self.health.tell(self._health_changed)
 
     @property
     def down(self) -> bool:
@@ -139,21 +144,35 @@ class WorkerPool:
 
         A waiter that gives up calls `leave`.
         """
+        upstream = self.take()
+        return self.queue(waiter) if upstream is None else upstream
+
+    def take(self) -> Upstream | None:
+        """An idle connection."""
         idle = self._idle
         if idle:
             if self.deadlines.recent - self._generation_checked >= _GENERATION_CHECK:
                 self._check_generation()
             while idle:
                 upstream = idle.pop()
-                if upstream.open and not upstream.readable:
+                link = upstream.link
+                if link.open and not link.readable:
                     self.leased += 1
                     return upstream
                 upstream.abort()
+        return None
+
+    def queue(self, waiter: Waiter) -> Refusal | None:
+        """Let `waiter` be told of a connection, which may be at once; or why not."""
         if len(self._waiting) >= self.limits.waiting and not self._may_connect():
             return Refusal.FULL
         self._waiting[waiter] = None
         self._connect_more()
         return None
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes of request bodies wait here, or fewer where it is negative."""
+        self.waiting_octets += octets
 
     def leave(self, waiter: Waiter) -> None:
         """`waiter` does not want a connection any more."""
@@ -163,11 +182,9 @@ class WorkerPool:
 
     def release(self, upstream: Upstream) -> None:
         """The lease has ended and the connection can be used again."""
-        upstream.holder = None
-        if upstream.paused:
-            upstream.resume()
+        upstream.rest(self._looks)
         self.leased -= 1
-        self.health.heard = self.deadlines.recent
+        self.health.hear(self.deadlines.recent)
         if self.retired or self.draining or upstream.generation != self._generation:
             upstream.abort()
             self._connect_more()
@@ -183,8 +200,7 @@ class WorkerPool:
 
     def forget(self, upstream: Upstream) -> None:
         """The connection is gone, and makes room for another one."""
-        if upstream.holder is not None:
-            upstream.holder = None
+        if upstream.give_up():
             self.leased -= 1
         elif upstream in self._idle:
             self._idle.remove(upstream)
@@ -205,6 +221,16 @@ class WorkerPool:
             self._retry.cancel()
             self._retry = None
 
+    @property
+    def reset_means_unread(self) -> bool:
+        """A connection that was reset is one whose request was not acted on: of Synapse, on a UNIX socket."""
+        return self.health.synapse and self.socket_path is not None
+
+    def note_cut(self) -> None:
+        """A request ended without an answer because its connection did."""
+        self.cuts += 1
+        self.health.doubt()
+
     def drain(self) -> None:
         """Serve no new requests until `undrain`. Who waits in line goes elsewhere, if there is somewhere else."""
         self.draining = True
@@ -217,6 +243,11 @@ class WorkerPool:
         self.draining = False
         self._judge()
         self._connect_more()
+
+    def use(self, other: WorkerPool) -> None:
+        """Have the endpoint and the limits of `other`, which is for the same worker, from now on."""
+        self.endpoint, self.limits, self.reader_limits = other.endpoint, other.limits, other.reader_limits
+        self.health.use(other.health)
 
     # Its life.
 
@@ -251,12 +282,13 @@ class WorkerPool:
             self._sweep = None
 
     def new_connection(self, began: float) -> Upstream:
-        return Upstream(self, ResponseReader(self.reader_limits), self._generation, began)
+        """One that is being made since `began`."""
+        reader = ResponseReader(self.reader_limits)
+        return Upstream(self, reader, self._generation, began, self.deadlines.now())
 
     # Idle connections.
 
     def _put_back(self, upstream: Upstream) -> None:
-        upstream.old = False
         self._idle.append(upstream)
         if len(self._idle) > self.limits.idle:
             self.discard(self._idle[0])
@@ -264,13 +296,12 @@ class WorkerPool:
             self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
 
     def _close_old(self) -> None:
-        """Close what has been idle since the last sweep. Two sweeps in `idle_time` need no clock at each lease."""
+        """Close what has been idle since the last look. Two looks in `idle_time` need no clock at each lease."""
         self._sweep = None
         for upstream in tuple(self._idle):
-            if upstream.old:
+            if upstream.idle_since < self._looks:
                 self.discard(upstream)
-            else:
-                upstream.old = True
+        self._looks += 1
         if self._idle:
             self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
 
@@ -315,6 +346,7 @@ class WorkerPool:
         """A connection has been made."""
         self.connecting -= 1
         self.connects += 1
+        self.connect_times.add(upstream.took)
         if self.connects == 1 and self.on_first_contact is not None:
             self.on_first_contact()
         if self.draining or not self.health.up:

@@ -13,8 +13,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.errors import WireError
-from sidecar.net.downstream import Downstream, Listener
-from sidecar.net.transport import hand_over
+from sidecar.net.session import Listener, Session
+from sidecar.net.transport import HalfCloseableLink, hand_over
 from sidecar.telemetry import logger
 from sidecar.wire.proxy_protocol import read_proxy_header
 
@@ -50,9 +50,9 @@ class Preamble(Protocol):
             self._end()
             protocol = self._proxied.factory.buildProtocol(self._address)
             assert protocol is not None
-            if isinstance(protocol, Downstream):
+            if isinstance(protocol, HalfCloseableLink) and isinstance(protocol.handler, Session):
                 # Not inside TLS here; whether it was before the balancer, only the header can tell.
-                protocol.scheme = header.scheme
+                protocol.handler.came_by(header.scheme)
             hand_over(self.transport, protocol, header.client)
             rest = self._begun[header.size :]
             if rest:

@@ -6,17 +6,14 @@ and shows it nowhere. What an answer means, and for how long it is awaited, is f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sidecar.errors import WireError
-from sidecar.metrics.histogram import Histogram
 from sidecar.net.pool import Refusal, WorkerPool
+from sidecar.net.upstream import Upstream
+from sidecar.records.histogram import Histogram
+from sidecar.retries import QUESTION_ATTEMPTS
 from sidecar.wire.head import ResponseHead
-
-if TYPE_CHECKING:
-    from sidecar.net.upstream import Upstream
-
-ATTEMPTS = 2
 
 
 class Asker(Protocol):
@@ -32,7 +29,7 @@ class Asker(Protocol):
         """The question has ended; `status` is 0 where it was not answered."""
 
 
-class Curious(Protocol):
+class Waiting(Protocol):
     """Who waits for an answer, but not for ever."""
 
     def caller_known(self, user: str | None) -> None:
@@ -47,25 +44,28 @@ class Question:
         *("_waiting", "ended", "late", "mark", "source", "waiting_octets"),
     )
 
-    def __init__(self, asker: Asker, mark: bytes, source: str, request: bytes, limit: int) -> None:
-        """`source` is where the client is; `limit` is the largest answer that is read, in bytes."""
+    def __init__(self, asker: Asker, mark: bytes, source: str, request: bytes, limit: int, *, late: bool) -> None:
+        """`source` is where the client is; `limit` is the largest answer that is read, in bytes.
+
+        `late`: nobody is to wait for it.
+        """
         self.mark = mark
         self.source = source
-        self.late = False
+        self.late = late
         """Nobody waits for the answer, or not any more."""
         self.ended = False
         self.waiting_octets = 0
-        """Bytes of request bodies that wait for the answer; kept by those who wait."""
+        """Bytes of request bodies that wait for the answer; those who wait say so."""
         self._asker = asker
         self._request = request
         self._left = limit
-        self._attempts = ATTEMPTS
+        self._attempts = QUESTION_ATTEMPTS
         self._status = 0
         self._reusable = False
         self._content: list[bytes] = []
         self._pool: WorkerPool | None = None
         self._upstream: Upstream | None = None
-        self._waiting: dict[Curious, None] = {}
+        self._waiting: dict[Waiting, None] = {}
 
     @property
     def waits(self) -> Histogram:
@@ -74,11 +74,15 @@ class Question:
 
     # Those who wait.
 
-    def join(self, waiter: Curious) -> None:
+    def weigh(self, octets: int) -> None:
+        """So many more bytes of request bodies wait for the answer, or fewer where it is negative."""
+        self.waiting_octets += octets
+
+    def join(self, waiter: Waiting) -> None:
         """Let `waiter` be told."""
         self._waiting[waiter] = None
 
-    def leave(self, waiter: Curious) -> None:
+    def leave(self, waiter: Waiting) -> None:
         """`waiter` does not wait any more. The question goes on: whoever comes back asks it again."""
         self._waiting.pop(waiter, None)
 
@@ -133,10 +137,9 @@ class Question:
     def leased(self, upstream: Upstream) -> None:
         self._pool = None
         self._upstream = upstream
-        upstream.holder = self
         # Without its chunks: what is between them is read here, not passed on.
-        upstream.reader.next_message(b"GET", decoded=True)
-        upstream.send(self._request)
+        upstream.lend(self, b"GET", decoded=True)
+        upstream.link.send(self._request)
 
     def worker_away(self) -> None:
         pool, self._pool = self._pool, None

@@ -14,7 +14,8 @@ from typing import Any
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from sidecar.net.transport import DirectProtocol
+from sidecar.net.link import Link
+from sidecar.net.transport import TwistedLink
 
 WORTH_IT = 256 * 1024
 """Bytes that must be left of a body; below, setting up costs more than copying."""
@@ -34,7 +35,7 @@ class Pipe:
     __slots__ = ("read_end", "write_end")
 
     _free: list[Pipe] = []  # noqa: RUF012
-    _open = 0
+    _open: int = 0
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -77,8 +78,8 @@ class Splice:
 
     def __init__(
         self,
-        source: DirectProtocol,
-        target: DirectProtocol,
+        source: TwistedLink,
+        target: TwistedLink,
         octets: int,
         pipe: Pipe,
         moved: Callable[[int], None],
@@ -96,10 +97,8 @@ class Splice:
         self._blocked = False
         self._moved = moved
         self._broken = broken
-        transport: Any = source.transport
-        transport.doRead = self._receive
-        source.diverted = True
-        target.splice = self
+        source.divert(self._receive)
+        target.take(self)
 
     @property
     def unsent(self) -> int:
@@ -110,8 +109,7 @@ class Splice:
         """Give the sockets back to their protocols."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
-            self._target.splice = None
-            self._source.diverted = False
+            self._target.take(None)
             self._unblock()
             self._source.read_directly()
             pipe.give_back(empty=not self._in_pipe)
@@ -157,7 +155,7 @@ class Splice:
             transport: Any = self._target.transport
             transport.doWrite = self._send
             transport.startWriting()
-            self._target.pauseProducing()
+            self._target.handler.filled()
 
     def _unblock(self) -> None:
         if self._blocked:
@@ -174,17 +172,19 @@ class Splice:
         self._pour(pipe)
         if self._pipe is not None and not self._in_pipe and self._blocked:
             self._unblock()
-            self._target.resumeProducing()
+            self._target.handler.drained()
 
 
 def begin_splice(
-    source: DirectProtocol,
-    target: DirectProtocol,
+    source: Link,
+    target: Link,
     octets: int,
     moved: Callable[[int], None],
     broken: Callable[[], None],
 ) -> Splice | None:
     """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
+    if not (isinstance(source, TwistedLink) and isinstance(target, TwistedLink)):
+        return None
     if not (source.direct and target.direct) or target.unsent:
         return None
     pipe = Pipe.take()

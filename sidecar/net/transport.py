@@ -14,25 +14,20 @@ from fcntl import ioctl
 from select import POLLIN, poll
 from struct import Struct
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure as TwistedFailure
+from zope.interface import implementer
 
-if TYPE_CHECKING:
-    from sidecar.net.splicing import Splice
+from sidecar.net.link import Handler, Sending, UnderWay
 
 _INT = Struct("i")
-
-UnderWay = tuple[int, int]
-"""Octets that wait for the kernel to take them, and octets in the kernel that the other end has not acknowledged.
-
-Of two the greater is the earlier, as long as nothing is added.
-"""
-NOTHING: UnderWay = (0, 0)
 
 READ_SIZE = 65536
 """Bytes asked of the kernel at a time."""
@@ -40,50 +35,64 @@ MOST_READS = 4
 """How often a connection is read in one turn if each time it gave as much as was asked for; then others get theirs."""
 
 
-class DirectProtocol(Protocol):
-    """A protocol that sends and receives on its transport's socket without detours, where it is a plain socket.
+@implementer(IPushProducer)
+class TwistedLink(Protocol):
+    """A link on a transport of Twisted's, which sends and receives without detours where that is a plain socket.
 
-    Subclasses call `go_direct` in `connectionMade`.
+    Its own producer towards its transport, so that it learns when more waits than should.
     """
 
+    handler: Handler
+    open: bool = False
+    secure: bool = False
+    peer: str = ""
+    was_reset: bool = False
+    paused: bool = False
+    splice: Sending | None = None
+    """What sends a body to us past this link (net/splicing.py)."""
+    diverted: bool = False
+    """What we receive goes past this link."""
     _socket: socket.socket | None = None
     _look: poll | None = None
-    splice: Splice | None = None
-    """What sends a body to us past this protocol (net/splicing.py)."""
-    was_reset: bool = False
-    """The connection ended by a reset: the other end had not read all that it was sent."""
-    diverted: bool = False
-    """What we receive goes past this protocol."""
 
-    def go_direct(self) -> None:
-        """Take the short way from now on; for TLS and for transports that are no sockets, the ordinary one stays."""
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+    # Twisted calls.
+
+    def connectionMade(self) -> None:
         transport: Any = self.transport
+        self.open = True
         if isinstance(transport, Connection) and not transport.TLS:
+            # The short way, from now on; for TLS and for what is no socket the ordinary one stays.
             self._socket = transport.socket
             self.read_directly()
+        self.peer = getattr(transport.getPeer(), "host", "")
+        if self.peer:
+            # A UNIX transport has this method too, and before Twisted 24.11 it fails there.
+            transport.setTcpNoDelay(True)
+        transport.registerProducer(self, True)
+        self.handler.connected()
 
-    def read_directly(self) -> None:
-        """Let the reactor call `_receive` when there is something to read."""
-        if self._socket is not None:
-            transport: Any = self.transport
-            transport.doRead = self._receive
+    def dataReceived(self, data: bytes) -> None:
+        self.handler.received(data)
 
-    @property
-    def direct(self) -> bool:
-        """The transport is a plain socket."""
-        return self._socket is not None
+    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
+        self.open = False
+        self.handler.lost(clean=reason.check(ConnectionDone) is not None)
 
-    @property
-    def descriptor(self) -> int:
-        """The socket's; -1 when it is closed."""
-        return -1 if self._socket is None else self._socket.fileno()
+    def pauseProducing(self) -> None:
+        self.handler.filled()
+
+    def resumeProducing(self) -> None:
+        self.handler.drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; `connectionLost` says so too."""
+
+    # The handler asks.
 
     def send(self, octets: bytes) -> bool:
-        """Send `octets`, at once where it can be, else when the kernel takes them.
-
-        False only if the connection is broken and not one octet was taken. Reading goes on all the same, because an
-        answer may be waiting there.
-        """
         transport: Any = self.transport
         direct = self._socket
         if direct is None or transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
@@ -98,6 +107,114 @@ class DirectProtocol(Protocol):
         if sent != len(octets):
             transport.write(octets[sent:])
         return True
+
+    def pause(self) -> None:
+        if not self.paused and self.open:
+            self.paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def resume(self) -> None:
+        if self.paused and self.open:
+            self.paused = False
+            transport: Any = self.transport
+            transport.resumeProducing()
+
+    def end_writing(self) -> None:
+        transport: Any = self.transport
+        transport.loseWriteConnection()
+
+    def close(self) -> None:
+        if self.open:
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def abort(self) -> None:
+        if self.open:
+            self.open = False
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.abortConnection()
+
+    def quiet(self) -> None:
+        transport: Any = self.transport
+        transport.unregisterProducer()
+
+    def abandon_writes(self) -> None:
+        # Without it, the failure of a write that nobody needs any more tears down a connection from which an answer
+        # can still be read.
+        transport: Any = self.transport
+        if self._socket is not None:
+            transport.dataBuffer = b""
+            transport.offset = 0
+            transport._tempDataBuffer = []
+            transport._tempDataLen = 0
+            transport.stopWriting()
+
+    @property
+    def closing(self) -> bool:
+        transport: Any = self.transport
+        return bool(transport.disconnecting)
+
+    @property
+    def readable(self) -> bool:
+        if self._socket is None:
+            return False
+        look = self._look
+        if look is None:
+            # A look with `recv` ends in an exception nearly always, which costs as much as three of these.
+            look = self._look = poll()
+            look.register(self._socket, POLLIN)
+        return bool(look.poll(0))
+
+    @property
+    def unsent(self) -> int:
+        transport: Any = self.transport
+        if self._socket is None:
+            return 0
+        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return waiting if self.splice is None else waiting + self.splice.unsent
+
+    @property
+    def under_way(self) -> UnderWay:
+        unsent = self.unsent
+        return (unsent, 0) if unsent else (0, in_kernel(self.descriptor))
+
+    # A splice asks.
+
+    @property
+    def direct(self) -> bool:
+        """The transport is a plain socket."""
+        return self._socket is not None
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's; -1 when it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def divert(self, receive: Any) -> None:
+        """Let the reactor call `receive` when there is something to read."""
+        self.diverted = True
+        transport: Any = self.transport
+        transport.doRead = receive
+
+    def read_directly(self) -> None:
+        """Let the reactor call `_receive` when there is something to read."""
+        self.diverted = False
+        if self._socket is not None:
+            transport: Any = self.transport
+            transport.doRead = self._receive
+
+    def take(self, splice: Sending | None) -> None:
+        """Octets are sent past this link from now on; None: not any more."""
+        self.splice = splice
+
+    @property
+    def reading(self) -> bool:
+        """More may be read now: neither is somebody in the way, nor is the connection being closed."""
+        transport: Any = self.transport
+        return self.open and not self.paused and not transport.disconnecting
 
     def _receive(self) -> BaseException | None:
         """What the reactor calls when there is something to read."""
@@ -115,64 +232,46 @@ class DirectProtocol(Protocol):
                 return CONNECTION_LOST
             if not data:
                 return CONNECTION_DONE
-            self.dataReceived(data)
+            self.handler.received(data)
             if len(data) < READ_SIZE or self.diverted or not self.reading:
                 return None
         return None
 
-    @property
-    def reading(self) -> bool:
-        """More may be read now: neither is somebody in the way, nor is the connection being closed."""
-        raise NotImplementedError
 
-    @property
-    def under_way(self) -> UnderWay:
-        """What the other end has not taken yet. The kernel is of interest when nothing waits for it any more."""
-        unsent = self.unsent
-        return (unsent, 0) if unsent else (0, in_kernel(self.descriptor))
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableLink(TwistedLink):
+    """A link whose directions end one after the other."""
+
+    def readConnectionLost(self) -> None:
+        self.handler.half_closed()
+
+    def writeConnectionLost(self) -> None:
+        self.handler.writing_ended()
+
+
+@implementer(IHandshakeListener)
+class SecureLink(TwistedLink):
+    """A link inside TLS, which has no half of a close: what we end is ended when the other end says so too."""
+
+    secure = True
+
+    def handshakeCompleted(self) -> None:
+        self.handler.shaken()
+
+    def end_writing(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+        self.handler.writing_ended()
 
     @property
     def unsent(self) -> int:
-        """How many octets wait for the kernel to take them."""
-        transport: Any = self.transport
-        if self._socket is None:
-            return 0
-        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return waiting if self.splice is None else waiting + self.splice.unsent
-
-    def pauseProducing(self) -> None:
-        """The kernel takes no more octets for now."""
-        raise NotImplementedError
-
-    def resumeProducing(self) -> None:
-        """It has taken all that waited."""
-        raise NotImplementedError
+        return unsent_by_tls(self.transport) if self.open else 0
 
     @property
-    def readable(self) -> bool:
-        """Something can be read, be it the end of file: a connection that should be idle must not be used any more."""
-        if self._socket is None:
-            return False
-        look = self._look
-        if look is None:
-            # A look with `recv` ends in an exception nearly always, which costs as much as three of these.
-            look = self._look = poll()
-            look.register(self._socket, POLLIN)
-        return bool(look.poll(0))
-
-    def abandon_writes(self) -> None:
-        """Forget what waits to be sent, and keep reading.
-
-        Without it, the failure of a write that nobody needs any more tears down a connection from which an answer
-        can still be read.
-        """
+    def descriptor(self) -> int:
         transport: Any = self.transport
-        if self._socket is not None:
-            transport.dataBuffer = b""
-            transport.offset = 0
-            transport._tempDataBuffer = []
-            transport._tempDataLen = 0
-            transport.stopWriting()
+        number: int = transport.fileno()
+        return number
 
 
 def in_kernel(descriptor: int) -> int:

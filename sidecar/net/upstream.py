@@ -1,27 +1,18 @@
-"""A connection to a worker: octets in both directions, and whether it can be used again.
+"""A connection to a worker: whose it is at the moment, and whether it can be used again.
 
-Reports to the relay that holds its lease, or to its pool while it is idle. Knows no routes and no clients.
+Reports to whoever holds its lease, or to its pool while it is idle. Knows no routes and no clients.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure as TwistedFailure
-from zope.interface import implementer
-
-from sidecar.net.transport import DirectProtocol
+from sidecar.net.link import Link
 from sidecar.wire.reader import ResponseReader
-
-if TYPE_CHECKING:
-    from sidecar.net.pool import WorkerPool
 
 
 class LeaseHolder(Protocol):
-    """What an upstream connection needs of the relay that holds its lease."""
+    """What a connection needs of whoever holds its lease."""
 
     def upstream_data(self, octets: bytes) -> None: ...
 
@@ -32,87 +23,110 @@ class LeaseHolder(Protocol):
     def upstream_flowing(self) -> None: ...
 
 
-@implementer(IPushProducer)
-class Upstream(DirectProtocol):
-    """One connection to one worker. Its own producer towards itself, so that it learns when it is clogged."""
+class Home(Protocol):
+    """What a connection needs of the pool that it belongs to."""
 
-    holder: LeaseHolder | None = None
-    reader: ResponseReader
-    old: bool = False
-    """It was idle at the last sweep of its pool."""
-    open: bool = False
-    paused: bool = False
+    name: str
 
-    def __init__(self, pool: WorkerPool, reader: ResponseReader, generation: int, began: float) -> None:
-        """`began`: when it was begun to be made, in seconds of the clock of `pool`."""
+    @property
+    def reset_means_unread(self) -> bool:
+        """A connection that was reset is one whose request was not acted on."""
+
+    def note_cut(self) -> None:
+        """A request ended without an answer because its connection did."""
+
+    def connected(self, upstream: Upstream) -> None:
+        """It has been made."""
+
+    def release(self, upstream: Upstream) -> None:
+        """The lease has ended and the connection can be used again."""
+
+    def discard(self, upstream: Upstream) -> None:
+        """It cannot be used again."""
+
+    def forget(self, upstream: Upstream) -> None:
+        """It is gone."""
+
+
+class Upstream:
+    """One connection to one worker."""
+
+    __slots__ = ("generation", "holder", "idle_since", "link", "made", "pool", "reader", "took")
+
+    link: Link
+
+    def __init__(self, pool: Home, reader: ResponseReader, generation: int, began: float, made: float) -> None:
+        """`began`, `made`: when it was begun to be made, and when it was there, in seconds of the clock of `pool`."""
         self.pool = pool
         self.reader = reader
         self.generation = generation
         """Which socket of the worker this is a connection to; it changes when the worker starts anew."""
-        self.made = pool.deadlines.now()
-        """When it was there."""
-        self.took = self.made - began
+        self.made = made
+        self.took = made - began
+        self.holder: LeaseHolder | None = None
+        self.idle_since = 0
+        """How often its pool had looked for old connections when its last lease ended."""
 
-    def connectionMade(self) -> None:
-        self.open = True
-        self.go_direct()
-        transport: Any = self.transport
-        transport.registerProducer(self, True)
-        self.pool.connect_times.add(self.took)
+    def use(self, link: Link) -> None:
+        """This is what it consists of."""
+        self.link = link
+
+    def lend(self, holder: LeaseHolder, method: bytes, *, decoded: bool) -> None:
+        """Expect the answer to a request with `method` for `holder`; `decoded` as in `ResponseReader`."""
+        self.holder = holder
+        self.reader.next_message(method, decoded=decoded)
+
+    def rest(self, looks: int) -> None:
+        """Its lease has ended; whoever held it stopped it perhaps."""
+        self.holder = None
+        self.idle_since = looks
+        if self.link.paused:
+            self.link.resume()
+
+    def give_up(self) -> bool:
+        """Nobody holds it any more; whether somebody did."""
+        held = self.holder is not None
+        self.holder = None
+        return held
+
+    def abort(self) -> None:
+        """Close at once; the worker sees that nobody wants its answer. Never a half-close, which Synapse mistakes."""
+        self.holder = None
+        self.link.abort()
+
+    # The link tells.
+
+    def connected(self) -> None:
         self.pool.connected(self)
 
-    def dataReceived(self, data: bytes) -> None:
+    def received(self, octets: bytes) -> None:
         holder = self.holder
         if holder is None:
             # Nobody asked: whatever it is, it must not become the next one's answer.
             self.pool.discard(self)
         else:
-            holder.upstream_data(data)
+            holder.upstream_data(octets)
 
-    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
-        self.open = False
+    def lost(self, *, clean: bool) -> None:
         holder = self.holder
         self.pool.forget(self)
         if holder is not None:
             self.holder = None
-            holder.upstream_lost(clean=reason.check(ConnectionDone) is not None)
+            holder.upstream_lost(clean=clean)
 
-    # What the relay asks for.
-
-    @property
-    def reading(self) -> bool:
-        return self.open and not self.paused
-
-    def pause(self) -> None:
-        if not self.paused and self.open:
-            self.paused = True
-            transport: Any = self.transport
-            transport.pauseProducing()
-
-    def resume(self) -> None:
-        if self.paused and self.open:
-            self.paused = False
-            transport: Any = self.transport
-            transport.resumeProducing()
-
-    def abort(self) -> None:
-        """Close at once; the worker sees that nobody wants its answer. Never a half-close, which Synapse mistakes."""
-        self.holder = None
-        if self.open:
-            self.open = False
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.abortConnection()
-
-    # IPushProducer: our own transport tells how full it is.
-
-    def pauseProducing(self) -> None:
+    def filled(self) -> None:
         if self.holder is not None:
             self.holder.upstream_clogged()
 
-    def resumeProducing(self) -> None:
+    def drained(self) -> None:
         if self.holder is not None:
             self.holder.upstream_flowing()
 
-    def stopProducing(self) -> None:
-        """The connection is gone; `connectionLost` says so too."""
+    def half_closed(self) -> None:
+        """Never told: the end of what a worker sends is the end of its connection."""
+
+    def writing_ended(self) -> None:
+        """Never told: only a client's connection is half closed."""
+
+    def shaken(self) -> None:
+        """The pool hears of a connection when it is made, and waits for nothing more."""

@@ -15,9 +15,9 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sidecar.config.schema import Tokens
-from sidecar.metrics.histogram import Histogram
 from sidecar.net.pool import WorkerPool
 from sidecar.net.question import Question
+from sidecar.records.histogram import Histogram
 from sidecar.routing.decide import decide
 from sidecar.routing.keys import Callers
 from sidecar.routing.plan import Plan
@@ -95,9 +95,9 @@ class Whoami:
     def use(self, settings: Tokens, askable: Askable, pools: Mapping[str, WorkerPool]) -> None:
         """Work with these from the next question on."""
         self.settings, self.askable, self.pools = settings, askable, pools
-        owners = self.owners
-        owners.lifetime, owners.stale, owners.refused = settings.lifetime, settings.stale, settings.refused
-        owners.resize(settings.remembered)
+        self.owners.use(
+            lifetime=settings.lifetime, stale=settings.stale, refused=settings.refused, limit=settings.remembered
+        )
 
     def close(self) -> None:
         """Give up what is asked, and forget all."""
@@ -153,10 +153,10 @@ class Whoami:
             self.counters.tokens_unasked += 1
             return None
         request = question(token, fields.get(b"host") or b"localhost", fields.get(b"user-agent"), forwarded)
-        asked = self._asking[mark] = Question(self, mark, source, request, self.settings.answer)
-        self.counters.tokens_asked += 1
         wait = min(self.settings.deadline, self.settings.patience)
-        asked.late = not wait or self._health.failing(_EVERYBODY)
+        late = not wait or self._health.failing(_EVERYBODY)
+        asked = self._asking[mark] = Question(self, mark, source, request, self.settings.answer, late=late)
+        self.counters.tokens_asked += 1
         self._calls[asked] = self.clock.callLater(wait, self._overdue, asked, self.settings.patience - wait)
         asked.begin()
         return None if asked.ended else asked

@@ -1,1 +1,1 @@
-"""The access log: what is told of an exchange that has ended, of which ones, and in which words."""
+"""What is kept of exchanges that have ended: what they add up to, and the lines that are written of them."""

@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 from attrs import define, field
 
 from sidecar.records.choice import Choice
-from sidecar.records.record import DONE, Record, ended_by, is_fault, span
+from sidecar.records.record import DONE, Record, ended_by, is_fault
 from sidecar.records.request_id import NewIds
 
 KEPT = 8192
@@ -38,7 +37,14 @@ _TEXT_PLAIN = _TEXT + "queue=0 connect=0 first_byte=0.%06d total=0.%06d retries=
 _TEXT_ANY = _TEXT + "queue=%.6f connect=%.6f first_byte=%.6f total=%.6f retries=%d %s by=%s%s\n"
 _WARNING, _INFO = "<4>", "<6>"
 
-_GROUP = span("client", "status")
+
+_Group = tuple[str, bytes, str, "str | None", str, str, str, int]
+"""What many exchanges have in common: client, method, kind and key of the affinity, endpoint, pool, worker, status."""
+
+
+def _group(record: Record) -> _Group:
+    who = (record.client, record.method, record.kind, record.key)
+    return (*who, record.endpoint, record.pool, record.worker, record.status)
 
 
 class Hasher:
@@ -71,7 +77,7 @@ class Lines:
     json: bool = False
     levels: bool = False
     """Lines begin with their priority as systemd's journal reads it (sd-daemon(3)): warning for a fault, else info."""
-    _groups: dict[tuple[Any, ...], str] = field(factory=dict, init=False)
+    _groups: dict[_Group, str] = field(factory=dict, init=False)
     _second: int = field(default=-1, init=False)
     _date: str = field(default="", init=False)
 
@@ -87,23 +93,29 @@ class Lines:
         plain = (_INFO if self.levels else "") + (_JSON_PLAIN if self.json else _TEXT_PLAIN)
         moment, time = -1, ""
         for record in records:
-            (
-                _, _, _, _, _, _, _, status, up, down, queue, _,
-                first_byte, began, ended, attempts, _, ending, name,
-            ) = record  # fmt: skip
-            if moment != (moment := int((since + ended) * 1000)):
+            if moment != (moment := int((since + record.ended) * 1000)):
                 time = self._time(moment)
+            name = record.request_id
             if not name:
                 count += 1
                 name = f"{prefix}-{count}"
-            total = ended - began
-            if all_told and ending is DONE and status < 500 and attempts < 2 and not queue and total < 1.0:
-                group: tuple[Any, ...] = record[_GROUP]  # type: ignore[assignment]
+            total = record.ended - record.began
+            if (
+                all_told
+                and record.ending is DONE
+                and record.status < 500
+                and record.attempts < 2
+                and not record.queue
+                and total < 1.0
+            ):
+                group = _group(record)
                 told = groups.get(group) or self._keep(group)
-                lines.append(plain % (time, name, told, up, down, first_byte * 1e6, total * 1e6))
+                lines.append(
+                    plain % (time, name, told, record.bytes_up, record.bytes_down, record.first_byte * 1e6, total * 1e6)
+                )
             elif line := self._line(record, time, name):
                 lines.append(line)
-        self.ids.count = count
+        self.ids.use_up(count)
         return lines
 
     def _time(self, moment: int) -> str:
@@ -116,12 +128,11 @@ class Lines:
 
     def _line(self, record: Record, time: str, name: str) -> str:
         """The line of any exchange; empty if it is not told of."""
-        record = Record(*record)
         fault = is_fault(record.status, record.ending)
         share = self.choice.share(record.endpoint, fault)
         if not share:
             return ""
-        group: tuple[Any, ...] = record[_GROUP]  # type: ignore[assignment]
+        group = _group(record)
         line = (_JSON_ANY if self.json else _TEXT_ANY) % (
             time,
             name,
@@ -144,7 +155,7 @@ class Lines:
             return ""
         return f',"share":{share:g}' if self.json else f" share={share:g}"
 
-    def _keep(self, group: tuple[Any, ...]) -> str:
+    def _keep(self, group: _Group) -> str:
         """What is told of a group, remembered."""
         client, method, kind, key, endpoint, pool, worker, status = group
         word = None if key is None else self.hasher.hashed(kind, key)

@@ -29,6 +29,10 @@ class NewIds:
     count: int = 0
     """How many were made; whoever makes many at once counts by himself."""
 
+    def use_up(self, count: int) -> None:
+        """Whoever made many at once has come to this number."""
+        self.count = count
+
     def make(self) -> str:
         """The next one."""
         self.count += 1

@@ -18,6 +18,8 @@ from sidecar.synapse.identifiers import percent_decoded
 REPLICATION = "replication"
 _ROOT = b"_synapse"
 CLOSED = (b"admin", b"mas", b"metrics", REPLICATION.encode())
+TOO_DEEP = "too deep"
+"""What a path is said to lead to that has too many segments to be read in all ways."""
 _ROUNDS = 4
 """Percent-encoding upon percent-encoding is followed so far; Synapse follows it once."""
 
@@ -27,6 +29,8 @@ class Gate:
     """Who may pass to which closed resource; nobody to replication, whose requests carry no credentials of a user."""
 
     networks: Mapping[str, tuple[Network, ...]]
+    most: int = 64
+    """Segments of a path that are looked at (`limits.path_segments`)."""
 
     def admits(self, resource: str, peer: str) -> bool:
         """Whether the client address `peer` may reach `resource`; what is no IP address may not."""
@@ -34,9 +38,10 @@ class Gate:
         return bool(networks) and is_within(peer, networks)
 
 
-def gate(access: Access) -> Gate:
-    """The gate that `access:` describes."""
-    return Gate({"admin": access.admin, "mas": access.mas, "metrics": access.metrics})
+def gate(access: Access, most: int, mas: tuple[Network, ...] = ()) -> Gate:
+    """The gate that `access:` describes; `most` as there; `mas`: who may reach that resource where it does not say."""
+    networks = {"admin": access.admin, "mas": mas if access.mas is None else access.mas, "metrics": access.metrics}
+    return Gate(networks, most)
 
 
 def is_within(peer: str, networks: Iterable[Network]) -> bool:
@@ -50,19 +55,23 @@ def is_within(peer: str, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def closed_resource(path: bytes, *, known: bool) -> str | None:
+def closed_resource(path: bytes, *, known: bool, most: int = 64) -> str | None:
     """The resource below `/_synapse` that is closed by default and that `path` may lead to, None for any other path.
 
     With `known`, the path matches an endpoint row whose last parameters are free text: there, an encoded slash in a
-    segment is text and divides nothing.
+    segment is text and divides nothing. A path with more than `most` segments leads to `TOO_DEEP`.
     """
     lowered = path.lower()
     if _ROOT not in lowered and b"%" not in lowered:
         return None
     decoded = _decoded(lowered)
+    if _ROOT in decoded and _depth(lowered) > most:
+        return TOO_DEEP
     found = _closed_in(_resolved(_decoded(part) for part in lowered.split(b"/"))) if _ROOT in decoded else None
     for _ in range(1 if known else _ROUNDS):
         if found is None and _ROOT in decoded:
+            if _depth(decoded) > most:
+                return None if known else TOO_DEEP
             segments = _segments(decoded)
             found = _closed_in(segments) or (None if known else _closed_in(_resolved(segments)))
         once_more = _decoded(decoded)
@@ -70,6 +79,10 @@ def closed_resource(path: bytes, *, known: bool) -> str | None:
             break
         decoded = once_more
     return found
+
+
+def _depth(path: bytes) -> int:
+    return path.count(b"/") + path.count(b"\\")
 
 
 def _closed_in(segments: list[bytes]) -> str | None:

@@ -35,6 +35,7 @@ from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
 from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.mas import with_mas
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.whoami import caller_at
 
@@ -56,8 +57,13 @@ def compile_plan(
     Pools that `routes` and `fallback` name exist, and so do the workers of pools (`sidecar.config.references`).
     """
     known = {worker.name: worker for worker in with_main(tuple(workers), settings)}
+    rows = tuple(by_method(endpoints))
+    if facts.mas is not None:
+        name, endpoint = facts.mas.name, facts.mas.endpoint
+        known.setdefault(name, PlannedWorker(name=name, endpoint=endpoint, serves=frozenset(), media=False))
+        rows = with_mas(rows)
     pools = form_pools(known, settings.pools, facts)
-    rows = tuple(row for row in by_method(endpoints) if pools.exists(row))
+    rows = tuple(row for row in rows if pools.exists(row))
     callers = Callers({token.encode(): sender for token, sender in facts.appservices.items()})
     return _Compiler(settings, pools, rows, callers, resolves(settings, facts)).plan()
 
@@ -65,7 +71,7 @@ def compile_plan(
 def resolves(settings: Settings, facts: Facts) -> bool:
     """Whether users are asked for whose tokens do not name them; by itself where MAS issues the tokens."""
     wish = settings.tokens.resolve
-    return wish == "always" or (wish == "auto" and "mas" in facts.features)
+    return wish == "always" or (wish == "auto" and ("mas" in facts.features or facts.mas is not None))
 
 
 @define(eq=False)
@@ -82,7 +88,8 @@ class _Compiler:
     gate: Gate = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.gate = gate(self.settings.access)
+        service, most = self.pools.facts.mas, self.settings.limits.path_segments
+        self.gate = gate(self.settings.access, most, () if service is None else service.callers)
 
     def plan(self) -> Plan:
         self.planned = planned_pools(self.settings, self.pools, self._steps(), self.gate)

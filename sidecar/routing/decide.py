@@ -12,7 +12,7 @@ from zlib import crc32
 
 from attrs import evolve
 
-from sidecar.routing.access import REPLICATION, closed_resource
+from sidecar.routing.access import REPLICATION, TOO_DEEP, closed_resource
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import OPAQUE, Fields, Key
 from sidecar.routing.plan import Plan, Step
@@ -146,6 +146,9 @@ def authored(rule: Rule, target: bytes, host: bytes, step: Step) -> Decision:
             reason=reason,
         )
     if route.redirect is not None:
+        if not host and "{host}" in route.redirect.to:
+            nowhere = "the request has no Host, without which it is not known where to redirect it"
+            return Decision(action="refuse", endpoint=step.endpoint, pool="", status=400, reason=nowhere)
         # In this order: a target can hold `{host}`, a host no brace.
         location = route.redirect.to.replace("{host}", host.decode("latin-1"))
         location = location.replace("{target}", target.decode("latin-1"))
@@ -182,9 +185,12 @@ def allowed(decision: Decision) -> Decision:
 
 def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
     """The refusal of a path that leads to what is not for this peer; None where the way is free."""
-    resource = closed_resource(path, known=step.row is not None)
+    resource = closed_resource(path, known=step.row is not None, most=plan.gate.most)
     if resource is None or plan.gate.admits(resource, peer):
         return None
+    if resource == TOO_DEEP:
+        deep = "the path has more segments than limits.path_segments, and names _synapse"
+        return Decision(action="refuse", endpoint=step.endpoint, pool="", status=400, reason=deep)
     if resource == REPLICATION:
         reason = "/_synapse/replication is between Synapse's own processes and is never forwarded"
     else:

@@ -16,6 +16,7 @@ from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
 from sidecar.routing.rules import Rule
 from sidecar.routing.workers import PlannedWorker
+from sidecar.synapse.mas import MAS
 
 
 @frozen
@@ -137,6 +138,8 @@ def _why_not(step: Step, worker: PlannedWorker, plan: Plan) -> str:
     pools, row = plan.membership, step.row
     if worker.weight <= 0:
         return "its weight is 0"
+    if row is not None and row.group == MAS:
+        return "it is not the Matrix Authentication Service"
     if row is not None and not pools.serves(worker, row):
         return _cannot(row.hard, row.stream, row.resources if worker.is_main else row.worker_resources, worker)
     if worker.name in step.members:

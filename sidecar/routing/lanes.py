@@ -84,7 +84,10 @@ class Lanes:
         steps = [] if path is None or path.endswith("**") else list(self._under(path, rule))
         for step in steps or [self.unknown]:
             methods = frozenset(method.decode() for method in rule.methods)
-            yield self._lane(self.route(rule, step), f"routes[{rule.number}]", methods)
+            routed = self._lane(self.route(rule, step), f"routes[{rule.number}]", methods)
+            # What the operator sends somewhere is not for the table to judge.
+            required = routed.pool == MAIN or self._serve_synapse(routed.workers)
+            yield evolve(routed, mounted=True, required=required)
 
     def _under(self, path: str, rule: Rule) -> Iterator[Step]:
         found: dict[int, Step] = {}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 Takes = Callable[[str], bool]
 """Whether new requests are given to the worker of this name."""
@@ -68,6 +68,8 @@ class Part:
     """Which requests for the endpoints these are, where not all go to the same workers."""
     mounted: bool = True
     """Any process has the endpoints."""
+    open: bool = True
+    """Clients can reach it; else `access` closes all that the pool has, or routes take it."""
     required: bool = True
     """The sidecar is not ready while nobody serves it."""
 
@@ -99,7 +101,7 @@ def drained(parts: Iterable[Part], takes: Takes, name: str) -> Iterator[tuple[Pa
     Those are its own parts, and those of others whose requests it gets at this moment.
     """
     for part in parts:
-        if part.mounted and (name in part.workers or name in part.now(takes).workers):
+        if part.mounted and part.open and (name in part.workers or name in part.now(takes).workers):
             yield part, part.now(lambda other: other != name and takes(other))
 
 
@@ -108,7 +110,10 @@ def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[Part, ...]]:
     pools: dict[str, list[Lane]] = {}
     for lane in lanes:
         pools.setdefault(lane.pool, []).append(lane)
-    return {pool: tuple(_parts(pool, [lane for lane in own if lane.open] or own)) for pool, own in pools.items()}
+    return {
+        pool: tuple(_parts(pool, [lane for lane in own if lane.open] or [evolve(lane, required=False) for lane in own]))
+        for pool, own in pools.items()
+    }
 
 
 def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[Part]:
@@ -130,6 +135,7 @@ def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[Part]:
             named=group[0].named,
             share=group[0].share,
             mounted=group[0].mounted,
+            open=group[0].open,
             required=group[0].required,
         )
 

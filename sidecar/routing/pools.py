@@ -14,6 +14,7 @@ from sidecar.config.schema import Pool
 from sidecar.routing.matcher import alternatives
 from sidecar.routing.workers import Facts, PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.mas import MAS
 from sidecar.synapse.names import MAIN, MASTER, STREAMS
 
 EVENTS = "events"
@@ -34,6 +35,7 @@ BUILT_IN = (
     "sso",
     *(stream for stream in STREAMS if stream != EVENTS),
     EVENTS,
+    MAS,
 )
 _LIKE_SYNC = ("initial_sync", "sliding_sync")
 
@@ -62,6 +64,8 @@ class Pools:
 
     def serves(self, worker: PlannedWorker, row: Endpoint) -> bool:
         """Whether a request for the endpoint is in good hands with this process."""
+        if row.group == MAS:
+            return not worker.serves
         resources = row.resources if worker.is_main else row.worker_resources
         if not resources & worker.serves or ("media_repo" in row.needs and not worker.media):
             return False
@@ -89,6 +93,8 @@ class Pools:
             return (self.main,)
         if pool in self.named:
             return tuple(each for each in self._listed(self.named[pool]) if self.serves(each, row))
+        if pool == MAS and self.facts.mas is not None:
+            return tuple(self._listed((self.facts.mas.name,)))
         if pool in _LIKE_SYNC:
             return self.members(SYNC, row)
         if pool == EVENTS:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from sidecar.routing.pools import EVENTS, Pools
 from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.mas import MAS
 from sidecar.synapse.names import MAIN
 
 
@@ -21,6 +22,8 @@ def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> st
         return "no process serves it; main answers 404"
     if pool == MAIN:
         return "only the main process answers it"
+    if pool == MAS:
+        return "only the Matrix Authentication Service answers it"
     if not members:
         named = ", ".join(pools.named_for(row))
         return f"nobody that can be reached serves it{f'; it belongs to {named}' if named else ''}"

@@ -6,6 +6,7 @@ only the few that have neither are tried one by one. Knows nothing of pools beyo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from attrs import frozen
@@ -13,7 +14,7 @@ from attrs import frozen
 from sidecar.config.schema import Network, Route
 from sidecar.routing.access import is_within
 from sidecar.routing.keys import Fields
-from sidecar.synapse.identifiers import query_pairs
+from sidecar.synapse.identifiers import query_pattern
 
 
 @frozen(eq=False, slots=True)
@@ -26,7 +27,8 @@ class Rule:
     domains: tuple[bytes, ...]
     """`.example.org` for `*.example.org`."""
     methods: frozenset[bytes]
-    query: tuple[tuple[bytes, bytes | None], ...]
+    query: tuple[re.Pattern[bytes], ...]
+    """Each finds a parameter that has to be there."""
     header: tuple[tuple[bytes, bytes | None], ...]
     source: tuple[Network, ...]
 
@@ -38,7 +40,7 @@ class Rule:
             and (self.route.host is None or self._host_holds(host_of(fields)))
             and (not self.source or is_within(peer, self.source))
             and (not self.header or _headers_hold(self.header, fields))
-            and (not self.query or _query_holds(self.query, query))
+            and (not self.query or _query_holds(self.query, b"&" + query))
         )
 
     @property
@@ -79,7 +81,7 @@ def rule(number: int, route: Route) -> Rule:
         frozenset(host for host in hosts if not host.startswith(b"*.")),
         tuple(host[1:] for host in hosts if host.startswith(b"*.")),
         frozenset(methods | ({b"HEAD"} if b"GET" in methods else set())),
-        _pairs(route.query or {}),
+        tuple(query_pattern(*pair) for pair in _pairs(route.query or {})),
         tuple((name.lower(), value) for name, value in _pairs(route.header or {})),
         route.source or (),
     )
@@ -133,10 +135,5 @@ def _headers_hold(conditions: Iterable[tuple[bytes, bytes | None]], fields: Fiel
     return True
 
 
-def _query_holds(conditions: Iterable[tuple[bytes, bytes | None]], query: bytes) -> bool:
-    pairs = list(query_pairs(query)) if query else []
-    for name, wanted in conditions:
-        values = [value for found, value in pairs if found == name]
-        if not values or (wanted is not None and wanted not in values):
-            return False
-    return True
+def _query_holds(conditions: Iterable[re.Pattern[bytes]], query: bytes) -> bool:
+    return all(condition.search(query) for condition in conditions)

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem
+from sidecar.routing.service import Service
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
@@ -51,6 +52,8 @@ class Facts:
     """Workers that Synapse's files give the media repository to, those that cannot be reached included."""
     appservices: Mapping[str, str] = field(factory=dict, repr=False)
     """User id of the sender for each `as_token`."""
+    mas: Service | None = None
+    """The Matrix Authentication Service; None: there is none, or nobody knows where."""
 
 
 GENERIC_SERVES = frozenset(("client", "federation", "media", "keys", "openid", "health"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity
@@ -16,9 +16,7 @@ from sidecar.synapse.files import Merged
 from sidecar.synapse.listeners import Listener
 from sidecar.synapse.names import MAIN, WRITER_NEEDS
 from sidecar.synapse.processes import MEDIA_APP, Process
-
-if TYPE_CHECKING:
-    from sidecar.synapse.topology import Topology
+from sidecar.synapse.topology import Topology
 
 _EXPLICIT = "sidecar.yaml"
 _FAILS = {

@@ -37,6 +37,8 @@ class Judgement:
     replayable: bool = False
     cost: str = "normal"
     reason: str = ""
+    safe: frozenset[str] = frozenset()
+    """What workers lack of it (`sidecar.synapse.reach`) without harm."""
 
 
 @frozen(kw_only=True)
@@ -73,6 +75,7 @@ class Overlay:
 
 def _said(judgement: Judgement, entry: Entry, notation: str) -> Judgement:
     says = dict(entry.says)
+    says["safe"] = judgement.safe.union(says.get("safe", ()))
     if "key" in says:
         there = [name for name in says["key"] if re.search(rf"\{{{name}\+?\}}", notation)]
         says["key"] = there[0] if there else None
@@ -133,6 +136,7 @@ _WORDS: Mapping[str, Iterable[Any] | None] = {
     "key": None,
     "replayable": (True, False),
     "cost": COSTS,
+    "safe": None,
 }
 
 

@@ -88,9 +88,9 @@ class TokenOwners:
         else:
             self._keep(mark, (fact[0], now + self.refused, fact[2]))
 
-    def resize(self, limit: int) -> None:
-        """Hold at most `limit` from now on."""
-        self.limit = limit
+    def use(self, *, limit: int, lifetime: float, stale: float, refused: float) -> None:
+        """Hold at most `limit` tokens from now on, and for as long as the others say."""
+        self.limit, self.lifetime, self.stale, self.refused = limit, lifetime, stale, refused
         self._make_room()
 
     def forget(self) -> None:

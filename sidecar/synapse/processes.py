@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from sidecar.errors import Problem
+from sidecar.errors import Problem, printable
 from sidecar.synapse.files import Merged
 from sidecar.synapse.listeners import Listener, choose, legacy_listeners, read_listeners
 from sidecar.synapse.names import MAIN
@@ -106,6 +106,10 @@ def worker_process(config: Merged, problems: list[Problem]) -> Process:
     elif not isinstance(name, str) or not name:
         problems.append(config.problem(("worker_name",), "must be a text; put it in quotes"))
         name = str(name)
+    if not name.isprintable():
+        name = printable(name)
+        message = f"`{name}` holds a control character; write the name without it"
+        problems.append(config.problem(("worker_name",), message))
     listeners = read_listeners(config, "worker_listeners", problems, media=media_enabled(config))
     return _process(name, config, listeners, problems)
 

@@ -6,11 +6,11 @@ Walks Twisted resources and must not import Synapse.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.web.resource import Resource
 
 from sidecar.synapse.patterns import PatternError, notation_of, paths_of
@@ -20,6 +20,10 @@ class ProbeError(Exception):
     """What was registered cannot be put into the table; the message says what and why."""
 
 
+Recorded = tuple[str, str, str, Callable[..., Any] | None]
+"""Method, regex, name of the servlet, and what answers."""
+
+
 @frozen
 class Registration:
     """One method of one servlet or resource, as a process mounts it."""
@@ -27,15 +31,17 @@ class Registration:
     method: str
     notation: str
     servlet: str
+    callback: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
+    """What answers it."""
 
 
-def registrations(root: Resource, recorded: Mapping[int, list[tuple[str, str, str]]]) -> Iterator[Registration]:
-    """What the tree below `root` answers. `recorded`: (method, regex, servlet) by the identity of a resource."""
+def registrations(root: Resource, recorded: Mapping[int, list[Recorded]]) -> Iterator[Registration]:
+    """What the tree below `root` answers. `recorded`: by the identity of a resource."""
     mounts: dict[Registration, list[tuple[str, ...]]] = {}
     for mount, resource in _tree(root, ()):
         if id(resource) in recorded:
-            for method, regex, servlet in recorded[id(resource)]:
-                mounts.setdefault(Registration(method, notation_of(regex), servlet), []).append(mount)
+            for method, regex, servlet, callback in recorded[id(resource)]:
+                mounts.setdefault(Registration(method, notation_of(regex), servlet, callback), []).append(mount)
         else:
             yield from _plain(mount, resource)
     yield from (each for each, places in mounts.items() if _reachable(each.notation, places))
@@ -46,14 +52,14 @@ def registered(root: Resource) -> tuple[Registration, ...]:
 
     A servlet of somebody else whose expression the notation has no words for is left out. Raises ProbeError.
     """
-    recorded: dict[int, list[tuple[str, str, str]]] = {}
+    recorded: dict[int, list[Recorded]] = {}
     for _, resource in _tree(root, ()):
         # With `compress`, Synapse puts a wrapper around the resource (twisted.web.resource.EncodingResourceWrapper).
         routes: Mapping[Any, Mapping[bytes, Any]] | None
         routes = getattr(getattr(resource, "original", resource), "_routes", None)
         if routes is not None:
             recorded[id(resource)] = [
-                (method.decode("ascii"), pattern.pattern, entry.servlet_classname)
+                (method.decode("ascii"), pattern.pattern, entry.servlet_classname, None)
                 for pattern, methods in routes.items()
                 if _has_notation(pattern.pattern)
                 for method, entry in methods.items()
@@ -81,8 +87,9 @@ def _plain(mount: tuple[str, ...], resource: Resource) -> Iterator[Registration]
     whole = resource.isLeaf or type(resource).getChild is not Resource.getChild
     notation = "/" + "/".join(mount) + ("[/**]" if whole else "")
     for method in ("GET", "PUT", "POST", "DELETE"):
-        if hasattr(resource, f"render_{method}") or hasattr(resource, f"_async_render_{method}"):
-            yield Registration(method, notation, type(resource).__name__)
+        callback = getattr(resource, f"_async_render_{method}", getattr(resource, f"render_{method}", None))
+        if callback is not None:
+            yield Registration(method, notation, type(resource).__name__, callback)
 
 
 def _reachable(notation: str, mounts: list[tuple[str, ...]]) -> bool:

@@ -15,7 +15,8 @@ import logging
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -29,7 +30,8 @@ from twisted.web.resource import Resource
 
 from sidecar.synapse.overlay import OverlayError, read_overlay
 from sidecar.synapse.patterns import PatternError
-from sidecar.synapse.registrations import ProbeError, Registration, name_of, registrations
+from sidecar.synapse.reach import lacking
+from sidecar.synapse.registrations import ProbeError, Recorded, Registration, name_of, registrations
 from sidecar.synapse.releases import release_of
 from sidecar.synapse.table import TABLE, Fact, Facts, read_table, text_of_table
 
@@ -121,7 +123,9 @@ class Listeners:
         homeserver, generic_worker, base, server = map(import_module, LISTENERS)
         self._directory = directory
         self._main, self._worker = homeserver.SynapseHomeServer, generic_worker.GenericWorkerServer
-        self._recorded: dict[int, list[tuple[str, str, str]]] = {}
+        self._recorded: dict[int, list[Recorded]] = {}
+        self.server: Any = None
+        """The process that was asked last."""
         self._kept: list[Resource] = []
         self._roots: list[Resource] = []
         register = server.JsonResource.register_paths
@@ -131,7 +135,8 @@ class Listeners:
         ) -> Any:
             patterns = list(path_patterns)
             self._kept.append(resource)  # else its identity could be given to another one
-            self._recorded.setdefault(id(resource), []).extend((method, each.pattern, servlet) for each in patterns)
+            found = [(method, each.pattern, servlet, callback) for each in patterns]
+            self._recorded.setdefault(id(resource), []).extend(found)
             return register(resource, method, patterns, callback, servlet, *rest, **more)
 
         def remember(*arguments: Any, **_: Any) -> list[Any]:
@@ -147,6 +152,7 @@ class Listeners:
         config.parse_config_dict(self._whole(settings, worker=worker), str(self._directory), str(self._directory))
         server = (self._worker if worker else self._main)(config.server.server_name, config=config)
         server.setup()
+        self.server = server
         for listener in config.worker.worker_listeners if worker else config.server.listeners:
             (resource,) = listener.http_options.resources
             self._roots.clear()
@@ -179,27 +185,35 @@ class Listeners:
         return {**BASE, **places, **settings, **process}
 
 
-def presence(settings: Mapping[str, Any]) -> Presence | None:
-    """What exists under `settings`; None where Synapse refuses them. To be called once in a process."""
+def presence(settings: Mapping[str, Any], known: Collection[tuple[str, str]] = ()) -> Presence | None:
+    """What exists under `settings`; None where Synapse refuses them. To be called once in a process.
+
+    What workers lack for it is not looked for where it is `known` already.
+    """
     found: dict[tuple[str, str], Fact] = {}
+    asked: list[list[Registration]] = []
+    servers = []
     with tempfile.TemporaryDirectory(prefix="synapse-table-") as directory:
         listeners = Listeners(Path(directory))
         try:
             for worker in (False, True):
-                for resource, each in listeners.ask(settings, worker=worker):
+                registered = list(listeners.ask(settings, worker=worker))
+                for resource, each in registered:
                     _note(found, each, resource, worker=worker)
+                asked.append([each for _, each in registered if (each.method, each.notation) not in known])
+                servers.append(listeners.server)
         except _config_error():
             return None
+        for key, lacks in lacking(servers, asked):
+            found[key] = evolve(found[key], lacks=found[key].lacks | lacks)
     return found
 
 
 def _note(found: dict[tuple[str, str], Fact], each: Registration, resource: str, *, worker: bool) -> None:
     key = (each.method, each.notation)
     fact = found.get(key) or Fact(each.method, each.notation, name_of(each.servlet, each.notation))
-    if worker:
-        found[key] = evolve(fact, worker=fact.worker | {resource})
-    else:
-        found[key] = evolve(fact, main=fact.main | {resource})
+    kind = "worker" if worker else "main"
+    found[key] = evolve(fact, **{kind: getattr(fact, kind) | {resource}})
 
 
 @frozen(kw_only=True)
@@ -242,7 +256,8 @@ def _in_base(fact: Fact, presences: Presences) -> Fact:
     key = (fact.method, fact.path)
     with_mas = presences.mas.get(key)
     differs = with_mas is None or (with_mas.main, with_mas.worker) != (fact.main, fact.worker)
-    return evolve(fact, needs=_words({"not_mas": differs, "media_repo": key not in presences.no_media}))
+    lacks = fact.lacks if with_mas is None else fact.lacks | with_mas.lacks
+    return evolve(fact, needs=_words({"not_mas": differs, "media_repo": key not in presences.no_media}), lacks=lacks)
 
 
 def _words(words: Mapping[str, bool]) -> frozenset[str]:
@@ -283,15 +298,19 @@ def installed_facts() -> Facts:
     mas = MAS if find_spec("synapse.config.mas") else MAS_BEFORE_1_136
     options = {**OPTIONS, **experimental_options(source)}
     with get_context("fork").Pool(maxtasksperchild=1) as pool:
-        base, no_media, under_mas, *alone = pool.map(presence, [{}, NO_MEDIA, mas, *options.values()], chunksize=1)
-        if base is None or no_media is None or under_mas is None:
+        base, under_mas = pool.map(presence, [{}, mas], chunksize=1)
+        if base is None or under_mas is None:
             raise ProbeError(
                 f"Synapse refuses the settings to begin with; is it matrix-synapse[{EXTRAS}] that is installed?"
             )
+        ask = partial(presence, known=frozenset(base))
+        no_media, *alone = pool.map(ask, [NO_MEDIA, *options.values()], chunksize=1)
+        if no_media is None:
+            raise ProbeError("Synapse refuses to be without a media repository")
         worth = [
             name for name, found in zip(options, alone, strict=True) if found is None or found.keys() - base.keys()
         ]
-        with_mas = pool.map(presence, [together(mas, options[name]) for name in worth], chunksize=1)
+        with_mas = pool.map(ask, [together(mas, options[name]) for name in worth], chunksize=1)
     both = dict(zip(worth, with_mas, strict=True))
     pairs = {name: (found, both.get(name)) for name, found in zip(options, alone, strict=True)}
     for name in [name for name, pair in pairs.items() if pair == (None, None)]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from sidecar.synapse.overlay import Judgement, Overlay, OverlayError, read_overlay
 from sidecar.synapse.releases import Release, release_of, text_of
@@ -29,6 +29,9 @@ class Fact:
     main: frozenset[str] = frozenset()
     worker: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    lacks: frozenset[str] = field(default=frozenset(), eq=False, repr=False)
+    """What a worker does not have of what its code uses, in words (`NAME in FUNCTION`). Known only of the release that
+    is being asked; the table does not keep it, and is not written until the overlay has judged it."""
 
 
 Facts = frozenset[Fact]
@@ -97,12 +100,28 @@ def text_of_table(releases: Mapping[Release, Facts], overlay: Overlay) -> str:
     missing = [
         f"overlay.yaml: no entry gives a group to {row['methods']} {row['path']}" for row in rows if not row["group"]
     ]
-    faults = missing + [f"overlay.yaml: {selector!r} means no endpoint" for selector in overlay.unused()]
+    faults = (
+        missing
+        + [each for facts in releases.values() for each in _unjudged(facts, overlay)]
+        + [f"overlay.yaml: {selector!r} means no endpoint" for selector in overlay.unused()]
+    )
     if faults:
         raise OverlayError("\n".join(faults))
     known = json.dumps([text_of(release) for release in sorted(releases)])
     lines = ",\n".join(json.dumps(row, ensure_ascii=True) for row in rows)
     return f'{{"releases": {known},\n"endpoints": [\n{lines}\n]}}\n'
+
+
+def _unjudged(facts: Facts, overlay: Overlay) -> Iterator[str]:
+    """What workers may not be able to answer although they mount it, and of which no entry says what to do."""
+    lacking = [fact for fact in facts if fact.lacks]
+    for fact in sorted(lacking, key=lambda each: (each.path, each.method)):
+        judgement = overlay.judge(fact.method, fact.path)
+        for lack in sorted(fact.lacks - judgement.safe) if judgement.group != "main" else ():
+            yield (
+                f"overlay.yaml: workers mount {fact.method} {fact.path} but lack {lack}; "
+                f"write `group: main`, or `safe: [{lack}]` with the reason why that does no harm"
+            )
 
 
 def _rows(spans: list[Span], overlay: Overlay) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""Which Synapse processes there are, where they listen, what they serve and write: read from Synapse's own files.
+"""Which Synapse processes there are, where they listen, what they serve and write, as Synapse's own files say.
 
-The files are never written to, and nothing is connected to. What is stated by hand in `sidecar.yaml` is laid on top.
+Opens no file (`sidecar.synapse.reading` does) and judges nothing (`contradictions` does). What is stated by hand in
+`sidecar.yaml` is laid on top.
 Must not know how requests are distributed.
 """
 
@@ -15,9 +16,8 @@ from attrs import evolve, field, frozen
 
 from sidecar.document import Document, before_the_fault
 from sidecar.errors import Problem, Severity
-from sidecar.synapse.appservices import read_appservices
-from sidecar.synapse.contradictions import contradictions
-from sidecar.synapse.files import NO_MAPPING, NO_PLACE, Merged, find_files, merge, read_files
+from sidecar.synapse.files import Merged, merge
+from sidecar.synapse.mas import stated_endpoint
 from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
 from sidecar.synapse.processes import (
     MAIN_APP,
@@ -71,6 +71,8 @@ class Topology:
     server_name: str = ""
     public_scheme: str = ""
     """Scheme of `public_baseurl`, `https` where Synapse's files do not give one; empty where they were not read."""
+    mas: str = ""
+    """URL at which Synapse reaches the Matrix Authentication Service; empty where it uses none, or does not say."""
     max_upload_size: int = UPLOAD_LIMIT
     files: tuple[str, ...] = ()
     """Every file that was read."""
@@ -100,42 +102,6 @@ class Topology:
         return tuple(dict.fromkeys([*names, jobs] if isinstance(jobs, str) and jobs not in (MAIN, MASTER) else names))
 
 
-def read_topology(
-    config: Sequence[str], workers: Sequence[str], stated: Mapping[str, Stated] | None = None
-) -> Topology:
-    """Read Synapse's files; never raises, what is wrong is in `Topology.problems`.
-
-    `config` are homeserver.yaml and what Synapse merges over it, `workers` the workers' own files; either may be
-    directories. `stated` are the workers of `sidecar.yaml`, which add to the ones read or override them.
-    """
-    shared_files, shared_problems = find_files(config)
-    worker_files, worker_problems = find_files(workers, may_lack=True)
-    shared, shared_faults = read_files(shared_files)
-    own, own_faults = read_files(file for file in worker_files if file not in shared_files)
-    topology = assemble(shared, own) if config or workers else Topology()
-    topology = state_workers(topology, stated or {})
-    main = next((process.config for process in (*topology.processes, *topology.silent) if process.is_main), Merged())
-    appservices, registrations, faults = read_appservices(main, topology.server_name)
-    found = (*shared_problems, *worker_problems, *shared_faults, *own_faults, *topology.problems, *faults)
-    return evolve(
-        topology,
-        appservices=appservices,
-        files=(*topology.files, *(document.file for document in registrations)),
-        named=(*config, *workers),
-        registrations=tuple(registrations),
-        missing=tuple(problem for problem in worker_problems if problem.message == NO_PLACE),
-        unreadable=tuple(_unreadable(config, (*shared_problems, *shared_faults))),
-        problems=tuple(dict.fromkeys((*found, *contradictions(topology)))),
-    )
-
-
-def _unreadable(config: Sequence[str], problems: Iterable[Problem]) -> Iterator[Problem]:
-    """A file that is named and empty is one that somebody was about to write."""
-    for problem in problems:
-        if problem.severity is Severity.ERROR or (problem.message == NO_MAPPING and problem.file in config):
-            yield evolve(problem, severity=Severity.ERROR)
-
-
 def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
     """The topology that files describe which are read already: the shared ones in order, and each worker's own."""
     problems: list[Problem] = []
@@ -163,6 +129,7 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
             features=processes[0].features,
             server_name=server_name if isinstance(server_name, str) else "",
             public_scheme=_public_scheme(base),
+            mas=stated_endpoint(base),
             max_upload_size=upload_limit(base, []),
             files=tuple(document.file for document in (*shared, *own)),
             shared=tuple(shared),

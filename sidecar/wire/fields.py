@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.grammar import FIELD_LINE, FIELD_NAME_AT_LINE_START, LIST_SEPARATOR, NOT_CONTROL
+from sidecar.wire.grammar import FIELD_LINE, FIELD_NAME_AT_LINE_START, LIST_ELEMENT, NOT_CONTROL
 
 OWS = b" \t"
 
@@ -68,8 +68,7 @@ class FieldSection:
 
     def tokens(self, name: bytes) -> list[bytes]:
         """The elements of the comma-separated list in all lines of `name`, lower-cased, empty ones left out."""
-        values = b",".join(self.get_all(name)).lower()
-        return [element for element in LIST_SEPARATOR.split(values.strip(OWS)) if element]
+        return LIST_ELEMENT.findall(b",".join(self.get_all(name)).lower())
 
     def without(self, names: Iterable[bytes]) -> bytes:
         """`raw` without the lines of `names` (lower case), and without the CRLF of the empty line."""

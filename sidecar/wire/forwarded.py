@@ -16,7 +16,7 @@ from sidecar.wire.framing import RequestFields
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# What is remembered is chosen by clients: so many chains, none of them longer in bytes.
+# What is remembered is chosen by clients: so many addresses and chains, none of them longer in bytes.
 _CACHED_CHAINS = 4096
 _LONGEST_CACHED = 256
 
@@ -36,7 +36,13 @@ def parse_address(text: str) -> Address | None:
 
     None for anything else, also where an address stands in front of something that is none.
     """
-    match = _FORMS.fullmatch(text.strip(" \t")) if len(text) <= _LONGEST_ADDRESS else None
+    return _parsed(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@lru_cache(_CACHED_CHAINS)
+def _parsed(text: str) -> Address | None:
+    """The same for what is short enough to be remembered: one request asks several times for its client's address."""
+    match = _FORMS.fullmatch(text.strip(" \t"))
     if match is None:
         return None
     _, bracketed, four, six = match.groups()
@@ -69,7 +75,7 @@ class ForwardedPolicy:
         announcing: Sequence[Network] = (),
         *,
         public: str = "",
-        hops: int = 32,
+        hops: int = 16,
     ) -> None:
         """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
 

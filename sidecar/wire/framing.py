@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.fields import FieldSection
-from sidecar.wire.grammar import CONTENT_LENGTH, HOST, TOKEN
+from sidecar.wire.grammar import CONTENT_LENGTH, HOST, TOKENS
 
 # Framing of a body (RFC 9112 6.3): a length in bytes, or one of these.
 CHUNKED = -1
@@ -81,11 +81,10 @@ class RequestFields(FieldSection):
 
     def _connection_options(self) -> list[bytes]:
         options = self.tokens(b"connection")
-        for option in options:
-            if option in _NOT_HOP_BY_HOP:
-                raise WireError(Fault.SYNTAX, "Connection names an end-to-end field", "RFC 9110 7.6.1")
-            if TOKEN.fullmatch(option) is None:
-                raise WireError(Fault.SYNTAX, "a connection option that is no token", "RFC 9110 7.6.1")
+        if not _NOT_HOP_BY_HOP.isdisjoint(options):
+            raise WireError(Fault.SYNTAX, "Connection names an end-to-end field", "RFC 9110 7.6.1")
+        if TOKENS.fullmatch(b",".join(options)) is None:
+            raise WireError(Fault.SYNTAX, "a connection option that is no token", "RFC 9110 7.6.1")
         return options
 
     def offered_protocols(self) -> bytes | None:

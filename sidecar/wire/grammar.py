@@ -61,5 +61,5 @@ CHUNK_LINE = re.compile(
 CHUNK_LINE_PREFIX = re.compile(rb"0*[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 
 # RFC 9110 5.6.1: elements of a comma-separated list.
-LIST_SEPARATOR = re.compile(rb"[ \t]*,[ \t]*")
-TOKEN = re.compile(rb"[" + _TCHAR + rb"]+")
+LIST_ELEMENT = re.compile(rb"[^ \t,](?:[^,]*[^ \t,])?")
+TOKENS = re.compile(rb"(?:[" + _TCHAR + rb"]+(?:,[" + _TCHAR + rb"]+)*)?")

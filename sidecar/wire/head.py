@@ -81,7 +81,7 @@ class RequestHead:
 
     __slots__ = ("_line", "fields", "http11", "length", "method", "origin", "persistent", "target", "upgrade")
 
-    def __init__(self, raw: bytes, most_fields: int = 200) -> None:
+    def __init__(self, raw: bytes, most_fields: int = 200, most_options: int = 32) -> None:
         """`raw` is the head with its empty line; raises WireError."""
         end = raw.find(b"\r\n")
         match = REQUEST_LINE.fullmatch(raw, 0, end)
@@ -91,6 +91,8 @@ class RequestHead:
         fields = _requests.recent.get(section) or _requests.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
+        if len(fields.options) > most_options:
+            raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_options} connection options", "RFC 6585 5")
         self.fields = fields
         method, target, minor = match.groups()
         self.method = method
@@ -166,7 +168,7 @@ class ResponseHead:
 
     __slots__ = ("_line", "fields", "http11", "length", "misframed", "persistent", "status")
 
-    def __init__(self, raw: bytes, method: bytes, most_fields: int = 200) -> None:
+    def __init__(self, raw: bytes, method: bytes, most_fields: int = 200, most_options: int = 32) -> None:
         end = raw.find(b"\r\n")
         match = STATUS_LINE.fullmatch(raw, 0, end)
         if match is None:
@@ -175,6 +177,8 @@ class ResponseHead:
         fields = _responses.recent.get(section) or _responses.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
+        if len(fields.options) > most_options:
+            raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_options} connection options", "RFC 6585 5")
         self.fields = fields
         self._line = raw[:end]
         minor, code = match.groups()

@@ -36,11 +36,12 @@ ResponseEvent = ResponseHead | bytes | End
 
 @frozen(slots=True, kw_only=True)
 class ReaderLimits:
-    """Bounds in bytes, and in lines for `fields`; `target` holds for requests only."""
+    """Bounds in bytes, in lines for `fields`, in elements for `options`; `target` holds for requests only."""
 
     head: int = 16_000
     target: int = 12 * 1024
     fields: int = 200
+    options: int = 32
     chunk_line: int = 1024
     chunk_extensions: int = 16 * 1024
     trailers: int = 8 * 1024
@@ -177,7 +178,7 @@ class RequestReader(BodyReader):
             raw, rest = data[:end], data[end:]
         if end > limits.target:
             self._check_request_line(raw, raw.find(b"\r\n"))
-        head = RequestHead(raw, limits.fields)
+        head = RequestHead(raw, limits.fields, limits.options)
         if end > limits.target and len(head.target) > limits.target:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
         self._buffer = b""
@@ -288,7 +289,7 @@ class ResponseReader(BodyReader):
             raw, rest = data, b""
         else:
             raw, rest = data[:end], data[end:]
-        head = ResponseHead(raw, self._method, limits.fields)
+        head = ResponseHead(raw, self._method, limits.fields, limits.options)
         if head.status < 200 and head.interim:
             self._buffer = rest
             return [head]

@@ -17,7 +17,7 @@ from sidecar.service import SidecarService
 
 CONFIGURATION = """\
 listen: "tcp:0:interface=127.0.0.1"
-admin: "unix:admin.sock"
+admin: "unix:admin.sock:mode=660"
 synapse: {version: "1.163.2"}
 workers:
   main: {endpoint: "unix:main.sock"}
@@ -36,7 +36,12 @@ class Operated:
     """The whole service with an operator's listener, and its workers: all but those that are `away`."""
 
     def __init__(
-        self, directory: Path, more: str = "", away: tuple[str, ...] = (), replaced: str | None = None
+        self,
+        directory: Path,
+        more: str = "",
+        away: tuple[str, ...] = (),
+        replaced: str | None = None,
+        address: str = "unix:admin.sock:mode=660",
     ) -> None:
         """`replaced` stands in place of the pools and routes of the configuration."""
         self.directory = directory
@@ -45,7 +50,7 @@ class Operated:
             if name not in away:
                 self.worker(name)
         text = CONFIGURATION if replaced is None else CONFIGURATION.partition("pools:")[0] + replaced
-        (directory / "sidecar.yaml").write_text(text + more)
+        (directory / "sidecar.yaml").write_text(text.replace("unix:admin.sock:mode=660", address) + more)
         options = tap.Options()
         options.parseOptions(["-c", str(directory / "sidecar.yaml")])
         services = tap.makeService(options)
@@ -114,6 +119,8 @@ async def received(connection: socket.socket, enough: Any) -> bytes:
             piece = connection.recv(65536)
         except BlockingIOError:
             continue
+        except ConnectionResetError:
+            break
         if not piece:
             break
         got += piece

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from net.turns import logged_failures, spin, staged, turns
 from operated import CONFIGURATION, Operated, received
+from twisted.internet.task import Clock
 
 from sidecar.admin.answers import Answer
 from sidecar.admin.listener import OperatorListener, OperatorSite
@@ -93,19 +94,85 @@ async def test_bodies_are_bounded(scene: Operated) -> None:
     assert (await received(operator, lambda _: False)).startswith(b"HTTP/1.1 413 ")
 
 
+def site_of(scene: Operated) -> OperatorSite:
+    return next(each for each in scene.services if isinstance(each, OperatorListener)).site
+
+
 @staged(Operated, more="operator: {connections: 2}\n")
 async def test_connections_are_bounded(scene: Operated) -> None:
-    """One more than `operator.connections` is closed; when another has ended there is room again."""
-    first, second = scene.operator(), scene.operator()
-    site = next(each for each in scene.services if isinstance(each, OperatorListener)).site
+    """One more than `operator.connections` closes the one that has waited longest, so that nobody is kept out."""
+    site = site_of(scene)
+    slow, asking = scene.operator(), scene.operator()
+    slow.sendall(b"GET / HT")
     while site.open < 2:
         await turns(1)
-    assert await received(scene.operator(), lambda _: False) == b""
-    first.close()
+    assert (await scene.ask("GET", "/health"))[0] == 200
+    assert await received(slow, lambda _: False) == b""
+    asking.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await received(asking, lambda got: b"healthy" in got)).startswith(b"HTTP/1.1 200 ")
     while site.open > 1:
         await turns(1)
-    assert (await scene.ask("GET", "/health"))[0] == 200
-    second.close()
+
+
+@staged(Operated, more="operator: {connections: 2, head: 1s}\n")
+async def test_requests_have_to_be_complete_in_time(scene: Operated) -> None:
+    """The time is that of the whole request, so that a byte now and then does not help; an answered one begins anew."""
+    site = site_of(scene)
+    clock = Clock()
+    site.reactor = clock
+    operator = scene.operator()
+    for octet in b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n":
+        operator.sendall(bytes([octet]))
+        clock.advance(0.02)
+        await turns(1)
+    assert b"healthy" in await received(operator, lambda got: b"healthy" in got)
+    clock.advance(30)
+    operator.setblocking(True)
+    operator.sendall(b"G")
+    while not clock.getDelayedCalls():
+        await turns(1)
+    for octet in b"ET /health":
+        operator.sendall(bytes([octet]))
+        await turns(1)
+        clock.advance(0.12)
+    assert await received(operator, lambda _: False) == b""
+    assert site.open == 0
+
+
+@staged(Operated, address="tcp:0:interface=127.0.0.3", more="operator: {allow: [192.0.2.0/24]}\n")
+async def test_who_may_not_is_not_taken(scene: Operated) -> None:
+    """A connection from an address outside of `operator.allow` is closed before a byte is read, and takes no place."""
+    listener = next(each for each in scene.services if isinstance(each, OperatorListener))
+    assert listener.port is not None
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.3", listener.port.getHost().port)) as stranger:
+            assert await received(stranger, lambda _: False) == b""
+    assert listener.site.open == 0
+
+
+@staged(Operated, address="tcp:0:interface=127.0.0.3", more="operator: {allow: [127.0.0.0/8], connections: 3}\n")
+async def test_a_hundred_slow_heads(scene: Operated) -> None:
+    """They have their time, and whoever asks is answered all the same."""
+    port = next(each for each in scene.services if isinstance(each, OperatorListener)).port
+    assert port is not None
+    address = ("127.0.0.3", port.getHost().port)
+    for _ in range(100):
+        slow = socket.create_connection(address)
+        scene.clients.append(slow)
+        slow.sendall(b"GET / HTTP/1.1\r\nHost")
+        await turns(1)
+    with socket.create_connection(address) as operator:
+        operator.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await received(operator, lambda _: False)).startswith(b"HTTP/1.1 200 ")
+
+
+@staged(Operated, more="operator: {actions: none}\n")
+async def test_a_path_that_is_spelled_in_another_way(scene: Operated) -> None:
+    """With `actions: none` it is refused as well, and without it works as the other."""
+    for path in ("/%61pi/workers/sync1/drain", "/api/canary/0123456789abcdef0123456789abcdef/open"):
+        status, told, _ = await scene.ask("POST", path)
+        assert (status, told["error"]) == (403, "Nothing can be done here, because `operator.actions` is `none`.")
+    assert not scene.sidecar.gateway.pools["sync1"].draining
 
 
 @staged(Operated)

@@ -111,7 +111,47 @@ def test_where_nothing_can_be_done() -> None:
     answer = refusal(drain, operator, "x")
     assert answer is not None
     assert answer.status == 403
-    assert refusal(Inquiry(method="POST", path="/api/explain", fields={}), operator, "x") is None
+    for path in ("/api/explain", "/explain"):
+        assert refusal(Inquiry(method="POST", path=path, fields={}), operator, "x") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%61pi/workers/a/drain",
+        "/api/%77orkers/a/drain",
+        "/api/workers/a/dr%61in",
+        "/workers/a/drain",
+        "/api/canary/0123456789abcdef0123456789abcdef/open",
+        "/api/canar%79/x/close",
+        "/anything",
+    ],
+)
+def test_however_it_is_spelled(path: str) -> None:
+    """The guard goes by what the router goes by, and lets nothing through that it does not know."""
+    answer = refusal(Inquiry(method="POST", path=path, fields={"host": "x"}), Operator(actions="none"), "x")
+    assert answer is not None
+    assert answer.content == {"error": "Nothing can be done here, because `operator.actions` is `none`."}
+
+
+@pytest.mark.parametrize(
+    ("origin", "secure", "fields", "foreign"),
+    [
+        ("https://h", False, {}, True),
+        ("http://h", False, {}, False),
+        ("http://h", True, {}, True),
+        ("https://h", True, {}, False),
+        ("https://h", False, {"x-forwarded-proto": "https"}, False),
+        ("http://h", False, {"x-forwarded-proto": "https"}, True),
+        ("https://h", False, {"sec-fetch-site": "same-origin"}, False),
+        ("https://other", False, {"sec-fetch-site": "same-origin"}, True),
+        ("h", False, {}, True),
+    ],
+)
+def test_an_origin_is_more_than_a_name(origin: str, secure: bool, fields: dict[str, str], foreign: bool) -> None:
+    """A page that came unencrypted can be anybody's, and so is not one of the same name that came by TLS."""
+    inquiry = Inquiry(method="POST", path="/", secure=secure, fields={"host": "h", "origin": origin, **fields})
+    assert is_foreign(inquiry) is foreign
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

@@ -153,6 +153,7 @@ async def test_status(scene: Operated) -> None:
             "named": [],
             "share": "",
             "mounted": True,
+            "open": True,
             "required": True,
             "served_by": "workers",
             "now": ["typing1"],
@@ -311,7 +312,7 @@ def test_an_endpoint_that_is_taken(tmp_path: Path) -> None:
             busy.bind(("127.0.0.1", 0))
             busy.listen()
             taken = f"tcp:{busy.getsockname()[1]}:interface=127.0.0.1"
-            (tmp_path / "sidecar.yaml").write_text(CONFIGURATION.replace("unix:admin.sock", taken))
+            (tmp_path / "sidecar.yaml").write_text(CONFIGURATION.replace("unix:admin.sock:mode=660", taken))
             options = tap.Options()
             options.parseOptions(["-c", str(tmp_path / "sidecar.yaml")])
             with pytest.raises(SystemExit, match=f"cannot listen on {taken}: Address already in use"):

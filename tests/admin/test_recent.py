@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from noted import noted
 
 from sidecar.admin.recent import Recent
-from sidecar.metrics.tally import Tallies
+from sidecar.records.tally import Tallies
 
 WORKERS = {"a", "b"}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_args, get_origin
+from urllib.parse import urljoin, urlsplit
 
 import attrs
 import pytest
@@ -248,6 +249,17 @@ log: {level: warning, access: yes please}
         ("routes: [{query: {v: 1}, refuse: 403}]", "put it in quotes"),
         ("routes: [{path: /a, refuse: 200}]", "must be from 400 to 599"),
         ("routes: [{path: /a, redirect: {}}]", "redirect.to: the key is missing"),
+        *(
+            (f"routes: [{{path: /a, redirect: {{to: '{to}'}}}}]", f"redirect.to: `{to}` lets the client choose")
+            for to in ("{target}", "/{target}", "//{target}", "https:{target}", "https://{target}", "{host}{target}")
+        ),
+        *(
+            (f"routes: [{{path: /a, redirect: {{to: '{to}'}}}}]", "is no URL; write `{target}` and `{host}`, and all")
+            for to in ("https://münchen.example/", "/a b", "/☃", "/{path}", "/a\tb", "/{", "")
+        ),
+        ("routes: [{path: /a, respond: {headers: {X: ☃}}}]", "respond.headers.X: `☃` cannot stand in a header"),
+        ("routes: [{path: /a, respond: {headers: {X: é}}}]", "holds ASCII only; write it in ASCII"),
+        ("pools: {client: {sorry: {body: x, type: 'text/☃'}}}", "sorry.type: `text/☃` cannot stand in a header"),
         ("routes: [{path: /a, redirect: {to: /b, status: 305}}]", "must be 301, 302, 303, 307 or 308"),
         ("routes: [{path: /a, respond: {headers: {Content-Length: '3'}}}]", "the sidecar sets this field itself"),
         ("routes: [{path: /a, respond: {status: 204, body: x}}]", "a response with status 204 has no body"),
@@ -297,6 +309,16 @@ def test_a_file_that_is_no_yaml_is_one_sentence(tmp_path: Path) -> None:
         ("admin: tcp:2", "admin: warning: who can reach this may drain workers"),
         ("admin: 'tcp6:2:interface=10.0.0.1'", "admin: warning: who can reach this"),
         (f"admin: tcp:2\noperator: {{password_hash: '{UNKNOWN}'}}", "the password crosses the network unencrypted"),
+        (
+            "admin: unix:/run/a.sock",
+            "admin: warning: everybody on this host who can reach this socket may drain workers",
+        ),
+        ("admin: unix:/run/a.sock:mode=666", "write `:mode=660` behind it"),
+        (
+            "forwarded: {trust: ['::1', 0.0.0.0/0]}\naccess: {mas: 10.0.0.1}",
+            "forwarded.trust[1]: warning: any client can",
+        ),
+        ("forwarded: {trust: ['::/0']}\naccess: {admin: 10.0.0.1}", "claim an address of access.admin"),
         ("operator: {allow: '::1'}", "operator: warning: says who may use the operator's listener, but there is none"),
         ("routes: [{refuse: 403}, {path: /a, refuse: 403}]", "the ones below are never reached"),
     ],
@@ -312,7 +334,11 @@ def test_what_is_odd_is_a_warning(text: str, sentence: str) -> None:
     [
         "admin: 'tcp:2:interface=127.0.0.1'",
         "admin: 'tcp6:2:interface=\\:\\:1'",
-        "admin: unix:/run/a.sock",
+        "admin: unix:/run/a.sock:mode=660",
+        "admin: unix:/run/a.sock\noperator: {actions: none}",
+        "admin: unix:/run/a.sock\noperator: {password_file: p}",
+        "forwarded: {trust: [0.0.0.0/0]}",
+        "forwarded: {trust: [10.0.0.0/8]}\naccess: {admin: 10.0.0.1}",
         "admin: tcp:2\noperator: {allow: 10.0.0.0/8}",
         f"admin: ssl:2:privateKey=/k\noperator: {{password_hash: '{UNKNOWN}'}}",
     ],
@@ -383,7 +409,7 @@ ROUTES = st.builds(
     Route,
     path=st.just("/a"),
     respond=st.none() | st.builds(Respond, headers=st.just({"A": "b"}), body=values(kinds.Text)),
-    redirect=st.builds(Redirect, to=st.just("/{target}"), status=st.sampled_from([301, 308])),
+    redirect=st.builds(Redirect, to=st.just("https://{host}{target}"), status=st.sampled_from([301, 308])),
 ).map(lambda route: attrs.evolve(route, redirect=None) if route.respond else route)
 
 SETTINGS = sections(Settings).flatmap(
@@ -486,3 +512,43 @@ def test_any_value_is_settings_or_sentences(value: Any) -> None:
 def test_any_octets_are_settings_or_sentences(content: bytes) -> None:
     """Whatever octets a file holds, the answer is Settings or ConfigError."""
     assert outcome(parse_document(content, "/etc/s/sidecar.yaml"))
+
+
+@pytest.mark.parametrize(
+    "to", ["https://{host}{target}", "//h{target}", "/b", "/b{target}", "https://h/?{target}#x", "b"]
+)
+def test_redirects_that_lead_where_they_say(to: str) -> None:
+    """Another host only where one is written."""
+    (route,) = read(f"routes: [{{path: /a, redirect: {{to: '{to}'}}}}]\n{WORKERS}").routes
+    assert route.redirect is not None
+    assert route.redirect.to == to
+
+
+_TARGETS = st.text("/\\%?a.:@", max_size=6).map(lambda text: "/" + text)
+
+
+@given(st.text("/:?#@ha{}", max_size=6), _TARGETS)
+@example("/a", "//evil")
+def test_no_target_chooses_the_host(before: str, target: str) -> None:
+    """Whatever is let in before `{target}`, a browser finds the same host with any target behind it."""
+    try:
+        to = fault_free(before + "{target}")
+    except ConfigError:
+        return
+    page = "https://here.example/x/y"
+    hosts = {
+        urlsplit(urljoin(page, to.replace("{host}", "h").replace("{target}", each))).netloc for each in ("/", target)
+    }
+    assert len(hosts) == 1
+
+
+def fault_free(to: str) -> str:
+    (route,) = settle(
+        Document(
+            "/s.yaml",
+            {"routes": [{"path": "/a", "redirect": {"to": to}}], "workers": {"main": {"endpoint": "unix:/m"}}},
+            {},
+        )
+    ).routes
+    assert route.redirect is not None
+    return route.redirect.to

@@ -138,14 +138,21 @@ def answers(address: Path | tuple[str, int], target: str) -> bool:
 
 
 def ask(
-    address: Path | tuple[str, int], method: str, target: str, content: object = None, *, token: str = ""
+    address: Path | tuple[str, int],
+    method: str,
+    target: str,
+    content: object = None,
+    *,
+    token: str = "",
+    authorization: str = "",
+    patience: float = 5.0,
 ) -> tuple[int, bytes]:
     """Status and body of one exchange, with content sent as JSON. Raises OSError when there is no answer."""
-    connection = _Connection(address)
+    connection = _Connection(address, patience)
     body = None if content is None else json.dumps(content)
     fields = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
-    if token:
-        fields["Authorization"] = f"Bearer {token}"
+    if token or authorization:
+        fields["Authorization"] = authorization or f"Bearer {token}"
     try:
         connection.request(method, target, body, fields)
         response = connection.getresponse()
@@ -159,8 +166,8 @@ def ask(
 class _Connection(http.client.HTTPConnection):
     """An HTTP connection to a UNIX socket or a TCP address."""
 
-    def __init__(self, address: Path | tuple[str, int]) -> None:
-        super().__init__("laboratory", timeout=5.0)
+    def __init__(self, address: Path | tuple[str, int], patience: float) -> None:
+        super().__init__("laboratory", timeout=patience)
         self._address = address
 
     def connect(self) -> None:

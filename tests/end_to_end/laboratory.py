@@ -151,17 +151,24 @@ def _start(layout: Layout, process: Process) -> Child:
 
 @contextmanager
 def running_sidecar(
-    laboratory: Laboratory, configuration: Configuration, port: int = 0, settings: Mapping[str, Any] | None = None
+    laboratory: Laboratory,
+    configuration: Configuration,
+    port: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> Iterator[Gateway]:
-    """The sidecar as users start it, on a port of 127.0.0.1 (0: any free one). `settings` replaces keys of its file."""
+    """The sidecar as users start it, on a port of 127.0.0.1 (0: any free one).
+
+    `settings` replaces keys of its file; `name` tells it from others with the same configuration.
+    """
     layout = laboratory.layout
     port = port or free_port()
-    file = write_sidecar(layout, laboratory.topology, configuration, port, settings or {})
+    file = write_sidecar(layout, laboratory.topology, configuration, port, settings or {}, name)
     twistd = Path(sys.executable).parent / "twistd"
     child = Child(
         "sidecar",
         [twistd, "-n", "--pidfile=", "matrix-sidecar", "--config", file],
-        layout.log(f"sidecar.{configuration}"),
+        layout.log(f"sidecar.{name or configuration}"),
         directory=layout.root,
     )
     try:

@@ -90,8 +90,9 @@ class Layout:
             files.append(f"{self.workers}/{process.name}.yaml")
         return [f"--config-path={file}" for file in files]
 
-    def sidecar_file(self, configuration: Configuration) -> Path:
-        return self.root / f"sidecar.{configuration}.yaml"
+    def sidecar_file(self, name: str) -> Path:
+        """`name` is that of its configuration, where it has no other."""
+        return self.root / f"sidecar.{name}.yaml"
 
 
 def write_synapse(
@@ -135,12 +136,16 @@ def write_schema_owner(root: Path, services: Services, database: str) -> Path:
 
 
 def write_sidecar(
-    layout: Layout, topology: Topology, configuration: Configuration, port: int, more: Mapping[str, Any]
+    layout: Layout, topology: Topology, configuration: Configuration, port: int, more: Mapping[str, Any], name: str = ""
 ) -> Path:
-    """The sidecar's file: everything said, or the three lines from which it works everything out; and `more` keys."""
+    """The sidecar's file: everything said, or the three lines from which it works everything out; and `more` keys.
+
+    `name` tells it from others with the same configuration.
+    """
+    name = name or configuration
     settings: dict[str, Any] = {
         "listen": f"tcp:{port}:interface=127.0.0.1",
-        "admin": f"unix:run/sidecar.{configuration}.sock",
+        "admin": f"unix:run/sidecar.{name}.sock:mode=660",
     }
     if configuration == "three_lines":
         settings["synapse"] = {"config": ["etc/homeserver.yaml", "etc/conf.d"], "workers": ["etc/workers"]}
@@ -148,7 +153,7 @@ def write_sidecar(
         settings["workers"] = {process.name: _explicit_worker(layout, process) for process in topology.processes}
         settings["pools"] = {name: {"workers": list(workers)} for name, workers in topology.pools["explicit"].items()}
         settings["forwarded"] = {"trust": ["127.0.0.1/32"]}
-    file = layout.sidecar_file(configuration)
+    file = layout.sidecar_file(name)
     _write(file, {**settings, **more})
     return file
 

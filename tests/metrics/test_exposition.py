@@ -18,8 +18,8 @@ from test_reload import Threads
 from sidecar import __version__
 from sidecar.config.schema import Settings
 from sidecar.metrics.catalogue import COUNTERS, LABELS, METRICS, PREFIX, TOLD_OTHERWISE
-from sidecar.metrics.histogram import DURATIONS
 from sidecar.metrics.reference import PAGE, main, renewed
+from sidecar.records.histogram import DURATIONS
 from sidecar.reload import Outcome, Reload
 from sidecar.synapse.endpoints import load_endpoints
 from sidecar.telemetry import Counters

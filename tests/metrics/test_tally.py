@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noted import noted
 
-from sidecar.metrics.histogram import DURATIONS, Histogram, total
-from sidecar.metrics.tally import CODES, LONG_POLLS, Per, Tallies
+from sidecar.records.histogram import DURATIONS, Histogram, total
 from sidecar.records.record import DONE, NO_ENDPOINT, Record
+from sidecar.records.tally import CODES, LONG_POLLS, Per, Tallies
 from sidecar.synapse.endpoints import load_endpoints
 
 SECONDS = st.one_of(st.floats(0, 1000), st.sampled_from(DURATIONS))
@@ -87,8 +87,7 @@ ENDED = st.builds(
 
 
 def settle(tallies: Tallies, *records: Record) -> Tallies:
-    # As the data path makes them.
-    tallies.settle([tuple(record) for record in records])  # type: ignore[misc]
+    tallies.settle(records)
     return tallies
 
 

@@ -22,19 +22,19 @@ from zope.interface import implementer
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import describe
 from sidecar.net.gateway import Gateway, response_limits
 from sidecar.net.health import Health, HealthLimits
+from sidecar.net.link import NOTHING
 from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.transport import NOTHING
+from sidecar.net.session import Listener, Session
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
 
 from .turns import reactor, turns
 
-FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
-"""The lines that the sidecar adds to a request of a client of these tests."""
+FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\n"
+"""What the sidecar adds to a request of a client of these tests, whose peer may speak for others and says no scheme."""
 
 
 HEALTHY = b"HTTP/1.1 200 OK\r\nServer: Synapse/1.163.2\r\nContent-Length: 2\r\n\r\nOK"
@@ -314,12 +314,12 @@ class Stage:
         await worker.head()
         return client, worker
 
-    async def inside(self, client: Peer) -> Downstream:
+    async def inside(self, client: Peer) -> Session:
         """The sidecar's end of the client's connection."""
         address = client.transport.getHost()
         while True:
             for connection in self.listener.connections:
-                if connection.transport.getPeer() == address:
+                if connection.link.transport.getPeer() == address:  # type: ignore[attr-defined]
                     return connection
             await turns(1)
 
@@ -330,7 +330,7 @@ class Stage:
 
     async def acknowledged(self) -> None:
         """Wait until the clients' kernels have acknowledged what they were sent."""
-        while any(connection.under_way != NOTHING for connection in self.listener.connections):
+        while any(connection.link.under_way != NOTHING for connection in self.listener.connections):
             await turns(1)
 
     async def pass_time(self, seconds: float) -> None:

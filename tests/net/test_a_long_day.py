@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from ipaddress import ip_network
 from typing import Any
@@ -25,14 +24,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.metrics.notes import Notes
 from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.endpoints import describe
 from sidecar.net.gateway import Gateway
 from sidecar.net.health import Health, HealthLimits, NoAnswerError
+from sidecar.net.passage import Passage, State
 from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.session import Listener
+from sidecar.records.notes import Notes
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
@@ -216,7 +216,7 @@ class Client:
 
     def _connect(self, now: float) -> None:
         self.transport = FakeTransport(self.address)
-        self.transport.connect(Downstream(self.day.listener))
+        self.transport.connect(self.day.listener.buildProtocol(None))
         self._ask(now)
 
     def _ask(self, now: float) -> None:
@@ -342,36 +342,41 @@ class Day:
 
     # What holds.
 
-    def courses(self) -> Iterator[Any]:
-        for connection in self.listener.connections:
-            yield connection.relay
+    def passages(self) -> list[Passage]:
+        """The requests that run."""
+        return [each.passage for each in self.listener.connections if each.passage is not None]
 
     def check(self) -> None:
         """The counters agree with what is there."""
-        running = [course for course in self.courses() if course.exchange is not None]
+        running = self.passages()
         gateway = self.gateway
         counters = gateway.counters
-        parked = [course for course in running if course.parked]
-        assert gateway.line.count == counters.parked == len(parked)
-        assert gateway.line.octets == sum(course.held for course in parked)
+        parked = [passage for passage in running if passage.ticket is not None]
+        tickets = [passage.ticket for passage in running if passage.ticket is not None]
+        assert all(ticket.counted for ticket in tickets)
+        assert gateway.line.count == counters.parked == len(tickets)
+        assert gateway.line.octets == sum(ticket.held for ticket in tickets)
         gateway.notes.tell()
         assert counters.requests == len(self.records) + len(running), "a request has ended twice, or not at all"
-        assert counters.replaying == sum(course.exchange.replayed for course in running)
-        assert counters.falling_back == sum(course.burden for course in self.courses()) <= gateway.limits.fallback
+        assert counters.replaying == sum(passage.exchange.replayed for passage in running)
+        assert counters.falling_back == sum(passage.falling_back for passage in running) <= gateway.limits.fallback
+        waiting = (State.RESOLVE, State.ADMIT, State.LEASE)
+        assert [passage for passage in running if passage.state in waiting] == parked
+        assert not [passage for passage in running if passage.state is State.DONE]
         for name, gate in gateway.gates.items():
-            inside = [course for course in running if course.gate is gate]
+            inside = [passage for passage in running if passage.gate is gate]
             assert gate.running == len(inside) <= gate.limits.concurrency, name
-            assert gate.waiting == sum(course.waiting_at is gate for course in running) <= gate.limits.waiting
-            of_pool = [course for course in running if course.decision.pool == name]
-            assert gate.served == sum(course.upstream is not None for course in of_pool), name
-            assert gate.parked == sum(course.upstream is None for course in of_pool), name
+            assert gate.waiting == sum(ticket.place is gate for ticket in tickets) <= gate.limits.waiting
+            of_pool = [passage for passage in running if passage.decision.pool == name]
+            assert gate.served == sum(passage.upstream is not None for passage in of_pool), name
+            assert gate.parked == sum(passage.upstream is None for passage in of_pool), name
         for name, pool in self.pools.items():
-            held = [course for course in running if course.upstream is not None and course.upstream.pool is pool]
+            held = [each for each in running if each.upstream is not None and each.upstream.pool is pool]
             assert pool.leased == len(held), name
-            assert pool.waiting == sum(course.waiting_for is pool for course in running)
+            assert pool.waiting == sum(ticket.place is pool for ticket in tickets)
             assert pool.waiting <= pool.limits.waiting + pool.limits.connecting
             assert pool.leased + pool.idle + pool.connecting <= pool.limits.connections
-            assert pool.waiting_octets == sum(course.held for course in parked if course.waiting_for is pool)
+            assert pool.waiting_octets == sum(ticket.held for ticket in tickets if ticket.place is pool)
 
 
 faults = st.builds(
@@ -421,7 +426,7 @@ def test_a_day_of_faults(rolling: list[Fault], clients: list[Habit], chance: ran
     day.live(900)
     day.gateway.notes.tell()
     assert day.asked == day.gateway.counters.requests == len(day.records)
-    assert not [course for course in day.courses() if course.exchange is not None]
+    assert not day.passages()
     assert not day.listener.connections
     for gate in day.gateway.gates.values():
         assert (gate.running, gate.waiting, gate.by_key) == (0, 0, {})

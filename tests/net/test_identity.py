@@ -17,10 +17,10 @@ from twisted.internet.task import Clock
 
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.downstream import Downstream, Listener
 from sidecar.net.gateway import Gateway
 from sidecar.net.health import Health, HealthLimits
 from sidecar.net.pool import PoolLimits, WorkerPool
+from sidecar.net.session import Listener
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
 
@@ -186,8 +186,8 @@ class World:
         )
         self.listener = Listener(gateway)
         self.client = FakeTransport()
-        self.downstream = Downstream(self.listener)
-        self.client.connect(self.downstream)
+        self.client.connect(self.listener.buildProtocol(None))
+        (self.session,) = self.listener.connections
         self.workers: list[Worker] = []
         self.unsent = b"".join(
             story.request.message(b"%b /%d HTTP/1.1\r\nHost: x\r\n" % (story.method, number), b"request %d" % number)
@@ -227,9 +227,8 @@ class World:
                 return
 
     def _state(self) -> tuple[object, ...]:
-        relay = self.downstream.relay
         progress = [(len(one.transport.taken), len(one.out), one.transport.connected) for one in self.workers]
-        return (len(self.client.taken), len(self.unsent), self.client.connected, relay.exchange, progress)
+        return (len(self.client.taken), len(self.unsent), self.client.connected, self.session.passage, progress)
 
     def responses(self) -> Iterator[tuple[int, h11.Response | None, bytes, bool]]:
         """What the client understands, by h11: for each request the head, the content, and whether it is complete."""

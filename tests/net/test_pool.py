@@ -48,7 +48,7 @@ class Waiting:
     def leased(self, upstream: Upstream) -> None:
         assert self.upstream is None
         self.upstream = upstream
-        upstream.holder = self
+        upstream.lend(self, b"GET", decoded=False)
 
     def worker_away(self) -> None:
         self.told_away += 1
@@ -122,7 +122,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule()
     def lease(self) -> None:
         waiting = Waiting()
-        newest = next((one for one in reversed(self.idle) if one.open), None)
+        newest = next((one for one in reversed(self.idle) if one.link.open), None)
         leased = self.pool.lease(waiting)
         if isinstance(leased, Upstream):
             assert leased is newest
@@ -156,7 +156,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data(), clean=st.booleans())
     def lose_a_leased_one(self, data: st.DataObject, clean: bool) -> None:
         waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        transport: FakeTransport = waiting.upstream.transport  # type: ignore[assignment,union-attr]
+        transport: FakeTransport = waiting.upstream.link.transport  # type: ignore[assignment,union-attr]
         transport.hang_up(clean=clean)
         transport.turn()
         assert waiting.lost == [clean]
@@ -166,7 +166,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data(), octets=st.booleans())
     def spoil_an_idle_one(self, data: st.DataObject, octets: bool) -> None:
         upstream = data.draw(st.sampled_from(self.idle))
-        transport: FakeTransport = upstream.transport  # type: ignore[assignment]
+        transport: FakeTransport = upstream.link.transport  # type: ignore[assignment]
         if octets:
             transport.deliver(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         else:
@@ -247,8 +247,8 @@ class PoolModel(RuleBasedStateMachine):
 
     @invariant()
     def nothing_dead_is_leased_or_idle(self) -> None:
-        assert all(waiting.upstream.open and waiting.upstream.transport.connected for waiting in self.leases)
-        assert all(upstream.open for upstream in self.idle)
+        assert all(waiting.upstream.link.open and waiting.upstream.link.transport.connected for waiting in self.leases)
+        assert all(upstream.link.open for upstream in self.idle)
 
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
@@ -286,7 +286,7 @@ def test_idle_connections_are_closed_in_time() -> None:
         pool.release(waiting.upstream)  # type: ignore[arg-type]
         clock.advance(14.9)
         assert pool.lease(waiting) is waiting.upstream
-        waiting.upstream.holder = waiting  # type: ignore[union-attr]
+        waiting.upstream.lend(waiting, b"GET", decoded=False)  # type: ignore[union-attr]
         clock.advance(100)
         transport.turn()
         assert transport.connected
@@ -607,7 +607,7 @@ def test_restarted_worker(tmp_path: Path) -> None:
         await (await old.connection()).end()
         old_lease = second.upstream
         pool.release(old_lease)
-        assert not old_lease.open
+        assert not old_lease.link.open
         pool.release(third.upstream)
         assert pool.idle == 1
         pool.retire()

@@ -136,7 +136,7 @@ async def test_the_connection_lives_on_as_any_other(stage: Balanced) -> None:
         await client.gets(OK)
         client.send(GET)
     (connection,) = stage.listener.connections
-    assert connection.direct
+    assert not connection.link.secure
     assert connection.peer == "192.0.2.7"
     assert stage.listener._per_address == {"192.0.2.7": 1}
     client.half_close()

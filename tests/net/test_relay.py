@@ -397,7 +397,7 @@ async def test_client_abort_while_it_waits_in_line(stage: Stage) -> None:
     await stage.worker.stop()
     client = await stage.client(GET)
     inside = await stage.inside(client)
-    while not inside.relay.waiting_for:
+    while inside.passage is None or inside.passage.ticket is None:
         await turns(1)
     client.reset()
     await stage.empties()
@@ -556,7 +556,7 @@ async def test_cut_answers_are_visibly_cut(stage: Stage, head: bytes, version: b
     client.send(b"unread by the worker")
     if head == b"\r\n":
         # Only what the worker leaves unread makes its end visible where the end is the delimiter.
-        (await stage.inside(client)).relay.upstream.transport.write(b"unread")
+        (await stage.inside(client)).passage.upstream.link.transport.write(b"unread")
         worker.pause()
         await turns()
     crash(worker)
@@ -723,7 +723,7 @@ async def test_draining(stage: Stage) -> None:
         await turns(1)
     stage.gateway.draining = True
     for connection in inside:
-        connection.relay.drain()
+        connection.drain()
     assert await idle.end() == b""
     assert not begun.ended
     worker.send(OK)

@@ -36,7 +36,7 @@ async def test_an_exchange(stage: SecureStage) -> None:
         worker.send(OK)
         await client.gets(OK)
     (connection,) = stage.listener.connections
-    assert not connection.direct
+    assert connection.link.secure
     client.say_goodbye()
     assert await client.end() == b""
 
@@ -59,11 +59,11 @@ async def test_large_bodies(stage: SecureStage) -> None:
     (connection,) = stage.listener.connections
     while not connection.clogged:
         await turns(1)
-    assert connection.unsent > 0
+    assert connection.link.unsent > 0
     client.peer.resume()
     await client.head()
     await client.gets(body)
-    assert connection.unsent == 0
+    assert connection.link.unsent == 0
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_an_idle_connection(stage: SecureStage) -> None:
     client.send(GET)
     await stage.acknowledged()
     assert stage.counters.requests == 0
-    assert connection.open
+    assert connection.link.open
     await stage.pass_time(3.0)
     await client.peer.end("reset")
 
@@ -283,7 +283,7 @@ async def test_a_drain(stage: SecureStage) -> None:
     worker = await stage.worker.connection()
     await worker.head()
     for connection in tuple(stage.listener.connections):
-        connection.relay.drain()
+        connection.drain()
     assert await idle.end() == b""
     worker.send(OK)
     assert b"\r\nConnection: close" in await running.head()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sidecar.net.admission import GateLimits
+from sidecar.net.choosing import best
 from sidecar.net.health import HealthLimits, State
 from sidecar.routing.decision import Decision
 
@@ -173,7 +174,7 @@ async def test_a_post_is_sent_again_where_it_was_not_acted_on(
         worker.pause()
     else:
         await worker.head()
-    while not stage.pool.leased or not (await stage.inside(client)).relay.exchange.sent:
+    while not stage.pool.leased or not (await stage.inside(client)).passage.exchange.sent:
         await turns(1)
     worker.reset()
     if sent_again:
@@ -244,21 +245,19 @@ async def test_slow_start_moves_keys_bit_by_bit(stage: Stage) -> None:
     health = stage.pools["a"].health
     health._to(State.AWAY, "gone")
     health._to(State.UP, "")
-    relay = (await stage.inside(await stage.client())).relay
     keys = [f"/{number}" for number in range(200)]
     before: set[str] = set()
     for seconds in (0.0, 2.5, 2.5, 2.5, 2.6):
         stage.clock.advance(seconds)
         taken = set()
         for key in keys:
-            relay.decision = keyed(key)
-            if relay._best(("a", "b"), ()) is stage.pools["a"]:
+            found = best(stage.gateway, keyed(key), ("a", "b"), "192.0.2.1", falling_back=False)
+            if found is stage.pools["a"]:
                 taken.add(key)
         assert before <= taken
         assert abs(len(taken) / len(keys) - health.share) < 0.15
         before = taken
     assert len(before) == len(keys)
-    relay.decision = None
 
 
 @staged(Stage, workers=("a",), health=WARM)

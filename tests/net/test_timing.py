@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from sidecar.net.transport import NOTHING
+from sidecar.net.link import NOTHING
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Peer, Stage, forward
@@ -210,7 +210,7 @@ async def test_slow_client(stage: Stage) -> None:
         await turns()
     # From here on the kernel takes only as much as it may.
     room = 0
-    write = inside.transport.writeSomeData
+    write = inside.link.transport.writeSomeData
 
     def write_some(data: bytes) -> int:
         nonlocal room
@@ -218,13 +218,13 @@ async def test_slow_client(stage: Stage) -> None:
         room -= taken
         return write(bytes(data[:taken])) if taken else 0
 
-    inside.transport.writeSomeData = write_some
+    inside.link.transport.writeSomeData = write_some
     client.resume()
     for _ in range(4):
         await stage.pass_time(50)
-        before = inside.unsent
+        before = inside.link.unsent
         room = 1000
-        while inside.unsent == before:
+        while inside.link.unsent == before:
             await turns(1)
     room = 1 << 30
     worker.send(b"0\r\n\r\n")
@@ -241,11 +241,11 @@ async def test_client_that_stalls_at_the_end(stage: Stage, closing: bool) -> Non
     client.pause()
     inside = await stage.inside(client)
     worker.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while not inside.unsent:
+    while not inside.link.unsent:
         worker.send(b"4000\r\n" + b"z" * 0x4000 + b"\r\n")
         await turns()
     worker.send(b"0\r\n\r\n")
-    while inside.relay.exchange is not None:
+    while inside.passage is not None:
         await turns(1)
     await stage.pass_time(50)
     assert stage.listener.connections
@@ -260,11 +260,11 @@ async def test_worker_that_stops_reading(stage: Stage) -> None:
     worker.pause()
     inside = await stage.inside(client)
     client.send(b"u" * 30_000_000)
-    while not inside.relay.clogged:
+    while inside.passage is None or not inside.passage.worker_clogged:
         await turns(1)
     await stage.pass_time(59)
-    assert inside.relay.upstream is not None
-    assert inside.relay.upstream.unsent < 200_000
+    assert inside.passage.upstream is not None
+    assert inside.passage.upstream.link.unsent < 200_000
     await stage.pass_time(1.5)
     await client.until(lambda: b"504 Gateway" in client.received)
 
@@ -276,7 +276,7 @@ async def test_worker_that_reads_slowly(stage: Stage) -> None:
     inside = await stage.inside(client)
     worker.pause()
     client.send(b"u" * 2_999_999)
-    while not inside.relay.clogged:
+    while inside.passage is None or not inside.passage.worker_clogged:
         await turns(1)
     await stage.pass_time(50)
     worker.resume()
@@ -299,7 +299,7 @@ async def test_end_of_an_upload_that_clogs(stage: Stage) -> None:
     inside = await stage.inside(client)
     worker.pause()
     client.send(b"u" * 700_000)
-    while not inside.relay.clogged:
+    while inside.passage is None or not inside.passage.worker_clogged:
         await turns(1)
     await stage.pass_time(50)
     worker.resume()
@@ -358,7 +358,7 @@ async def test_waits_until_the_worker_returns(stage: Stage) -> None:
     await client.gets(OK)
     assert not stage.pool.down
     assert stage.counters.waited == 1
-    assert inside.relay.waiting_for is None
+    assert inside.passage is None or inside.passage.ticket is None
 
 
 @staged(Stage, away=("main",), timeouts={"wait": 10})
@@ -381,10 +381,10 @@ async def test_body_in_line_is_bounded(stage: Stage) -> None:
     client.send(b"u" * 5_000_000)
     inside = await stage.inside(client)
     await turns(50)
-    kept = inside.relay.exchange.waiting_bytes
+    kept = inside.passage.exchange.waiting_bytes
     assert 1000 < kept < 200_000
     await turns(50)
-    assert inside.relay.exchange.waiting_bytes == kept
+    assert inside.passage.exchange.waiting_bytes == kept
     stage.worker.start()
     await stage.pass_time(1)
     worker = await stage.worker.connection()
@@ -559,13 +559,13 @@ async def test_a_slow_client_of_what_the_kernel_has(stage: Stage) -> None:
     client.pause()
     connection = await stage.inside(client)
     worker.send(answer)
-    while connection.under_way == NOTHING or connection.unsent:
+    while connection.link.under_way == NOTHING or connection.link.unsent:
         await turns(1)
     for _ in range(4):
         await stage.pass_time(3.0)
-        before = connection.under_way
+        before = connection.link.under_way
         client.resume()
-        while connection.under_way == before:
+        while connection.link.under_way == before:
             assert not client.ended
             await turns(1)
         client.pause()

@@ -17,37 +17,57 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.net.batching import BatchingReactor
-from sidecar.net.transport import READ_SIZE, DirectProtocol
+from sidecar.net.transport import READ_SIZE, TwistedLink
 
 from .turns import logged_failures, reactor, spin, turns
 
 
-class Recorder(DirectProtocol):
-    """Notes what its transport tells it."""
+class Told:
+    """Hands on what a link tells."""
 
-    def __init__(self) -> None:
-        self.received = bytearray()
-        self.events: list[str] = []
-        self.lost: Exception | None = None
-        self.on_data: Callable[[], None] = lambda: None
+    recorder: Recorder
+
+    def connected(self) -> None: ...
+
+    def received(self, octets: bytes) -> None:
+        self.recorder.got += octets
+        self.recorder.on_data()
+
+    def lost(self, *, clean: bool) -> None:
+        assert clean is isinstance(self.recorder.reason, ConnectionDone)
+
+    def half_closed(self) -> None:
+        self.recorder.events.append("read lost")
+
+    def writing_ended(self) -> None:
+        self.recorder.events.append("write lost")
+
+    def shaken(self) -> None: ...
+
+    def filled(self) -> None:
+        self.recorder.events.append("pause")
+
+    def drained(self) -> None:
+        self.recorder.events.append("resume")
+
+
+class Recorder(TwistedLink):
+    """Notes what its transport and the link tell."""
 
     reading = True
 
-    def connectionMade(self) -> None:
-        self.go_direct()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-        self.on_data()
+    def __init__(self) -> None:
+        handler = Told()
+        super().__init__(handler)
+        handler.recorder = self
+        self.got = bytearray()
+        self.events: list[str] = []
+        self.reason: Exception | None = None
+        self.on_data: Callable[[], None] = lambda: None
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.lost = reason.value
-
-    def pauseProducing(self) -> None:
-        self.events.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.events.append("resume")
+        self.reason = reason.value
+        super().connectionLost(reason)
 
     def stopProducing(self) -> None:
         self.events.append("stop")
@@ -56,10 +76,10 @@ class Recorder(DirectProtocol):
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Recorder):
     def readConnectionLost(self) -> None:
-        self.events.append("read lost")
+        self.handler.half_closed()
 
     def writeConnectionLost(self) -> None:
-        self.events.append("write lost")
+        self.handler.writing_ended()
 
 
 class Line:
@@ -112,9 +132,9 @@ class Line:
 
     async def strike(self) -> None:
         self.far.close()
-        if self.near.lost is None:
+        if self.near.reason is None:
             self.near.transport.abortConnection()
-        while self.near.lost is None:
+        while self.near.reason is None:
             await turns(1)
         if self._batching is not None:
             self._batching.close()
@@ -201,7 +221,7 @@ def test_octets_pass_in_order(kind: str) -> None:
         whole = b"".join(pieces)
         assert await line.reads(len(whole)) == whole
         line.sends(b"x" * 100_000)
-        while len(line.near.received) < 100_000:
+        while len(line.near.got) < 100_000:
             await turns(1)
 
     play(kind, scenario)
@@ -212,7 +232,6 @@ def test_producer_is_paused_and_resumed(kind: str) -> None:
     """Above 64 KiB unsent each write pauses, within the write; it resumes when everything has been taken."""
 
     async def scenario(line: Any) -> None:
-        line.near.transport.registerProducer(line.near, True)
         line.near.transport.write(b"a" * 10)
         assert line.near.events == []
         line.near.transport.write(b"a" * 8_000_000)
@@ -237,12 +256,12 @@ def test_pausing_keeps_what_comes(kind: str) -> None:
         line.sends(b"abc")
         line.closes()
         await turns()
-        assert line.near.received == b""
-        assert line.near.lost is None
+        assert line.near.got == b""
+        assert line.near.reason is None
         line.near.transport.resumeProducing()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
-        assert line.near.received == b"abc"
+        assert line.near.got == b"abc"
 
     play(kind, scenario)
 
@@ -253,12 +272,12 @@ def test_closing_sends_what_is_left(kind: str) -> None:
 
     async def scenario(line: Any) -> None:
         line.near.transport.write(b"a" * 1_000_000)
-        line.near.transport.loseConnection()
+        line.near.close()
         line.near.send(b"tail")
         assert await line.reads(1_000_004) == b"a" * 1_000_000 + b"tail"
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
-        assert isinstance(line.near.lost, ConnectionDone)
+        assert isinstance(line.near.reason, ConnectionDone)
         assert line.ended()
 
     play(kind, scenario)
@@ -278,10 +297,10 @@ def test_half_close(kind: str) -> None:
         assert await line.reads(3) == b"abc"
         assert line.ended()
         line.sends(b"more")
-        while line.near.received != b"more":
+        while line.near.got != b"more":
             await turns(1)
         line.near.transport.loseConnection()
-        assert isinstance(line.near.lost, ConnectionDone)
+        assert isinstance(line.near.reason, ConnectionDone)
 
     play(kind, scenario, HalfCloseable())
 
@@ -295,12 +314,12 @@ def test_half_close_of_the_other_side(kind: str) -> None:
         line.half_closes()
         while not line.near.events:
             await turns(1)
-        assert line.near.received == b"abc"
+        assert line.near.got == b"abc"
         line.near.send(b"def")
         assert await line.reads(3) == b"def"
         await turns()
         assert line.near.events == ["read lost"]
-        assert line.near.lost is None
+        assert line.near.reason is None
 
     play(kind, scenario, HalfCloseable())
 
@@ -310,13 +329,12 @@ def test_end(kind: str) -> None:
     """Where a protocol knows no half-close, the end of the other side is the end of the connection."""
 
     async def scenario(line: Any) -> None:
-        line.near.transport.registerProducer(line.near, True)
         line.sends(b"abc")
         line.closes()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
-        assert line.near.received == b"abc"
-        assert isinstance(line.near.lost, ConnectionDone)
+        assert line.near.got == b"abc"
+        assert isinstance(line.near.reason, ConnectionDone)
         assert line.near.events == ["stop"]
 
     play(kind, scenario)
@@ -330,11 +348,11 @@ def test_abort(kind: str) -> None:
         line.near.send(b"a" * 8_000_000)
         line.sends(b"abc")
         line.near.transport.abortConnection()
-        assert line.near.lost is None
-        while line.near.lost is None:
+        assert line.near.reason is None
+        while line.near.reason is None:
             await turns(1)
-        assert isinstance(line.near.lost, ConnectionAborted)
-        assert line.near.received == b""
+        assert isinstance(line.near.reason, ConnectionAborted)
+        assert line.near.got == b""
 
     play(kind, scenario)
 
@@ -412,12 +430,12 @@ def test_send_on_a_broken_connection(kind: str) -> None:
         await turns()
         while line.near.send(b"x"):
             await turns(1)
-        assert line.near.lost is None
+        assert line.near.reason is None
         line.near.transport.resumeProducing()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
         if kind == "unix":
-            assert line.near.received == answer
+            assert line.near.got == answer
 
     play(kind, scenario)
 
@@ -439,9 +457,9 @@ def test_abandoned_writes_keep_the_answer(kind: str) -> None:
                 left = left[line.far.send(left) :]
             await turns(1)
         line.far.shutdown(socket.SHUT_WR) if kind != "unix" else line.far.close()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
-        assert line.near.received == answer
+        assert line.near.got == answer
         assert line.near.unsent == 0
 
     play(kind, scenario)
@@ -458,7 +476,7 @@ def test_readable(kind: str) -> None:
         line.sends(b"a")
         assert line.near.readable
         line.near.transport.resumeProducing()
-        while line.near.received != b"a":
+        while line.near.got != b"a":
             await turns(1)
         line.near.transport.pauseProducing()
         line.half_closes()
@@ -480,16 +498,16 @@ def test_reset() -> None:
             await turns(1)
         assert not line.near.send(b"x")
         line.near.transport.resumeProducing()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
 
     async def reading(line: Line) -> None:
         await turns()
         line.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.far.close()
-        while line.near.lost is None:
+        while line.near.reason is None:
             await turns(1)
-        assert isinstance(line.near.lost, ConnectionLost)
+        assert isinstance(line.near.reason, ConnectionLost)
         assert not line.near.send(b"x")
 
     play("tcp", scenario)
@@ -508,9 +526,9 @@ def test_others_get_their_turn(kind: str) -> None:
                 line.far.send(b"x" * 65536)
         line.near.reading = False
         line.near.transport.resumeProducing()
-        while not line.near.received:
+        while not line.near.got:
             await turns(1)
-        assert len(line.near.received) <= 3 * READ_SIZE
+        assert len(line.near.got) <= 3 * READ_SIZE
 
     play(kind, scenario)
 
@@ -556,10 +574,10 @@ def test_a_fault_ends_its_connection_only() -> None:
             with contextlib.suppress(BlockingIOError):
                 assert far.recv(1) == b""
                 break
-        while other.received != b"y":
+        while other.got != b"y":
             await turns(1)
         batching.close()
-        assert isinstance(other.lost, ConnectionLost)
+        assert isinstance(other.reason, ConnectionLost)
         far.close()
         second_far.close()
 
@@ -583,7 +601,7 @@ def test_a_connection_that_is_closed_by_another() -> None:
         for _, far in ends:
             far.send(b"x")
         await turns()
-        assert sorted(bytes(recorder.received) for recorder in recorders) == [b"", b"x"]
+        assert sorted(bytes(recorder.got) for recorder in recorders) == [b"", b"x"]
         batching.close()
         for _, far in ends:
             far.close()

@@ -326,8 +326,8 @@ async def test_a_body_waits_with_its_request_within_bounds(stage: Town) -> None:
     client.send(b"b" * (size - 100))
     await turns(20)
     inside = await stage.inside(client)
-    assert inside.relay.exchange is not None
-    assert inside.relay.exchange.waiting_bytes <= 1000 + 2 * 65536
+    assert inside.passage is not None
+    assert inside.passage.exchange.waiting_bytes <= 1000 + 2 * 65536
     worker.send(answer(ALICE))
     name, at_home, _ = await stage.head(whoami=False)
     assert name == home("alice")
@@ -692,7 +692,7 @@ async def test_no_token_is_shown(stage: Town) -> None:
     client = await stage.client(request(token))
     worker, _ = await stage.question()
     inside = await stage.inside(client)
-    shown = [repr(part) for part in (stage.whoami, stage.gateway, inside.relay, *stage.whoami._asking.values())]
+    shown = [repr(part) for part in (stage.whoami, stage.gateway, inside.passage, *stage.whoami._asking.values())]
     worker.send(answer(ALICE))
     await turns(20)
     shown += [repr(stage.whoami), repr(stage.whoami.owners._facts)]

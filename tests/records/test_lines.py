@@ -7,11 +7,12 @@ import re
 from datetime import datetime, timezone
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from noted import PLAIN, noted
 
-from sidecar.exchange import Failure
+from sidecar.failures import Failure
 from sidecar.records.access_log import AccessLog
 from sidecar.records.choice import Choice
 from sidecar.records.lines import KEPT, Hasher, Lines
@@ -46,8 +47,10 @@ RECORDS = st.builds(
     ending=st.sampled_from(ENDINGS),
     request_id=st.from_regex(r"[A-Za-z0-9._:/+=@-]{1,128}", fullmatch=True),
 ).map(
-    lambda record: record._replace(
-        connect=min(record.connect, record.queue), first_byte=min(record.first_byte, record.ended - record.began)
+    lambda record: evolve(
+        record,
+        connect=min(record.connect, record.queue),
+        first_byte=min(record.first_byte, record.ended - record.began),
     )
 )
 SHARES = st.just(1.0) | st.floats(0.001, 0.999)
@@ -56,7 +59,7 @@ SHARES = st.just(1.0) | st.floats(0.001, 0.999)
 def line(record: Record, *, as_json: bool, share: float = 1.0, now: float = NOW) -> str:
     """The first that is told of, where of what goes well only a share is."""
     lines = Lines(Hasher(SECRET), NewIds("c0ffee"), Choice(share), json=as_json)
-    while not (told := lines.of([tuple(record)], now - record.ended)):  # type: ignore[list-item]
+    while not (told := lines.of([record], now - record.ended)):
         pass
     return told[0]
 
@@ -138,7 +141,7 @@ def test_text_is_words(record: Record, share: float) -> None:
 def test_a_key_is_not_told(record: Record, as_json: bool) -> None:
     """Neither the key nor a part of it, whatever it is."""
     secret = "@zxqv:yjkw.example"
-    told = line(record._replace(key=secret, worker="w", request_id="1"), as_json=as_json)
+    told = line(evolve(record, key=secret, worker="w", request_id="1"), as_json=as_json)
     assert not re.search("zxqv|yjkw", told)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.routing.keys import AUTHORIZATION_LENGTH, AUTHORIZATION_LINES, Callers, by_path, by_source
 from sidecar.routing.workers import Facts
+from sidecar.synapse.tokens import token_digest
 
 from .plans import ALICE, NOTHING, PEER, SPLIT, Headers, asked, authorized, endpoint, plan_of
 
@@ -184,3 +185,12 @@ def test_keys_by_path_and_source() -> None:
     assert by_path([b"", b"a%20b", b"c"], b"", NOTHING, "") == ("path", "/a b/c")
     assert by_source([], b"", NOTHING, "") is None
     assert by_source([], b"", NOTHING, "::1") == ("source", "::1")
+
+
+def test_what_is_remembered_of_tokens() -> None:
+    """As docs/security.md says: a native token as it came, to save its decoding; of an opaque one nothing."""
+    callers = Callers()
+    assert callers.user(b"", authorized(b"Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe")) == ("user", "alice")
+    assert callers.user(b"", authorized(b"Bearer mat_opaque")) == ("token", token_digest(b"mat_opaque"))
+    assert list(callers.remembered) == [b"Bearer syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe"]
+    assert "opaque" not in token_digest(b"mat_opaque")

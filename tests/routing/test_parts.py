@@ -98,6 +98,16 @@ def test_a_row_that_access_opens_counts() -> None:
     assert found[(("main",),)].name == "media (admin_list_media_in_room)"
 
 
+def test_a_pool_that_nobody_can_ask() -> None:
+    """What `access` closes to everybody fails for nobody, whoever is down."""
+    (part,) = parts(plan_of(planned=WITHOUT_MEDIA, facts=FACTS), "quarantined_media_changes")
+    assert (part.open, part.required) == (False, False)
+    access = Access(admin=(ip_network("10.0.0.0/8"),))
+    facts = Facts(known=True, features=FACTS.features, writers={"quarantined_media_changes": ("media1",)})
+    (part,) = parts(plan_of(planned=WITHOUT_MEDIA, facts=facts, access=access), "quarantined_media_changes")
+    assert (part.workers, part.open, part.required) == (("media1",), True, True)
+
+
 def test_reading_and_writing() -> None:
     """What the writer of a stream does alone, and what others can tell as well, are two parts."""
     plan = plan_of(SPLIT)
@@ -200,6 +210,14 @@ def test_rows_that_a_route_takes_are_not_the_pools(route: Route, taken: bool) ->
     assert (decision.action == "refuse") is taken
     if route.path is not None:
         assert (left < whole) is taken
+
+
+def test_a_route_to_main_is_told_whatever_main_has() -> None:
+    """The operator sends media there, and may know why; the part is not left out as one that no process has."""
+    route = Route(path="/_matrix/media/v3/config", pool="main")
+    plan = plan_of(planned=WITHOUT_MEDIA, facts=FACTS, routes=(route,))
+    (part,) = [part for part in parts(plan, "main") if "routes[0]" in part.endpoints]
+    assert (part.workers, part.mounted, part.required) == (("main",), True, True)
 
 
 def test_a_route_into_a_built_in_pool_has_the_substitutes_of_the_row() -> None:

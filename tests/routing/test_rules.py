@@ -115,6 +115,15 @@ def test_a_redirect_may_name_the_host_that_was_asked() -> None:
     assert literal.headers == (("Location", "https://[2001:db8::1]:8448/"),)
 
 
+def test_a_redirect_without_a_host() -> None:
+    """Where the host is that of the request, a request without one leads nowhere."""
+    rules = plan(Route(redirect=Redirect(to="https://{host}{target}")))
+    for fields in (Headers([]), host(b""), host(b":8008")):
+        refused = asked(rules, "GET", "/a", fields)
+        assert (refused.action, refused.status, refused.headers) == ("refuse", 400, ())
+    assert asked(plan(Route(redirect=Redirect(to="https://h{target}"))), "GET", "/a", Headers([])).action == "redirect"
+
+
 def test_a_route_may_leave_requests_to_the_table() -> None:
     """So that one that takes everything else can stand below; what the table does not know goes to main as ever."""
     rules = plan(

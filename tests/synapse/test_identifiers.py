@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.synapse.identifiers import decode_segment, localpart, percent_decoded, query_pairs, query_value, text_of
+from sidecar.synapse.identifiers import decode_segment, localpart, percent_decoded, query_pattern, query_value, text_of
 from sidecar.synapse.shards import event_persister
 
 
@@ -66,16 +66,44 @@ def test_the_localpart_of_a_user_id(user_id: str, name: str | None) -> None:
     assert localpart(user_id) == name
 
 
-@given(st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5)), max_size=4), st.binary(max_size=40))
-def test_query_pairs_are_those_of_a_form(pairs, octets) -> None:
-    """Names and values are decoded as a form's, and any octets at all are divided somehow."""
+def pairs_of(query: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and values as a form has them, the plain way."""
+    parts = [part.partition(b"=") for part in query.replace(b";", b"&").split(b"&")]
+    return [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
+
+
+def unquote_plus(octets: bytes) -> bytes:
+    return unquote_to_bytes(octets.replace(b"+", b" "))
+
+
+_OCTETS = st.lists(st.sampled_from([*b"abA&;=+% 2356dD\xff\n"]), max_size=14).map(bytes)
+
+
+@given(_OCTETS, st.data())
+@example(b"%=1&a", None)
+def test_a_parameter_is_found_however_it_is_spelled(query: bytes, data: st.DataObject | None) -> None:
+    """Its first value, and whether it is there with a value: in one pass, and as a form is read."""
+    pairs = pairs_of(query)
+    name = (
+        pairs[0][0] if data is None else data.draw(st.one_of(_OCTETS, st.sampled_from(pairs).map(lambda pair: pair[0])))
+    )
+    values = [value for found, value in pairs if found == name]
+    if not name:
+        return
+    assert query_value(query, name) == (values[0] if values else None)
+    assert bool(query_pattern(name).search(b"&" + query)) is bool(values)
+    wanted = values[-1] if values else b"x"
+    if data is not None:
+        wanted = data.draw(st.one_of(st.just(wanted), _OCTETS))
+    assert bool(query_pattern(name, wanted).search(b"&" + query)) is (wanted in values)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.text(max_size=5)), max_size=4))
+def test_parameters_are_those_of_a_form(pairs: list[tuple[str, str]]) -> None:
+    """As the standard library writes one."""
     encoded = urlencode(pairs, errors="surrogatepass").encode()
-    expected = [
-        (name.encode("utf-8", "surrogatepass"), value.encode("utf-8", "surrogatepass"))
-        for name, value in parse_qsl(encoded.decode(), keep_blank_values=True, errors="surrogatepass")
-    ]
-    assert [pair for pair in query_pairs(encoded) if pair != (b"", b"")] == [p for p in expected if p != (b"", b"")]
-    assert len(list(query_pairs(octets))) == 1 + octets.count(b"&") + octets.count(b";")
+    for name, value in dict(reversed(pairs)).items():
+        assert query_value(encoded, name.encode("utf-8", "surrogatepass")) == value.encode("utf-8", "surrogatepass")
 
 
 def test_the_first_value_of_a_parameter_counts() -> None:

@@ -14,7 +14,8 @@ import pytest
 from twisted.web.resource import Resource
 
 from sidecar.synapse import servlets
-from sidecar.synapse.registrations import ProbeError, Registration, name_of, registrations
+from sidecar.synapse.overlay import Entry, Overlay, OverlayError
+from sidecar.synapse.registrations import ProbeError, Recorded, Registration, name_of, registrations
 from sidecar.synapse.servlets import (
     Presence,
     Presences,
@@ -24,7 +25,7 @@ from sidecar.synapse.servlets import (
     presence,
     together,
 )
-from sidecar.synapse.table import Fact, read_table
+from sidecar.synapse.table import Fact, read_table, text_of_table
 
 STAND_IN = {
     "synapse/__init__.py": "",
@@ -71,6 +72,7 @@ class JsonResource(Resource):
     "synapse/app/_base.py": "def listen_http(*arguments):\n    raise AssertionError('a port would be opened')\n",
     "synapse/app/homeserver.py": """
 import re
+from types import SimpleNamespace
 from twisted.web.resource import Resource
 from ..config._base import ConfigError
 from ..http.server import JsonResource
@@ -78,7 +80,7 @@ from ..http.server import JsonResource
 def listen_http(*arguments):
     raise AssertionError("a port would be opened")
 
-def tree(settings, name, is_worker):
+def tree(hs, settings, name, is_worker):
     root, matrix, client = Resource(), Resource(), JsonResource()
     root.putChild(b"_matrix", matrix)
     matrix.putChild(b"client", client)
@@ -89,29 +91,50 @@ def tree(settings, name, is_worker):
     if name == "client":
         for path in paths:
             patterns = iter([re.compile("^/_matrix/client/(r0|v3)" + path)])
-            client.register_paths("GET", patterns, None, "SomeRestServlet")
+            client.register_paths("GET", patterns, Servlet(hs).on_GET if path == "/media$" else None, "SomeRestServlet")
     return root
 
+class Servlet:
+    def __init__(self, hs):
+        self.store = hs.get_datastores().main
+
+    async def on_GET(self, request):
+        return await self.store.get_token()
+
+class WorkerStore:
+    pass
+
+class Store(WorkerStore):
+    async def get_token(self):
+        return "token"
+
 class SynapseHomeServer:
+    store = Store()
+
     def __init__(self, hostname, config):
         self.config = config
 
     def setup(self):
         pass
 
+    def get_datastores(self):
+        return SimpleNamespace(main=self.store)
+
     def _listener_http(self, config, listener):
         name = listener.http_options.resources[0].names[0]
         if name == "consent":
             raise ConfigError("no consent here")
-        return listen_http(self, listener, tree(config.settings, name, False))
+        return listen_http(self, listener, tree(self, config.settings, name, False))
 """,
     "synapse/app/generic_worker.py": """
 from . import _base, homeserver
 
 class GenericWorkerServer(homeserver.SynapseHomeServer):
+    store = homeserver.WorkerStore()
+
     def _listen_http(self, listener):
         name = listener.http_options.resources[0].names[0]
-        _base.listen_http(self, listener, homeserver.tree(self.config.settings, name, True))
+        _base.listen_http(self, listener, homeserver.tree(self, self.config.settings, name, True))
 """,
     "authlib/__init__.py": "",
     "saml2/__init__.py": "",
@@ -153,6 +176,28 @@ def test_one_configuration_is_asked_of_main_and_worker() -> None:
     assert presence({}) == having(
         *(Fact("GET", f.path, name_of("Some", f.path), f.main, f.worker) for f in (SYNC, MEDIA, LOGOUT))
     )
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_a_worker_mounts_but_cannot_answer_must_be_judged() -> None:
+    """Its store lacks a method of main's store; without a word in the overlay no table is written."""
+    found = presence({})
+    assert found is not None
+    assert {each.path: set(each.lacks) for each in found.values() if each.lacks} == {
+        MEDIA.path: {"get_token in Servlet.on_GET"}
+    }
+    why = {"reason": "r", "source": "s"}
+    facts = {(1, 163): frozenset(found.values())}
+    others = Entry(selectors=("/**",), says={"group": "client"}, **why)
+    with pytest.raises(OverlayError) as told:
+        text_of_table(facts, Overlay((others,)))
+    (line,) = str(told.value).splitlines()
+    assert line.startswith(
+        f"overlay.yaml: workers mount GET {MEDIA.path} but lack get_token in Servlet.on_GET; write `gr"
+    )
+    for says in ({"group": "main"}, {"safe": ["get_token in Servlet.on_GET"]}):
+        judged = Entry(selectors=(f"GET {MEDIA.path}",), says=says, **why)
+        assert f'"path": "{MEDIA.path}"' in text_of_table(facts, Overlay((others, judged)))
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -262,7 +307,7 @@ class Dynamic(Leaf):
         raise NotImplementedError
 
 
-def walk(places: dict[str, Resource], recorded: dict[int, list[tuple[str, str, str]]]) -> set[Registration]:
+def walk(places: dict[str, Resource], recorded: dict[int, list[Recorded]]) -> set[Registration]:
     root = Resource()
     for path, resource in places.items():
         at = root
@@ -287,14 +332,18 @@ def test_plain_resources_answer_their_own_path_or_all_below_it() -> None:
 def test_an_expression_that_no_request_reaches_is_left_out() -> None:
     """Synapse registers the admin API on the client resource too, where no request for it arrives."""
     client = Leaf()
-    recorded = {id(client): [("GET", "^/_matrix/client/v3/sync$", "Sync"), ("GET", "^/_synapse/admin/x$", "X")]}
+    recorded: dict[int, list[Recorded]] = {
+        id(client): [("GET", "^/_matrix/client/v3/sync$", "Sync", None), ("GET", "^/_synapse/admin/x$", "X", None)]
+    }
     assert walk({"/_matrix/client": client}, recorded) == {Registration("GET", "/_matrix/client/v3/sync", "Sync")}
 
 
 def test_alternatives_are_reached_by_several_mounts_together() -> None:
     """Media is mounted once for each version, with all expressions in each."""
     r0, v3 = Leaf(), Leaf()
-    recorded = {id(each): [("GET", "/_matrix/media/(r0|v3)/config$", "Config")] for each in (r0, v3)}
+    recorded: dict[int, list[Recorded]] = {
+        id(each): [("GET", "/_matrix/media/(r0|v3)/config$", "Config", None)] for each in (r0, v3)
+    }
     registration = Registration("GET", "/_matrix/media/{r0|v3}/config", "Config")
     assert walk({"/_matrix/media/r0": r0, "/_matrix/media/v3": v3}, recorded) == {registration}
     with pytest.raises(ProbeError, match="only in part"):

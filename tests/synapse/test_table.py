@@ -189,6 +189,6 @@ def test_every_fault_of_an_overlay_is_named_at_once(tmp_path: Path) -> None:
         "overlay.yaml: entry 1: source is missing",
         "overlay.yaml: entry 1: group cannot be 'nowhere'",
         "overlay.yaml: entry 1: pool is not a word of the overlay; it knows "
-        "group, stream, hard, affinity, key, replayable, cost",
+        "group, stream, hard, affinity, key, replayable, cost, safe",
         "overlay.yaml: entry 1: hard says nothing without a stream",
     ]

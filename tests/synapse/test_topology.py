@@ -18,7 +18,8 @@ from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import find_files, merge, read_files
 from sidecar.synapse.names import STREAMS
 from sidecar.synapse.processes import BODY_LIMIT, UPLOAD_LIMIT, Process
-from sidecar.synapse.topology import Topology, assemble, read_topology, state_workers
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology, assemble, state_workers
 
 HOMESERVER = """\
 server_name: example.org

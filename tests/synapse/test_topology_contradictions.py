@@ -378,7 +378,7 @@ def test_bind_port_replaces_all_listeners() -> None:
 
 def test_problems_are_placed_in_the_file_that_gave_the_key(tmp_path: Path) -> None:
     """With conf.d, the file of a fault is the one that won."""
-    from sidecar.synapse.topology import read_topology
+    from sidecar.synapse.reading import read_topology
 
     (tmp_path / "hs.yaml").write_text(WHOLE)
     (tmp_path / "z.yaml").write_text("\nstream_writers:\n  tpying: w1\n")

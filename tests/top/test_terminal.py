@@ -149,7 +149,7 @@ def test_once() -> None:
 
 CONFIGURATION = """\
 listen: "tcp:0:interface=127.0.0.1"
-admin: "unix:admin.sock"
+admin: "unix:admin.sock:mode=660"
 synapse: {version: "1.163.2"}
 workers:
   main: {endpoint: "unix:main.sock"}

@@ -124,7 +124,7 @@ def _deserted(parts: Sequence[Part], facts: Snapshot) -> Iterator[Markup]:
     for part in parts:
         by = part.now(facts.takes).by
         told = {"nobody": "nobody", "unmounted": "no process has it"}.get(by)
-        if told is not None:
+        if told is not None and part.open:
             yield badge(told if len(parts) == 1 else f"{told}: {part.what}", "away" if by == "nobody" else "draining")
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from attrs import define, field
 
@@ -49,7 +49,7 @@ class StatusPage:
     def answer(self, inquiry: Inquiry) -> Answer | None:
         """The answer; None for what is no part of the page."""
         method = inquiry.method
-        match [unquote(part) for part in inquiry.path.split("/")[1:]]:
+        match inquiry.parts:
             case [""]:
                 return only("GET", method, lambda: self._whole(inquiry))
             case ["live"]:
@@ -67,7 +67,7 @@ class StatusPage:
     def dressed(self, inquiry: Inquiry, answer: Answer) -> Answer:
         """A refusal as a person reads it, where a browser asked for a page."""
         content = answer.content
-        for_people = "text/html" in inquiry.fields.get("accept", "") and not inquiry.path.startswith("/api/")
+        for_people = "text/html" in inquiry.fields.get("accept", "") and inquiry.parts[:1] != ("api",)
         if answer.status < 400 or not for_people or not isinstance(content, dict) or "error" not in content:
             return answer
         page = frame.notice(str(content["error"]), "../" * (inquiry.path.count("/") - 1))

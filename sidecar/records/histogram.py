@@ -30,6 +30,11 @@ class Histogram:
         self.counts[bisect_left(DURATIONS, seconds)] += 1
         self.sum += seconds
 
+    def take(self, other: Histogram) -> None:
+        """Count all that `other` counted, too."""
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
     @property
     def count(self) -> int:
         """How many there are."""
@@ -75,6 +80,5 @@ def total(histograms: Iterable[Histogram]) -> Histogram:
     """All of them in one."""
     result = Histogram()
     for histogram in histograms:
-        result.counts = [ours + theirs for ours, theirs in zip(result.counts, histogram.counts, strict=True)]
-        result.sum += histogram.sum
+        result.take(histogram)
     return result

@@ -13,7 +13,7 @@ _JSON = "application/json"
 
 
 @frozen
-class Answer:
+class FixedResponse:
     """A response with its content; `fields` are without Content-Type, and let pages of other origins read it."""
 
     status: int
@@ -22,17 +22,17 @@ class Answer:
     content: str
 
 
-def answer_of(route: Route) -> Answer | None:
+def response_of(route: Route) -> FixedResponse | None:
     """What a route answers with, unless it forwards, redirects or leaves the request to the table."""
     if route.respond is not None:
         given = {name: value for name, value in route.respond.headers.items() if name.lower() != "content-type"}
         kind = next((value for name, value in route.respond.headers.items() if name.lower() == "content-type"), _JSON)
         names = {name.lower() for name in given}
         cors = {name: value for name, value in CORS if name.lower() not in names}
-        return Answer(route.respond.status, kind, {**given, **cors}, route.respond.body)
+        return FixedResponse(route.respond.status, kind, {**given, **cors}, route.respond.body)
     return None if route.refuse is None else refused(route.refuse, "this request is refused")
 
 
-def refused(status: int, error: str) -> Answer:
+def refused(status: int, error: str) -> FixedResponse:
     """A refusal as a Matrix client expects it."""
-    return Answer(status, _JSON, dict(CORS), error_content(status, error))
+    return FixedResponse(status, _JSON, dict(CORS), error_content(status, error))

@@ -7,12 +7,12 @@ for many at once costs half. Knows no connection; whoever reads the tallies gets
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from attrs import define, field
 
-from sidecar.metrics.tally import Tallies
 from sidecar.records.access_log import AccessLog
+from sidecar.records.record import Record
+from sidecar.records.tally import Tallies
 
 TOGETHER = 128
 """So many are told of at once: more would hold up a request noticeably, and save little."""
@@ -30,8 +30,7 @@ class Notes:
     """Lets `deadline_passed` be called after so many seconds."""
     tallies: Tallies | None = None
     log: AccessLog | None = None
-    records: list[Any] = field(factory=list, init=False)
-    """Each as `Record` has it."""
+    records: list[Record] = field(factory=list, init=False)
     expires: float = field(default=float("inf"), init=False)
     slot: int = field(default=0, init=False)
 
@@ -40,8 +39,8 @@ class Notes:
         """Somebody is told of exchanges."""
         return self.tallies is not None or self.log is not None
 
-    def take(self, record: tuple[Any, ...]) -> None:
-        """Note an exchange, as `Record` has it."""
+    def take(self, record: Record) -> None:
+        """Note an exchange."""
         records = self.records
         records.append(record)
         count = len(records)

@@ -6,22 +6,19 @@ the operator wrote. Knows no clock, no connection, and no metric's name.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Container, Iterable
 from enum import Enum
 
 from attrs import define, field
 
-from sidecar.metrics.histogram import DURATIONS, Histogram
-from sidecar.records.record import DONE, NO_ENDPOINT, Record, span
+from sidecar.records.histogram import Histogram
+from sidecar.records.record import DONE, NO_ENDPOINT, Record
 
 CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
 """What `Cell.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
 
 LONG_POLLS = frozenset(("event_stream", "sliding_sync", "sync"))
 """Endpoints whose answers are awaited for as long as the client asks, so that their times say little of a worker."""
-
-_PLACE = span("endpoint", "worker")
 
 
 @define(eq=False)
@@ -52,9 +49,8 @@ class Cell:
         self.bytes_down += other.bytes_down
         self.retries += other.retries
         self.moved += other.moved
-        for ours, theirs in ((self.total, other.total), (self.first_byte, other.first_byte)):
-            ours.counts = [one + two for one, two in zip(ours.counts, theirs.counts, strict=True)]
-            ours.sum += theirs.sum
+        self.total.take(other.total)
+        self.first_byte.take(other.first_byte)
 
     def copy(self) -> Cell:
         """The state of this moment, to be compared with a later one."""
@@ -83,29 +79,24 @@ class Tallies:
         """Exchanges have ended, or what a client sent was no request."""
         cells = self.cells
         for record in records:
-            place: tuple[str, str, str] = record[_PLACE]  # type: ignore[assignment]
-            _, _, _, _, _, _, _, status, up, down, _, _, first_byte, began, ended, attempts, moved, ending, _ = record
+            place = (record.endpoint, record.pool, record.worker)
+            ending = record.ending
             if ending is not DONE:
-                self.failed(place[1], ending)
-                if place[0] == NO_ENDPOINT:
+                self.failed(record.pool, ending)
+                if record.endpoint == NO_ENDPOINT:
                     continue
             cell = cells.get(place)
             if cell is None:
                 cell = cells[place] = Cell()
-            cell.statuses[status // 100] += 1
-            cell.bytes_up += up
-            cell.bytes_down += down
-            if attempts > 1 or moved:
-                cell.retries += max(0, attempts - 1)
-                cell.moved += moved
-            # `Histogram.add`, written out: a call costs as much as the counting.
-            total, histogram = ended - began, cell.total
-            histogram.counts[bisect_left(DURATIONS, total)] += 1
-            histogram.sum += total
-            if first_byte:
-                histogram = cell.first_byte
-                histogram.counts[bisect_left(DURATIONS, first_byte)] += 1
-                histogram.sum += first_byte
+            cell.statuses[record.status // 100] += 1
+            cell.bytes_up += record.bytes_up
+            cell.bytes_down += record.bytes_down
+            if record.attempts > 1 or record.moved:
+                cell.retries += max(0, record.attempts - 1)
+                cell.moved += record.moved
+            cell.total.add(record.ended - record.began)
+            if record.first_byte:
+                cell.first_byte.add(record.first_byte)
 
     def failed(self, pool: str, reason: str) -> None:
         """An exchange of `pool` ended otherwise than with the whole answer of a worker."""

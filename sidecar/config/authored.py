@@ -1,0 +1,42 @@
+"""Kinds of value for answers that a route gives by itself: header values, and where a redirect leads.
+
+Like `sidecar.config.kinds`: knows no key, no file and no line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from sidecar.config.kinds import Kind, RefusedError, read_line, shown
+
+_URL = re.compile(r"(?:[!#-;=?-Z\[\]_a-z~]|\{target\}|\{host\})+", re.ASCII)
+"""The characters of RFC 3986, and what stands for parts of the request."""
+_LEADS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]+|/[^/]")
+"""What cannot become another host, whatever path comes behind it."""
+
+
+def _read_field_value(value: Any, base: str) -> str:
+    text = read_line(value, base)
+    if not text.isascii():
+        raise RefusedError(f"{shown(text)} cannot stand in a header, which holds ASCII only; write it in ASCII")
+    return text
+
+
+def _read_location(value: Any, base: str) -> str:
+    """Where a redirect leads: to a host, or to a path of this one, and never where only the request says."""
+    text = read_line(value, base)
+    if not _URL.fullmatch(text):
+        raise RefusedError(f"{shown(text)} is no URL; write `{{target}}` and `{{host}}`, and all else percent-encoded")
+    before, placeholder, _ = text.partition("{target}")
+    if placeholder and not _LEADS.match(before):
+        # A target may begin with two slashes, after which a browser looks for a host.
+        raise RefusedError(
+            f"{shown(text)} lets the client choose the host, by a path such as `//evil.example`; put a host in front: "
+            "`https://{host}{target}`"
+        )
+    return text
+
+
+FieldValue = Annotated[str, Kind("field value", "text/plain", _read_field_value)]
+Location = Annotated[str, Kind("URL", "https://{host}{target}", _read_location)]
