@@ -5,10 +5,25 @@ Knows nothing else of the project; every layer may import it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 
 from attrs import field, frozen
+
+# Control characters, those that terminals obey first of all, and what turns the direction of the text behind it.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_COLOUR = re.compile("(\x1b\\[[0-9;]*m)")
+
+
+def printable(text: str) -> str:
+    """The text with control characters written as `\\x1b`, so that no terminal obeys them; lines and tabs stay."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def printable_but_coloured(text: str) -> str:
+    """The same, with the colours that a command gives."""
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(_COLOUR.split(text)))
 
 
 class Severity(Enum):
@@ -38,7 +53,7 @@ class Problem:
     def told(self, mark: str = "") -> str:
         """With its place, for whoever says by other means how bad it is."""
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.key}: {mark}{self.message}" if self.key else f"{place}: {mark}{self.message}"
+        return printable(f"{place}: {self.key}: {mark}{self.message}" if self.key else f"{place}: {mark}{self.message}")
 
 
 def _as_tuple(problems: Iterable[Problem]) -> tuple[Problem, ...]:

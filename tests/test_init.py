@@ -18,6 +18,7 @@ from sidecar.cli import main
 from sidecar.commands import init as init_module
 from sidecar.config.load import load_settings
 
+LOOPBACK = ("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1")
 TARGET = "etc/matrix-sidecar/sidecar.yaml"
 
 
@@ -40,7 +41,7 @@ def test_a_debian_host(tmp_path: Path) -> None:
     debian(tmp_path, max_upload_size="20M", public_baseurl="https://matrix.example.org/")
     result = init(tmp_path)
     settings = load_settings(str(tmp_path / TARGET))
-    assert settings.listen == ("tcp:8008:interface=127.0.0.1",)
+    assert settings.listen == LOOPBACK
     assert settings.admin == "unix:/run/matrix-sidecar/admin.sock:mode=660"
     assert [os.path.relpath(path, tmp_path) for path in settings.synapse.workers] == ["etc/matrix-synapse/workers"]
     assert "example.org: 3 processes that take requests, 3 of them on UNIX sockets; 0 that take none" in result.output
@@ -71,7 +72,10 @@ def test_where_main_has_the_port_another_is_proposed(tmp_path: Path) -> None:
     debian(tmp_path, MAIN_ON_A_PORT)
     worker(tmp_path, "/etc/matrix-synapse/workers/sync2.yaml", port=8009)
     result = init(tmp_path)
-    assert load_settings(str(tmp_path / TARGET)).listen == ("tcp:8010:interface=127.0.0.1",)
+    assert load_settings(str(tmp_path / TARGET)).listen == (
+        "tcp:8010:interface=127.0.0.1",
+        "tcp:8010:interface=\\:\\:1",
+    )
     assert "Port 8008 belongs to main. Once that listens on a UNIX socket" in result.output
     assert "warning: main listens on port 8008; a UNIX socket costs less" in result.output
     assert "warning: sync2 listens on port 8009 of every address" in result.output
@@ -89,7 +93,7 @@ def test_everything_can_be_said_on_the_command_line(tmp_path: Path) -> None:
         *("--front", "haproxy", "--trust", "10.0.0.2", "--trust", "10.1.0.0/16", "--config", "/conf/sc.yaml"),
     )
     settings = load_settings(str(tmp_path / "conf/sc.yaml"))
-    assert settings.listen == ("tcp:8100:interface=127.0.0.1",)
+    assert settings.listen == ("tcp:8100:interface=127.0.0.1", "tcp:8100:interface=\\:\\:1")
     assert settings.admin == "tcp:8101:interface=127.0.0.1"
     assert [str(network) for network in settings.forwarded.trust[2:]] == ["10.0.0.2/32", "10.1.0.0/16"]
     assert settings.limits.request_body == 1024**3
@@ -255,7 +259,7 @@ def test_questions_at_a_terminal(tmp_path: Path) -> None:
         terminal.answers(r"or its address \[here\]: ", "10.0.0.3")
         assert terminal.ends() == 1
     settings = load_settings(str(tmp_path / TARGET))
-    assert settings.listen == ("tcp:8009:interface=127.0.0.1",)
+    assert settings.listen == ("tcp:8009:interface=127.0.0.1", "tcp:8009:interface=\\:\\:1")
     assert str(settings.forwarded.trust[-1]) == "10.0.0.3/32"
     assert settings.synapse.config[0].endswith("matrix-synapse/homeserver.yaml")
     assert "reverse_proxy @matrix 127.0.0.1:8009" in terminal.said
@@ -273,4 +277,4 @@ def test_an_existing_file_is_replaced_where_the_operator_says_so(tmp_path: Path)
     with at_terminal(*arguments) as terminal:
         terminal.answers(r"exists. Replace it\? \[y/N\]: ", "y")
         assert terminal.ends() == 1
-    assert load_settings(str(tmp_path / TARGET)).listen == ("tcp:8008:interface=127.0.0.1",)
+    assert load_settings(str(tmp_path / TARGET)).listen == LOOPBACK

@@ -36,7 +36,8 @@ CONFIGURATIONS = {
     ),
     *(f"conf/kubernetes/worker-{name}.yaml" for name in ("client-0", "sync-0", "sync-1")),
     *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
-    *("conf/behind-a-proxy.yaml", "conf/edge.yaml", "conf/palpo.yaml", "conf/palpo/Caddyfile"),
+    *("conf/behind-a-proxy.yaml", "conf/edge.yaml", "conf/mas.yaml", "conf/palpo.yaml"),
+    "conf/palpo/Caddyfile",
     *(f"conf/palpo/{name}.yaml" for name in ("compose.caddy", "compose.traefik", "traefik", "traefik.dynamic")),
     *(f"conf/edges/{name}" for name in ("nginx.conf", "nginx-stream.conf", "Caddyfile", "apache.conf", "relayd.conf")),
     *(f"conf/edges/{name}" for name in ("haproxy.cfg", "haproxy-tcp.cfg")),
@@ -200,7 +201,7 @@ def test_an_install_brings_examples_units_and_the_manual(wheel: Path, tmp_path: 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
-    """systemd finds nothing to say about the units, once the program that they start exists."""
+    """systemd finds nothing to say about the units, once the programs that they start exist."""
     for path in UNITS:
         unit = re.sub(r"/opt/venvs/matrix-sidecar/bin/[a-z-]+", sys.executable, (ROOT / path).read_text())
         (tmp_path / Path(path).name).write_text(unit)

@@ -26,7 +26,8 @@ from sidecar.install.draft import Draft
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.routing.parts import Part
-from sidecar.synapse.topology import Topology, read_topology
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology
 
 _PORTS = range(8008, 8058)
 """Where a free one is looked for."""
@@ -234,7 +235,7 @@ class _Beginning:
         admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
         larger = topology.max_upload_size > Limits().request_body
         draft = Draft(
-            listen=listen,
+            listen=fronts.also_by_ipv6(listen),
             admin=str(self.wishes["admin"] or admin),
             config=tuple(map(self._named, self.source.config)),
             workers=tuple(map(self._named, self.source.workers)),

@@ -14,6 +14,7 @@ from sidecar.config.endpoints import address_of, entrance, is_foreign
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Place, SilenceError, ask
+from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 from sidecar.doctor.front import Front
@@ -72,14 +73,16 @@ class Examination:
         account = self._account()
         yield "Configuration", self._configuration(account)
         yield "The running sidecar", self._sidecar(operators)
-        workers = self.deployment.plan.workers.values()
+        service = self._service()
+        beside = {name for name, _ in service}
+        workers = [worker for worker in self.deployment.plan.workers.values() if worker.name not in beside]
         seen = examine_workers(workers, account)
-        yield "Workers", self._workers(seen)
+        yield "Workers", (*self._workers(seen), *(examine_mas(place) for _, place in service))
         gateway = self._gateway(operators)
         places = {
             each.name: place_of(self.deployment.plan.workers[each.name].endpoint) for each in seen if each.reached
         }
-        known = {name: place for name, place in places.items() if place is not None}
+        known = {name: place for name, place in (*places.items(), *service) if place is not None}
         yield "Pools", examine_pools(self.deployment.plan, known, gateway)
         if self.wishes.public is not None:
             yield "The proxy in front", self._front(self.wishes.public, operators)
@@ -105,6 +108,13 @@ class Examination:
             return units.account("/", self.wishes.run_as)
         running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
         return next(iter(running), None) or units.expected()
+
+    def _service(self) -> list[tuple[str, Place]]:
+        """The Matrix Authentication Service, which is asked other questions than Synapse; empty where there is none."""
+        plan = self.deployment.plan
+        service = plan.membership.facts.mas
+        place = None if service is None else place_of(plan.workers[service.name].endpoint)
+        return [] if service is None or place is None else [(service.name, place)]
 
     def _gateway(self, operators: Operators) -> Place | None:
         """Where the sidecar answers, as it says itself, or as the file says."""

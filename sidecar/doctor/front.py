@@ -174,7 +174,10 @@ class Front:
 
 
 _REACH = "Is the name right, does it lead here, and is the proxy in front running? --connect-to names another address."
-_ADMIN = "`admin:` in the file gives the sidecar an operator's listener; what is found of the sidecar above says more."
+_ADMIN = (
+    "`admin:` in the file gives the sidecar an operator's listener, and `operator.actions` must not be `none`; what is "
+    "found of the sidecar above says more."
+)
 _TIMEOUT = "Raise it: `proxy_read_timeout 15m;` for nginx, `timeout=900` for ProxyPass, `timeout server 900s`."
 _BODY = "`client_max_body_size {size};` for nginx, no `request_body` for Caddy; Apache and HAProxy have no limit."
 

@@ -126,7 +126,7 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
 
 def _judge_parts(status: dict[str, Any]) -> Iterator[Finding]:
     """Which requests do not get to the workers that are meant for them."""
-    parts = [part for pool in status.get("pools", {}).values() for part in pool.get("parts", ())]
+    parts = [part for pool in status.get("pools", {}).values() for part in pool.get("parts", ()) if part["open"]]
     stepping_in: dict[str, list[str]] = {}
     for part in parts:
         if part["served_by"] == "fallback":

@@ -14,7 +14,7 @@ from sidecar.config.units import write_size
 class Draft:
     """What the new file says."""
 
-    listen: str
+    listen: tuple[str, ...]
     admin: str
     config: tuple[str, ...]
     workers: tuple[str, ...] = ()
@@ -30,7 +30,13 @@ class Draft:
         return "\n".join(self._parts())
 
     def _parts(self) -> list[str]:
-        parts = [_HEAD, _LISTEN, f"listen: {_value(self.listen)}\n", _ADMIN, f"admin: {_value(self.admin)}\n"]
+        parts = [
+            _HEAD,
+            _LISTEN,
+            f"listen: {_value(self.listen[0]) if len(self.listen) == 1 else _list(self.listen)}\n",
+            _ADMIN,
+            f"admin: {_value(self.admin)}\n",
+        ]
         parts += [_SYNAPSE.format(how=self.how), "synapse:", f"  config: {_list(self.config)}"]
         parts += [f"  workers: {_list(self.workers)}"] if self.workers else [_NO_WORKERS]
         parts += [_VERSION, _FORWARDED]

@@ -69,6 +69,18 @@ def reached_at(listen: str) -> tuple[str, int, str]:
     return place[0] or "127.0.0.1", int(place[1]), ""
 
 
+def also_by_ipv6(listen: str) -> tuple[str, ...]:
+    """What is proposed as the sidecar's endpoints: with 127.0.0.1 also ::1, as Synapse's own sample has both.
+
+    A proxy or a bridge that is told `localhost` may try ::1 first, or alone.
+    """
+    kind, _, rest = listen.partition(":")
+    port, _, interface = rest.partition(":")
+    if (kind, interface) != ("tcp", "interface=127.0.0.1"):
+        return (listen,)
+    return (listen, f"tcp:{port}:interface=\\:\\:1")
+
+
 def lines(kind: str, wanted: Wanted) -> str:
     """The configuration for the proxy of this kind, ready to be pasted at `PLACES[kind]`."""
     return _WRITERS[kind](wanted)

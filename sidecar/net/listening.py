@@ -5,6 +5,7 @@ Knows nothing of what is served there.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -14,6 +15,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure as TwistedFailure
 
 from sidecar.errors import SidecarError
+from sidecar.telemetry import logger
+
+_log = logger("sidecar")
 
 BACKLOG = 1024
 """Clients that may wait to be accepted; the kernel takes its own limit (net.core.somaxconn) where that is lower."""
@@ -34,6 +38,25 @@ def listen(reactor: Any, description: str, factory: IProtocolFactory) -> IListen
         raise SidecarError(f"cannot listen on {description}: {_why(result.value)}") from result.value
     port: IListeningPort = result
     return port
+
+
+def listen_where_possible(
+    reactor: Any, description: str, factory: IProtocolFactory, *, first: bool
+) -> list[IListeningPort]:
+    """The same; nothing, and a line in the log, for a `::1` that this host lacks, unless it is the `first`."""
+    try:
+        return [listen(reactor, description, factory)]
+    except SidecarError as error:
+        if first or not _lacks_ipv6(description, error):
+            raise
+    _log.warn("not listening on {address}: this host has no ::1", address=description)
+    return []
+
+
+def _lacks_ipv6(description: str, error: SidecarError) -> bool:
+    cause = error.__cause__
+    number = getattr(cause.socketError, "errno", None) if isinstance(cause, CannotListenError) else None
+    return "interface=\\:\\:1" in description and number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def _with_backlog(description: str) -> str:

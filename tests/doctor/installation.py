@@ -86,7 +86,7 @@ class Installation:
         self.standing: dict[str, StandIn] = {}
         for name in ("main", *WORKERS):
             self.stand(name)
-        self.write("" if not admin else 'admin: "unix:admin.sock"\n')
+        self.write("" if not admin else 'admin: "unix:admin.sock:mode=660"\n')
         self.sidecar: Running | None = None
 
     def write(self, more: str = "", port: int = 0) -> None:

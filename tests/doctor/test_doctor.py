@@ -130,7 +130,7 @@ def test_a_configuration_that_cannot_be_read(broken: Installation) -> None:
 
 def test_what_check_finds_is_found(broken: Installation) -> None:
     """Warnings and errors of the files, and a limit that is smaller than Synapse's."""
-    broken.write('limits: {request_body: 10M}\nadmin: "unix:admin.sock"\n')
+    broken.write('limits: {request_body: 10M}\nadmin: "unix:admin.sock:mode=660"\n')
     (broken.directory / "etc/workers/old.yml").write_text("")
     told = of("Configuration", found(broken))
     assert any(each.startswith("warning: ") and "old.yml" in each for each in told)
@@ -142,7 +142,7 @@ def test_a_sidecar_that_does_not_run(broken: Installation) -> None:
     """Neither its operator's listener nor its port answers; workers and pools are tested all the same."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    broken.write('admin: "unix:admin.sock"\n', port)
+    broken.write('admin: "unix:admin.sock:mode=660"\n', port)
     findings = found(broken)
     operator, port_of_its_own = of("The running sidecar", findings)
     assert operator.startswith(
@@ -267,7 +267,7 @@ def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) 
     """Something is in between, or it reads other files."""
     port = broken.start().port
     with Proxy(port, lambda _: b"HTTP/1.1 418 Teapot\r\nContent-Length: 0\r\n\r\n") as proxy:
-        broken.write('admin: "unix:absent.sock"\n', proxy.port)
+        broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
         told = of("Pools", found(broken))
     assert any(
         each == "error: typing: PUT /_matrix/client/v3/rooms/~/typing/~ is answered 418 through the sidecar, and 401 "
@@ -275,7 +275,7 @@ def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) 
         for each in told
     ), told
     with Proxy(port, lambda head: None if b"/typing/" in head else head) as proxy:
-        broken.write('admin: "unix:absent.sock"\n', proxy.port)
+        broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
         told = of("Pools", found(broken))
     assert any("through the sidecar: the connection ended without an answer" in each for each in told), told
 
@@ -305,7 +305,7 @@ def test_a_password_is_asked_for(broken: Installation) -> None:
     secret = broken.directory / "password"
     secret.write_text("correct horse\n")
     secret.chmod(0o600)
-    broken.write('admin: "unix:admin.sock"\noperator: {password_file: password}\n')
+    broken.write('admin: "unix:admin.sock:mode=660"\noperator: {password_file: password}\n')
     broken.start()
     assert of("The running sidecar", found(broken)) == []
     # Only the hash is known.
@@ -362,7 +362,7 @@ def test_the_units_instances_are_found(running: Installation, monkeypatch: pytes
     try:
         assert "runs and is ready." in doctor(running).output
     finally:
-        running.write('admin: "unix:admin.sock"\n')
+        running.write('admin: "unix:admin.sock:mode=660"\n')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from sidecar import __version__
+from sidecar.commands.init import _pools
 from sidecar.deployment import Deployment, read_deployment
 from sidecar.doctor.operators import judge_status
+from sidecar.doctor.pools import examine_pools
 
 CONFIGURATION = """\
 synapse: {version: "1.163.2"}
@@ -71,3 +73,37 @@ def test_what_is_amiss(deployment: Deployment, changes: dict[str, Any], sentence
     """One finding, with what to do."""
     (finding,) = told(deployment, **changes)
     assert finding.startswith(sentence)
+
+
+def test_who_stands_in_and_what_nobody_serves(deployment: Deployment) -> None:
+    """By the parts of pools as the running sidecar tells them; what `/ready` tells already is not repeated."""
+    running = status(deployment)["pools"]
+
+    def part(name: str, by: str, *now: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "served_by": by, "now": list(now), "open": True, "required": True, **more}
+
+    running["sync"]["parts"] = [part("sync", "fallback", "main")]
+    running["client"]["parts"] = [part("client (reading)", "fallback", "main"), part("client (writing)", "nobody")]
+    running["rooms"]["parts"] = [part("rooms", "nobody", required=False)]
+    running["main"]["parts"] = [part("main", "nobody", open=False, required=False)]
+    assert told(deployment, pools=running) == [
+        "error: Nobody serves rooms now.",
+        "warning: None of their own workers takes requests for sync, client (reading); main stands in.",
+    ]
+
+
+def test_a_writer_that_no_file_describes(tmp_path: Path) -> None:
+    """Nobody serves what Synapse's files give to it, and neither `doctor` nor `init` says that somebody does."""
+    (tmp_path / "homeserver.yaml").write_text(
+        "server_name: example.org\nreport_stats: false\n"
+        "listeners: [{type: http, path: /run/main.sock, resources: [{names: [client, federation]}]}]\n"
+        "instance_map: {main: {path: /run/r.sock}, typing1: {path: /run/t.sock}}\n"
+        "stream_writers: {typing: typing1}\n"
+    )
+    (tmp_path / "sidecar.yaml").write_text('synapse: {config: [homeserver.yaml], version: "1.163.2"}\n')
+    deployment = read_deployment(str(tmp_path / "sidecar.yaml"))
+    sentences = [finding.sentence for finding in examine_pools(deployment.plan, {}, None)]
+    assert sentences[0].startswith("typing: nobody serves it. Synapse's files give it to typing1;")
+    assert "typing: nobody, because the address of typing1 is not known" in list(_pools(deployment))
+    rows = {row.endpoint.name: row.reason for row in deployment.plan.rows}
+    assert rows["room_typing"].startswith("nobody that can be reached serves it; it belongs to typing1")

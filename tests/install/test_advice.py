@@ -14,7 +14,8 @@ from hosts import homeserver, worker, write
 from sidecar.errors import Severity
 from sidecar.install.advice import advice
 from sidecar.install.permissions import Account
-from sidecar.synapse.topology import Topology, read_topology
+from sidecar.synapse.reading import read_topology
+from sidecar.synapse.topology import Topology
 
 STRANGER = Account("the sidecar")
 MEMBER = Account("the sidecar", None, frozenset((4321,)))

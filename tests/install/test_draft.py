@@ -11,7 +11,7 @@ from sidecar.config.load import load_settings
 from sidecar.install.draft import Draft
 
 DRAFT = Draft(
-    listen="tcp:8008:interface=127.0.0.1",
+    listen=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
     admin="unix:/run/matrix-sidecar/admin.sock:mode=660",
     config=("/etc/matrix-synapse/homeserver.yaml", '/etc/it\'s "odd"/ü: #.yaml'),
     workers=("/etc/matrix-synapse/workers",),
@@ -25,7 +25,7 @@ def test_the_loader_takes_it(tmp_path: Path) -> None:
     file.write_text(evolve(DRAFT, trust=("10.0.0.2/32",), request_body=100 * 1024 * 1024).text(), "utf-8")
     settings = load_settings(str(file))
     assert settings.warnings == ()
-    assert settings.listen == (DRAFT.listen,)
+    assert settings.listen == DRAFT.listen
     assert settings.admin == DRAFT.admin
     assert settings.synapse.config == DRAFT.config
     assert settings.synapse.workers == DRAFT.workers
