@@ -21,9 +21,12 @@ PATIENCE = 30.0
 """Seconds after which a process that does not do what it should has failed."""
 
 HAND_ON = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
+import fcntl, os, sys
+passed = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[1].split(",")]
+for place, number in enumerate(passed):
+    os.dup2(number, 3 + place)
+names = ":".join(["http"] * len(passed))
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(passed)), LISTEN_FDNAMES=names)
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """What systemd does with a socket between fork and exec (sd_listen_fds(3))."""
@@ -63,7 +66,7 @@ class Running:
         cwd: Path,
         prefix: Sequence[str] | None = None,
         *,
-        listener: socket.socket | None = None,
+        listener: socket.socket | Sequence[socket.socket] | None = None,
         output: int = subprocess.PIPE,
         **more: str,
     ) -> None:
@@ -74,13 +77,15 @@ class Running:
         self.said = ""
         self._changed = threading.Condition()
         line = command(*arguments) if prefix is None else [*prefix, *arguments]
-        if listener is not None:
-            line = [sys.executable, "-c", HAND_ON, str(listener.fileno()), *line]
+        listeners = () if listener is None else (listener,) if isinstance(listener, socket.socket) else listener
+        passed = tuple(each.fileno() for each in listeners)
+        if passed:
+            line = [sys.executable, "-c", HAND_ON, ",".join(map(str, passed)), *line]
         self._process = subprocess.Popen(
             line,
             cwd=cwd,
             env=environment(**more),
-            pass_fds=() if listener is None else (listener.fileno(),),
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -178,6 +178,25 @@ def test_two_instances_take_turns(tmp_path: Path) -> None:
     worker.close()
 
 
+def test_every_socket_of_the_unit_is_served(tmp_path: Path) -> None:
+    """A unit with several `ListenStream=` passes several sockets under one name; IPv6 and a path are among them."""
+    worker = AnsweringWorker(tmp_path, "main")
+    arguments = ["-c", written(tmp_path), "--listen", "systemd:domain=INET:name=http"]
+    with listening() as four, socket.socket(socket.AF_INET6) as six, socket.socket(socket.AF_UNIX) as local:
+        six.bind(("::1", 0))
+        local.bind(str(tmp_path / "http.sock"))
+        for each in (six, local):
+            each.listen()
+            each.setblocking(False)
+        with Running(arguments, tmp_path, listener=(four, six, local)) as sidecar:
+            sidecar.says("listening on 127")
+            for each in (four, six, local):
+                with socket.socket(each.family) as client:
+                    client.connect(each.getsockname())
+                    assert exchange(client, sync_of(0)).endswith(b"main")
+    worker.close()
+
+
 def test_no_socket_from_systemd(tmp_path: Path) -> None:
     """Without the socket there is one sentence that says what to start."""
     with Running(["-c", written(tmp_path), "--listen", "systemd:domain=INET:name=http"], tmp_path) as sidecar:

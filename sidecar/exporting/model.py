@@ -147,6 +147,8 @@ class Exported:
     """The first one that matches counts."""
     rest: Destination
     """For what no rule of the table matches."""
+    faulty: Mapping[str, str]
+    """Why workers are left out whose files have a fault, by name."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -186,6 +188,7 @@ class _Reader:
             own=tuple(self._own(number, route) for number, route in enumerate(self.settings.routes)),
             table=_needed(self._table(), rest),
             rest=rest,
+            faulty={name: worker.fault for name, worker in self.plan.workers.items() if worker.fault},
         )
 
     def _table(self) -> list[TableRule]:
@@ -237,7 +240,8 @@ class _Reader:
         if known not in self.groups:
             scale = 1 if all(weight == int(weight) for weight in weights.values()) else 100
             first = [self._member(name, max(1, round(weight * scale))) for name, weight in weights.items()]
-            members = (*first, *(self._member(name, 1, backup=True) for name in backups))
+            others = [self._member(name, 1, backup=True) for name in backups]
+            members = tuple(member for member in (*first, *others) if not self.plan.workers[member.name].fault)
             self.groups[known] = Group(self._name(pool, kind), members, kind, self._is_synapse(weights))
         return self.groups[known]
 

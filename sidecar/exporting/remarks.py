@@ -25,7 +25,8 @@ def remarks(exported: Exported, program: str, more: Iterable[str] = ()) -> list[
         "",
         f"What the sidecar does and {program} cannot, or not with this file:",
     ]
-    for remark in (*_EVERYWHERE, *more):
+    absent = [f"worker {name} is left out: {fault}" for name, fault in exported.faulty.items()]
+    for remark in (*_EVERYWHERE, *more, *absent):
         first, *others = wrap(remark, 112)
         lines += [f"- {first}", *(f"  {other}" for other in others)]
     return lines

@@ -92,3 +92,30 @@ def test_every_remark_stands_in_the_comment_at_the_top(config: Path) -> None:
         assert all(line.startswith("#") and len(line) <= 120 for line in top)
         assert any("do not wait while a worker restarts" in line for line in top)
         assert any("nobody takes over for sync" in line for line in top) == (program != "haproxy")
+
+
+def test_a_worker_whose_file_has_a_fault_is_left_out(tmp_path: Path) -> None:
+    """Nobody knows where it listens; the comment says so, and why."""
+    homeserver = {"server_name": "example.org", "report_stats": False, "listeners": [_listener(tmp_path / "main.sock")]}
+    (tmp_path / "homeserver.yaml").write_text(yaml.safe_dump(homeserver))
+    (tmp_path / "workers").mkdir()
+    worker = {
+        "worker_app": "synapse.app.generic_worker",
+        "worker_name": "good",
+        "worker_listeners": [_listener(tmp_path / "good.sock")],
+    }
+    (tmp_path / "workers" / "good.yaml").write_text(yaml.safe_dump(worker))
+    (tmp_path / "workers" / "bad.yaml").write_text(
+        "worker_app: synapse.app.generic_worker\nworker_name: bad\nworker_listeners: [\n"
+    )
+    config = tmp_path / "sidecar.yaml"
+    config.write_text("synapse: {config: homeserver.yaml, workers: workers, version: '1.163'}\n")
+    for program in PROGRAMS:
+        text = run(program, "-c", config).stdout
+        assert "worker bad is left out: " in text
+        assert "bad.yaml" not in text.partition("\n\n")[2]
+        assert str(tmp_path / "good.sock") in text
+
+
+def _listener(path: Path) -> dict[str, object]:
+    return {"type": "http", "path": str(path), "resources": [{"names": ["client"]}]}
