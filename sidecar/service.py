@@ -22,7 +22,6 @@ from sidecar.errors import SidecarError
 from sidecar.logbook import Logbook
 from sidecar.net.accepting import Accepting
 from sidecar.net.admission import GateLimits
-from sidecar.net.batching import BatchingReactor
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.descriptors import connection_ceiling
 from sidecar.net.entrances import doors
@@ -30,6 +29,7 @@ from sidecar.net.gateway import Decide, Gateway
 from sidecar.net.listening import address, listen_where_possible
 from sidecar.net.making import gates as make_gates
 from sidecar.net.making import start, worker_pool
+from sidecar.net.poller import Poller
 from sidecar.net.pool import WorkerPool
 from sidecar.net.session import Listener, Session
 from sidecar.net.tls import Identities
@@ -51,6 +51,10 @@ LAST_WORDS = 1.0
 Only so a client that is busy loses nothing: it cannot know that its connection ends while its next request is on the
 way.
 """
+
+
+ALONE = (0.001, 8)
+"""In a process of our own: how many seconds more events are waited for before others get their turn, and how often."""
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -99,12 +103,14 @@ class SidecarService(Service):
     """What clients are meant to use, as Synapse's files say."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log."""
+    alone: bool = False
+    """The process is ours: whatever else is in it can wait a moment."""
     measured: bool = False
     """Somebody is told what the exchanges add up to, even without an operator's listener."""
     identities: Identities = field(init=False, factory=Identities)
     """Certificates and keys of the listeners that speak TLS."""
     gateway: Gateway = field(init=False)
-    data_reactor: BatchingReactor = field(init=False)
+    poller: Poller = field(init=False)
     sockets: SocketWatch = field(init=False)
     logbook: Logbook = field(init=False)
     listeners: list[Listener] = field(init=False, factory=list)
@@ -116,7 +122,7 @@ class SidecarService(Service):
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        self.data_reactor = BatchingReactor(self.reactor)
+        self.poller = Poller(self.reactor, *(ALONE if self.alone else ()))
         self.sockets = SocketWatch(self.reactor)
         self.logbook = Logbook(self.reactor)
         access_log = self.logbook.use(settings.log, self.log_secret)
@@ -152,30 +158,33 @@ class SidecarService(Service):
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
         if self.running:
-            self._accepting.ceiling = connection_ceiling(settings.limits.connections)
+            self._accepting.use(connection_ceiling(settings.limits.connections))
 
     def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         health, fault = self.health.get(name, "/health"), self.faults.get(name, "")
         make = partial(worker_pool, sockets=self.sockets, health=health, fault=fault)
-        return make(name, endpoint, settings, self.data_reactor, deadlines)
+        return make(name, endpoint, settings, self.reactor, self.poller, deadlines)
 
     # Start.
 
     def startService(self) -> None:
         """Listen. Raises SidecarError with one sentence if that is not possible, and then listens on nothing."""
         super().startService()
+        opened = []
         try:
-            for door in doors(self.settings.listen, self.gateway, self.identities, self.data_reactor):
-                door.listener.on_change = self._connections_changed
+            for door in doors(self.settings.listen, self.gateway, self.identities, self.reactor, self.poller):
+                door.listener.tell(self._connections_changed)
                 self.listeners.append(door.listener)
-                self.ports += listen_where_possible(self.data_reactor, door.address, door.factory, first=not self.ports)
+                for port in listen_where_possible(self.reactor, door.address, door.entrance, first=not self.ports):
+                    self.ports.append(port)
+                    opened.append((port, door.entrance.take))
         except SidecarError:
             _each(self.ports, "stopListening")
             self.ports.clear()
             raise
-        self._accepting.ceiling = connection_ceiling(self.settings.limits.connections)
-        for port in self.ports:
-            self._accepting.guard(port)
+        self._accepting.use(connection_ceiling(self.settings.limits.connections))
+        for port, take in opened:
+            self._accepting.open(port, self.poller, take)
             _log.info("listening on {host}", host=address(port))
         start(self.gateway.pools.values())
         if self.introduction:
@@ -293,7 +302,7 @@ class SidecarService(Service):
         for pool in (*self.gateway.pools.values(), *self.leaving):
             pool.retire()
         self.sockets.close()
-        self.data_reactor.close()
+        self.poller.close()
         self.gateway.notes.tell()
         self.logbook.close()
 

@@ -128,7 +128,7 @@ def makeService(options: Options) -> IService:
         _log.warn("{problem}", problem=str(problem))
     if options.parent is not None:
         never_wait_for_standard_output()
-    sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
+    sidecar = SidecarService(**work_of(deployment), reactor=reactor, alone=True, introduction=introduction)
     reload = Reload(sidecar, deployment, read, reactor, record=_record(directory_of(os.environ)))
     for part in _parts(sidecar, deployment, reload, reactor, demo=options["demo"]):
         part.setServiceParent(services)

@@ -15,6 +15,9 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 
+from sidecar.net.link import Handler
+from sidecar.net.twisted_link import TwistedLink
+
 BUFFER = 65536
 READ = 65536
 
@@ -159,29 +162,25 @@ class FakeEndpoint:
     """A client endpoint whose attempts to connect wait until the test decides them."""
 
     def __init__(self) -> None:
-        self.attempts: list[tuple[Any, Deferred[Any]]] = []
+        self.attempts: list[tuple[Callable[[], Handler], Callable[[BaseException], None]]] = []
         self.made: list[FakeTransport] = []
         self.on_attempt: Callable[[], None] = lambda: None
 
-    def connect(self, factory: Any) -> Deferred[Any]:
-        attempt: Deferred[Any] = Deferred()
-        self.attempts.append((factory, attempt))
+    def connect(self, handler: Callable[[], Handler], failed: Callable[[BaseException], None]) -> None:
+        self.attempts.append((handler, failed))
         self.on_attempt()
-        return attempt
 
     def accept(self) -> FakeTransport:
         """Let the oldest attempt succeed."""
-        factory, attempt = self.attempts.pop(0)
+        handler, _ = self.attempts.pop(0)
         transport = FakeTransport()
         self.made.append(transport)
-        protocol = factory.buildProtocol(None)
-        transport.connect(protocol)
-        attempt.callback(protocol)
+        transport.connect(TwistedLink(handler()))
         return transport
 
     def refuse(self, error: Exception) -> None:
         """Let the oldest attempt fail."""
-        self.attempts.pop(0)[1].errback(Failure(error))
+        self.attempts.pop(0)[1](error)
 
 
 class FakeQuestions:

@@ -179,13 +179,8 @@ WRITTEN_ELSEWHERE = {
 OWN_WRITERS = {"exchange", "failures", "metrics", "net", "records", "retries", "telemetry", "wire"}
 # Still to be healed there. Nothing may be added.
 STILL_WRITTEN_FROM_OUTSIDE = {
-    "net/accepting.py": {"doRead", "numberAccepts"},
     "net/asking.py": {"_factory", "noisy"},
     "net/monotonic.py": {"called"},
-    "net/splicing.py": {"doWrite"},
-    "net/transport.py": {
-        *("_tempDataBuffer", "_tempDataLen", "dataBuffer", "doRead", "getPeer", "offset", "protocol", "setTcpNoDelay"),
-    },
 }
 
 

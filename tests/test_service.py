@@ -15,12 +15,13 @@ from net.turns import reactor, spin, staged, turns
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
 
 from sidecar.config.schema import Limits, Settings, Timeouts
 from sidecar.errors import SidecarError
-from sidecar.net.endpoints import UnixSocketEndpoint, is_shortage, worker_endpoint
+from sidecar.net import endpoints
+from sidecar.net.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
 from sidecar.net.listening import listen
+from sidecar.net.poller import Poller
 from sidecar.service import SidecarService, use_monotonic_clock
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -276,28 +277,39 @@ def test_a_unix_listener(tmp_path: Path) -> None:
 
 
 def test_worker_endpoints() -> None:
-    """UNIX sockets are connected to without wrappers; other endpoints are Twisted's; each has a timeout."""
-    endpoint, path = worker_endpoint(reactor, "unix:/run/a.sock", 2.0)
-    assert isinstance(endpoint, UnixSocketEndpoint)
-    assert (endpoint.path, endpoint.timeout, path) == ("/run/a.sock", 2, "/run/a.sock")
-    own, _ = worker_endpoint(reactor, "unix:/run/a.sock:timeout=7", 2.0)
-    assert isinstance(own, UnixSocketEndpoint)
-    assert own.timeout == 7
-    other, no_path = worker_endpoint(reactor, "tcp:127.0.0.1:8083", 2.0)
-    assert not isinstance(other, UnixSocketEndpoint)
-    assert no_path is None
+    """Both kinds are connected to on sockets of our own; an attempt over TCP has a timeout."""
+    poller = Poller(reactor)
+    endpoint, path = worker_endpoint(reactor, poller, "unix:/run/a.sock:timeout=7", 2.0)
+    assert isinstance(endpoint, UnixEndpoint)
+    assert (endpoint.path, path) == ("/run/a.sock", "/run/a.sock")
+    usual, no_path = worker_endpoint(reactor, poller, "tcp:127.0.0.1:8083", 2.0)
+    assert isinstance(usual, TcpEndpoint)
+    assert (usual.host, usual.port, usual.timeout, no_path) == ("127.0.0.1", 8083, 2.0, None)
+    own, _ = worker_endpoint(reactor, poller, r"tcp:host=\:\:1:port=8083:timeout=7", 2.0)
+    assert isinstance(own, TcpEndpoint)
+    assert (own.host, own.timeout) == ("::1", 7.0)
+    poller.close()
 
 
-def test_no_descriptor_for_a_connection() -> None:
-    """What Twisted raises when it cannot even begin is told like any failure to connect."""
+def test_no_descriptor_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told like any failure to connect, and says nothing of the worker."""
 
-    class Exhausted:
-        def connectUNIX(self, *_: Any, **__: Any) -> None:
+    async def scenario() -> None:
+        def exhausted(*_: Any, **__: Any) -> None:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    failures: list[Failure] = []
-    UnixSocketEndpoint(Exhausted(), "/run/a.sock", 2.0).connect(Factory()).addErrback(failures.append)
-    assert is_shortage(failures[0].value)
+        poller = Poller(reactor)
+        failures: list[BaseException] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(endpoints.socket, "socket", exhausted)
+            for endpoint in (UnixEndpoint(poller, "/run/a.sock"), TcpEndpoint(poller, reactor, "127.0.0.1", 1, 2.0)):
+                endpoint.connect(lambda: pytest.fail("connected"), failures.append)
+                assert not failures
+                await turns(2)
+                assert is_shortage(failures.pop())
+        poller.close()
+
+    spin(scenario())
     assert not is_shortage(ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
     assert not is_shortage(None)
 

@@ -140,6 +140,12 @@ def client_endpoint(text: str, base: str) -> str:
     return _checked(text, base, CLIENT)
 
 
+def client_parts(text: str) -> tuple[str, Mapping[str, str]]:
+    """The kind of a client endpoint string that `client_endpoint` has checked, and its parameters by name."""
+    kind, parts = _split(text)
+    return kind, _parameters(parts, CLIENT[kind].parameters)
+
+
 def address_of(text: str) -> tuple[str, str] | None:
     """Where an endpoint string of either side leads, so that equal places compare equal; None where that is open.
 

@@ -6,6 +6,7 @@ One deadline runs for a connection at a time. Those without a failure concern th
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from sidecar.failures import Failure
 
@@ -35,3 +36,10 @@ class Awaited(Enum):
         self.what = what
         self.failure = failure
         """What it is when it does not happen in time."""
+
+
+# Python looks a member up anew each time; these are needed with every request.
+IDLE: Final = Awaited.IDLE
+HEAD: Final = Awaited.HEAD
+ANSWER: Final = Awaited.ANSWER
+ANSWER_BODY: Final = Awaited.ANSWER_BODY

@@ -1,83 +1,175 @@
-"""Client endpoints: a UNIX socket without the wrappers that Twisted's own puts around each connection.
+"""Connections to workers, made on plain sockets of our own: to a UNIX socket, or over TCP.
 
-Twisted's endpoint keeps a factory, a protocol and a Deferred for every connection for as long as it lives, which is a
-quarter of the memory of a long poll that waits. Knows nothing of what is sent.
+Knows nothing of what is sent.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from math import ceil
-from typing import Any
+import socket
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Protocol
 
-from attrs import define
+from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IConnector, IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import ClientFactory
+from twisted.internet.error import ConnectError, TCPTimedOutError, getConnectError
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
-from zope.interface import implementer
+
+from sidecar.config.endpoints import client_parts
+from sidecar.net.link import Handler
+from sidecar.net.poller import WRITE, Poller
+from sidecar.net.transport import SocketLink
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What the system says when we, and not the worker, are at the end of our means."""
 
-
-class _Attempt(ClientFactory):
-    """One attempt to connect. The connector refers to it, so it keeps nothing once that has ended."""
-
-    noisy = False
-
-    def __init__(self, factory: IProtocolFactory, outcome: Deferred[Any]) -> None:
-        self._factory: IProtocolFactory | None = factory
-        self._outcome: Deferred[Any] | None = outcome
-
-    def buildProtocol(self, addr: Any) -> Any:
-        assert self._factory is not None
-        protocol: IProtocol | None = self._factory.buildProtocol(addr)
-        self._factory = self._outcome = None
-        return protocol
-
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        outcome, self._outcome = self._outcome, None
-        if outcome is not None:
-            outcome.errback(reason)
+MakeHandler = Callable[[], Handler]
+Failed = Callable[[BaseException], None]
 
 
-@implementer(IStreamClientEndpoint)
-@define(eq=False)
-class UnixSocketEndpoint:
-    """A UNIX socket at `path`; an attempt fails after `timeout` seconds.
+class Endpoint(Protocol):
+    """Where a worker is."""
 
-    The Deferred of `connect` only tells of failure; a connection tells of itself, in its `connectionMade`.
-    """
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        """Make a link and tell its handler; or tell why not. Either comes later than this returns."""
 
-    reactor: Any
+
+@frozen(eq=False)
+class UnixEndpoint:
+    """A UNIX socket at `path`. The kernel says at once whether there can be a connection."""
+
+    poller: Poller
     path: str
+
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        try:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self.poller.soon(partial(failed, error))
+            return
+        try:
+            made.connect(self.path)
+        except OSError as error:
+            made.close()
+            self.poller.soon(partial(failed, _connect_error(error)))
+        else:
+            self.poller.soon(partial(_begin, self.poller, made, "", handler, failed))
+
+
+@frozen(eq=False)
+class TcpEndpoint:
+    """A TCP port; an attempt fails after `timeout` seconds. A name is looked up each time, for IPv4."""
+
+    poller: Poller
+    reactor: Any
+    host: str
+    port: int
     timeout: float
 
-    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        outcome: Deferred[Any] = Deferred()
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        attempt = _Attempt(self, handler, failed)
         try:
-            self.reactor.connectUNIX(self.path, _Attempt(factory, outcome), timeout=self.timeout)
-        except OSError:
-            # No descriptor could be had for it.
-            outcome.errback(Failure())
-        return outcome
+            ip_address(self.host)
+        except ValueError:
+            looked_up: Deferred[str] = self.reactor.resolve(self.host, (1, int(self.timeout) + 1))
+            looked_up.addCallbacks(attempt.begin, attempt.not_looked_up)
+        else:
+            self.poller.soon(partial(attempt.begin, self.host))
 
 
-def worker_endpoint(reactor: Any, description: str, timeout: float) -> tuple[IStreamClientEndpoint, str | None]:
-    """The endpoint for a Twisted client endpoint string, and its path if it is a UNIX socket.
+class _Attempt:
+    """One attempt to connect over TCP."""
+
+    def __init__(self, endpoint: TcpEndpoint, handler: MakeHandler, failed: Failed) -> None:
+        self._endpoint = endpoint
+        self._handler = handler
+        self._failed = failed
+        self._socket: socket.socket | None = None
+        self._limit: IDelayedCall | None = None
+
+    def begin(self, host: str) -> None:
+        """The address is known."""
+        endpoint = self._endpoint
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            made = self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._failed(error)
+            return
+        number = made.connect_ex((host, endpoint.port))
+        if number not in (0, errno.EINPROGRESS):
+            self._end(_connect_error(OSError(number, os.strerror(number))))
+            return
+        endpoint.poller.add(made.fileno(), self, WRITE)
+        self._limit = endpoint.reactor.callLater(endpoint.timeout, self._too_late)
+
+    def not_looked_up(self, failure: Failure) -> None:
+        """There is no such name, or nobody says so."""
+        assert failure.value is not None
+        self._failed(failure.value)
+
+    def _too_late(self) -> None:
+        assert self._socket is not None
+        self._endpoint.poller.remove(self._socket.fileno())
+        self._end(TCPTimedOutError(errno.ETIMEDOUT, "timed out"))
+
+    def do_write(self) -> None:
+        """The kernel has an answer."""
+        made, self._socket = self._socket, None
+        assert made is not None
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
+        self._endpoint.poller.remove(made.fileno())
+        number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            made.close()
+            self._failed(_connect_error(OSError(number, os.strerror(number))))
+        else:
+            _begin(self._endpoint.poller, made, self._endpoint.host, self._handler, self._failed)
+
+    def do_read(self) -> None:
+        """An error is an answer, too."""
+        self.do_write()
+
+    def do_fail(self) -> None:
+        """Whoever was told could not handle it."""
+
+    def _end(self, error: BaseException) -> None:
+        made, self._socket = self._socket, None
+        if made is not None:
+            made.close()
+        self._failed(error)
+
+
+def _begin(poller: Poller, made: socket.socket, peer: str, handler: MakeHandler, failed: Failed) -> None:
+    try:
+        link = SocketLink(poller, made, peer, half_closeable=False)
+    except OSError as error:
+        made.close()
+        failed(_connect_error(error))
+        return
+    link.begin(handler())
+
+
+def _connect_error(error: OSError) -> ConnectError:
+    found: ConnectError = getConnectError((error.errno, error.strerror))
+    return found
+
+
+def worker_endpoint(reactor: Any, poller: Poller, description: str, timeout: float) -> tuple[Endpoint, str | None]:
+    """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
 
     `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own.
     """
-    stated = ":timeout=" in description
-    endpoint: Any = clientFromString(reactor, description if stated else f"{description}:timeout={ceil(timeout)}")
-    if isinstance(endpoint, UNIXClientEndpoint):
-        path: Any = endpoint._path
-        return UnixSocketEndpoint(reactor, path, endpoint._timeout if stated else timeout), path
-    return endpoint, None
+    kind, values = client_parts(description)
+    if kind == "unix":
+        return UnixEndpoint(poller, values["path"]), values["path"]
+    seconds = float(values.get("timeout") or timeout)
+    return TcpEndpoint(poller, reactor, values["host"], int(values["port"]), seconds), None
 
 
 def generation_of(path: str | None) -> int:
@@ -103,8 +195,8 @@ def missing(path: str) -> ConnectError | None:
 def is_busy(error: BaseException | None) -> bool:
     """The worker may well be there, but its backlog is full, or we have nothing left to connect with.
 
-    Linux answers a connect to a full UNIX backlog with EAGAIN; Twisted takes that for «in progress» and then reports
-    a bare ConnectError for a connection that ended.
+    Linux answers a connect to a full UNIX backlog with EAGAIN. Twisted, which asks workers for their health, takes
+    that for "in progress" and then reports a bare ConnectError for a connection that ended.
     """
     if type(error) is ConnectError and error.osError is None:
         return True

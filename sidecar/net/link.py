@@ -1,6 +1,6 @@
 """The two sides of a connection: the link, which moves octets, and its handler, which knows what they mean.
 
-Only what each may ask of the other; the links themselves are in `sidecar.net.transport`.
+Only what each may ask of the other; the links themselves are in `transport` and `twisted_link`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NOTHING: UnderWay = (0, 0)
 class Handler(Protocol):
     """What a link tells of itself."""
 
-    def connected(self) -> None:
-        """The link is there."""
+    def connected(self, link: Link) -> None:
+        """This is the link."""
 
     def received(self, octets: bytes) -> None:
         """The other end has sent these."""
@@ -43,25 +43,21 @@ class Handler(Protocol):
         """The kernel has taken all that waited."""
 
 
-class Sending(Protocol):
-    """Something that sends octets past a link, which counts them as its own."""
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that it has not got rid of."""
-
-
 class Link(Protocol):
     """What a handler can ask of its link."""
 
     open: bool
     """Neither lost nor aborted."""
-    secure: bool
-    """There is TLS on it."""
     peer: str
     """The address of the other end; empty where it has none."""
     was_reset: bool
     """It ended by a reset: the other end had not read all that it was sent."""
+    paused: bool
+    """Nothing is read at this moment because somebody said so."""
+
+    @property
+    def secure(self) -> bool:
+        """There is TLS on it."""
 
     def send(self, octets: bytes) -> bool:
         """Send `octets`, at once where it can be, else when the kernel takes them.
@@ -90,14 +86,6 @@ class Link(Protocol):
 
     def abandon_writes(self) -> None:
         """Forget what waits to be sent, and keep reading."""
-
-    @property
-    def paused(self) -> bool:
-        """Nothing is read at this moment because somebody said so."""
-
-    @property
-    def closing(self) -> bool:
-        """It will be closed when all is sent."""
 
     @property
     def readable(self) -> bool:

@@ -18,6 +18,7 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.endpoints import describe, missing, worker_endpoint
 from sidecar.net.gateway import response_limits
 from sidecar.net.health import Health, HealthLimits
+from sidecar.net.poller import Poller
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.net.watching import SocketWatch
 from sidecar.routing.plan import PlannedPool
@@ -34,6 +35,7 @@ def worker_pool(
     endpoint: str,
     settings: Settings,
     reactor: Any,
+    poller: Poller,
     deadlines: Deadlines,
     *,
     sockets: SocketWatch | None = None,
@@ -45,7 +47,7 @@ def worker_pool(
     `health` is the path at which it is asked for its health; empty: whether it takes connections is all. `fault` is why
     nobody knows how to reach it: it is down for as long as it has this pool.
     """
-    client, path = worker_endpoint(reactor, endpoint, settings.timeouts.connect)
+    client, path = worker_endpoint(reactor, poller, endpoint, settings.timeouts.connect)
 
     # Not `client`, which tells of nothing but failure.
     asked = clientFromString(reactor, endpoint)

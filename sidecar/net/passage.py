@@ -12,13 +12,13 @@ request, and it is not used again.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from sidecar.errors import WireError
 from sidecar.exchange import KEEP, Exchange
 from sidecar.failures import Failure
 from sidecar.net.admission import ADMITTED, Gate, Verdict, Who, who
-from sidecar.net.awaited import Awaited
+from sidecar.net.awaited import ANSWER, ANSWER_BODY, Awaited
 from sidecar.net.choosing import best, choose, within_budget
 from sidecar.net.gateway import Gateway
 from sidecar.net.lessons import Lesson, lesson_of
@@ -66,6 +66,17 @@ class State(Enum):
     RELAY = "is being answered"
     TUNNEL = "has become a tunnel: octets pass in both directions without being looked at (RFC 9110 7.8)"
     DONE = "has ended"
+
+
+# Python looks a member up anew each time; these are needed with every request.
+RESOLVE: Final = State.RESOLVE
+ADMIT: Final = State.ADMIT
+LEASE: Final = State.LEASE
+SEND: Final = State.SEND
+AWAIT: Final = State.AWAIT
+RELAY: Final = State.RELAY
+TUNNEL: Final = State.TUNNEL
+ENDED: Final = State.DONE
 
 
 class Client(Protocol):
@@ -169,7 +180,7 @@ class Passage:
             replay_limit=limits.replay_body,
             replays=limits.replays_each,
         )
-        self.state = State.RESOLVE
+        self.state = RESOLVE
         self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.splice = None
         self.who = _NOBODY
         self.worker = self.unknown_to = ""
@@ -225,8 +236,8 @@ class Passage:
         if exchange.received:
             return
         exchange.receive_end()
-        if self.state is State.SEND:
-            self.state = State.AWAIT
+        if self.state is SEND:
+            self.state = AWAIT
         if self.ticket is None and not exchange.passed:
             self._expect_answer()
 
@@ -297,7 +308,7 @@ class Passage:
             self.client.abort()
 
     def _expect_answer(self) -> None:
-        self.client.expect(Awaited.ANSWER, self.decision.answer or self.gateway.timeouts.answer)
+        self.client.expect(ANSWER, self.decision.answer or self.gateway.timeouts.answer)
 
     def _expect_body(self, octets: int) -> None:
         """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`.
@@ -368,7 +379,7 @@ class Passage:
         decision = self.decision
         gate = self.gateway.gates.get(decision.pool)
         if gate is not None:
-            self.state = State.ADMIT
+            self.state = ADMIT
             # Without a key, the address is one: that of a proxy that does not say for whom it speaks, too.
             place = self.gateway.forwarded.place(self.address)
             self.who = caller = who(place, decision.kind, decision.key or place or self.address)
@@ -436,7 +447,7 @@ class Passage:
 
     def _lease_from(self, pool: WorkerPool) -> None:
         """Take a connection of one worker, or wait for it."""
-        self.state = State.LEASE
+        self.state = LEASE
         if (pool.name == self.gateway.main and pool.name not in self.decision.candidates) is not self.falling_back:
             # From now on main does this for others, or somebody else does it.
             self.falling_back = not self.falling_back
@@ -491,7 +502,7 @@ class Passage:
         self.worker = name
         upstream.lend(self, exchange.method, decoded=not exchange.http11)
         self.outbox = exchange.start()
-        self.state = State.AWAIT if exchange.received else State.SEND
+        self.state = AWAIT if exchange.received else SEND
         candidates = decision.candidates
         if not candidates or name != candidates[0]:
             # It is not the first: a move of a key, or work that nobody in the pool can do now.
@@ -538,7 +549,7 @@ class Passage:
             exchange.begin_answer()
             if self.gateway.observed:
                 self.first_byte = self.gateway.deadlines.now() - self.began
-        if self.state is State.TUNNEL:
+        if self.state is TUNNEL:
             self.client.link.send(octets)
             self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
             return
@@ -586,7 +597,7 @@ class Passage:
             misrouted(self.gateway.counters, self.decision.endpoint, self.unknown_to)
             self.unknown_to = ""
         octets = exchange.pass_final(head, request_sent=not upstream.link.unsent)
-        self.state = State.RELAY
+        self.state = RELAY
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
             self._end_splice()
@@ -600,7 +611,7 @@ class Passage:
         if self.exchange.tunnel:
             self._begin_tunnel(upstream)
         elif not self.client.clogged:
-            self.client.expect(Awaited.ANSWER_BODY, self.gateway.timeouts.answer_body)
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
             if upstream.reader.body_left > WORTH_IT:
                 self._splice_down(upstream)
 
@@ -628,7 +639,7 @@ class Passage:
         doubt.hear(down)
         if not (ended or doubt.decided):
             # To the client it has not begun.
-            self.client.expect(Awaited.ANSWER, self.gateway.timeouts.answer_body)
+            self.client.expect(ANSWER, self.gateway.timeouts.answer_body)
             return []
         self.doubt = None
         if self._is_elsewhere(doubt, upstream, ended=ended):
@@ -706,7 +717,7 @@ class Passage:
     # TUNNEL.
 
     def _begin_tunnel(self, upstream: Upstream) -> None:
-        self.state = State.TUNNEL
+        self.state = TUNNEL
         self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
         self.client.unhold(PIPELINED)
         ahead = self.client.reader.take_buffered()
@@ -756,7 +767,7 @@ class Passage:
             self._end_splice()
             self._finish(upstream)
         elif not self.client.clogged:
-            self.client.expect(Awaited.ANSWER_BODY, self.gateway.timeouts.answer_body)
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
 
     def _end_splice(self) -> None:
         if self.splice is not None:
@@ -775,10 +786,10 @@ class Passage:
         """It has taken all that waited."""
         if self.upstream is not None:
             self.upstream.link.resume()
-        if self.state is State.TUNNEL:
+        if self.state is TUNNEL:
             self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
         elif self.exchange.passed:
-            self.client.expect(Awaited.ANSWER_BODY, self.gateway.timeouts.answer_body)
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
 
     def upstream_clogged(self) -> None:
         """The worker takes less than it is sent."""
@@ -866,7 +877,7 @@ class Passage:
     def _end(self, status: int = 0, ending: str = DONE) -> None:
         """Every exchange, however it ends, passes here exactly once. `status` is what we told the client ourselves."""
         self._end_splice()
-        self.state = State.DONE
+        self.state = ENDED
         counters = self.gateway.counters
         if self.exchange.replayed:
             counters.replaying -= 1

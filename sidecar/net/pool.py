@@ -9,17 +9,15 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure as TwistedFailure
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import generation_of, is_busy
+from sidecar.net.endpoints import Endpoint, generation_of, is_busy
 from sidecar.net.health import Health
-from sidecar.net.transport import TwistedLink
 from sidecar.net.upstream import Upstream
 from sidecar.records.histogram import Histogram
 from sidecar.wire.reader import ReaderLimits, ResponseReader
@@ -57,19 +55,6 @@ class PoolLimits:
     idle_time: float = 30.0
 
 
-class _UpstreamFactory(Factory):
-    noisy = False
-
-    def __init__(self, pool: WorkerPool) -> None:
-        self._pool, self._began = pool, pool.deadlines.now()
-
-    def buildProtocol(self, addr: object) -> TwistedLink:
-        upstream = self._pool.new_connection(self._began)
-        link = TwistedLink(upstream)
-        upstream.use(link)
-        return link
-
-
 @define(eq=False)
 class WorkerPool:
     """All connections to one worker.
@@ -79,7 +64,7 @@ class WorkerPool:
     """
 
     name: str
-    endpoint: IStreamClientEndpoint
+    endpoint: Endpoint
     socket_path: str | None
     """Where the endpoint is a UNIX socket: its path, whose inode tells one life of the worker from the next."""
     limits: PoolLimits
@@ -281,7 +266,7 @@ class WorkerPool:
             self._sweep.cancel()
             self._sweep = None
 
-    def new_connection(self, began: float) -> Upstream:
+    def _new_connection(self, began: float) -> Upstream:
         """One that is being made since `began`."""
         reader = ResponseReader(self.reader_limits)
         return Upstream(self, reader, self._generation, began, self.deadlines.now())
@@ -340,7 +325,7 @@ class WorkerPool:
 
     def _connect(self) -> None:
         self.connecting += 1
-        self.endpoint.connect(_UpstreamFactory(self)).addErrback(self._not_connected)
+        self.endpoint.connect(partial(self._new_connection, self.deadlines.now()), self._not_connected)
 
     def connected(self, upstream: Upstream) -> None:
         """A connection has been made."""
@@ -367,11 +352,11 @@ class WorkerPool:
         if self.retired and not self._waiting:
             self._end()
 
-    def _not_connected(self, failure: TwistedFailure) -> None:
+    def _not_connected(self, error: BaseException) -> None:
         self.connecting -= 1
         self.failures += 1
-        if not is_busy(failure.value):
-            self.health.unreachable(failure.value)
+        if not is_busy(error):
+            self.health.unreachable(error)
         elif self._waiting and self._retry is None:
             delay = _BUSY_RETRY * random.uniform(0.5, 1.0)  # noqa: S311
             self._retry = self.clock.callLater(delay, self._try_again)

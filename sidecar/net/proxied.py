@@ -1,4 +1,4 @@
-"""Connections that begin with a header of the PROXY protocol: read it, then let the client's protocol go on from there.
+"""Connections that begin with a header of the PROXY protocol: read it, then let the client's handler go on from there.
 
 It stands in front of TLS and of HTTP and leaves nothing behind: afterwards the connection is what it would be if the
 client had made it. Knows no requests, and no layout of a header.
@@ -6,57 +6,76 @@ client had made it. Knows no requests, and no layout of a header.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from twisted.internet.interfaces import IAddress, IProtocolFactory
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure as TwistedFailure
+from attrs import define
 
 from sidecar.errors import WireError
-from sidecar.net.session import Listener, Session
-from sidecar.net.transport import HalfCloseableLink, hand_over
+from sidecar.net.link import Handler, Link
+from sidecar.net.session import Listener
+from sidecar.net.transport import SocketLink
 from sidecar.telemetry import logger
 from sidecar.wire.proxy_protocol import read_proxy_header
 
 _log = logger("sidecar")
 
+_UNIX_PEER = "a UNIX peer"
 
-class Preamble(Protocol):
+
+@define(eq=False)
+class Complaints:
+    """Whether the log has been told that a balancer does not do as it should: one line until it does better."""
+
+    told: bool = False
+
+    def better(self) -> None:
+        """A header has come."""
+        self.told = False
+
+    def complain(self, peer: str, why: str) -> None:
+        """Tell of a connection without one."""
+        if not self.told:
+            self.told = True
+            _log.warn("a connection from {peer} was closed: {why}", peer=peer or _UNIX_PEER, why=why)
+
+
+class Preamble:
     """A connection as long as its header is not complete."""
 
-    def __init__(self, proxied: Proxied, address: IAddress) -> None:
-        self._proxied = proxied
-        self._address = address
+    def __init__(self, listener: Listener, complaints: Complaints, handler: Callable[[str], Handler]) -> None:
+        """`handler` makes what goes on, for the scheme that the header tells (empty: none)."""
+        self._listener = listener
+        self._complaints = complaints
+        self._handler = handler
         self._begun = b""
+        self._link: SocketLink
         self.expires = 0.0
         self.slot = 0
 
-    def connectionMade(self) -> None:
-        gateway = self._proxied.listener.gateway
-        self._proxied.listener.awaited.add(self)
+    def connected(self, link: Link) -> None:
+        assert isinstance(link, SocketLink)
+        self._link = link
+        gateway = self._listener.gateway
+        self._listener.awaited.add(self)
         gateway.counters.connections_open += 1
         gateway.deadlines.set(self, gateway.timeouts.proxy_header)
-        self._proxied.listener.on_change()
+        self._listener.on_change()
 
-    def dataReceived(self, data: bytes) -> None:
-        self._begun += data
+    def received(self, octets: bytes) -> None:
+        self._begun += octets
         try:
-            header = read_proxy_header(self._begun, self._proxied.listener.gateway.limits.proxy_header)
+            header = read_proxy_header(self._begun, self._listener.gateway.limits.proxy_header)
         except WireError as error:
             self._refuse(str(error))
             return
         if header is not None:
-            self._proxied.complained = False
+            self._complaints.better()
             self._end()
-            protocol = self._proxied.factory.buildProtocol(self._address)
-            assert protocol is not None
-            if isinstance(protocol, HalfCloseableLink) and isinstance(protocol.handler, Session):
-                # Not inside TLS here; whether it was before the balancer, only the header can tell.
-                protocol.handler.came_by(header.scheme)
-            hand_over(self.transport, protocol, header.client)
+            handler = self._handler(header.scheme)
+            self._link.hand_over(handler, header.client)
             rest = self._begun[header.size :]
             if rest:
-                protocol.dataReceived(rest)
+                handler.received(rest)
 
     def deadline_passed(self) -> None:
         """The header did not come in time."""
@@ -64,55 +83,38 @@ class Preamble(Protocol):
 
     def abort(self) -> None:
         """Reset; nobody has asked for anything yet."""
-        transport: Any = self.transport
-        transport.abortConnection()
+        self._link.abort()
 
-    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
-        if self in self._proxied.listener.awaited:
+    def half_closed(self) -> None:
+        """Nothing more will come, so there is nobody to serve."""
+        self._link.close()
+
+    def lost(self, *, clean: bool) -> None:
+        if self in self._listener.awaited:
             self._end()
-            self._proxied.listener.on_change()
+            self._listener.on_change()
+
+    def writing_ended(self) -> None:
+        """Never told: nothing is sent before the header."""
+
+    def shaken(self) -> None:
+        """Never told: TLS begins behind the header."""
+
+    def filled(self) -> None:
+        """Never told: see `writing_ended`."""
+
+    def drained(self) -> None:
+        """Never told: see `writing_ended`."""
 
     def _refuse(self, why: str) -> None:
-        proxied = self._proxied
-        proxied.listener.gateway.counters.connections_refused += 1
-        if not proxied.complained:
-            # Who is in forwarded.proxy_protocol is the operator's; one line until it does better is enough.
-            proxied.complained = True
-            peer = getattr(self._address, "host", "a UNIX peer")
-            _log.warn("a connection from {peer} was closed: {why}", peer=peer, why=why)
+        self._listener.gateway.counters.connections_refused += 1
+        # Who is in forwarded.proxy_protocol is the operator's; one line until it does better is enough.
+        self._complaints.complain(self._link.peer, why)
         self.abort()
 
     def _end(self) -> None:
         """Nobody has been told that there is a connection less: there may be one more at once."""
-        gateway = self._proxied.listener.gateway
+        gateway = self._listener.gateway
         gateway.deadlines.clear(self)
         gateway.counters.connections_open -= 1
-        self._proxied.listener.awaited.discard(self)
-
-
-class Proxied(Factory):
-    """Makes a `Preamble` for who has to announce its clients, and what `factory` makes for everybody else."""
-
-    noisy = False
-
-    def __init__(self, listener: Listener, factory: IProtocolFactory, *, everywhere: bool, here: bool) -> None:
-        """`factory` leads to `listener`, perhaps through TLS.
-
-        `here`: the header is expected on this entry of `listen` in particular; `everywhere`: on none in particular.
-        """
-        self.listener = listener
-        self.factory = factory
-        self._here = here
-        self._expecting = here or everywhere
-        self.complained = False
-        """The log has been told that a balancer does not do as it should."""
-
-    def buildProtocol(self, addr: Any) -> Any:
-        if self._expecting and self._announces(addr):
-            return Preamble(self, addr)
-        return self.factory.buildProtocol(addr)
-
-    def _announces(self, address: IAddress) -> bool:
-        host = getattr(address, "host", "")
-        # UNIX peers are on this host and trusted; but a plain `unix:` has them without a header, as ever.
-        return self.listener.gateway.forwarded.announces(host) if host else self._here
+        self._listener.awaited.discard(self)

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from twisted.internet.protocol import Factory
-
 from sidecar.errors import WireError
 from sidecar.failures import Failure
-from sidecar.net.awaited import Awaited
+from sidecar.net.awaited import HEAD, IDLE, Awaited
 from sidecar.net.gateway import Gateway, request_limits
 from sidecar.net.link import NOTHING, Link, UnderWay
-from sidecar.net.passage import PIPELINED, Passage, State
+from sidecar.net.passage import PIPELINED, TUNNEL, Passage
 from sidecar.net.splicing import WORTH_IT
-from sidecar.net.transport import HalfCloseableLink, SecureLink, TwistedLink
 from sidecar.records.record import NO_ENDPOINT, Record
 from sidecar.replies import STATUS_OF_FAULT, refusal
 from sidecar.wire.forwarded import neighbourhood
@@ -42,17 +39,18 @@ class Session:
 
     link: Link
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, scheme: str | None = None) -> None:
+        """`scheme`: what the client used with a balancer before us, empty where nobody knows; None: see `listener`."""
         self._listener = listener
         self.gateway: Gateway = listener.gateway
         """What the next request works with."""
-        self.scheme = listener.scheme
+        self.scheme = listener.scheme if scheme is None else scheme
         self.peer = ""
         self.reader = RequestReader(listener.reader_limits)
         self.passage: Passage | None = None
         """The request that runs."""
         self.clogged = False
-        self.awaited = Awaited.IDLE
+        self.awaited = IDLE
         self.expires = float("inf")
         self.slot = 0
         self._pumping = False
@@ -66,31 +64,28 @@ class Session:
         """Work with `gateway` from the next request on; one that runs keeps what it has."""
         self.gateway = gateway
 
-    def came_by(self, scheme: str) -> None:
-        """The client used `scheme` with the balancer before us; empty where nobody knows."""
-        self.scheme = scheme
-
     # The link tells.
 
-    def connected(self) -> None:
-        self.peer = self.link.peer
+    def connected(self, link: Link) -> None:
+        self.link = link
+        self.peer = link.peer
         timeouts = self.gateway.timeouts
         # Before it has shaken hands a client inside TLS can have no request.
-        self.expect(Awaited.IDLE, timeouts.handshake if self.link.secure else timeouts.idle)
+        self.expect(IDLE, timeouts.handshake if link.secure else timeouts.idle)
         if not self._listener.opened(self):
             self.gateway.counters.connections_refused += 1
             self.close_after(refusal(503, "Too many connections from this address", retry_after=5))
 
     def shaken(self) -> None:
         if not self._lingering:
-            self.expect(Awaited.IDLE, self.gateway.timeouts.idle)
+            self.expect(IDLE, self.gateway.timeouts.idle)
 
     def received(self, octets: bytes) -> None:
         if self._lingering:
             self._discard(octets)
             return
         passage = self.passage
-        if passage is not None and passage.state is State.TUNNEL:
+        if passage is not None and passage.state is TUNNEL:
             passage.tunnel_up(octets)
             return
         reader = self.reader
@@ -178,7 +173,7 @@ class Session:
         if not reader.buffered and reader.ended and self.link.open and not self._lingering:
             # Nothing was read ahead: what nearly always happens.
             reader.next_message()
-            self.expect(Awaited.IDLE, self.gateway.timeouts.idle)
+            self.expect(IDLE, self.gateway.timeouts.idle)
             return
         self._pumping = True
         try:
@@ -189,7 +184,7 @@ class Session:
                     self._invalid(error)
                     return
                 self.unhold(PIPELINED)
-                self.expect(Awaited.IDLE, self.gateway.timeouts.idle)
+                self.expect(IDLE, self.gateway.timeouts.idle)
                 if events:
                     self._requests(events)
                 else:
@@ -204,8 +199,8 @@ class Session:
 
     def _head_begun(self) -> None:
         """A request has begun but its head, or its body, is not complete. The deadline of a head is a total."""
-        if self.passage is None and self.awaited is not Awaited.HEAD and self.reader.in_head:
-            self.expect(Awaited.HEAD, self.gateway.timeouts.head)
+        if self.passage is None and self.awaited is not HEAD and self.reader.in_head:
+            self.expect(HEAD, self.gateway.timeouts.head)
 
     def _invalid(self, error: WireError) -> None:
         """What the client sent is no request that we serve; nothing after it is interpreted."""
@@ -252,14 +247,14 @@ class Session:
     def deadline_passed(self) -> None:
         """What was awaited did not happen in time."""
         awaited, passage = self.awaited, self.passage
-        if awaited is Awaited.HEAD:
+        if awaited is HEAD:
             self._refuse(408, Failure.CLIENT_SLOW_HEAD)
         elif awaited in _OF_THE_CLIENT and self._took_some():
             # A slow client, not one that has stalled.
             self.expect(awaited, self.gateway.timeouts.stall)
         elif passage is not None:
             passage.overdue(awaited)
-        elif awaited is Awaited.IDLE:
+        elif awaited is IDLE:
             self.close()
         else:
             self.abort()
@@ -289,7 +284,7 @@ class Session:
         """The sidecar is stopping: end with the exchange that is running, or now if there is none."""
         if self.passage is not None:
             self.passage.last()
-        elif self.awaited is Awaited.IDLE:
+        elif self.awaited is IDLE:
             self.close()
 
     def close_after(self, octets: bytes) -> None:
@@ -352,7 +347,7 @@ class Session:
             self.passage.client_gone()
 
 
-_OF_THE_CLIENT = frozenset((Awaited.IDLE, Awaited.LINGER, Awaited.STALL, Awaited.TUNNEL))
+_OF_THE_CLIENT = frozenset((IDLE, Awaited.LINGER, Awaited.STALL, Awaited.TUNNEL))
 """What a client is late for that may still be taking what it was sent."""
 
 
@@ -363,29 +358,23 @@ class Abortable(Protocol):
         """Reset."""
 
 
-class Listener(Factory):
-    """Makes a `Session` for each connection, and counts them in total and per address."""
-
-    noisy = False
+class Listener:
+    """What the sessions of one port share, which are counted here in total and per address."""
 
     def __init__(self, gateway: Gateway, *, secure: bool = False) -> None:
         """`secure`: its connections are inside TLS."""
         self.gateway = gateway
         self.scheme = "https" if secure else "http"
-        self._secure = secure
         self.reader_limits = request_limits(gateway.limits)
         self.connections: set[Session] = set()
         self.awaited: set[Abortable] = set()
         """Connections whose balancer has not said yet whose they are."""
         self.on_change: Callable[[], None] = lambda: None
-        """Called after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
         self._per_address: dict[str, int] = {}
 
-    def buildProtocol(self, addr: object) -> TwistedLink:
-        session = Session(self)
-        link = SecureLink(session) if self._secure else HalfCloseableLink(session)
-        session.link = link
-        return link
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Call it after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
+        self.on_change = changed
 
     def use(self, gateway: Gateway) -> None:
         """From its next request on, every connection works with `gateway`.

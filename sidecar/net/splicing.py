@@ -1,7 +1,8 @@
 """Large bodies of known length go from one socket to another inside the kernel (splice(2)), without being copied here.
 
 Only octets that need no look pass this way: the middle of a body with Content-Length. Heads, chunks and the ends of
-messages never do. Where the kernel cannot, the ordinary path goes on. Knows no HTTP; the relay says how many octets.
+messages never do. Where the kernel cannot, the ordinary path goes on. Knows no HTTP; whoever begins it says how many
+octets.
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable
-from typing import Any
-
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from sidecar.net.link import Link
-from sidecar.net.transport import TwistedLink
+from sidecar.net.transport import SocketLink
 
 WORTH_IT = 256 * 1024
 """Bytes that must be left of a body; below, setting up costs more than copying."""
@@ -70,16 +68,16 @@ class Pipe:
 class Splice:
     """The rest of one body on its way from `source` to `target`.
 
-    While it runs it stands in for the source's `doRead` and, when the target is full, for the target's `doWrite`.
-    `end` gives both back; what is in the pipe then is lost, so that it is called early only to give up.
+    `end` gives both back to their handlers; what is in the pipe then is lost, so that it is called early only to give
+    up.
     """
 
     __slots__ = ("_blocked", "_broken", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_target")
 
     def __init__(
         self,
-        source: TwistedLink,
-        target: TwistedLink,
+        source: SocketLink,
+        target: SocketLink,
         octets: int,
         pipe: Pipe,
         moved: Callable[[int], None],
@@ -97,8 +95,8 @@ class Splice:
         self._blocked = False
         self._moved = moved
         self._broken = broken
-        source.divert(self._receive)
-        target.take(self)
+        source.divert(self)
+        target.accept(self)
 
     @property
     def unsent(self) -> int:
@@ -106,32 +104,43 @@ class Splice:
         return self._in_pipe
 
     def end(self) -> None:
-        """Give the sockets back to their protocols."""
+        """Give the links back to their handlers."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
-            self._target.take(None)
-            self._unblock()
-            self._source.read_directly()
+            self._source.divert(None)
+            self._target.accept(None)
             pipe.give_back(empty=not self._in_pipe)
 
-    def _receive(self) -> BaseException | None:
-        """What the reactor calls when there is something to read from the source."""
+    def take(self) -> None:
+        """The source can be read."""
+        source = self._source
         for _ in range(MOST_ROUNDS):
             pipe = self._pipe
-            if pipe is None or self._in_pipe or not self._source.reading:
-                return None
+            if pipe is None or self._in_pipe or not source.reading:
+                return
             try:
-                taken = os.splice(self._source.descriptor, pipe.write_end, min(self._left, PIPE_SIZE), flags=_FLAGS)
+                taken = os.splice(source.descriptor, pipe.write_end, min(self._left, PIPE_SIZE), flags=_FLAGS)
             except BlockingIOError:
-                return None
-            except OSError:
-                return CONNECTION_LOST
+                return
+            except OSError as error:
+                source.input_failed(error)
+                return
             if not taken:
-                return CONNECTION_DONE
+                source.input_ended()
+                return
             self._left -= taken
             self._in_pipe = taken
             self._pour(pipe)
-        return None
+
+    def give(self) -> None:
+        """The target takes something again."""
+        pipe = self._pipe
+        if pipe is None:
+            return
+        self._pour(pipe)
+        if self._pipe is not None and not self._in_pipe and self._blocked:
+            self._blocked = False
+            self._target.has_room()
 
     def _pour(self, pipe: Pipe) -> None:
         """Empty the pipe into the target, as far as it takes it."""
@@ -141,38 +150,15 @@ class Splice:
             while self._in_pipe:
                 self._in_pipe -= os.splice(pipe.read_end, self._target.descriptor, self._in_pipe, flags=_FLAGS)
         except BlockingIOError:
-            self._block()
+            if not self._blocked:
+                self._blocked = True
+                self._target.await_room()
         except OSError:
             broken = True
         if before != self._in_pipe:
             self._moved(before - self._in_pipe)
         if broken:
             self._broken()
-
-    def _block(self) -> None:
-        if not self._blocked:
-            self._blocked = True
-            transport: Any = self._target.transport
-            transport.doWrite = self._send
-            transport.startWriting()
-            self._target.handler.filled()
-
-    def _unblock(self) -> None:
-        if self._blocked:
-            self._blocked = False
-            transport: Any = self._target.transport
-            transport.stopWriting()
-            del transport.doWrite
-
-    def _send(self) -> None:
-        """What the reactor calls when the target takes something again."""
-        pipe = self._pipe
-        if pipe is None:
-            return
-        self._pour(pipe)
-        if self._pipe is not None and not self._in_pipe and self._blocked:
-            self._unblock()
-            self._target.handler.drained()
 
 
 def begin_splice(
@@ -183,9 +169,9 @@ def begin_splice(
     broken: Callable[[], None],
 ) -> Splice | None:
     """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
-    if not (isinstance(source, TwistedLink) and isinstance(target, TwistedLink)):
+    if not (isinstance(source, SocketLink) and isinstance(target, SocketLink)) or target.unsent:
         return None
-    if not (source.direct and target.direct) or target.unsent:
+    if not (source.open and target.open):
         return None
     pipe = Pipe.take()
     return None if pipe is None else Splice(source, target, octets, pipe, moved, broken)

@@ -6,12 +6,12 @@ layout and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
@@ -127,6 +127,21 @@ def _choose(_connection: Any, offered: Iterable[bytes]) -> bytes:
     if ALPN in offered:
         return ALPN
     raise SSL.Error([("", "", "no application protocol in common")])
+
+
+def tls_protocols(identity: Identity, reactor: Any) -> Callable[[IProtocol], IProtocol]:
+    """What puts TLS around one protocol after the other. Raises SidecarError."""
+    try:
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+    except ImportError as error:
+        raise SidecarError(INSTALL) from error
+    factory = TLSMemoryBIOFactory(identity, False, Factory(), reactor)
+
+    def around(inner: IProtocol) -> IProtocol:
+        protocol: IProtocol = factory.protocol(factory, inner)
+        return protocol
+
+    return around
 
 
 def secured(identity: Identity, factory: IProtocolFactory, reactor: Any) -> IProtocolFactory:

@@ -1,277 +1,347 @@
-"""What we know of Twisted's transports beyond their interfaces; every use of it is in this module.
+"""Plain sockets as links: reading, writing, back-pressure, half-close, the ends, and bodies that go past the process.
 
-A plain `write` waits for the next turn of the reactor; sending at once when nothing waits to be sent saves a poll for
-each message. Twisted reads a UNIX socket with `recvmsg`, ready for descriptors that nobody sends here; `recv` is
-cheaper. Together that is a third of what a proxied request costs. `tests/net/test_transport_contract.py` holds this
-module against real sockets.
+Sends at once where nothing waits to be sent, which saves a poll for each message. Knows no protocols, and nothing of
+Twisted but the poller's place in its reactor.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
+from contextlib import suppress
 from errno import ECONNRESET
 from fcntl import ioctl
 from select import POLLIN, poll
-from struct import Struct
 from termios import TIOCOUTQ
-from typing import Any
+from typing import Protocol
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.tcp import Connection
-from twisted.python.failure import Failure as TwistedFailure
-from zope.interface import implementer
-
-from sidecar.net.link import Handler, Sending, UnderWay
-
-_INT = Struct("i")
+from sidecar.net.link import Handler, UnderWay
+from sidecar.net.poller import READ, WRITE, Poller
 
 READ_SIZE = 65536
 """Bytes asked of the kernel at a time."""
 MOST_READS = 4
-"""How often a connection is read in one turn if each time it gave as much as was asked for; then others get theirs."""
+"""How often a socket is read in one turn if each time it gave as much as was asked for; then others get theirs."""
+MOST_UNSENT = 65536
+"""Bytes that may wait for the kernel before the handler is told to send less."""
+SEND_SIZE = 128 * 1024
+"""Bytes given to the kernel at a time."""
+
+_INT = struct.Struct("i")
+_RESET = struct.pack("ii", 1, 0)
 
 
-@implementer(IPushProducer)
-class TwistedLink(Protocol):
-    """A link on a transport of Twisted's, which sends and receives without detours where that is a plain socket.
+class Bypass(Protocol):
+    """What moves octets from one link to another without either seeing them (net/splicing.py)."""
 
-    Its own producer towards its transport, so that it learns when more waits than should.
-    """
+    @property
+    def unsent(self) -> int:
+        """Bytes that it has taken from one and not given to the other."""
 
-    handler: Handler
-    open: bool = False
-    secure: bool = False
-    peer: str = ""
-    was_reset: bool = False
-    paused: bool = False
-    splice: Sending | None = None
-    """What sends a body to us past this link (net/splicing.py)."""
-    diverted: bool = False
-    """What we receive goes past this link."""
-    _socket: socket.socket | None = None
-    _look: poll | None = None
+    def take(self) -> None:
+        """The source can be read."""
 
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
+    def give(self) -> None:
+        """The target takes something again."""
 
-    # Twisted calls.
 
-    def connectionMade(self) -> None:
-        transport: Any = self.transport
+class SocketLink:
+    """A connection on a plain socket."""
+
+    __slots__ = (
+        *("_buffer", "_closing", "_drains", "_ending", "_events", "_filled", "_look", "_more", "_more_size", "_offset"),
+        *("_poller", "_quiet", "half_closeable", "handler", "inward", "open", "outward", "paused", "peer", "socket"),
+        "was_reset",
+    )
+
+    secure = False
+
+    def __init__(self, poller: Poller, connected: socket.socket, peer: str, *, half_closeable: bool) -> None:
+        """`peer`: the address of the other end, empty where it has none. `half_closeable`: directions end apart."""
+        connected.setblocking(False)
+        if connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected
+        self.peer = peer
+        self.half_closeable = half_closeable
+        self.handler: Handler
         self.open = True
-        if isinstance(transport, Connection) and not transport.TLS:
-            # The short way, from now on; for TLS and for what is no socket the ordinary one stays.
-            self._socket = transport.socket
-            self.read_directly()
-        self.peer = getattr(transport.getPeer(), "host", "")
-        if self.peer:
-            # A UNIX transport has this method too, and before Twisted 24.11 it fails there.
-            transport.setTcpNoDelay(True)
-        transport.registerProducer(self, True)
-        self.handler.connected()
+        self.paused = False
+        self.was_reset = False
+        self.inward: Bypass | None = None
+        """What takes our octets past the handler."""
+        self.outward: Bypass | None = None
+        """What sends octets here past the handler."""
+        self._poller = poller
+        self._events = 0
+        self._buffer = b""
+        self._offset = 0
+        self._more: list[bytes] | None = None
+        self._more_size = 0
+        self._filled = False
+        self._quiet = False
+        self._closing = False
+        self._ending = False
+        self._drains = False
+        self._look: poll | None = None
 
-    def dataReceived(self, data: bytes) -> None:
-        self.handler.received(data)
+    def begin(self, handler: Handler) -> None:
+        """Tell `handler` from now on, first that there is a link."""
+        self.handler = handler
+        self._listen(READ)
+        handler.connected(self)
 
-    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
-        self.open = False
-        self.handler.lost(clean=reason.check(ConnectionDone) is not None)
-
-    def pauseProducing(self) -> None:
-        self.handler.filled()
-
-    def resumeProducing(self) -> None:
-        self.handler.drained()
-
-    def stopProducing(self) -> None:
-        """The connection is gone; `connectionLost` says so too."""
+    def hand_over(self, handler: Handler, peer: str | None = None) -> None:
+        """Tell `handler` from now on; to it, the other end is `peer`, if that is given."""
+        if peer is not None:
+            self.peer = peer
+        self.handler = handler
+        handler.connected(self)
 
     # The handler asks.
 
     def send(self, octets: bytes) -> bool:
-        transport: Any = self.transport
-        direct = self._socket
-        if direct is None or transport.dataBuffer or transport._tempDataBuffer or transport.disconnecting:
-            transport.write(octets)
+        if self._buffer or self.outward is not None:
+            self._keep(octets)
             return True
         try:
-            sent = direct.send(octets)
+            sent = self.socket.send(octets)
         except BlockingIOError:
             sent = 0
         except OSError:
+            # It is broken, or has been closed.
             return False
         if sent != len(octets):
-            transport.write(octets[sent:])
+            self._keep(octets[sent:])
         return True
 
     def pause(self) -> None:
-        if not self.paused and self.open:
+        if not self.paused:
             self.paused = True
-            transport: Any = self.transport
-            transport.pauseProducing()
+            self._unlisten(READ)
 
     def resume(self) -> None:
-        if self.paused and self.open:
+        if self.paused:
             self.paused = False
-            transport: Any = self.transport
-            transport.resumeProducing()
+            if not self._closing:
+                self._listen(READ)
 
     def end_writing(self) -> None:
-        transport: Any = self.transport
-        transport.loseWriteConnection()
+        self._ending = True
+        self._end_when_sent()
 
     def close(self) -> None:
-        if self.open:
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.loseConnection()
+        if self.open and not self._closing:
+            self._closing = self._quiet = True
+            self._unlisten(READ)
+            self._end_when_sent()
 
     def abort(self) -> None:
         if self.open:
-            self.open = False
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.abortConnection()
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._lose(clean=False)
 
     def quiet(self) -> None:
-        transport: Any = self.transport
-        transport.unregisterProducer()
+        self._quiet = True
 
     def abandon_writes(self) -> None:
         # Without it, the failure of a write that nobody needs any more tears down a connection from which an answer
         # can still be read.
-        transport: Any = self.transport
-        if self._socket is not None:
-            transport.dataBuffer = b""
-            transport.offset = 0
-            transport._tempDataBuffer = []
-            transport._tempDataLen = 0
-            transport.stopWriting()
+        self._forget()
+        self._unlisten(WRITE)
 
     @property
     def closing(self) -> bool:
-        transport: Any = self.transport
-        return bool(transport.disconnecting)
+        return self._closing
 
     @property
     def readable(self) -> bool:
-        if self._socket is None:
-            return False
         look = self._look
         if look is None:
             # A look with `recv` ends in an exception nearly always, which costs as much as three of these.
             look = self._look = poll()
-            look.register(self._socket, POLLIN)
+            look.register(self.socket, POLLIN)
         return bool(look.poll(0))
 
     @property
     def unsent(self) -> int:
-        transport: Any = self.transport
-        if self._socket is None:
-            return 0
-        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return waiting if self.splice is None else waiting + self.splice.unsent
+        waiting = len(self._buffer) - self._offset + self._more_size
+        return waiting if self.outward is None else waiting + self.outward.unsent
 
     @property
     def under_way(self) -> UnderWay:
         unsent = self.unsent
         return (unsent, 0) if unsent else (0, in_kernel(self.descriptor))
 
-    # A splice asks.
-
-    @property
-    def direct(self) -> bool:
-        """The transport is a plain socket."""
-        return self._socket is not None
+    # A bypass asks.
 
     @property
     def descriptor(self) -> int:
         """The socket's; -1 when it is closed."""
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def divert(self, receive: Any) -> None:
-        """Let the reactor call `receive` when there is something to read."""
-        self.diverted = True
-        transport: Any = self.transport
-        transport.doRead = receive
-
-    def read_directly(self) -> None:
-        """Let the reactor call `_receive` when there is something to read."""
-        self.diverted = False
-        if self._socket is not None:
-            transport: Any = self.transport
-            transport.doRead = self._receive
-
-    def take(self, splice: Sending | None) -> None:
-        """Octets are sent past this link from now on; None: not any more."""
-        self.splice = splice
+        return self.socket.fileno()
 
     @property
     def reading(self) -> bool:
-        """More may be read now: neither is somebody in the way, nor is the connection being closed."""
-        transport: Any = self.transport
-        return self.open and not self.paused and not transport.disconnecting
+        """More may be read now: neither is somebody in the way, nor is the link being closed."""
+        return self.open and not (self.paused or self._closing)
 
-    def _receive(self) -> BaseException | None:
-        """What the reactor calls when there is something to read."""
-        assert self._socket is not None
-        receive = self._socket.recv
+    def divert(self, bypass: Bypass | None) -> None:
+        """What comes goes past the handler; None: not any more."""
+        self.inward = bypass
+
+    def accept(self, bypass: Bypass | None) -> None:
+        """Octets are sent past the handler; None: not any more."""
+        self.outward = bypass
+        if bypass is None and not self._buffer:
+            self._unlisten(WRITE)
+
+    def await_room(self) -> None:
+        """The kernel takes no more of a bypass: it is told when that changes, and the handler is told now."""
+        self._listen(WRITE)
+        self.handler.filled()
+
+    def has_room(self) -> None:
+        """It has taken all of it."""
+        self._unlisten(WRITE)
+        self.handler.drained()
+
+    def input_ended(self) -> None:
+        """The other end sends no more."""
+        if self.half_closeable:
+            self._unlisten(READ)
+            self.handler.half_closed()
+        else:
+            self._lose(clean=True)
+
+    def input_failed(self, error: OSError) -> None:
+        """Nothing can be read, and never will."""
+        self.was_reset = error.errno == ECONNRESET
+        self._lose(clean=False)
+
+    # The poller tells.
+
+    def do_read(self) -> None:
         reads = MOST_READS
+        receive = self.socket.recv
         while reads:
+            if self.inward is not None:
+                self.inward.take()
+                return
             reads -= 1
             try:
-                data = receive(READ_SIZE)
+                octets = receive(READ_SIZE)
             except BlockingIOError:
-                return None
+                return
             except OSError as error:
-                self.was_reset = error.errno == ECONNRESET
-                return CONNECTION_LOST
-            if not data:
-                return CONNECTION_DONE
-            self.handler.received(data)
-            if len(data) < READ_SIZE or self.diverted or not self.reading:
-                return None
-        return None
+                self.input_failed(error)
+                return
+            if not octets:
+                self.input_ended()
+                return
+            self.handler.received(octets)
+            if len(octets) < READ_SIZE or not self.reading:
+                return
 
+    def do_write(self) -> None:
+        if not self._buffer:
+            if self.outward is not None:
+                self.outward.give()
+            else:
+                self._sent()
+            return
+        end = self._offset + SEND_SIZE
+        try:
+            self._offset += self.socket.send(memoryview(self._buffer)[self._offset : end])
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lose(clean=False)
+            return
+        if self._offset == len(self._buffer):
+            self._buffer = b"" if self._more is None else b"".join(self._more)
+            self._offset = self._more_size = 0
+            self._more = None
+            if not self._buffer:
+                self._sent()
 
-@implementer(IHalfCloseableProtocol)
-class HalfCloseableLink(TwistedLink):
-    """A link whose directions end one after the other."""
+    def do_fail(self) -> None:
+        self.abort()
 
-    def readConnectionLost(self) -> None:
-        self.handler.half_closed()
+    # How it goes on.
 
-    def writeConnectionLost(self) -> None:
-        self.handler.writing_ended()
+    def _keep(self, octets: bytes) -> None:
+        """Let these wait for the kernel."""
+        if not self.open or not octets:
+            return
+        if not self._buffer:
+            self._buffer = octets
+            self._listen(WRITE)
+        else:
+            if self._more is None:
+                self._more = []
+            self._more.append(octets)
+            self._more_size += len(octets)
+        if not self._quiet and len(self._buffer) - self._offset + self._more_size > MOST_UNSENT:
+            self._filled = True
+            self.handler.filled()
 
+    def _sent(self) -> None:
+        """Nothing waits any more."""
+        self._unlisten(WRITE)
+        if self._closing:
+            self._lose(clean=True)
+        elif self._ending:
+            self._ending = False
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+            self.handler.writing_ended()
+        elif self._filled:
+            self._filled = False
+            if not self._quiet:
+                self.handler.drained()
 
-@implementer(IHandshakeListener)
-class SecureLink(TwistedLink):
-    """A link inside TLS, which has no half of a close: what we end is ended when the other end says so too."""
+    def _end_when_sent(self) -> None:
+        if not (self._buffer or self.outward is not None):
+            self._poller.soon(self._end)
 
-    secure = True
+    def _end(self) -> None:
+        if self.open and not self._buffer:
+            self._sent()
 
-    def handshakeCompleted(self) -> None:
-        self.handler.shaken()
+    def _forget(self) -> None:
+        self._buffer = b""
+        self._offset = self._more_size = 0
+        self._more = None
 
-    def end_writing(self) -> None:
-        transport: Any = self.transport
-        transport.loseConnection()
-        self.handler.writing_ended()
+    def _listen(self, event: int) -> None:
+        before = self._events
+        if self.open and not before & event:
+            self._events = before | event
+            if before:
+                self._poller.change(self.socket.fileno(), self._events)
+            else:
+                self._poller.add(self.socket.fileno(), self, event)
 
-    @property
-    def unsent(self) -> int:
-        return unsent_by_tls(self.transport) if self.open else 0
+    def _unlisten(self, event: int) -> None:
+        if self._events & event:
+            self._events &= ~event
+            if self._events:
+                self._poller.change(self.socket.fileno(), self._events)
+            else:
+                self._poller.remove(self.socket.fileno())
 
-    @property
-    def descriptor(self) -> int:
-        transport: Any = self.transport
-        number: int = transport.fileno()
-        return number
+    def _lose(self, *, clean: bool) -> None:
+        """Close the socket now, and tell the handler when whoever runs has finished."""
+        if not self.open:
+            return
+        self.open = False
+        self._unlisten(READ | WRITE)
+        self._forget()
+        self._look = None
+        self.socket.close()
+        handler = self.handler
+        self._poller.soon(lambda: handler.lost(clean=clean))
 
 
 def in_kernel(descriptor: int) -> int:
@@ -280,26 +350,3 @@ def in_kernel(descriptor: int) -> int:
         return 0
     count: int = _INT.unpack(ioctl(descriptor, TIOCOUTQ, _INT.pack(0)))[0]
     return count
-
-
-def hand_over(transport: Any, protocol: IProtocol, peer: str | None) -> None:
-    """Let `protocol` have a connection that another one has had so far, as if it had been made from `peer`.
-
-    `peer` is an address in text; None: where the connection really comes from.
-    """
-    if peer is not None:
-        address = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 0)
-        transport.getPeer = lambda: address
-        if transport.socket.family == socket.AF_UNIX:
-            # Now that it has a peer with an address it is taken for TCP.
-            transport.setTcpNoDelay = lambda _enabled: None
-    transport.protocol = protocol
-    protocol.makeConnection(transport)
-
-
-def unsent_by_tls(transport: Any) -> int:
-    """How many octets wait above and below TLS for the kernel to take them."""
-    below = transport.transport
-    waiting: int = len(below.dataBuffer) - below.offset + below._tempDataLen
-    above = transport._aggregator
-    return waiting + sum(map(len, transport._appSendBuffer)) + sum(map(len, getattr(above, "_buffer", ())))

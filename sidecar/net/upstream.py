@@ -67,10 +67,6 @@ class Upstream:
         self.idle_since = 0
         """How often its pool had looked for old connections when its last lease ended."""
 
-    def use(self, link: Link) -> None:
-        """This is what it consists of."""
-        self.link = link
-
     def lend(self, holder: LeaseHolder, method: bytes, *, decoded: bool) -> None:
         """Expect the answer to a request with `method` for `holder`; `decoded` as in `ResponseReader`."""
         self.holder = holder
@@ -96,7 +92,8 @@ class Upstream:
 
     # The link tells.
 
-    def connected(self) -> None:
+    def connected(self, link: Link) -> None:
+        self.link = link
         self.pool.connected(self)
 
     def received(self, octets: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet import error as connecting
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -20,14 +20,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.config.schema import Limits, Timeouts
+from sidecar.net.accepting import Accepting
 from sidecar.net.admission import Gate, GateLimits
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import describe
+from sidecar.net.endpoints import UnixEndpoint, describe
+from sidecar.net.entrances import Entrance
 from sidecar.net.gateway import Gateway, response_limits
 from sidecar.net.health import Health, HealthLimits
 from sidecar.net.link import NOTHING
+from sidecar.net.poller import Poller
 from sidecar.net.pool import PoolLimits, WorkerPool
 from sidecar.net.session import Listener, Session
+from sidecar.net.transport import SocketLink
+from sidecar.net.twisted_link import SecureLink
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
 
@@ -242,6 +247,7 @@ class Stage:
         self.directory = directory
         self.clock = Clock()
         self.clock.advance(1000.0)
+        self.poller = Poller(reactor)
         self.limits = Limits(**(limits or {}))
         self.timeouts = Timeouts(**(timeouts or {}))
         self.workers = {name: Worker(directory / f"{name}.sock") for name in workers}
@@ -249,7 +255,7 @@ class Stage:
         self.pools = {
             name: WorkerPool(
                 name=name,
-                endpoint=UNIXClientEndpoint(reactor, str(worker.path)),
+                endpoint=UnixEndpoint(self.poller, str(worker.path)),
                 socket_path=str(worker.path),
                 limits=PoolLimits(idle=idle, connections=connections, waiting=waiting),
                 reader_limits=response_limits(self.limits),
@@ -279,8 +285,15 @@ class Stage:
                 worker.start()
             self.pools[name].health.start()
         self.listener = Listener(self.gateway)
-        self.port = reactor.listenTCP(0, self.listener, interface="127.0.0.1")
+        self.accepting = Accepting(reactor, lambda: len(self.listener.connections), ceiling=10_000)
+        self.port = self.listen(Entrance(self.listener, reactor, self.poller))
         self.clients: list[Peer] = []
+
+    def listen(self, entrance: Entrance) -> Any:
+        """A port on which `entrance` serves."""
+        port = reactor.listenTCP(0, entrance, interface="127.0.0.1")
+        self.accepting.open(port, self.poller, entrance.take)
+        return port
 
     @property
     def worker(self) -> Worker:
@@ -319,7 +332,7 @@ class Stage:
         address = client.transport.getHost()
         while True:
             for connection in self.listener.connections:
-                if connection.link.transport.getPeer() == address:  # type: ignore[attr-defined]
+                if remote(connection) == (address.host, address.port):
                     return connection
             await turns(1)
 
@@ -344,6 +357,7 @@ class Stage:
 
     async def strike(self) -> None:
         """End everything that the test left."""
+        self.accepting.stop()
         await self.port.stopListening()
         for worker in self.workers.values():
             await worker.stop()
@@ -357,7 +371,18 @@ class Stage:
             pool.retire()
         while self.listener.connections or any(pool.leased or pool.connecting for pool in self.pools.values()):
             await turns(1)
+        await turns(1)
+        self.poller.close()
         assert not self.clock.getDelayedCalls() or all(call.active() for call in self.clock.getDelayedCalls())
+
+
+def remote(connection: Session) -> tuple[str, int]:
+    """Address and port of the client, as the socket has them."""
+    link = connection.link
+    below = link.below if isinstance(link, SecureLink) else link
+    assert isinstance(below, SocketLink)
+    host, port = below.socket.getpeername()
+    return host, port
 
 
 def crash(peer: Peer) -> None:

@@ -115,10 +115,10 @@ class SecureStage(Stage):
         self.identities = Identities()
         self.plain = self.port
         text = f"{before}ssl:0:privateKey={self.files.key}:certKey={self.files.certificate}:interface=127.0.0.1"
-        (door,) = doors([text], self.gateway, self.identities, reactor)
+        (door,) = doors([text], self.gateway, self.identities, reactor, self.poller)
         assert door.address == "tcp:0:interface=127.0.0.1"
         self.listener = door.listener
-        self.port = reactor.listenTCP(0, door.factory, interface="127.0.0.1")
+        self.port = self.listen(door.entrance)
 
     def renew(self) -> None:
         key, certificate = self.authority.issue(NAME)

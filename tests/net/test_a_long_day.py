@@ -31,7 +31,8 @@ from sidecar.net.gateway import Gateway
 from sidecar.net.health import Health, HealthLimits, NoAnswerError
 from sidecar.net.passage import Passage, State
 from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.session import Listener
+from sidecar.net.session import Listener, Session
+from sidecar.net.twisted_link import HalfCloseableLink
 from sidecar.records.notes import Notes
 from sidecar.routing.decision import Decision
 from sidecar.wire.forwarded import ForwardedPolicy
@@ -216,7 +217,7 @@ class Client:
 
     def _connect(self, now: float) -> None:
         self.transport = FakeTransport(self.address)
-        self.transport.connect(self.day.listener.buildProtocol(None))
+        self.transport.connect(HalfCloseableLink(Session(self.day.listener)))
         self._ask(now)
 
     def _ask(self, now: float) -> None:

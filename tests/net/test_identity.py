@@ -20,7 +20,8 @@ from sidecar.net.deadlines import Deadlines
 from sidecar.net.gateway import Gateway
 from sidecar.net.health import Health, HealthLimits
 from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.session import Listener
+from sidecar.net.session import Listener, Session
+from sidecar.net.twisted_link import HalfCloseableLink
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
 
@@ -186,7 +187,7 @@ class World:
         )
         self.listener = Listener(gateway)
         self.client = FakeTransport()
-        self.client.connect(self.listener.buildProtocol(None))
+        self.client.connect(HalfCloseableLink(Session(self.listener)))
         (self.session,) = self.listener.connections
         self.workers: list[Worker] = []
         self.unsent = b"".join(

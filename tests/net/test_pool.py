@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import FakeEndpoint, FakeQuestions, FakeTransport
@@ -16,14 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet import error as connecting
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 
 from sidecar.net.asking import serves
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import UnixSocketEndpoint, describe, is_busy
+from sidecar.net.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
 from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question, State
+from sidecar.net.poller import Poller
 from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.net.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits
@@ -470,11 +473,12 @@ def test_what_a_failure_means(error: Exception, busy: bool, words: str) -> None:
 
 def on_socket(path: Path, clock: Clock, **limits: object) -> WorkerPool:
     endpoint = UNIXClientEndpoint(reactor, str(path))
+    mine = UnixEndpoint(Poller(reactor), str(path))
 
     def ask() -> Deferred[bool]:
         return Deferred.fromCoroutine(serves(reactor, endpoint, "", 5.0))
 
-    return pool_of(endpoint, clock, PoolLimits(**limits), str(path), ask)  # type: ignore[arg-type]
+    return pool_of(mine, clock, PoolLimits(**limits), str(path), ask)  # type: ignore[arg-type]
 
 
 async def leased(pool: WorkerPool, clock: Clock) -> Waiting:
@@ -558,17 +562,19 @@ def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
         clock.advance(100)
         worker = Worker(tmp_path / "w.sock").start()
         attempts = []
+        real = UnixEndpoint(Poller(reactor), str(worker.path))
 
         class Exhausted:
-            """A reactor that has no descriptor at first."""
+            """Has no descriptor at first."""
 
-            def connectUNIX(self, *arguments: object, **others: object) -> None:
+            def connect(self, handler: Any, failed: Any) -> None:
                 attempts.append(None)
                 if len(attempts) < 3:
-                    raise OSError(errno.EMFILE, "Too many open files")
-                reactor.connectUNIX(*arguments, **others)
+                    failed(OSError(errno.EMFILE, "Too many open files"))
+                else:
+                    real.connect(handler, failed)
 
-        pool = pool_of(UnixSocketEndpoint(Exhausted(), str(worker.path), 2.0), clock, PoolLimits())
+        pool = pool_of(Exhausted(), clock, PoolLimits())
         waiting = Waiting()
         assert pool.lease(waiting) is None
         assert (pool.connecting, pool.down) == (0, False)
@@ -655,7 +661,7 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
             lease = await leased(pool, clock)
             connection = await worker.connection()
             pool.release(lease.upstream)
-            spoil(connection.transport.socket)
+            spoil(connection.transport.getHandle())
             waiting = Waiting()
             assert pool.lease(waiting) is None
             while waiting.upstream is None:
@@ -669,7 +675,17 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
     spin(scenario())
 
 
-def test_a_worker_on_tcp() -> None:
+class Names:
+    """The reactor, with answers to look-ups that take no thread."""
+
+    callLater = staticmethod(reactor.callLater)
+
+    def resolve(self, name: str, _timeouts: object) -> Deferred[str]:
+        return succeed("127.0.0.1") if name == "localhost" else fail(DNSLookupError(name))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_worker_on_tcp(host: str) -> None:
     """A worker on TCP has no socket file, and is reached all the same."""
 
     async def scenario() -> None:
@@ -680,7 +696,9 @@ def test_a_worker_on_tcp() -> None:
         address = port.getHost()
         assert isinstance(address, IPv4Address)
         assert ip_address(address.host).is_loopback
-        pool = pool_of(TCP4ClientEndpoint(reactor, address.host, address.port), clock, PoolLimits())
+        # A name takes a look-up, an address none.
+        endpoint = TcpEndpoint(Poller(reactor), Names(), host, address.port, 2.0)
+        pool = pool_of(endpoint, clock, PoolLimits())
         lease = await leased(pool, clock)
         pool.release(lease.upstream)
         clock.advance(2.0)
@@ -691,5 +709,43 @@ def test_a_worker_on_tcp() -> None:
         pool.retire()
         await port.stopListening()
         await (await worker.connection()).end("reset")
+
+    spin(scenario())
+
+
+def test_a_port_that_nobody_listens_on() -> None:
+    """A refused connection over TCP says so, and one that is never answered ends after its time."""
+
+    async def scenario() -> None:
+        poller = Poller(reactor)
+        failures: list[BaseException] = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            number = free.getsockname()[1]
+            endpoint = TcpEndpoint(poller, reactor, "127.0.0.1", number, 2.0)
+            endpoint.connect(lambda: pytest.fail("connected"), failures.append)
+            while not failures:
+                await turns(1)
+            assert describe(failures.pop()) == "Connection refused"
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            number = full.getsockname()[1]
+            fillers = [socket.socket() for _ in range(3)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", number))
+            endpoint = TcpEndpoint(poller, reactor, "127.0.0.1", number, 0.2)
+            endpoint.connect(lambda: pytest.fail("connected"), failures.append)
+            while not failures:
+                await turns(1)
+            assert "timed out" in describe(failures.pop())
+            for filler in fillers:
+                filler.close()
+        endpoint = TcpEndpoint(poller, Names(), "no.such.host.invalid", 1, 0.2)
+        endpoint.connect(lambda: pytest.fail("connected"), failures.append)
+        while not failures:
+            await turns(1)
+        poller.close()
 
     spin(scenario())

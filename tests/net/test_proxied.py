@@ -12,7 +12,7 @@ from attrs import evolve
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 
-from sidecar.net.proxied import Proxied
+from sidecar.net.entrances import Entrance
 
 from .peers import Peer, Stage
 from .turns import reactor, staged, turns
@@ -46,9 +46,10 @@ class Balanced(Stage):
         self.gateway = evolve(self.gateway, forwarded=policy)
         self.listener.use(self.gateway)
         self.plain, self.path = self.port, str(directory / "public.sock")
-        factory = Proxied(self.listener, self.listener, here=here, everywhere=everywhere)
-        self.port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.local = reactor.listenUNIX(self.path, factory)
+        entrance = Entrance(self.listener, reactor, self.poller, here=here, everywhere=everywhere)
+        self.port = self.listen(entrance)
+        self.local = reactor.listenUNIX(self.path, entrance)
+        self.accepting.open(self.local, self.poller, entrance.take)
 
     async def balanced(self, *pieces: bytes) -> Peer:
         """A connection from the balancer; each piece arrives by itself."""

@@ -556,7 +556,7 @@ async def test_cut_answers_are_visibly_cut(stage: Stage, head: bytes, version: b
     client.send(b"unread by the worker")
     if head == b"\r\n":
         # Only what the worker leaves unread makes its end visible where the end is the delimiter.
-        (await stage.inside(client)).passage.upstream.link.transport.write(b"unread")
+        (await stage.inside(client)).passage.upstream.link.send(b"unread")
         worker.pause()
         await turns()
     crash(worker)

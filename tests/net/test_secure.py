@@ -15,6 +15,7 @@ from pem import Authority
 from sidecar.config.endpoints import KeyFiles
 from sidecar.errors import SidecarError
 from sidecar.net.entrances import doors
+from sidecar.net.poller import Poller
 from sidecar.net.tls import Identities
 
 from .peers import Stage
@@ -326,7 +327,7 @@ def test_without_the_libraries(module: str, tmp_path: Path, monkeypatch: pytest.
     gateway = Stage(tmp_path, away=("main",)).gateway
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SidecarError, match=r"pip install 'matrix-sidecar\[tls\]'"):
-        list(doors([f"ssl:443:privateKey={tmp_path}/both.pem"], gateway, Identities(), reactor))
+        list(doors([f"ssl:443:privateKey={tmp_path}/both.pem"], gateway, Identities(), reactor, Poller(reactor)))
 
 
 def test_one_certificate_for_two_ports(tmp_path: Path) -> None:
@@ -334,7 +335,7 @@ def test_one_certificate_for_two_ports(tmp_path: Path) -> None:
     (tmp_path / "both.pem").write_bytes(b"".join(Authority().issue("matrix.example.org")))
     gateway, identities = Stage(tmp_path, away=("main",)).gateway, Identities()
     texts = [f"ssl:{port}:privateKey={tmp_path}/both.pem" for port in (443, 8448)]
-    assert len(list(doors(texts, gateway, identities, reactor))) == 2
+    assert len(list(doors(texts, gateway, identities, reactor, Poller(reactor)))) == 2
     assert len(identities.known) == 1
 
 
@@ -342,5 +343,5 @@ def test_a_port_without_its_certificate(tmp_path: Path) -> None:
     """One sentence that names the port and the file."""
     gateway = Stage(tmp_path, away=("main",)).gateway
     with pytest.raises(SidecarError) as caught:
-        list(doors([f"ssl:443:privateKey={tmp_path}/absent"], gateway, Identities(), reactor))
+        list(doors([f"ssl:443:privateKey={tmp_path}/absent"], gateway, Identities(), reactor, Poller(reactor)))
     assert str(caught.value) == f"cannot listen on tcp:443 with TLS: {tmp_path}/absent: No such file or directory"

@@ -397,7 +397,7 @@ async def test_one_address_does_not_take_a_whole_pool(stage: Stage) -> None:
         await turns(1)
     other = await stage.client(GET, source="127.0.0.2")
     worker = await stage.worker.connection()
-    await worker.gets(GET_UP.replace(b"127.0.0.1", b"127.0.0.2"))
+    await worker.gets(GET_UP.replace(b"127.0.0.1\r\n", b"127.0.0.2\r\nX-Forwarded-Proto: http\r\n"))
     worker.send(OK)
     await other.gets(OK)
     assert gate.waiting == 1
@@ -433,7 +433,7 @@ async def test_sixty_forged_tokens(stage: Stage) -> None:
     while len(stage.worker.accepted) < 4:
         await turns(1)
     worker = stage.worker.accepted[-1]
-    await worker.gets(GET_UP.replace(b"127.0.0.1", b"127.0.0.2"))
+    await worker.gets(GET_UP.replace(b"127.0.0.1\r\n", b"127.0.0.2\r\nX-Forwarded-Proto: http\r\n"))
     worker.send(OK)
     await other.gets(OK)
     assert gate.waiting == 57

@@ -10,89 +10,69 @@ from typing import Any
 
 import pytest
 from fakes import FakeTransport
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.protocol import Factory
 
-from sidecar.net.batching import BatchingReactor
-from sidecar.net.transport import READ_SIZE, TwistedLink
+from sidecar.net.link import Link
+from sidecar.net.poller import Poller
+from sidecar.net.transport import READ_SIZE, SocketLink
+from sidecar.net.twisted_link import HalfCloseableLink, TwistedLink
 
 from .turns import logged_failures, reactor, spin, turns
 
 
-class Told:
-    """Hands on what a link tells."""
+class Recorder:
+    """A handler that notes what its link tells it."""
 
-    recorder: Recorder
+    link: Any
 
-    def connected(self) -> None: ...
-
-    def received(self, octets: bytes) -> None:
-        self.recorder.got += octets
-        self.recorder.on_data()
-
-    def lost(self, *, clean: bool) -> None:
-        assert clean is isinstance(self.recorder.reason, ConnectionDone)
-
-    def half_closed(self) -> None:
-        self.recorder.events.append("read lost")
-
-    def writing_ended(self) -> None:
-        self.recorder.events.append("write lost")
-
-    def shaken(self) -> None: ...
-
-    def filled(self) -> None:
-        self.recorder.events.append("pause")
-
-    def drained(self) -> None:
-        self.recorder.events.append("resume")
-
-
-class Recorder(TwistedLink):
-    """Notes what its transport and the link tell."""
-
-    reading = True
-
-    def __init__(self) -> None:
-        handler = Told()
-        super().__init__(handler)
-        handler.recorder = self
+    def __init__(self, *, half_closeable: bool = False) -> None:
+        self.half_closeable = half_closeable
         self.got = bytearray()
         self.events: list[str] = []
-        self.reason: Exception | None = None
+        self.clean: bool | None = None
+        """How it ended; None: not yet."""
         self.on_data: Callable[[], None] = lambda: None
 
-    def connectionLost(self, reason: Any = None) -> None:
-        self.reason = reason.value
-        super().connectionLost(reason)
+    def connected(self, link: Link) -> None:
+        self.link = link
 
-    def stopProducing(self) -> None:
-        self.events.append("stop")
+    def received(self, octets: bytes) -> None:
+        self.got += octets
+        self.on_data()
 
+    def lost(self, *, clean: bool) -> None:
+        self.clean = clean
 
-@implementer(IHalfCloseableProtocol)
-class HalfCloseable(Recorder):
-    def readConnectionLost(self) -> None:
-        self.handler.half_closed()
+    def half_closed(self) -> None:
+        self.events.append("read lost")
 
-    def writeConnectionLost(self) -> None:
-        self.handler.writing_ended()
+    def writing_ended(self) -> None:
+        self.events.append("write lost")
+
+    def shaken(self) -> None:
+        raise AssertionError("there is no TLS here")
+
+    def filled(self) -> None:
+        self.events.append("pause")
+
+    def drained(self) -> None:
+        self.events.append("resume")
 
 
 class Line:
-    """A protocol of ours on a transport; the far end is a plain socket."""
+    """A link of ours, or of Twisted's; the far end is a plain socket."""
 
-    def __init__(self, kind: str, protocol: Recorder) -> None:
-        self.near = protocol
-        near, self.far = _tcp_pair() if kind in ("tcp", "batched") else socket.socketpair()
+    def __init__(self, kind: str, handler: Recorder) -> None:
+        self.near = handler
+        near, self.far = socket.socketpair() if kind == "unix" else _tcp_pair()
         self.far.setblocking(False)
-        self._batching = BatchingReactor(reactor) if kind == "batched" else None
-        factory = Factory.forProtocol(lambda: protocol)
+        self._poller = Poller(reactor)
+        if kind != "twisted":
+            SocketLink(self._poller, near, "", half_closeable=handler.half_closeable).begin(handler)
+            return
+        factory = Factory.forProtocol(lambda: twisted_link(handler))
         factory.noisy = False
-        (self._batching or reactor).adoptStreamConnection(near.fileno(), near.family, factory)
+        reactor.adoptStreamConnection(near.fileno(), near.family, factory)
         near.close()
 
     def sends(self, octets: bytes) -> None:
@@ -132,22 +112,21 @@ class Line:
 
     async def strike(self) -> None:
         self.far.close()
-        if self.near.reason is None:
-            self.near.transport.abortConnection()
-        while self.near.reason is None:
+        if self.near.clean is None:
+            self.near.link.abort()
+        while self.near.clean is None:
             await turns(1)
-        if self._batching is not None:
-            self._batching.close()
+        self._poller.close()
 
 
 class FakeLine:
     """The same upon a FakeTransport."""
 
-    def __init__(self, _kind: str, protocol: Recorder) -> None:
-        self.near = protocol
+    def __init__(self, _kind: str, handler: Recorder) -> None:
+        self.near = handler
         self._room: int | None = 0
         self._transport = FakeTransport()
-        self._transport.connect(protocol)
+        self._transport.connect(twisted_link(handler))
         self._running = True
         self._turn()
 
@@ -184,6 +163,10 @@ class FakeLine:
         self._running = False
 
 
+def twisted_link(handler: Recorder) -> TwistedLink:
+    return HalfCloseableLink(handler) if handler.half_closeable else TwistedLink(handler)
+
+
 def _tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -193,11 +176,11 @@ def _tcp_pair() -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
-def play(kind: str, scenario: Callable[[Any], Any], protocol: Recorder | None = None) -> None:
+def play(kind: str, scenario: Callable[[Any], Any], handler: Recorder | None = None) -> None:
     """Run a scenario on a line of a kind."""
 
     async def whole() -> None:
-        line = (FakeLine if kind == "fake" else Line)(kind, protocol or Recorder())
+        line = (FakeLine if kind == "fake" else Line)(kind, handler or Recorder())
         try:
             await scenario(line)
         finally:
@@ -206,8 +189,8 @@ def play(kind: str, scenario: Callable[[Any], Any], protocol: Recorder | None = 
     spin(whole())
 
 
-everywhere = pytest.mark.parametrize("kind", ["tcp", "unix", "batched", "fake"])
-on_sockets = pytest.mark.parametrize("kind", ["tcp", "unix", "batched"])
+everywhere = pytest.mark.parametrize("kind", ["tcp", "unix", "twisted", "fake"])
+on_sockets = pytest.mark.parametrize("kind", ["tcp", "unix"])
 
 
 @everywhere
@@ -217,7 +200,7 @@ def test_octets_pass_in_order(kind: str) -> None:
     async def scenario(line: Any) -> None:
         pieces = [b"%d" % n * size for n, size in enumerate((1, 70_000, 3, 1_000_000, 1))]
         for piece in pieces:
-            assert line.near.send(piece)
+            assert line.near.link.send(piece)
         whole = b"".join(pieces)
         assert await line.reads(len(whole)) == whole
         line.sends(b"x" * 100_000)
@@ -232,11 +215,11 @@ def test_producer_is_paused_and_resumed(kind: str) -> None:
     """Above 64 KiB unsent each write pauses, within the write; it resumes when everything has been taken."""
 
     async def scenario(line: Any) -> None:
-        line.near.transport.write(b"a" * 10)
+        line.near.link.send(b"a" * 10)
         assert line.near.events == []
-        line.near.transport.write(b"a" * 8_000_000)
+        line.near.link.send(b"a" * 8_000_000)
         assert line.near.events == ["pause"]
-        line.near.transport.write(b"b")
+        line.near.link.send(b"b")
         assert line.near.events == ["pause", "pause"]
         await turns()
         assert "resume" not in line.near.events
@@ -252,14 +235,14 @@ def test_pausing_keeps_what_comes(kind: str) -> None:
     """A paused connection gets nothing, not even the end; nothing is lost by it."""
 
     async def scenario(line: Any) -> None:
-        line.near.transport.pauseProducing()
+        line.near.link.pause()
         line.sends(b"abc")
         line.closes()
         await turns()
         assert line.near.got == b""
-        assert line.near.reason is None
-        line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        assert line.near.clean is None
+        line.near.link.resume()
+        while line.near.clean is None:
             await turns(1)
         assert line.near.got == b"abc"
 
@@ -271,13 +254,13 @@ def test_closing_sends_what_is_left(kind: str) -> None:
     """loseConnection sends what waits, and even what is written after it, then ends in good order."""
 
     async def scenario(line: Any) -> None:
-        line.near.transport.write(b"a" * 1_000_000)
-        line.near.close()
-        line.near.send(b"tail")
+        line.near.link.send(b"a" * 1_000_000)
+        line.near.link.close()
+        line.near.link.send(b"tail")
         assert await line.reads(1_000_004) == b"a" * 1_000_000 + b"tail"
-        while line.near.reason is None:
+        while line.near.clean is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionDone)
+        assert line.near.clean
         assert line.ended()
 
     play(kind, scenario)
@@ -288,8 +271,8 @@ def test_half_close(kind: str) -> None:
     """loseWriteConnection sends what waits, then the end, and says so; reading goes on."""
 
     async def scenario(line: Any) -> None:
-        line.near.send(b"abc")
-        line.near.transport.loseWriteConnection()
+        line.near.link.send(b"abc")
+        line.near.link.end_writing()
         assert line.near.events == []
         while not line.near.events:
             await turns(1)
@@ -299,10 +282,12 @@ def test_half_close(kind: str) -> None:
         line.sends(b"more")
         while line.near.got != b"more":
             await turns(1)
-        line.near.transport.loseConnection()
-        assert isinstance(line.near.reason, ConnectionDone)
+        line.near.link.close()
+        while line.near.clean is None:
+            await turns(1)
+        assert line.near.clean
 
-    play(kind, scenario, HalfCloseable())
+    play(kind, scenario, Recorder(half_closeable=True))
 
 
 @everywhere
@@ -315,13 +300,13 @@ def test_half_close_of_the_other_side(kind: str) -> None:
         while not line.near.events:
             await turns(1)
         assert line.near.got == b"abc"
-        line.near.send(b"def")
+        line.near.link.send(b"def")
         assert await line.reads(3) == b"def"
         await turns()
         assert line.near.events == ["read lost"]
-        assert line.near.reason is None
+        assert line.near.clean is None
 
-    play(kind, scenario, HalfCloseable())
+    play(kind, scenario, Recorder(half_closeable=True))
 
 
 @everywhere
@@ -331,11 +316,10 @@ def test_end(kind: str) -> None:
     async def scenario(line: Any) -> None:
         line.sends(b"abc")
         line.closes()
-        while line.near.reason is None:
+        while line.near.clean is None:
             await turns(1)
         assert line.near.got == b"abc"
-        assert isinstance(line.near.reason, ConnectionDone)
-        assert line.near.events == ["stop"]
+        assert line.near.clean
 
     play(kind, scenario)
 
@@ -345,13 +329,13 @@ def test_abort(kind: str) -> None:
     """abortConnection ends the connection in a later turn, and nothing is received until then."""
 
     async def scenario(line: Any) -> None:
-        line.near.send(b"a" * 8_000_000)
+        line.near.link.send(b"a" * 8_000_000)
         line.sends(b"abc")
-        line.near.transport.abortConnection()
-        assert line.near.reason is None
-        while line.near.reason is None:
+        line.near.link.abort()
+        assert line.near.clean is None
+        while line.near.clean is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionAborted)
+        assert line.near.clean is False
         assert line.near.got == b""
 
     play(kind, scenario)
@@ -366,9 +350,9 @@ def test_direct_send(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        assert line.near.send(b"abc")
+        assert line.near.link.send(b"abc")
         assert line.reads_now() == b"abc"
-        assert line.near.unsent == 0
+        assert line.near.link.unsent == 0
 
     play(kind, scenario)
 
@@ -379,20 +363,20 @@ def test_partial_send(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        line.near.send(b"a" * 8_000_000)
-        waiting = line.near.unsent
+        line.near.link.send(b"a" * 8_000_000)
+        waiting = line.near.link.unsent
         assert 0 < waiting < 8_000_000
-        line.near.send(b"b" * 10)
-        assert line.near.unsent == waiting + 10
+        line.near.link.send(b"b" * 10)
+        assert line.near.link.unsent == waiting + 10
         await turns()
         got = line.reads_now()
-        while line.near.unsent == waiting + 10:
+        while line.near.link.unsent == waiting + 10:
             got += line.reads_now()
             await turns(1)
-        assert line.near.unsent < waiting
+        assert line.near.link.unsent < waiting
         assert got + await line.reads(8_000_010 - len(got)) == b"a" * 8_000_000 + b"b" * 10
-        assert line.near.unsent == 0
-        line.near.send(b"c")
+        assert line.near.link.unsent == 0
+        line.near.link.send(b"c")
         assert line.reads_now() == b"c"
 
     play(kind, scenario)
@@ -404,13 +388,13 @@ def test_send_when_the_kernel_takes_nothing(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        handle = line.near.transport.getHandle()
+        handle = line.near.link.socket
         filled = 0
         with contextlib.suppress(BlockingIOError):
             while True:
                 filled += handle.send(b"f" * 65536)
-        assert line.near.send(b"abc")
-        assert line.near.unsent == 3
+        assert line.near.link.send(b"abc")
+        assert line.near.link.unsent == 3
         assert (await line.reads(filled + 3))[-3:] == b"abc"
 
     play(kind, scenario)
@@ -422,17 +406,17 @@ def test_send_on_a_broken_connection(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        line.near.transport.pauseProducing()
+        line.near.link.pause()
         # Closing with unread octets would make the kernel drop the answer on TCP, so nothing is left unread.
         answer = b"z" * 150_000
         line.sends(answer)
         line.far.close()
         await turns()
-        while line.near.send(b"x"):
+        while line.near.link.send(b"x"):
             await turns(1)
-        assert line.near.reason is None
-        line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        assert line.near.clean is None
+        line.near.link.resume()
+        while line.near.clean is None:
             await turns(1)
         if kind == "unix":
             assert line.near.got == answer
@@ -447,9 +431,9 @@ def test_abandoned_writes_keep_the_answer(kind: str) -> None:
     async def scenario(line: Line) -> None:
         await turns()
         answer = b"z" * 400_000
-        line.near.send(b"u" * 8_000_000)
-        assert line.near.unsent
-        line.near.on_data = line.near.abandon_writes
+        line.near.link.send(b"u" * 8_000_000)
+        assert line.near.link.unsent
+        line.near.on_data = line.near.link.abandon_writes
         line.far.setblocking(False)
         left = memoryview(answer)
         while left:
@@ -457,10 +441,10 @@ def test_abandoned_writes_keep_the_answer(kind: str) -> None:
                 left = left[line.far.send(left) :]
             await turns(1)
         line.far.shutdown(socket.SHUT_WR) if kind != "unix" else line.far.close()
-        while line.near.reason is None:
+        while line.near.clean is None:
             await turns(1)
         assert line.near.got == answer
-        assert line.near.unsent == 0
+        assert line.near.link.unsent == 0
 
     play(kind, scenario)
 
@@ -471,16 +455,16 @@ def test_readable(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        line.near.transport.pauseProducing()
-        assert not line.near.readable
+        line.near.link.pause()
+        assert not line.near.link.readable
         line.sends(b"a")
-        assert line.near.readable
-        line.near.transport.resumeProducing()
+        assert line.near.link.readable
+        line.near.link.resume()
         while line.near.got != b"a":
             await turns(1)
-        line.near.transport.pauseProducing()
+        line.near.link.pause()
         line.half_closes()
-        assert line.near.readable
+        assert line.near.link.readable
 
     play(kind, scenario)
 
@@ -490,25 +474,25 @@ def test_reset() -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        line.near.transport.pauseProducing()
+        line.near.link.pause()
         line.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.far.close()
-        line.near.transport.getHandle().setblocking(False)
-        while not line.near.readable:
+        line.near.link.socket.setblocking(False)
+        while not line.near.link.readable:
             await turns(1)
-        assert not line.near.send(b"x")
-        line.near.transport.resumeProducing()
-        while line.near.reason is None:
+        assert not line.near.link.send(b"x")
+        line.near.link.resume()
+        while line.near.clean is None:
             await turns(1)
 
     async def reading(line: Line) -> None:
         await turns()
         line.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.far.close()
-        while line.near.reason is None:
+        while line.near.clean is None:
             await turns(1)
-        assert isinstance(line.near.reason, ConnectionLost)
-        assert not line.near.send(b"x")
+        assert line.near.clean is False
+        assert not line.near.link.send(b"x")
 
     play("tcp", scenario)
     play("tcp", reading)
@@ -520,15 +504,15 @@ def test_others_get_their_turn(kind: str) -> None:
 
     async def scenario(line: Line) -> None:
         await turns()
-        line.near.transport.pauseProducing()
+        line.near.link.pause()
         with contextlib.suppress(BlockingIOError):
             while True:
                 line.far.send(b"x" * 65536)
-        line.near.reading = False
-        line.near.transport.resumeProducing()
+        line.near.on_data = line.near.link.pause
+        line.near.link.resume()
         while not line.near.got:
             await turns(1)
-        assert len(line.near.got) <= 3 * READ_SIZE
+        assert len(line.near.got) <= READ_SIZE
 
     play(kind, scenario)
 
@@ -537,47 +521,49 @@ def test_not_a_socket() -> None:
     """On a transport that is no socket the ordinary way is taken, and nothing is pretended."""
 
     async def scenario(line: Any) -> None:
-        assert line.near.send(b"abc")
-        assert line.near.unsent == 0
-        assert not line.near.readable
-        line.near.abandon_writes()
+        assert line.near.link.send(b"abc")
+        assert line.near.link.unsent == 0
+        assert not line.near.link.readable
+        line.near.link.abandon_writes()
         assert await line.reads(3) == b"abc"
 
     play("fake", scenario)
 
 
-# The reactor within the reactor.
+# The poller.
 
 
-class Faulty(Protocol):
-    def dataReceived(self, data: bytes) -> None:
+class Faulty(Recorder):
+    """Fails at the first octet."""
+
+    def received(self, octets: bytes) -> None:
         raise RuntimeError("a fault of ours")
+
+
+def linked(poller: Poller, handler: Recorder) -> socket.socket:
+    """The far end of a link of `handler`."""
+    near, far = socket.socketpair()
+    SocketLink(poller, near, "", half_closeable=False).begin(handler)
+    far.setblocking(False)
+    return far
 
 
 def test_a_fault_ends_its_connection_only() -> None:
     """An exception while reading ends that connection, is logged, and leaves the others."""
 
     async def whole() -> None:
-        batching = BatchingReactor(reactor)
-        near, far = _tcp_pair()
-        batching.adoptStreamConnection(near.fileno(), near.family, Factory.forProtocol(Faulty))
-        near.close()
-        other = Recorder()
-        second, second_far = socket.socketpair()
-        batching.adoptStreamConnection(second.fileno(), second.family, Factory.forProtocol(lambda: other))
-        second.close()
+        poller = Poller(reactor)
+        faulty, other = Faulty(), Recorder()
+        far, second_far = linked(poller, faulty), linked(poller, other)
         far.send(b"x")
         second_far.send(b"y")
-        far.setblocking(False)
-        while True:
+        while faulty.clean is None or other.got != b"y":
             await turns(1)
-            with contextlib.suppress(BlockingIOError):
-                assert far.recv(1) == b""
-                break
-        while other.got != b"y":
-            await turns(1)
-        batching.close()
-        assert isinstance(other.reason, ConnectionLost)
+        assert (faulty.clean, other.clean) == (False, None)
+        assert far.recv(1) == b""
+        other.link.close()
+        await turns(2)
+        poller.close()
         far.close()
         second_far.close()
 
@@ -586,43 +572,51 @@ def test_a_fault_ends_its_connection_only() -> None:
     assert {str(failure.value) for failure in failures} == {"a fault of ours"}
 
 
-def test_a_connection_that_is_closed_by_another() -> None:
+@pytest.mark.parametrize("patience", [0.0, 0.001])
+def test_a_connection_that_is_closed_by_another(patience: float) -> None:
     """Of two connections that are ready in one turn, one may end the other."""
 
     async def whole() -> None:
-        batching = BatchingReactor(reactor)
-        ends = [socket.socketpair() for _ in range(2)]
+        poller = Poller(reactor, patience, 3)
         recorders = [Recorder(), Recorder()]
-        for (near, _), recorder in zip(ends, recorders, strict=True):
-            batching.adoptStreamConnection(near.fileno(), near.family, Factory.forProtocol(lambda one=recorder: one))
-            near.close()
+        ends = [linked(poller, recorder) for recorder in recorders]
         for one, other in (recorders, recorders[::-1]):
-            one.on_data = lambda other=other: other.transport.connectionLost(Failure(ConnectionLost()))
-        for _, far in ends:
+            one.on_data = other.link.abort
+        for far in ends:
             far.send(b"x")
         await turns()
         assert sorted(bytes(recorder.got) for recorder in recorders) == [b"", b"x"]
-        batching.close()
-        for _, far in ends:
+        for recorder in recorders:
+            recorder.link.abort()
+        await turns()
+        assert [recorder.clean for recorder in recorders] == [False, False]
+        poller.close()
+        for far in ends:
             far.close()
 
     spin(whole())
 
 
-def test_the_process_is_the_outer_reactors() -> None:
-    """Time, threads and the process are left to the reactor that runs."""
+def test_others_of_the_process_get_their_turn() -> None:
+    """However busy our sockets are, the reactor's own timers come between."""
 
     async def whole() -> None:
-        batching = BatchingReactor(reactor)
-        assert abs(batching.seconds() - reactor.seconds()) < 5
-        called: list[str] = []
-        batching.callFromThread(called.append, "thread")
-        call = batching.callLater(0, called.append, "later")
-        assert call in reactor.getDelayedCalls()
+        poller = Poller(reactor, 0.001, 4)
+        one, other = Recorder(), Recorder()
+        far, other_far = linked(poller, one), linked(poller, other)
+        near_to_near = [far, other_far]
+        one.on_data = lambda: near_to_near[1].send(b"y")  # type: ignore[assignment,return-value]
+        other.on_data = lambda: near_to_near[0].send(b"x")  # type: ignore[assignment,return-value]
+        far.send(b"x")
+        await turns(3)
+        assert one.got
+        assert other.got
+        for recorder in (one, other):
+            recorder.on_data = lambda: None
+            recorder.link.abort()
         await turns()
-        assert sorted(called) == ["later", "thread"]
-        assert batching.getThreadPool() is reactor.getThreadPool()
-        assert batching.logPrefix() == "sidecar"
-        batching.close()
+        poller.close()
+        far.close()
+        other_far.close()
 
     spin(whole())
