@@ -55,7 +55,6 @@ class Work(TypedDict):
     workers: Mapping[str, str]
     decide: Decide
     weights: Mapping[str, float]
-    bounded: Mapping[str, float]
     gates: Mapping[str, GateLimits]
     health: Mapping[str, str]
     faults: Mapping[str, str]
@@ -74,7 +73,6 @@ def work_of(deployment: Deployment) -> Work:
         workers={name: worker.endpoint for name, worker in plan.workers.items()},
         decide=partial(decide, plan=plan),
         weights={name: worker.weight for name, worker in plan.workers.items()},
-        bounded={name: pool.bounded for name, pool in plan.pools.items() if pool.bounded},
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
         health=_health(deployment),
         faults={name: worker.fault for name, worker in plan.workers.items() if worker.fault},

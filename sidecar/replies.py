@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from sidecar.config.schema import Sorry
 from sidecar.errors import Fault
 from sidecar.failures import Failure
 from sidecar.records.request_id import USUAL
@@ -111,23 +112,22 @@ def failure_reply(
     head: bool,
     federation: bool = False,
     preflight: bool = False,
-    page: tuple[str, bytes] | None = None,
+    page: Sorry | None = None,
     request_id: str = "",
 ) -> bytes:
     """What a client, or another server (`federation`), is told of `failure`; the connection closes after it.
 
-    `page` is the Content-Type and the content of what is shown instead where it is no fault of the client's.
+    `page` is shown instead where it is no fault of the client's.
     """
     status = status_of(failure, federation=federation, preflight=preflight)
     if preflight:
         return response(status, CORS, b"", close=True)
     if page is None or not failure.in_vain:
         return refusal(status, failure.reason, head=head, request_id=request_id)
-    kind, content = page
-    fields = [("Content-Type", kind), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER))]
+    fields = [("Content-Type", page.type), ("Cache-Control", "no-store"), ("Retry-After", str(RETRY_AFTER))]
     if request_id:
         fields.append((USUAL, request_id))
-    return response(status, fields, content, close=True, head=head)
+    return response(status, fields, page.body.encode(), close=True, head=head)
 
 
 def error_content(status: int, error: str, **more: int) -> str:

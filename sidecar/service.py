@@ -86,8 +86,6 @@ class SidecarService(Service):
     """Printed when everything listens."""
     weights: Mapping[str, float] = field(factory=dict)
     """Of each worker, where it is not 1."""
-    bounded: Mapping[str, float] = field(factory=dict)
-    """`bounded` of each pool that has it."""
     gates: Mapping[str, GateLimits] = field(factory=dict)
     """How many requests each pool serves at once."""
     health: Mapping[str, str] = field(factory=dict)
@@ -137,7 +135,6 @@ class SidecarService(Service):
             timeouts=settings.timeouts,
             deadlines=deadlines,
             weights=self.weights,
-            bounded=self.bounded,
             gates=make_gates(self.gates, {}),
             main=self.main,
             notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
@@ -200,7 +197,6 @@ class SidecarService(Service):
         workers: Mapping[str, str],
         decide: Decide,
         weights: Mapping[str, float],
-        bounded: Mapping[str, float],
         gates: Mapping[str, GateLimits],
         health: Mapping[str, str],
         faults: Mapping[str, str],
@@ -220,7 +216,7 @@ class SidecarService(Service):
         self.health, self.faults = health, faults
         pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
         self.settings, self.workers, self.decide = settings, workers, decide
-        self.weights, self.bounded, self.gates, self.main = weights, bounded, gates, main
+        self.weights, self.gates, self.main = weights, gates, main
         self.askable = askable
         self.gateway = evolve(
             before,
@@ -230,7 +226,6 @@ class SidecarService(Service):
             limits=settings.limits,
             timeouts=settings.timeouts,
             weights=weights,
-            bounded=bounded,
             gates=make_gates(gates, before.gates),
             main=main,
             request_ids=self._request_ids(id_fields, access_log),

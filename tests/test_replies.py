@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.config.schema import Sorry
 from sidecar.errors import Fault
 from sidecar.failures import Failure
 from sidecar.replies import (
@@ -156,7 +157,7 @@ def test_an_authored_response_can_be_read_across_origins() -> None:
 
 def test_a_page_is_shown_for_what_is_no_fault_of_the_client() -> None:
     """With the status of the failure, and never kept; a client's own fault stays a Matrix error."""
-    page = ("text/html", b"<p>Sorry</p>")
+    page = Sorry(type="text/html", body="<p>Sorry</p>")
     status, fields, content = read(failure_reply(Failure.NO_WORKER, head=False, page=page))
     assert (status, content) == (503, b"<p>Sorry</p>")
     assert (fields[b"content-type"], fields[b"cache-control"], fields[b"retry-after"]) == (

@@ -63,7 +63,7 @@ def _of_route(number: int, route: Route, plan: Plan) -> Row:
     parts = [part for part in plan.parts[route.pool] if row.endpoint in part.endpoints]
     shared = [name for name in parts[0].everybody if all(name in part.everybody for part in parts)]
     substitutes = tuple(name for name in shared if name not in parts[0].workers)
-    return evolve(row, affinity=planned.affinity, workers=parts[0].workers, fallback=substitutes)
+    return evolve(row, affinity=planned.settings.affinity, workers=parts[0].workers, fallback=substitutes)
 
 
 def answer_of(route: Route) -> tuple[str, int | None]:

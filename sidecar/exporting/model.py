@@ -229,7 +229,7 @@ class _Reader:
 
     def _kind(self, pool: PlannedPool) -> str:
         """Of an own route: without an endpoint row, only the caller can be told from another."""
-        return pool.affinity or ("user" if self._is_synapse(pool.workers) else "none")
+        return pool.settings.affinity or ("user" if self._is_synapse(pool.workers) else "none")
 
     def _is_synapse(self, names: Iterable[str]) -> bool:
         return any(self.plan.workers[name].serves for name in names)

@@ -94,8 +94,6 @@ class Gateway:
     line: Line = field(factory=Line)
     weights: Mapping[str, float] = field(factory=dict)
     """Of each worker, where it is not 1."""
-    bounded: Mapping[str, float] = field(factory=dict)
-    """For pools whose workers pass keys on when they hold more than this many times their fair part."""
     whoami: Whoami | None = None
     """Finds users whose tokens do not name them; None: nobody is asked for."""
     notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now, self.deadlines.set), takes_self=True))
@@ -113,10 +111,11 @@ class Gateway:
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""
         names = decision.candidates
-        if len(names) < 2 or not (decision.keyless or decision.pool in self.bounded):
+        bound = decision.settings.bounded
+        if len(names) < 2 or not (decision.keyless or bound):
             return names
         in_flight = {name: self.pools[name].leased + self.pools[name].waiting for name in names}
-        if not decision.keyless:
-            return bounded(names, in_flight, self.weights, self.bounded[decision.pool])
+        if bound and not decision.keyless:
+            return bounded(names, in_flight, self.weights, bound)
         first = least_busy(names, in_flight, self.weights)
         return (first, *(name for name in names if name != first))

@@ -308,7 +308,7 @@ class Passage:
             self.client.abort()
 
     def _expect_answer(self) -> None:
-        self.client.expect(ANSWER, self.decision.answer or self.gateway.timeouts.answer)
+        self.client.expect(ANSWER, self.decision.settings.answer or self.gateway.timeouts.answer)
 
     def _expect_body(self, octets: int) -> None:
         """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`.
@@ -412,8 +412,8 @@ class Passage:
     def _patience(self) -> float:
         """Seconds that the request may wait in line."""
         decision, timeouts = self.decision, self.gateway.timeouts
-        if decision.wait is not None:
-            return decision.wait
+        if decision.settings.wait is not None:
+            return decision.settings.wait
         return timeouts.wait_federation if decision.federation else timeouts.wait
 
     def _count(self, ticket: Ticket, *, bounded: bool = True) -> bool:
@@ -861,7 +861,7 @@ class Passage:
             head=exchange.method == b"HEAD",
             federation=federation,
             preflight=preflight,
-            page=decision.sorry,
+            page=decision.settings.sorry,
             request_id=self._id(),
         )
         self._end(status_of(failure, federation=federation, preflight=preflight), failure.ending)

@@ -13,6 +13,7 @@ from attrs import define, field
 from sidecar.config.schema import Settings
 from sidecar.routing.access import Gate, gate
 from sidecar.routing.checking import idle_members
+from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import (
     Callers,
@@ -193,15 +194,12 @@ class _Compiler:
 
     def _finished(self, step: Step) -> Step:
         """Add what depends on the pool and on the members, not on the endpoint."""
-        pool = self.settings.pools.get(step.pool)
+        step.settings = self.settings.pools.get(step.pool, DEFAULTS)
         limits = [limit for name in step.members if (limit := self.pools.workers[name].body_limit) is not None]
-        if pool is not None and pool.request_body is not None:
-            step.body_limit = pool.request_body
+        if step.settings.request_body is not None:
+            step.body_limit = step.settings.request_body
         elif limits:
             step.body_limit = min(*limits, self.settings.limits.request_body)
-        step.answer, step.wait = (None, None) if pool is None else (pool.answer, pool.wait)
-        if pool is not None and pool.sorry is not None:
-            step.sorry = (pool.sorry.type, pool.sorry.body.encode())
         step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
         step.main_knows = step.row is not None and self.pools.serves(self.pools.main, step.row)
         fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
@@ -209,9 +207,9 @@ class _Compiler:
         return step
 
     def _kind(self, pool: str, row: Endpoint | None) -> str:
-        settings = self.settings.pools.get(pool)
-        if settings is not None and settings.affinity is not None:
-            return settings.affinity
+        stated = self.settings.pools.get(pool, DEFAULTS).affinity
+        if stated is not None:
+            return stated
         return "none" if row is None or pool == MAIN else row.affinity
 
     def _key_of(self, kind: str, path: Sequence[str], row: Endpoint | None, pool: str) -> KeyFunction | None:
@@ -289,7 +287,7 @@ class _Compiler:
         return tuple(worker.name for group in self.pools.after(planned.name, row) for worker in group)
 
     def _states_fallback(self, pool: str) -> bool:
-        return pool in self.settings.pools and self.settings.pools[pool].fallback is not None
+        return self.settings.pools.get(pool, DEFAULTS).fallback is not None
 
     def _weights_of(self, names: Iterable[str]) -> dict[str, float]:
         return _weights(self.pools.workers[name] for name in names)

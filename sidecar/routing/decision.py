@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from attrs import field, frozen
 
+from sidecar.config.schema import Pool
+
 Action = Literal["forward", "refuse", "respond", "redirect"]
+
+DEFAULTS: Final = Pool()
+"""The settings of a pool that the file does not mention."""
 
 
 @frozen(slots=True)
@@ -29,6 +34,8 @@ class Decision:
     fallback: tuple[str, ...] = ()
     status: int | None = None
     reason: str = ""
+    settings: Pool = DEFAULTS
+    """What the file says of the pool."""
     keyless: bool = False
     caller_at: int = -1
     """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
@@ -36,17 +43,13 @@ class Decision:
     """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …), or may
     not (a PUT that makes a second room); None: nothing is known of the endpoint, and its method decides."""
     body_limit: int | None = None
-    answer: float | None = None
-    wait: float | None = None
-    """Seconds in line for a worker, where the pool says so."""
+    """Bytes: what the pool takes, else what its workers take; None: `limits.request_body`."""
     federation: bool = False
     """Another server asks, which takes a failure harder than a client."""
     main_knows: bool = False
     """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
     strangers: tuple[str, ...] = ()
     """Workers to which a route sends the endpoint although their listeners do not serve it."""
-    sorry: tuple[str, bytes] | None = None
-    """Content-Type and content of the pool's own page for a request that no worker answers."""
     headers: tuple[tuple[str, str], ...] = ()
     """Field lines of an authored response (`respond`, `redirect`)."""
     body: bytes = b""

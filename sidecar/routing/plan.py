@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from sidecar.config.schema import Pool
 from sidecar.errors import Problem
 from sidecar.routing.access import Gate
-from sidecar.routing.decision import Decision
+from sidecar.routing.decision import DEFAULTS, Decision
 from sidecar.routing.hashing import ranked
 from sidecar.routing.keys import OPAQUE, Callers, Key, KeyFunction
 from sidecar.routing.matcher import Node, concrete_paths, target_of
@@ -57,10 +57,9 @@ class Step:
     guarded: bool = False
     """The path could be another spelling of a closed one."""
     replayable: bool | None = None
+    settings: Pool = DEFAULTS
+    """What the file says of the pool."""
     body_limit: int | None = None
-    answer: float | None = None
-    wait: float | None = None
-    sorry: tuple[str, bytes] | None = None
     federation: bool = False
     main_knows: bool = False
     strangers: tuple[str, ...] = ()
@@ -95,10 +94,8 @@ class Step:
             reason=self.reason,
             keyless=key is None,
             replayable=self.replayable,
+            settings=self.settings,
             body_limit=self.body_limit,
-            answer=self.answer,
-            wait=self.wait,
-            sorry=self.sorry,
             federation=self.federation,
             main_knows=self.main_knows,
             strangers=self.strangers,
@@ -146,9 +143,6 @@ class PlannedPool:
     workers: tuple[str, ...]
     fallback: tuple[str, ...]
     """Names of workers."""
-    affinity: str | None
-    """Set by the operator; None: what each endpoint needs."""
-    bounded: float | None
     settings: Pool
     """What the file says of it."""
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sidecar.config.schema import Pool, Settings
+from sidecar.config.schema import Settings
 from sidecar.routing.access import Gate
+from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.lanes import is_open
 from sidecar.routing.plan import PlannedPool, Step
 from sidecar.routing.pools import BUILT_IN, CLIENT, Pools
@@ -35,15 +36,13 @@ def planned_pools(settings: Settings, pools: Pools, steps: Iterable[Step], gate:
 def _planned(
     name: str, members: Mapping[str, tuple[str, ...]], shared: tuple[str, ...], settings: Settings
 ) -> PlannedPool:
-    stated = settings.pools.get(name, Pool())
+    stated = settings.pools.get(name, DEFAULTS)
     if stated.fallback is not None:
         shared = tuple(worker for pool in stated.fallback for worker in members.get(pool, ()))
     return PlannedPool(
         name=name,
         workers=members[name],
         fallback=tuple(dict.fromkeys(worker for worker in shared if worker not in members[name])),
-        affinity=stated.affinity,
-        bounded=stated.bounded,
         settings=stated,
     )
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.routing.decision import Decision
+from sidecar.config.schema import Pool
+from sidecar.routing.decision import DEFAULTS, Decision
 
 from .peers import Stage
 from .turns import spin
 
 
-def decision(*, keyless: bool, pool: str = "sync") -> Decision:
-    return Decision(action="forward", endpoint="e", pool=pool, candidates=("a", "b", "c"), keyless=keyless)
+def decision(*, keyless: bool, settings: Pool = DEFAULTS) -> Decision:
+    three = ("a", "b", "c")
+    return Decision(action="forward", endpoint="e", pool="p", candidates=three, keyless=keyless, settings=settings)
 
 
 def test_candidates(tmp_path: Path) -> None:
@@ -25,9 +27,9 @@ def test_candidates(tmp_path: Path) -> None:
             stage.pools["b"].leased = 1
             assert gateway.candidates(decision(keyless=False)) == ("a", "b", "c")
             assert gateway.candidates(decision(keyless=True)) == ("c", "a", "b")
-            gateway.bounded = {"sync": 1.25}
-            assert gateway.candidates(decision(keyless=False))[0] != "a"
-            assert gateway.candidates(decision(keyless=False, pool="other"))[0] == "a"
+            bound = Pool(bounded=1.25)
+            assert gateway.candidates(decision(keyless=False, settings=bound))[0] != "a"
+            assert gateway.candidates(decision(keyless=True, settings=bound)) == ("c", "a", "b")
         finally:
             stage.pools["a"].leased = stage.pools["b"].leased = 0
             await stage.strike()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sidecar.config.schema import Pool
 from sidecar.net.admission import GateLimits
 from sidecar.net.choosing import best
 from sidecar.net.health import HealthLimits, State
@@ -66,7 +67,7 @@ async def test_other_servers_wait_longer(stage: Stage) -> None:
     await client.gets(OK)
 
 
-@staged(Stage, away=("main",), decide=forward(wait=2.0), timeouts={"wait": 30})
+@staged(Stage, away=("main",), decide=forward(settings=Pool(wait=2.0)), timeouts={"wait": 30})
 async def test_a_pool_with_its_own_patience(stage: Stage) -> None:
     """`pools.NAME.wait` holds for its requests."""
     client = await stage.client(GET)

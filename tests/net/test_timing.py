@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.config.schema import Pool
 from sidecar.net.link import NOTHING
 from sidecar.net.splicing import PIPE_SIZE
 from sidecar.routing.decision import Decision
@@ -135,7 +136,7 @@ async def test_silent_worker(stage: Stage) -> None:
     assert len(stage.worker.accepted) == 1
 
 
-@staged(Stage, decide=forward(answer=5.0))
+@staged(Stage, decide=forward(settings=Pool(answer=5.0)))
 async def test_answer_of_a_pool(stage: Stage) -> None:
     """A pool can have its own time for answers."""
     client, worker = await stage.exchange(GET)

@@ -36,6 +36,23 @@ def test_built_in_pools_are_formed_from_what_workers_serve() -> None:
     assert plan.pools["typing"].fallback == ()
 
 
+def test_every_decision_has_what_the_file_says_of_its_pool() -> None:
+    """With a key and without, by a row, a route, a first sync or no row at all: a new setting needs no copying."""
+    names = ("main", "sync", "initial_sync", "client", "events", "own", "federation")
+    pools = {name: Pool(answer=float(number)) for number, name in enumerate(names)}
+    plan = plan_of(pools={**pools, "own": Pool(workers=("client1",))}, routes=(Route(path="/own", pool="own"),))
+    sync, versions = "/_matrix/client/v3/sync", "/_matrix/client/versions"
+    federation = "/_matrix/federation/v1/version"
+    asks = [("GET", f"{sync}?since=s1"), ("GET", sync), ("GET", versions), ("OPTIONS", versions), ("PUT", SEND)]
+    decisions = [
+        asked(plan, *ask, authorized()) for ask in (*asks, ("GET", "/own"), ("GET", federation), ("GET", "/x"))
+    ]
+    assert {decision.pool for decision in decisions} == set(names)
+    for decision in decisions:
+        assert decision.settings is plan.pools[decision.pool].settings
+    assert asked(plan_of(), "GET", sync).settings == Pool()
+
+
 def test_main_alone_gets_everything() -> None:
     """One process: all candidates are main, nothing to fall back to."""
     plan = plan_of({"main": MAIN})
@@ -245,7 +262,7 @@ def test_a_pool_of_the_file_has_the_workers_that_it_names() -> None:
     plan = plan_of(workers, pools={"sync": Pool(workers=("sync*",)), "client": Pool(answer=3.0)})
     assert set(asked(plan, "GET", "/_matrix/client/v3/sync?since=1").candidates) == {"sync1", "sync2", "sync3"}
     assert "sync9" not in asked(plan, "GET", "/_matrix/client/versions").candidates
-    assert asked(plan, "GET", "/_matrix/client/versions").answer == 3.0
+    assert asked(plan, "GET", "/_matrix/client/versions").settings.answer == 3.0
 
 
 def test_a_request_never_goes_to_a_worker_that_does_not_serve_it() -> None:
@@ -343,7 +360,7 @@ def test_limits_of_pools_and_processes_come_with_the_decision() -> None:
     assert asked(plan, "GET", "/_matrix/client/versions").body_limit == 13_107_200
     assert asked(plan, "POST", "/_matrix/media/v3/upload").body_limit == Settings().limits.request_body
     decision = asked(plan, "GET", "/_matrix/client/v3/sync?since=1")
-    assert (decision.body_limit, decision.answer) == (5, 7.5)
+    assert (decision.body_limit, decision.settings.answer) == (5, 7.5)
     assert asked(plan, "GET", "/x").body_limit == 13_107_200
     assert asked(plan_of(), "GET", "/_matrix/client/versions").body_limit is None
 

@@ -144,7 +144,7 @@ def test_a_pool_brings_its_limits_and_its_affinity() -> None:
     """The room is found in the row's path, or in the route's own."""
     rules = plan(Route(path="/bots/{room_id}/x", pool="bots"), Route(header={"x-bot": None}, pool="bots"))
     own = asked(rules, "GET", "/bots/%21r/x")
-    assert (own.kind, own.key, own.body_limit, own.answer) == ("room", "!r", 7, 5.0)
+    assert (own.kind, own.key, own.body_limit, own.settings.answer) == ("room", "!r", 7, 5.0)
     bot = Headers([(b"x-bot", b"")])
     known = asked(rules, "PUT", "/_matrix/client/v3/rooms/!r/typing/@a:b", bot)
     assert (known.pool, known.key, known.fallback) == ("bots", "!r", ())
@@ -235,8 +235,8 @@ def test_a_pool_brings_its_page() -> None:
     pools = {"bots": Pool(workers=("mas",), affinity="source", sorry=page), "web": Pool(workers=("mas",), sorry=page)}
     rules = plan_of(WORKERS, pools=pools, routes=(Route(path="/a", pool="bots"), Route(path="/b", pool="web")))
     for path in ("/a", "/b"):
-        assert asked(rules, "GET", path).sorry == ("text/html; charset=utf-8", b"<p>Sorry</p>")
-    assert asked(rules, "GET", "/_matrix/client/versions").sorry is None
+        assert asked(rules, "GET", path).settings.sorry is page
+    assert asked(rules, "GET", "/_matrix/client/versions").settings.sorry is None
 
 
 PREFLIGHT = Headers([(b"origin", b"https://app.test"), (b"access-control-request-method", b"PUT")])
