@@ -13,7 +13,7 @@ from runners import runner
 from sidecar.cli import main
 from sidecar.commands.printed import Printed
 from sidecar.errors import Problem, printable, printable_but_coloured
-from sidecar.synapse.topology import read_topology
+from sidecar.synapse.reading import read_topology
 
 HOSTILE = "w\x1b]0;owned\x07\x9b31m\u202e"
 SHOWN = r"w\x1b]0;owned\x07\x9b31m\u202e"
