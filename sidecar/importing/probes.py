@@ -71,6 +71,8 @@ class Probe:
     @property
     def shown(self) -> str:
         """For people: the method, and the path with its parameters."""
+        if self.kind == STRAY and self.path[-1] in _ANY:
+            return f"{self.method} {'/'.join(('', *self.path[:-1], '**'))}{UNKNOWN}"
         return f"{self.method} /{'/'.join(self.path)}"
 
     @property
@@ -97,6 +99,9 @@ _STRAYS = (
     *("/_synapse/metrics", "/_synapse/mas/x", "/_synapse/replication/x", "/.well-known/matrix/support"),
     *("/.well-known/x", "/_matrix/static/x", "/_matrix/media/x"),
 )
+_ANY = ("x", "nobodys")
+"""Last segments that stand for whatever there may be."""
+UNKNOWN = " where no endpoint is"
 _NO_ENDPOINT = Endpoint(
     name="",
     group=MAIN,

@@ -240,12 +240,12 @@ def free_port() -> int:
         return number
 
 
-def await_listener(port: int, process: Running) -> None:
+def await_listener(port: int, process: Running, host: str = "127.0.0.1") -> None:
     """Wait until somebody listens. Neither program says when it does."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.runs:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.02)
     raise AssertionError(f"nobody listens on {port}: {process.said}")
