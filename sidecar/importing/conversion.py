@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.importing.asked import Place, Proxy
+from sidecar.importing.asked import Entrance, Place, Proxy
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
 from sidecar.importing.ordering import Ordering, Settled, Spelled, takes_all
 from sidecar.importing.outcomes import outcome_of
@@ -52,8 +52,8 @@ class Conversion:
     shaky: frozenset[int]
     """Identities of probes that go elsewhere when a room in them is of another version."""
     own: Sequence[OwnRoute]
-    host: str
-    """The homeserver's."""
+    home: Entrance
+    """Where clients find the homeserver."""
     draft: Draft = field(factory=Draft)
     settled: list[Settled] = field(factory=list)
     """What became of each line, when all are converted."""
@@ -67,7 +67,9 @@ class Conversion:
                 draft.pools.append(self._pool(name, majorities[name]))
         exceptions = list(self._exceptions(majorities))
         ordering = Ordering(self._is_synapse, self._own_pool, self._spelled, draft.routes)
-        ordering.take(self.own)
+        ordering.take_elsewhere(self._at_other_ports())
+        ordering.take(self._at_first_ports())
+        ordering.take_rest(self._at_other_ports())
         self.settled = ordering.settled
         self._insert(exceptions)
         self._sort_workers()
@@ -146,13 +148,25 @@ class Conversion:
                     found.append(Spelled({"method": [each.probe.method], "path": _text(each.probe.path)}, outcome))
         return _joined(found)
 
+    def _first_ports(self) -> set[int | None]:
+        """The homeserver's, and the first one of the other scheme."""
+        other = [each.port for each in self.proxy.entrances if each.tls is not self.home.tls]
+        plain = [80] if 80 in other else other[:1]
+        return {None, self.home.port, *(plain if self.home.tls else other[:1])}
+
+    def _at_first_ports(self) -> list[OwnRoute]:
+        return [each for each in self.own if each.port in self._first_ports()]
+
+    def _at_other_ports(self) -> list[OwnRoute]:
+        return [each for each in self.own if each.port not in self._first_ports()]
+
     def _hosted(self) -> Iterator[Mapping[str, Any]]:
         """What the file says of one name, and not of others."""
         yield from (each.conditions for each in self.own if "host" in each.conditions)
 
     def _insert(self, exceptions: Sequence[dict[str, Any]]) -> None:
         """Where a worker outside its pool serves an endpoint: in front of what would take that from it."""
-        hosts = next((each["host"] for each in self._hosted() if self.host in each["host"]), None)
+        hosts = next((each["host"] for each in self._hosted() if self.home.host in each["host"]), None)
         if hosts is not None:
             exceptions = [{"host": hosts, **each} for each in exceptions]
         whole = ("/_matrix/client/v3/x", "/_matrix/federation/v1/x")
@@ -161,7 +175,7 @@ class Conversion:
                 number
                 for number, route in enumerate(self.draft.routes)
                 if any(takes_all({"path": route.get("path")}, {"path": path}) for path in whole)
-                and ("host" not in route or self.host in route["host"])
+                and ("host" not in route or self.home.host in route["host"])
                 and route.get("scheme") != "http"
             ),
             len(self.draft.routes),

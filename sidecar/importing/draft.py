@@ -46,6 +46,8 @@ class OwnRoute:
     why_not: str = ""
     remark: str = ""
     """What else is to be said of it."""
+    port: int | None = None
+    """Where it holds."""
     is_filter: bool = False
     """It keeps something away from what is behind."""
 

@@ -129,9 +129,7 @@ def examine(
     concluded = roles(foreign.proxy, answered, home)
     if synapse is not None:
         concluded = told_roles(foreign.proxy, synapse.topology, concluded)
-    conversion = Conversion(
-        foreign.proxy, concluded, answered, _shaky(answered, odd), foreign.own, home.host, foreign.draft
-    )
+    conversion = Conversion(foreign.proxy, concluded, answered, _shaky(answered, odd), foreign.own, home, foreign.draft)
     draft = conversion.convert()
     draft.admin = list(foreign.admin)
     if synapse is not None:
@@ -168,15 +166,16 @@ def _home(proxy: Proxy, entrances: Sequence[Entrance], plain: Sequence[Probe], s
     """Where clients find the homeserver: of the names that may be meant, that for which most upstreams are chosen."""
     some = plain[:: max(1, len(plain) // 50)]
 
-    def variety(where: Entrance) -> tuple[int, int, bool, bool]:
+    def variety(where: Entrance) -> tuple[bool, bool, bool, int, int, bool]:
         verdicts = [proxy.verdict(probe.asked(where)) for probe in some]
         pools = {verdict.pool for verdict in verdicts if verdict.action == "forward"}
         forwarded = sum(verdict.action == "forward" for verdict in verdicts)
-        return len(pools), forwarded, where.named, where.port not in _FEDERATION_PORTS
+        clients = proxy.verdict(where.asked("GET", "/_matrix/client/versions", OUTSIDE)).action == "forward"
+        return clients, where.port not in _FEDERATION_PORTS, where.named, len(pools), forwarded, where.tls
 
     meant = [each for each in entrances if _bare(each.host) == said] if said else []
     below = [each for each in entrances if _bare(each.host).endswith(f".{said}")] if said else []
-    candidates = below if not any(variety(each)[1] for each in meant) else meant
+    candidates = below if not any(variety(each)[0] for each in meant) else meant
     best = max(candidates or meant or entrances or [Entrance("matrix.invalid")], key=variety)
     return evolve(best, host=said, named=True) if said and not candidates and not meant else best
 

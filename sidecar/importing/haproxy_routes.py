@@ -8,11 +8,11 @@ from functools import partial
 from itertools import islice, product
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from sidecar.importing.asked import OTHER_HOST, Asked, Verdict
 from sidecar.importing.draft import OwnRoute
-from sidecar.importing.haproxy_conditions import Comparison, Condition
+from sidecar.importing.haproxy_conditions import ALWAYS, Comparison, Condition
 from sidecar.importing.haproxy_parts import Part, Rule, hosts_of, names_host
 from sidecar.importing.haproxy_site import HaproxySite, answered, filled, redirected
 from sidecar.importing.outcomes import merged, own_route
@@ -56,7 +56,7 @@ def own_routes(site: HaproxySite) -> Iterator[OwnRoute]:
     """Every rule that sends a request somewhere; those of plain ports first, where there is TLS besides."""
     views = list(_views(site))
     for view in sorted(views, key=lambda each: each.tls):
-        yield from _of_front(view)
+        yield from (evolve(each, port=view.port or None) for each in _of_front(view))
 
 
 def _views(site: HaproxySite) -> Iterator[_View]:
@@ -78,8 +78,9 @@ def _of_front(view: _View) -> Iterator[OwnRoute]:
     for rule in front.redirects:
         yield from _of_rule(view, rule, partial(_answer, view, rule))
     for rule in front.backends:
-        if rule.args:
-            yield from _of_rule(view, rule, partial(_chosen, view, rule))
+        yield from _of_rule(view, rule, partial(_chosen, view, rule))
+        if rule.condition == ALWAYS:
+            return
     if front.default is not None:
         name = front.default.args[0]
         yield own_route(front.default.place, view.base, _through(view, name, view.asked(view.base)))
@@ -126,7 +127,8 @@ def _of_rule(view: _View, rule: Rule, verdict: Callable[[Asked], Verdict]) -> It
                 asked = view.asked(excepted)
                 yield own_route(place, excepted, view.site.verdict(asked), asked)
         if "%[" in rule.args[0]:
-            yield OwnRoute(place=place, conditions=whole, why_not="it chooses by a value of the request")
+            pool = verdict(view.asked(whole)).pool
+            yield OwnRoute(place=place, conditions=whole, upstream=pool, why_not="it chooses by a value of the request")
         else:
             asked = view.asked(whole)
             yield own_route(place, whole, verdict(asked), asked, is_filter=is_filter)

@@ -45,7 +45,11 @@ class HaproxySite:
             front = self.parts[name]
             for port, tls in (front.ports or {0: False}).items():
                 if not front.ports or self.ports.get(port) == name:
-                    found |= dict.fromkeys(Entrance(host, port, tls) for host in hosts_of(front))
+                    names = hosts_of(front)
+                    bare = [
+                        host for host in names if host.partition(":")[0] == host or host.partition(":")[0] not in names
+                    ]
+                    found |= dict.fromkeys(Entrance(host, port, tls) for host in bare)
                     found[Entrance(OTHER_HOST, port, tls, named=False)] = None
         return tuple(found)
 

@@ -46,7 +46,7 @@ def own_routes(site: NginxSite) -> Iterator[OwnRoute]:
     """Every place that sends a request somewhere: plain ports first, servers with names before those for the rest."""
     views = list(_views(site))
     for view in sorted(views, key=lambda each: (each.tls, "host" not in each.base)):
-        yield from _of_server(view)
+        yield from (evolve(each, port=view.port or None) for each in _of_server(view))
 
 
 def _views(site: NginxSite) -> Iterator[_View]:

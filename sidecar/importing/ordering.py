@@ -14,7 +14,7 @@ from sidecar.importing.asked import Place
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
 
-Fate = Literal["route", "table", "spelled", "shadowed", "lost", "nameless"]
+Fate = Literal["route", "table", "spelled", "shadowed", "lost", "nameless", "port"]
 Route = dict[str, Any]
 _COARSE = ("/_matrix/**", "/_synapse/**")
 """What is Synapse's where an expression cannot be said as a path."""
@@ -57,6 +57,27 @@ class Ordering:
         for own in lines:
             fate, routes = self._taken(own)
             self.settled.append(Settled(own, fate, tuple(routes)))
+
+    def take_elsewhere(self, lines: Iterable[OwnRoute]) -> None:
+        """Lines of other ports: what is Synapse's there is Synapse's, whatever else the first ports do with it."""
+        for own in lines:
+            if own.upstream and self.is_synapse(own.upstream) and own.conditions.get("path") is None:
+                conditions = {key: own.conditions[key] for key in ("host", "scheme") if key in own.conditions}
+                self._held.append(({**conditions, "path": _COARSE[0], "table": True}, True))
+
+    def take_rest(self, lines: Iterable[OwnRoute]) -> None:
+        """The same lines again, for names of which the first ports know nothing; others cannot be told apart here."""
+        known = {host for route in self.routes for host in route.get("host", ())}
+        for own in lines:
+            hosts = own.conditions.get("host", ())
+            if own.upstream and self.is_synapse(own.upstream):
+                self.settled.append(Settled(own, "table"))
+            elif not own.why_not and (
+                (hosts and known.isdisjoint(hosts)) or (own.upstream and own.conditions.get("path") is not None)
+            ):
+                self.take([own])
+            else:
+                self.settled.append(Settled(own, "port"))
 
     def _taken(self, own: OwnRoute) -> tuple[Fate, Sequence[Route]]:
         if own.why_not:

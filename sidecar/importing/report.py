@@ -128,6 +128,10 @@ def _of_own(settled: Sequence[Settled]) -> Remark | None:
         own = lost[0].own
         why = own.why_not or own.remark or "no server of it has an address that can be told"
         return Remark("lost", why, is_filter=any(each.own.is_filter for each in lost))
+    ports = sorted({each.own.port for each in settled if each.fate == "port" and each.own.port})
+    if ports and not any(each.routes for each in settled):
+        why = f"this is what port {ports[0]} does, and the sidecar does the same on every port; run another one for it"
+        return Remark("lost", why, is_filter=any(each.own.is_filter for each in settled))
     routes = list(dict.fromkeys(shown_route(route) for each in settled for route in each.routes))
     remark = next((each.own.remark for each in settled if each.own.remark), "")
     if routes:
