@@ -7,7 +7,7 @@ from functools import lru_cache
 from attrs import define, frozen
 
 from sidecar.importing.outcomes import outcome_of
-from sidecar.importing.probes import STRAY
+from sidecar.importing.probes import OUTSIDE, STRAY
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
@@ -39,12 +39,13 @@ class Compared:
 
 @define(eq=False)
 class Comparison:
-    """Compares with the plan of a draft. `source` is where requests come from."""
+    """Compares with the plan of a draft."""
 
     plan: Plan | None
     """None where the draft has nothing to forward to."""
     roles: Roles
-    source: str
+    inside: str
+    """An address that may come to what is closed to others."""
 
     def of(self, each: Answered) -> Compared:
         """One request."""
@@ -55,7 +56,7 @@ class Comparison:
             each.probe.method.encode("latin-1"),
             each.probe.target.encode("latin-1"),
             _fields(each.entrance.host, each.probe.authorization),
-            self.source,
+            self.inside if each.closed else OUTSIDE,
             self.plan,
             each.entrance.scheme,
         )

@@ -152,7 +152,9 @@ def examine(
         elsewhere=[
             comparison.of(each)
             for where in everywhere
-            for each in answers(foreign.proxy, more, partial(_at, where), sources)
+            for chosen in dict.fromkeys((sources[:1], sources))
+            for each in answers(foreign.proxy, more, partial(_at, where), chosen)
+            if len(chosen) == 1 or each.closed
         ],
         odd=odd,
     )

@@ -130,7 +130,8 @@ def served(location: Location, values: Values) -> Verdict:
     if not admitted(location.settings("allow", "deny"), values.real_ip):
         return Verdict(action="refuse", status=403, place=location.place, doubts=doubts)
     basic = location.setting("auth_basic")
-    if basic is not None and basic.args[:1] != ("off",) and "authorization" not in values.asked.fields:
+    told = values.asked.fields.get("authorization", "").lower()
+    if basic is not None and basic.args[:1] != ("off",) and not told.startswith("basic "):
         return Verdict(action="refuse", status=401, place=location.place, doubts=doubts)
     proxy = first(location.directives, "proxy_pass")
     if proxy is not None and proxy.args:

@@ -97,6 +97,7 @@ _STRAYS = (
     *("/_matrix", "/_matrix/x", "/_matrix/client/v3/x", "/_matrix/federation/v1/x", "/_matrix/identity/v2/terms"),
     *("/_matrix/client/unstable/org.example/x", "/_synapse", "/_synapse/client/x", "/_synapse/admin/v9/x"),
     *("/_synapse/metrics", "/_synapse/mas/x", "/_synapse/replication/x", "/.well-known/matrix/support"),
+    *("/_matrix//client/v3/sync", "/_matrix/client/v3/%73ync", "/_matrix/client/v3/rooms/x/../../sync"),
     *("/.well-known/x", "/_matrix/static/x", "/_matrix/media/x"),
 )
 _ANY = ("x", "nobodys")

@@ -83,7 +83,9 @@ def nginx_file(directives: Sequence[Directive], loopback: Loopback, place: Path)
             f" variables_hash_bucket_size 128; {temporary}\n{body}\n}}\n"
         )
         said = _said([str(find("nginx")), "-t", "-e", "stderr", "-p", str(place), "-c", str(path)])
-        wrong = re.findall(r'unknown directive "([^"]+)"|"(\w+)" directive is not allowed|invalid .*"(\w+)" directive', said)
+        wrong = re.findall(
+            r'unknown directive "([^"]+)"|"(\w+)" directive is not allowed|invalid .*"(\w+)" directive', said
+        )
         if not wrong:
             assert "test is successful" in said, said
             return path
@@ -108,7 +110,9 @@ def _rendered(
     for each in directives:
         if not table and (_UNUSED.fullmatch(each.name) or each.name in unknown):
             continue
-        args = [loopback.text(word) for word in each.args] if each.name in ("proxy_pass", "set", "server") else each.args
+        args = (
+            [loopback.text(word) for word in each.args] if each.name in ("proxy_pass", "set", "server") else each.args
+        )
         if each.name == "listen":
             args = _listen(each, loopback)
             if not args or args[0] in seen:

@@ -1,4 +1,4 @@
-"""The real nginx or HAProxy and the sidecar with what `import` made of the same file, before the same recording workers.
+"""The real nginx or HAProxy, and the sidecar with what `import` made of its file, before the same recording workers.
 
 Every request is sent to both, and each difference is looked for in what the command printed. By hand, for any files:
 `python -m importing.side_by_side FILE…` in this directory's parent.
@@ -44,7 +44,6 @@ from .runnable import Loopback, haproxy_file, nginx_file
 
 RELEASE = "1.163"
 FEWEST = 150
-_STEP = 23
 
 
 @frozen
@@ -120,7 +119,7 @@ def _run(kind: str, path: Path, place: Path, result: Result, stack: ExitStack) -
         listener = socket.create_server(address)
         stack.callback(AnsweringWorker(listener, endpoint).close)
     (place / "proxy.pem").write_bytes(b"".join(reversed(Authority().issue("x.example.org"))))
-    proxy = stack.enter_context(_proxy(kind, path, foreign, loopback, place))
+    proxy = stack.enter_context(_proxy(kind, path, loopback, place))
     for port in {each.entrance.port for each in requests if each.entrance.port}:
         await_listener(loopback.port(port), proxy, loopback.front)
     port = stack.enter_context(_sidecar(place, loopback)).address()[1]
@@ -157,11 +156,12 @@ def _requests(foreign: Foreign) -> Iterator[Asked]:
     """What clients and servers send, spread over all names and ports, and what no endpoint is for."""
     entrances = [each for each in foreign.proxy.entrances if each.port]
     sent = Made("x", ("127.0.0.1",)).requests()
-    step = min(_STEP, max(1, len(sent) * len(entrances) // FEWEST))
+    step = max(1, len(sent) * len(entrances) // FEWEST)
     for number, entrance in enumerate(entrances):
         for each in sent[number % step :: step]:
             yield Asked(entrance, each.method, each.target, _fields(each))
-        for probe in strays(foreign.paths):
+        others = list(strays(foreign.paths))
+        for probe in others[number % 3 :: 3] if number else others:
             yield Asked(entrance, probe.method, probe.target)
 
 
@@ -179,7 +179,7 @@ def _addresses(foreign: Foreign, loopback: Loopback, place: Path) -> dict[tuple[
     return {loopback.address(endpoint): endpoint for endpoint in sorted(known)}
 
 
-def _proxy(kind: str, path: Path, foreign: Foreign, loopback: Loopback, place: Path) -> Running:
+def _proxy(kind: str, path: Path, loopback: Loopback, place: Path) -> Running:
     program = str(find(kind))
     if kind == "nginx":
         read = crossplane.parse(str(path), comments=False, check_ctx=False, check_args=False)
@@ -269,7 +269,9 @@ def _is(said: str, outcome: Outcome, names: Mapping[str, str]) -> bool:
     """Whether words of the report are this outcome: names of workers, or an answer with its status."""
     if outcome.worker:
         return outcome.worker in {names.get(name) for name in said.split(", ")} or said.endswith("with another path")
-    return said in ("files", "unclear") or outcome.answer.partition(" ")[0] in said.split() or outcome.answer == "closed"
+    return (
+        said in ("files", "unclear") or outcome.answer.partition(" ")[0] in said.split() or outcome.answer == "closed"
+    )
 
 
 def _is_known(method: str, path: str) -> bool:

@@ -1,0 +1,105 @@
+"""What `import` makes of a file does what the real program does with it, or the report says that it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from sidecar.cli import main
+
+from .side_by_side import FEWEST, compare
+
+INPUTS = Path(__file__).parent / "inputs"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.needs("nginx")) for name in ("services.conf", "workers.conf")),
+        *(pytest.param(name, marks=pytest.mark.needs("haproxy")) for name in ("services.cfg", "workers.cfg")),
+    ],
+)
+def test_every_difference_is_told(name: str) -> None:
+    """Over all names and ports, before the same workers. What Synapse's files close is one difference that there is."""
+    result = compare(INPUTS / name)
+    assert result.exit_code == 0, result.report
+    assert result.asked >= FEWEST
+    assert result.untold == []
+    assert result.same > len(result.differing) > 0
+
+
+def run(name: str, *arguments: str) -> Result:
+    kind = "haproxy" if name.endswith(".cfg") else "nginx"
+    return CliRunner().invoke(main, ["import", kind, str(INPUTS / name), *arguments])
+
+
+def routes(result: Result) -> list[dict[str, object]]:
+    return list(yaml.safe_load(result.stdout)["routes"])
+
+
+def test_logins_go_to_the_authentication_service_whatever_its_name() -> None:
+    """By the pattern of its line, for nginx and HAProxy alike; the expression allows anything as the version."""
+    for name, pool in (("services.conf", "login-service:8080"), ("services.cfg", "auth")):
+        found = {str(route["path"]) for route in routes(run(name)) if route.get("pool") == pool and "path" in route}
+        for endpoint in ("login", "logout", "refresh"):
+            assert any(path.startswith("/_matrix/client/{") and path.endswith(f"}}/{endpoint}") for path in found)
+
+
+def test_other_names_are_not_swallowed() -> None:
+    """Element Web stays at its names; what is before media stays before it."""
+    (web,) = (each for each in routes(run("services.conf")) if each.get("pool") == "element-web")
+    assert web == {"host": ["element.example.org", "chat.example.org"], "pool": "element-web"}
+    scanned = [each["path"] for each in routes(run("services.cfg")) if each.get("pool") == "scanner"]
+    assert "/_matrix/media/v3/download/**" in scanned
+    assert "/_matrix/client/v1/media/download/**" in scanned
+
+
+@pytest.mark.parametrize("name", ["services.conf", "services.cfg"])
+def test_other_programs_are_no_fault(name: str) -> None:
+    """`--diff` speaks of Synapse alone, and no line that leads elsewhere is superfluous."""
+    assert "no process of Synapse" not in run(name, "--diff").output
+    said = run(name).stderr
+    for word in ("login-service", "moderation", "use_backend auth", "use_backend scanner", "use_backend livekit"):
+        at = said.find(word)
+        assert at < 0 or "superfluous" not in said[at : said.index("\n", said.index("\n", at) + 1)]
+
+
+def test_filters_are_told_first(tmp_path: Path) -> None:
+    """Before any other line, and each with its place."""
+    path = tmp_path / "a.cfg"
+    path.write_text(
+        "frontend f\n mode http\n bind :80\n tcp-request connection reject if { src 192.0.2.9 }\n default_backend m\n"
+        "backend m\n mode http\n http-request deny if { path /x }\n server m 127.0.0.1:1\n"
+    )
+    said = CliRunner().invoke(main, ["import", "haproxy", str(path)]).stderr
+    first, second = said.index("a.cfg:4: tcp-request"), said.index("a.cfg:8: http-request deny")
+    assert first < second < said.index("a.cfg:2: mode http")
+    assert said.count("a filter that is not carried over") == 2
+
+
+def test_every_name_and_port_is_asked() -> None:
+    """They are printed, over https where there is TLS, and which of them is the homeserver's."""
+    said = run("workers.conf").stderr
+    for where in ("https://matrix.example.org:443", "https://matrix.example.org:8448", "https://*:443"):
+        assert f"    {where}\n" in said
+    assert "The homeserver is taken to be https://matrix.example.org:443, which is a guess; --server-name" in said
+    told = run("services.cfg", "--server-name", "chat.example.org").stderr
+    assert "The homeserver is taken to be https://chat.example.org:443.\n" in told
+
+
+def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
+    """And the rest starts; where nothing is left, the exit status says so."""
+    path = tmp_path / "a.cfg"
+    path.write_text("frontend f\n default_backend m\nbackend m\n server m $ADDRESS\n server n 127.0.0.1:1\n")
+    partly = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    assert partly.exit_code == 0
+    assert "a.cfg:4: m: `$ADDRESS` is no address without what HAProxy adds to it; write the worker's" in partly.stderr
+    path = tmp_path / "a.conf"
+    path.write_text("server { location = /x { proxy_pass http://x; } location / { proxy_pass http://$nobody:80; } }\n")
+    nothing = CliRunner().invoke(main, ["import", "nginx", str(path), "-o", str(tmp_path / "sidecar.yaml")])
+    checked = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
+    assert (nothing.exit_code == 2) is (checked.exit_code == 2)
+    assert "`:80` is no address without its variables" in nothing.stderr
