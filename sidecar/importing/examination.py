@@ -136,7 +136,7 @@ def examine(
         draft.synapse = synapse.paths
         draft.unsaid = frozenset(each.name for each in draft.workers if addressed(each, synapse.topology))
     comparison = Comparison(_plan_or_none(draft, table.endpoints, synapse), concluded, sources[-1])
-    more = [*plain, *strays(foreign.paths)]
+    more = [*plain, *odd_probes(plain), *strays(foreign.paths)]
     everywhere = entrances[:_MOST_ENTRANCES] or [home]
     return Examined(
         foreign=foreign,

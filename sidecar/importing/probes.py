@@ -38,8 +38,18 @@ _VALUES = {
     "media_id": "AQwafuaFswefuhsfAFAgsw",
 }
 _LONE = "!31hneApxJ_1o-63DmFrpeqnkFfWppnzWso1JvH3ogLM"
-_FREE = ("txn_id", "transaction_id", "state_key", "event_type", "tag", "account_data_type", "field_name", "file_name")
-_WORDS = ("sync", "typing", "account_data", "media", "%23a!b:example.org")
+_FREE = (
+    "txn_id",
+    "transaction_id",
+    "state_key",
+    "event_type",
+    "tag",
+    "account_data_type",
+    "field_name",
+    "file_name",
+    "message_type",
+)
+_WORDS = ("sync", "typing", "account_data", "media", "tags", "members", "sendToDevice", "%23a!b:example.org")
 
 
 @frozen(eq=False)

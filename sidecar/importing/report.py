@@ -16,7 +16,7 @@ from sidecar.importing.comparison import CLOSED, SPARED, Compared
 from sidecar.importing.examination import Examined, FileLine, Remark, by_place
 from sidecar.importing.ordering import Settled
 from sidecar.importing.outcomes import FILES
-from sidecar.importing.probes import STRAY, Probe
+from sidecar.importing.probes import LONE_ROOM, MISLEADING, STRAY, Probe
 from sidecar.importing.roles import Answered
 
 EXPECTED = (CLOSED, SPARED)
@@ -237,7 +237,11 @@ def differences(examined: Examined) -> list[Difference]:
     for each in examined.elsewhere:
         if each.difference:
             probe, where = each.answered.probe, str(each.answered.entrance)
-            key = (each.difference, _named(each.theirs), _named(each.ours), probe.shown)
+            outcome = (each.difference, _named(each.theirs), _named(each.ours))
+            plain = (*outcome, probe.shown)
+            kind = f" with {probe.kind}" if probe.kind in (LONE_ROOM, MISLEADING) else ""
+            # What differs like the plain request is told with it.
+            key = (*outcome, f"{probe.shown}{kind}" if where not in found.get(plain, {}) else probe.shown)
             found.setdefault(key, {})[where] = None
     together: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for (why, theirs, ours, shown), places in found.items():

@@ -28,7 +28,7 @@ _TRIES = 30
 
 @define
 class Loopback:
-    """Addresses of loopback for the hosts of a file. `base` is `127.101`."""
+    """Addresses of loopback for the hosts of a file. `base` is `127.101.1`."""
 
     base: str
     hosts: dict[str, str] = field(factory=dict)
@@ -37,11 +37,11 @@ class Loopback:
     @property
     def front(self) -> str:
         """Where the proxy listens."""
-        return f"{self.base}.0.1"
+        return f"{self.base}.250"
 
     def of(self, host: str) -> str:
         """The address for a host."""
-        return self.hosts.setdefault(host, f"{self.base}.1.{len(self.hosts) + 1}")
+        return self.hosts.setdefault(host, f"{self.base}.{len(self.hosts) + 1}")
 
     def address(self, endpoint: str) -> tuple[str, int]:
         """The address for a client endpoint string of Twisted."""

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 import crossplane
@@ -42,6 +43,7 @@ from sidecar.synapse.endpoints import Endpoint, load_endpoints
 
 from .runnable import Loopback, haproxy_file, nginx_file
 
+_RUNS = count()
 RELEASE = "1.163"
 FEWEST = 150
 
@@ -111,7 +113,7 @@ def compare(path: Path) -> Result:
 
 
 def _run(kind: str, path: Path, place: Path, result: Result, stack: ExitStack) -> None:
-    loopback = Loopback(f"127.{100 + os.getpid() % 100}")
+    loopback = Loopback(f"127.{100 + os.getpid() % 100}.{next(_RUNS)}")
     foreign = _foreign(kind, path)
     requests = list(_requests(foreign))
     addresses = _addresses(foreign, loopback, place)
