@@ -38,7 +38,7 @@ from sidecar.commands.top import top
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
-from sidecar.explaining.rehearsal import Asked, Rehearsal, is_peer
+from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
 from sidecar.explaining.story import Story, tell
 
 _config = click.option(
@@ -172,7 +172,7 @@ def explain(
     if len(request) != 2:
         # What was written instead could be a token whose -H was forgotten, so it is not repeated.
         raise click.UsageError("Give METHOD and TARGET, and each field line after a -H; or --from FILE.")
-    asked = Asked(_octets(request[0]), _octets(request[1]), [_field(line) for line in headers], peer)
+    asked = RequestText(_octets(request[0]), _octets(request[1]), [_field(line) for line in headers], peer)
     deployment = _read(config, ask=not no_ask)
     _check_names(deployment, down, add)
     story = tell(deployment, asked, down, add)

@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 
 from sidecar.config.log import Log
 from sidecar.records.access_log import AccessLog
-from sidecar.records.choice import Choice
+from sidecar.records.choice import LogChoice
 from sidecar.records.lines import Hasher, Lines
 from sidecar.records.request_id import NewIds
 from sidecar.sink import Sink
@@ -69,7 +69,7 @@ class Logbook:
         lines = Lines(
             Hasher(secret or self._own_secret),
             self.ids,
-            Choice(settings.sample, settings.endpoints),
+            LogChoice(settings.sample, settings.endpoints),
             json=settings.format == "json",
             levels=settings.file is None and is_journal(),
         )

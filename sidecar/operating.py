@@ -11,10 +11,10 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
-from sidecar.admin.listener import Entrance, OperatorListener, OperatorSite
+from sidecar.admin.listener import OperatorEntrance, OperatorListener, OperatorSite
 from sidecar.admin.measures import Measures
 from sidecar.admin.operations import Operations
 from sidecar.admin.page.pages import StatusPage
@@ -46,11 +46,11 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
 
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
 
-    def answer(inquiry: Inquiry) -> Answer:
+    def answer(inquiry: Inquiry) -> OperatorAnswer:
         asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
         return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked, inquiry.query)
 
-    door = Entrance(answer, rules, Doorkeeper(reactor), page.dressed)
+    door = OperatorEntrance(answer, rules, Doorkeeper(reactor), page.dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
     yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)

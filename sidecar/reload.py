@@ -98,7 +98,7 @@ def _id_fields(deployment: Deployment) -> Sequence[str]:
 
 
 @frozen
-class Outcome:
+class ReloadOutcome:
     """How the last reload ended, for people."""
 
     accepted: bool
@@ -106,12 +106,12 @@ class Outcome:
     """What changed, and what could not; or the faults for which nothing changed."""
 
 
-def refused(problems: Sequence[Problem]) -> Outcome:
+def refused(problems: Sequence[Problem]) -> ReloadOutcome:
     """Nothing has changed because of these."""
     told = [str(problem) for problem in problems[:MOST_TOLD]]
     if len(problems) > MOST_TOLD:
         told.append(f"{len(problems) - MOST_TOLD} more; `matrix-sidecar check` prints all of them")
-    return Outcome(False, tuple(told))
+    return ReloadOutcome(False, tuple(told))
 
 
 @define(eq=False)
@@ -123,7 +123,7 @@ class Reload(Service):
     read: Callable[..., Deployment]
     """`read_deployment` with its arguments, but for `version`."""
     reactor: Any
-    outcome: Outcome | None = None
+    outcome: ReloadOutcome | None = None
     """None: nothing was read since the start."""
     after: Callable[[], None] = field(default=lambda: None)
     """Called when another deployment is in force."""
@@ -200,14 +200,14 @@ class Reload(Service):
         self._reading = False
         self.announce(f"READY=1\nSTATUS={self.summary()}")
 
-    def _log_outcome(self, outcome: Outcome) -> None:
+    def _log_outcome(self, outcome: ReloadOutcome) -> None:
         if outcome.accepted:
             _log.info("reloaded: {told}", told="; ".join(outcome.sentences))
             return
         for sentence in outcome.sentences:
             _log.error("not reloaded, nothing has changed: {sentence}", sentence=sentence)
 
-    async def _attempt(self) -> Outcome:
+    async def _attempt(self) -> ReloadOutcome:
         # In a thread: a large configuration takes longer to read than a request may wait.
         pool = self.reactor.getThreadPool()
         read = partial(self._read, version=self.deployment.table.asked)
@@ -218,21 +218,21 @@ class Reload(Service):
         except ConfigError as error:
             return refused(reasons_of(self.deployment, error))
         except SidecarError as error:
-            return Outcome(False, (error.sentence,))
+            return ReloadOutcome(False, (error.sentence,))
         except Exception as error:
             _log.failure("reading the configuration failed")
-            return Outcome(False, (str(error) or type(error).__name__,))
+            return ReloadOutcome(False, (str(error) or type(error).__name__,))
         finally:
             sys.setswitchinterval(before)
         if not self.running:
-            return Outcome(False, ("the sidecar is stopping",))
+            return ReloadOutcome(False, ("the sidecar is stopping",))
         return self._accept(found, secrets)
 
     def _read(self, version: str | None) -> tuple[Deployment, Mapping[KeyFiles, Secrets]]:
         """All files, those of the certificates too; either all of them can be used or nothing changes."""
         return self.read(version=version), self.sidecar.identities.read_again()
 
-    def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> Outcome:
+    def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> ReloadOutcome:
         before = self.deployment
         reasons = refusals(before, found)
         if reasons:
@@ -245,7 +245,7 @@ class Reload(Service):
             if problem not in before.problems:
                 _log.warn("{problem}", problem=str(problem))
         told = [*changes(before, self.deployment), *self.sidecar.identities.use(secrets)] or ["nothing is different"]
-        return Outcome(True, (*told, *(str(problem) for problem in unchangeable)))
+        return ReloadOutcome(True, (*told, *(str(problem) for problem in unchangeable)))
 
 
 def _unchangeable(before: Settings, after: Settings) -> list[Problem]:

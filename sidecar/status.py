@@ -16,7 +16,7 @@ from sidecar.errors import Problem
 from sidecar.logbook import Written
 from sidecar.net.gateway import Gateway
 from sidecar.net.pool import WorkerPool
-from sidecar.routing.parts import Part, Takes
+from sidecar.routing.parts import PoolPart, Takes
 from sidecar.routing.plan import Plan
 
 
@@ -102,7 +102,7 @@ def _entrance(gateway: Gateway, name: str) -> dict[str, int]:
     }
 
 
-def _part(part: Part, gateway: Gateway) -> dict[str, Any]:
+def _part(part: PoolPart, gateway: Gateway) -> dict[str, Any]:
     turn = part.now(taking(gateway))
     return {**attrs.asdict(part), "served_by": turn.by, "now": list(turn.workers)}
 

@@ -15,7 +15,7 @@ from strategies import requests, spoilt
 from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import WireError
 from sidecar.explaining.lines import MOST, DecisionTexts, NoRequestError, read_line
-from sidecar.explaining.rehearsal import Asked, Rehearsal
+from sidecar.explaining.rehearsal import Rehearsal, RequestText
 from sidecar.replies import STATUS_OF_FAULT
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
@@ -60,8 +60,8 @@ HAPROXY = (
 )
 
 
-def uploaded(peer: str) -> Asked:
-    return Asked("PUT", '/index.html"', [], peer)
+def uploaded(peer: str) -> RequestText:
+    return RequestText("PUT", '/index.html"', [], peer)
 
 
 AGENT = [("User-Agent", "Element/1.12 (x)")]
@@ -70,24 +70,30 @@ AGENT = [("User-Agent", "Element/1.12 (x)")]
 @pytest.mark.parametrize(
     ("line", "asked"),
     [
-        (NGINX, Asked("GET", '/x?a="b', AGENT, "192.0.2.7")),
-        (NGINX.replace("192.0.2.7", "example.org:443 2001:db8::2"), Asked("GET", '/x?a="b', AGENT, "2001:db8::2")),
-        (NGINX.replace("192.0.2.7", "unix:").replace("Element/1.12 (x)", "-"), Asked("GET", '/x?a="b', [], "")),
-        (NGINX.partition(' "-"')[0], Asked("GET", '/x?a="b', [], "192.0.2.7")),
+        (NGINX, RequestText("GET", '/x?a="b', AGENT, "192.0.2.7")),
+        (
+            NGINX.replace("192.0.2.7", "example.org:443 2001:db8::2"),
+            RequestText("GET", '/x?a="b', AGENT, "2001:db8::2"),
+        ),
+        (NGINX.replace("192.0.2.7", "unix:").replace("Element/1.12 (x)", "-"), RequestText("GET", '/x?a="b', [], "")),
+        (NGINX.partition(' "-"')[0], RequestText("GET", '/x?a="b', [], "192.0.2.7")),
         (HAPROXY, uploaded("2001:db8::1")),
         (HAPROXY.partition("]: ")[2].replace("2001:db8::1", "192.0.2.1"), uploaded("192.0.2.1")),
         (HAPROXY.replace("2001:db8::1:33317", "unix:1"), uploaded("")),
-        ('{"method": "GET", "target": "/"}', Asked("GET", "/", (), "192.0.2.9")),
-        (' {"method": "GET", "target": "/", "headers": {}, "peer": null, "id": 7}', Asked("GET", "/", (), "192.0.2.9")),
-        ('{"method": "GET", "target": "/", "peer": "unix"}', Asked("GET", "/", (), "")),
-        ('{"method": "GET", "target": "/", "peer": "::1"}', Asked("GET", "/", (), "::1")),
+        ('{"method": "GET", "target": "/"}', RequestText("GET", "/", (), "192.0.2.9")),
+        (
+            ' {"method": "GET", "target": "/", "headers": {}, "peer": null, "id": 7}',
+            RequestText("GET", "/", (), "192.0.2.9"),
+        ),
+        ('{"method": "GET", "target": "/", "peer": "unix"}', RequestText("GET", "/", (), "")),
+        ('{"method": "GET", "target": "/", "peer": "::1"}', RequestText("GET", "/", (), "::1")),
         (
             '{"method": "", "target": "", "headers": {"A": "b", "C": ["d", "e"]}}',
-            Asked("", "", [("A", "b"), ("C", "d"), ("C", "e")], "192.0.2.9"),
+            RequestText("", "", [("A", "b"), ("C", "d"), ("C", "e")], "192.0.2.9"),
         ),
     ],
 )  # fmt: skip
-def test_lines_that_hold_a_request(line: str, asked: Asked) -> None:
+def test_lines_that_hold_a_request(line: str, asked: RequestText) -> None:
     """JSON, nginx and HAProxy, with what may vary in them."""
     assert read_line(line.encode() + b"\n", "192.0.2.9") == asked
 
@@ -138,7 +144,7 @@ KEYS = st.fixed_dictionaries({}, optional=dict.fromkeys(("method", "target", "he
 def test_any_line_is_read_or_refused(line: bytes) -> None:
     """Nothing but NoRequestError comes of any octets."""
     with suppress(NoRequestError):
-        assert isinstance(read_line(line, ""), Asked)
+        assert isinstance(read_line(line, ""), RequestText)
 
 
 @given(st.lists(st.tuples(st.text(), st.text(), st.sampled_from("abc"), st.booleans()), max_size=6))
@@ -171,7 +177,7 @@ def test_texts_are_bounded() -> None:
 @example("OPTIONS", "*", [])
 def test_any_text_is_answered(rehearsal: Rehearsal, method: str, target: str, headers: list[tuple[str, str]]) -> None:
     """There is a decision for whatever was asked; a refusal has a status, a forwarded request a worker."""
-    heard = rehearsal.hear(Asked(method, target, headers))
+    heard = rehearsal.hear(RequestText(method, target, headers))
     decision = heard.decision
     assert (decision.status is None) == (decision.action == "forward") == bool(decision.candidates)
     assert heard.head is not None or decision.action == "refuse"
@@ -188,7 +194,7 @@ def test_requests_are_treated_as_on_the_wire(rehearsal: Rehearsal, stream: bytes
     raw = "\r\n".join([line, *(f"{name}: {value}" for name, value in pairs), "\r\n"]).encode("utf-8")
     if b"\nhost:" not in raw.lower():
         raw = raw.replace(b"\r\n", b"\r\nHost: localhost\r\n", 1)
-    heard = rehearsal.hear(Asked(words[0], words[1], pairs, "192.0.2.1"))
+    heard = rehearsal.hear(RequestText(words[0], words[1], pairs, "192.0.2.1"))
     status, expected = None, None
     try:
         expected = RequestReader(ReaderLimits()).feed(raw)[0]
@@ -208,37 +214,40 @@ UPLOAD = "/_matrix/media/v3/upload"
 @pytest.mark.parametrize(
     ("asked", "status"),
     [
-        (Asked("GET", "/", [("Host", "a"), ("Host", "b")]), 400),
-        (Asked("GET", "//x#y"), 400),
-        (Asked("GET", "/", [("X", "a\nb")]), 400),
-        (Asked("GET", "/", [("X", "a\r\nY: b")]), 400),
-        (Asked("GET", "/", [("Host", "a"), ("X", "a\r\nY: b")]), 400),
-        (Asked("GET", "/", [("Transfer-Encoding", "gzip")]), 501),
-        (Asked("GET", "/", [("Expect", "miracles")]), 417),
-        (Asked("GET", "/" + "x" * 13_000), 414),
-        (Asked("GET", "/", [("X", "x" * 17_000)]), 431),
-        (Asked("GET", "/", [("X", "x" * 15_940)]), 431),
-        (Asked("GET", "/", [("X", "x" * 15_500)]), None),
-        (Asked("GET", "/", [(f"X{number}", "") for number in range(201)]), 431),
-        (Asked("CONNECT", "a:1"), 405),
-        (Asked("TRACE", "/"), 405),
-        (Asked("OPTIONS", "*"), None),
-        (Asked("GET", "http://example.org/_matrix/client/versions"), None),
-        (Asked("GET", "http://example.org/", [("Host", "example.com")]), 400),
-        (Asked("GET", "matrix-federation://a/b"), 400),
-        (Asked("POST", "/x", [("Content-Length", "10485760")]), None),
-        (Asked("POST", "/x", [("Content-Length", "10485761")]), 413),
-        (Asked("POST", UPLOAD, [("Content-Length", "20971520")]), None),
-        (Asked("POST", UPLOAD, [("Content-Length", "20971521")]), 413),
-        (Asked("GET", "/a/b", [("Host", "hs1.test")]), 410),
-        (Asked("GET", "/a/b"), None),
-        (Asked("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1")]), None),
-        (Asked("GET", "/_synapse/admin/v1/rooms", [("x-forwarded-for", "192.0.2.1")], ""), None),
-        (Asked("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1, 203.0.113.1, 10.1.1.1")]), 403),
-        (Asked("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1")], "203.0.113.1"), 403),
-        (Asked("GET", "/_synapse/admin/v1/rooms", [], "192.0.2.1"), None),
+        (RequestText("GET", "/", [("Host", "a"), ("Host", "b")]), 400),
+        (RequestText("GET", "//x#y"), 400),
+        (RequestText("GET", "/", [("X", "a\nb")]), 400),
+        (RequestText("GET", "/", [("X", "a\r\nY: b")]), 400),
+        (RequestText("GET", "/", [("Host", "a"), ("X", "a\r\nY: b")]), 400),
+        (RequestText("GET", "/", [("Transfer-Encoding", "gzip")]), 501),
+        (RequestText("GET", "/", [("Expect", "miracles")]), 417),
+        (RequestText("GET", "/" + "x" * 13_000), 414),
+        (RequestText("GET", "/", [("X", "x" * 17_000)]), 431),
+        (RequestText("GET", "/", [("X", "x" * 15_940)]), 431),
+        (RequestText("GET", "/", [("X", "x" * 15_500)]), None),
+        (RequestText("GET", "/", [(f"X{number}", "") for number in range(201)]), 431),
+        (RequestText("CONNECT", "a:1"), 405),
+        (RequestText("TRACE", "/"), 405),
+        (RequestText("OPTIONS", "*"), None),
+        (RequestText("GET", "http://example.org/_matrix/client/versions"), None),
+        (RequestText("GET", "http://example.org/", [("Host", "example.com")]), 400),
+        (RequestText("GET", "matrix-federation://a/b"), 400),
+        (RequestText("POST", "/x", [("Content-Length", "10485760")]), None),
+        (RequestText("POST", "/x", [("Content-Length", "10485761")]), 413),
+        (RequestText("POST", UPLOAD, [("Content-Length", "20971520")]), None),
+        (RequestText("POST", UPLOAD, [("Content-Length", "20971521")]), 413),
+        (RequestText("GET", "/a/b", [("Host", "hs1.test")]), 410),
+        (RequestText("GET", "/a/b"), None),
+        (RequestText("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1")]), None),
+        (RequestText("GET", "/_synapse/admin/v1/rooms", [("x-forwarded-for", "192.0.2.1")], ""), None),
+        (
+            RequestText("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1, 203.0.113.1, 10.1.1.1")]),
+            403,
+        ),
+        (RequestText("GET", "/_synapse/admin/v1/rooms", [("X-Forwarded-For", "192.0.2.1")], "203.0.113.1"), 403),
+        (RequestText("GET", "/_synapse/admin/v1/rooms", [], "192.0.2.1"), None),
     ],
 )
-def test_what_is_refused(rehearsal: Rehearsal, asked: Asked, status: int | None) -> None:
+def test_what_is_refused(rehearsal: Rehearsal, asked: RequestText, status: int | None) -> None:
     """The status that the running sidecar gives, by the rules of wire, limits, routes and the client's address."""
     assert rehearsal.hear(asked).decision.status == status

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from sidecar.changes import changes
 from sidecar.deployment import Deployment, for_version, read_deployment
-from sidecar.reload import Outcome, Reload, work_of
+from sidecar.reload import Reload, ReloadOutcome, work_of
 from sidecar.service import SidecarService
 from sidecar.version_watch import VersionWatch
 
@@ -115,7 +115,7 @@ class Reloadable:
     def write(self, text: str) -> None:
         self.path.write_text(text)
 
-    def reloaded(self, text: str) -> Outcome:
+    def reloaded(self, text: str) -> ReloadOutcome:
         self.write(text)
         self.reload.reload()
         self.threads.work()
@@ -199,7 +199,7 @@ async def test_reading_that_fails(scene: Reloadable) -> None:
         outcome = scene.reloaded(configuration(1))
     assert failures[0].check(ZeroDivisionError)
     failures.clear()
-    assert outcome == Outcome(False, ("ZeroDivisionError",))
+    assert outcome == ReloadOutcome(False, ("ZeroDivisionError",))
     scene.reload.read = read
     assert scene.reloaded(configuration(1)).accepted
 

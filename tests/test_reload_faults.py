@@ -19,7 +19,7 @@ from test_reload import Threads
 from sidecar.deployment import read_deployment
 from sidecar.errors import ConfigError, Problem
 from sidecar.net.making import start
-from sidecar.reload import MOST_TOLD, Outcome, Reload, refused, work_of
+from sidecar.reload import MOST_TOLD, Reload, ReloadOutcome, refused, work_of
 from sidecar.routing.decide import decide
 from sidecar.service import SidecarService
 from sidecar.status import unready
@@ -152,7 +152,7 @@ class Ten:
         )
         self.reload.startService()
 
-    def reloaded(self) -> Outcome:
+    def reloaded(self) -> ReloadOutcome:
         self.reload.reload()
         self.threads.work()
         assert self.reload.outcome is not None

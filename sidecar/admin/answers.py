@@ -34,7 +34,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 @frozen
-class Answer:
+class OperatorAnswer:
     """A status and what is made JSON, or octets of the media type `kind`."""
 
     status: int
@@ -50,9 +50,9 @@ class Answer:
         return content if isinstance(content, bytes) else json.dumps(content, indent=1).encode() + b"\n"
 
 
-def only(allowed: str, method: str, act: Callable[[], Answer]) -> Answer:
+def only(allowed: str, method: str, act: Callable[[], OperatorAnswer]) -> OperatorAnswer:
     """What `act` answers, where the method is the one that is `allowed`; HEAD is whenever GET is."""
     if method == allowed or (allowed == "GET" and method == "HEAD"):
         return act()
     methods = "GET, HEAD" if allowed == "GET" else allowed
-    return Answer(405, {"error": f"This takes {allowed}, not {method}."}, methods)
+    return OperatorAnswer(405, {"error": f"This takes {allowed}, not {method}."}, methods)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import define
 
-from sidecar.admin.answers import Answer, only
+from sidecar.admin.answers import OperatorAnswer, only
 
 _SECONDS = re.compile(r"\d{1,4}(?:\.\d{1,3})?", re.ASCII)
 
@@ -29,7 +29,7 @@ class CanaryOperations:
 
     answerer: Answerer
 
-    def answer(self, method: str, parts: Sequence[str]) -> Answer | None:
+    def answer(self, method: str, parts: Sequence[str]) -> OperatorAnswer | None:
         """The answer to a request whose origin is not in doubt; None where another path is meant."""
         match parts:
             case ["api", "canary", name, "open"]:
@@ -40,9 +40,9 @@ class CanaryOperations:
                 return only("POST", method, lambda: self._open(name, float(seconds)))
         return None
 
-    def _open(self, name: str, hold: float) -> Answer:
+    def _open(self, name: str, hold: float) -> OperatorAnswer:
         refused = self.answerer.open(name, hold)
-        return Answer(200, {"canary": name}) if refused is None else Answer(409, {"error": refused})
+        return OperatorAnswer(200, {"canary": name}) if refused is None else OperatorAnswer(409, {"error": refused})
 
-    def _close(self, name: str) -> Answer:
-        return Answer(200, {"canary": name, "was_open": self.answerer.close(name)})
+    def _close(self, name: str) -> OperatorAnswer:
+        return OperatorAnswer(200, {"canary": name, "was_open": self.answerer.close(name)})

@@ -13,7 +13,7 @@ _GRAVITY = {"away": 0, "stuck": 1, "draining": 2, "slow start": 3}
 
 
 @frozen
-class Column:
+class SortColumn:
     """One column: its title, what it is sorted by (most first), and what it means."""
 
     title: str
@@ -22,14 +22,16 @@ class Column:
 
 
 COLUMNS = {
-    "state": Column("State", lambda worker: -_GRAVITY.get(state_word(worker), 4), "Those that are not up first"),
-    "flight": Column("In flight", lambda worker: worker.leased, "Requests that it has now"),
-    "waiting": Column("Queue", lambda worker: worker.waiting, "Requests that wait for it now"),
-    "rate": Column("Rate", lambda worker: worker.recent.requests_per_second or 0, "Answers a second, of the last ten"),
-    "p50": Column("p50", lambda worker: worker.recent.p50 or 0, "Half of its answers began within this time"),
-    "p99": Column("p99", lambda worker: worker.recent.p99 or 0, "99 of 100 answers began within this time"),
-    "errors": Column("Errors", lambda worker: worker.recent.errors, "Answers 5xx in the last minute"),
-    "changed": Column("Since", lambda worker: -(worker.changed or 0), "How long it has been so, the newest first"),
+    "state": SortColumn("State", lambda worker: -_GRAVITY.get(state_word(worker), 4), "Those that are not up first"),
+    "flight": SortColumn("In flight", lambda worker: worker.leased, "Requests that it has now"),
+    "waiting": SortColumn("Queue", lambda worker: worker.waiting, "Requests that wait for it now"),
+    "rate": SortColumn(
+        "Rate", lambda worker: worker.recent.requests_per_second or 0, "Answers a second, of the last ten"
+    ),
+    "p50": SortColumn("p50", lambda worker: worker.recent.p50 or 0, "Half of its answers began within this time"),
+    "p99": SortColumn("p99", lambda worker: worker.recent.p99 or 0, "99 of 100 answers began within this time"),
+    "errors": SortColumn("Errors", lambda worker: worker.recent.errors, "Answers 5xx in the last minute"),
+    "changed": SortColumn("Since", lambda worker: -(worker.changed or 0), "How long it has been so, the newest first"),
 }
 
 

@@ -18,7 +18,7 @@ from attrs import define, field
 from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
-from sidecar.admin.answers import Answer
+from sidecar.admin.answers import OperatorAnswer
 from sidecar.config.passwords import Secret
 from sidecar.telemetry import logger
 
@@ -53,13 +53,13 @@ class Doorkeeper:
 
     async def refusal(
         self, authorization: str, peer: str, user: str, secret: Secret | None, attempts: int
-    ) -> Answer | None:
+    ) -> OperatorAnswer | None:
         """Why who asks is not let in; None if it is. `attempts`: wrong passwords in a minute that are looked at."""
         if secret is None:
             return None
         given = parse_basic(authorization)
         if given is None:
-            return Answer(401, {"error": "This needs the operator's name and password."}, fields=_CHALLENGE)
+            return OperatorAnswer(401, {"error": "This needs the operator's name and password."}, fields=_CHALLENGE)
         mark = digest(self._key, b"%d:%b:%b" % (len(given[0]), *given), "sha256")
         if self._knows(mark, user, secret):
             return None
@@ -71,12 +71,12 @@ class Doorkeeper:
 
     async def _examined(
         self, given: tuple[bytes, bytes], mark: bytes, peer: str, user: str, secret: Secret, attempts: int
-    ) -> Answer | None:
+    ) -> OperatorAnswer | None:
         if self._knows(mark, user, secret):
             return None
         wait = self._wait(attempts)
         if wait:
-            return Answer(429, {"error": "Too many wrong passwords."}, fields=(("Retry-After", str(wait)),))
+            return OperatorAnswer(429, {"error": "Too many wrong passwords."}, fields=(("Retry-After", str(wait)),))
         right = await self._matches(secret, given[1])
         named = compare_digest(sha256(given[0]).digest(), sha256(user.encode()).digest())
         if right and named:
@@ -84,7 +84,7 @@ class Doorkeeper:
             return None
         self._failures.append(self.reactor.seconds())
         _log.warn("a wrong name or password for the operator's listener, from {peer}", peer=peer or "a UNIX socket")
-        return Answer(401, {"error": "The name or the password is wrong."}, fields=_CHALLENGE)
+        return OperatorAnswer(401, {"error": "The name or the password is wrong."}, fields=_CHALLENGE)
 
     def _knows(self, mark: bytes, user: str, secret: Secret) -> bool:
         known = self._admitted

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.config.operator import Operator
 from sidecar.routing.access import is_within
 
@@ -22,7 +22,7 @@ QUESTIONS = frozenset((("explain",), ("api", "explain")))
 """Asked by POST, although nothing is done."""
 
 
-def refusal(inquiry: Inquiry, operator: Operator, machine: str) -> Answer | None:
+def refusal(inquiry: Inquiry, operator: Operator, machine: str) -> OperatorAnswer | None:
     """Why this is not answered, None if it may be; `machine` is the name of this host."""
     if not may_connect(inquiry.peer, operator):
         return _refusal(403, f"{inquiry.peer} is not in `operator.allow`.")
@@ -43,8 +43,8 @@ def may_connect(peer: str, operator: Operator) -> bool:
     return not peer or operator.allow is None or is_within(peer, operator.allow)
 
 
-def _refusal(status: int, sentence: str) -> Answer:
-    return Answer(status, {"error": sentence})
+def _refusal(status: int, sentence: str) -> OperatorAnswer:
+    return OperatorAnswer(status, {"error": sentence})
 
 
 def is_own_name(host: str, known: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.guard import PROBES, may_connect, refusal
 from sidecar.config.endpoints import entrance
@@ -48,22 +48,22 @@ SAFE = {
 
 
 @define(eq=False)
-class Entrance:
+class OperatorEntrance:
     """Lets in who may, and passes on what is asked."""
 
-    answer: Callable[[Inquiry], Answer]
+    answer: Callable[[Inquiry], OperatorAnswer]
     rules: Callable[[], tuple[Operator, Secret | None]]
     """`operator:` and the password of this moment."""
     doorkeeper: Doorkeeper
-    dressed: Callable[[Inquiry, Answer], Answer] = lambda _, answer: answer
+    dressed: Callable[[Inquiry, OperatorAnswer], OperatorAnswer] = lambda _, answer: answer
     """The answer as who asked can read it best."""
     machine: str = field(factory=socket.gethostname)
 
-    async def respond(self, inquiry: Inquiry) -> Answer:
+    async def respond(self, inquiry: Inquiry) -> OperatorAnswer:
         """The answer, whoever asks."""
         return self.dressed(inquiry, await self._answer(inquiry))
 
-    async def _answer(self, inquiry: Inquiry) -> Answer:
+    async def _answer(self, inquiry: Inquiry) -> OperatorAnswer:
         operator, secret = self.rules()
         refused = refusal(inquiry, operator, self.machine)
         if refused is None and inquiry.parts not in PROBES:
@@ -75,11 +75,11 @@ class Entrance:
 
 
 class Pages(Resource):
-    """HTTP for an `Entrance`."""
+    """HTTP for an `OperatorEntrance`."""
 
     isLeaf = True
 
-    def __init__(self, entrance: Entrance) -> None:
+    def __init__(self, entrance: OperatorEntrance) -> None:
         super().__init__()
         self._entrance = entrance
 
@@ -94,7 +94,7 @@ class Pages(Resource):
             answer = await self._entrance.respond(_inquiry(request))
         except Exception:
             _log.failure("answering the operator failed")
-            answer = Answer(500, {"error": "This failed; the log says why."})
+            answer = OperatorAnswer(500, {"error": "This failed; the log says why."})
         if not gone:
             _send(request, answer)
 
@@ -115,7 +115,7 @@ def _inquiry(request: Any) -> Inquiry:
     )
 
 
-def _send(request: Request, answer: Answer) -> None:
+def _send(request: Request, answer: OperatorAnswer) -> None:
     octets = answer.octets()
     request.setResponseCode(answer.status)
     fields = {**SAFE, "Content-Type": answer.kind, "Content-Length": str(len(octets))}
@@ -211,7 +211,7 @@ class OperatorSite(Site):
     noisy = False
     protocol: Any = _Channel
 
-    def __init__(self, entrance: Entrance, reactor: Any) -> None:
+    def __init__(self, entrance: OperatorEntrance, reactor: Any) -> None:
         super().__init__(Pages(entrance), requestFactory=_BoundedRequest, reactor=reactor)
         self._rules = entrance.rules
         self._resting: OrderedDict[_Channel, None] = OrderedDict()

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import Answer, only
+from sidecar.admin.answers import OperatorAnswer, only
 from sidecar.admin.recent import Recent
 from sidecar.net.pool import WorkerPool
 from sidecar.status import View, state, status, unready
@@ -52,7 +52,7 @@ class Operations:
             "recent": self.recent.whole(),
         }
 
-    def answer(self, method: str, parts: Sequence[str], query: str = "") -> Answer:
+    def answer(self, method: str, parts: Sequence[str], query: str = "") -> OperatorAnswer:
         """The answer to a request whose origin is not in doubt; `parts` as in `Inquiry`."""
         match parts:
             case ["health"]:
@@ -60,31 +60,31 @@ class Operations:
             case ["ready"]:
                 return only("GET", method, lambda: self._ready(query))
             case ["api", "status"]:
-                return only("GET", method, lambda: Answer(200, self.facts()))
+                return only("GET", method, lambda: OperatorAnswer(200, self.facts()))
             case ["api", "workers", name, "drain" | "undrain" as action]:
                 return only("POST", method, lambda: self.drain(name, action == "drain"))
-        return Answer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
+        return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
 
-    def _health(self) -> Answer:
-        return Answer(200, {"healthy": True})
+    def _health(self) -> OperatorAnswer:
+        return OperatorAnswer(200, {"healthy": True})
 
-    def _ready(self, query: str) -> Answer:
+    def _ready(self, query: str) -> OperatorAnswer:
         """Whether all pools have somebody, or those that `pool` names."""
         view = self.look()
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
         for name in asked:
             if name not in view.plan.pools:
-                return Answer(404, {"error": _unknown("pool", name, view.plan.pools)})
+                return OperatorAnswer(404, {"error": _unknown("pool", name, view.plan.pools)})
         reasons = unready(view, asked)
-        return Answer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
+        return OperatorAnswer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
-    def drain(self, name: str, drain: bool) -> Answer:
+    def drain(self, name: str, drain: bool) -> OperatorAnswer:
         """Stop or resume giving new requests to a worker."""
         view = self.look()
         pools = view.gateway.pools
         pool = pools.get(name)
         if pool is None:
-            return Answer(404, {"error": _unknown("worker", name, pools)})
+            return OperatorAnswer(404, {"error": _unknown("worker", name, pools)})
         if pool.draining != drain:
             _log.info("worker {name} is {what}", name=name, what="drained" if drain else "in service again")
             self._turned[name] = view.uptime
@@ -94,7 +94,7 @@ class Operations:
         told = "gets no new requests" if drain else "gets new requests"
         running = f"; {pool.leased} of its requests still run" if drain and pool.leased else ""
         sentence = f"The worker {name} {told}{running}."
-        return Answer(
+        return OperatorAnswer(
             200,
             {"worker": name, "state": state(pool), "leased": pool.leased, "waiting": pool.waiting, "told": sentence},
         )

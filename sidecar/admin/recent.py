@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from sidecar.failures import Failure
 from sidecar.records.histogram import quantile
 from sidecar.records.record import ENDED_BY
-from sidecar.records.tally import Cell, Tallies
+from sidecar.records.tally import Tallies, Tally
 
 SPAN = 60.0
 """Seconds that count as lately."""
@@ -78,7 +78,7 @@ class Look:
 class _Seen:
     """A cell at the last look."""
 
-    cell: Cell
+    cell: Tally
     sum: Sum
     seconds: float
     """The sum of its durations, which every exchange makes larger."""
@@ -119,7 +119,7 @@ class Recent:
         while looks[0].time < now - SPAN - _SLACK:
             looks.popleft()
 
-    def _add(self, place: tuple[str, str, str], cell: Cell) -> None:
+    def _add(self, place: tuple[str, str, str], cell: Tally) -> None:
         known = self._cells.get(place)
         before = known.sum if known is not None and known.cell is cell else NOTHING
         if known is not None and known.cell is cell and known.seconds == cell.total.sum:

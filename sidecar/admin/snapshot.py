@@ -11,7 +11,7 @@ from typing import Any
 from attrs import field, frozen
 from cattrs import Converter, transform_error
 
-from sidecar.routing.parts import Part
+from sidecar.routing.parts import PoolPart
 
 BAD = frozenset(("away", "stuck"))
 """States in which a worker gets no requests, and nobody wanted that."""
@@ -71,17 +71,17 @@ class PoolFacts:
     """Of those that wait, how many do so at the entrance; None: all of them."""
     asking: int = 0
     """Of those that wait, how many do so until their user is known."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PoolPart, ...] = ()
 
     @property
     def taken(self) -> int | None:
         """How many of its places are."""
         return self.running if self.admitted is None else self.admitted
 
-    def divided(self, name: str) -> tuple[Part, ...]:
+    def divided(self, name: str) -> tuple[PoolPart, ...]:
         """Its parts; of a sidecar that does not tell them, all as one."""
         fallback = (self.fallback,) if self.fallback else ()
-        return self.parts or (Part(name=name, pool=name, workers=self.workers, fallback=fallback),)
+        return self.parts or (PoolPart(name=name, pool=name, workers=self.workers, fallback=fallback),)
 
 
 @frozen(kw_only=True)
@@ -165,7 +165,7 @@ class Snapshot:
     recent: RecentWhole = RecentWhole()
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PoolPart]:
         """Of all pools."""
         return [part for name, pool in self.pools.items() for part in pool.divided(name)]
 

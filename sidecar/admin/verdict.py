@@ -11,7 +11,7 @@ from sidecar.admin.snapshot import Snapshot
 
 
 @frozen
-class Verdict:
+class Headline:
     """`kind` is the colour of it."""
 
     kind: Literal["ready", "stuck", "away", "draining"]
@@ -19,18 +19,18 @@ class Verdict:
     told: str
 
 
-def verdict(facts: Snapshot) -> Verdict:
+def verdict(facts: Snapshot) -> Headline:
     """The worst first."""
     if facts.stopping:
-        return Verdict("draining", "Stopping", "Running requests end; new ones are not taken.")
+        return Headline("draining", "Stopping", "Running requests end; new ones are not taken.")
     if not facts.ready:
-        return Verdict("away", "Not ready", " ".join(facts.reasons))
+        return Headline("away", "Not ready", " ".join(facts.reasons))
     clauses = list(clauses_of(facts))
     if clauses:
-        return Verdict("stuck", "Ready", f"{'; '.join(clauses)}.")
+        return Headline("stuck", "Ready", f"{'; '.join(clauses)}.")
     if facts.refusal:
-        return Verdict("stuck", "Ready", f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
-    return Verdict("ready", "Ready", "Every pool has somebody who serves it.")
+        return Headline("stuck", "Ready", f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
+    return Headline("ready", "Ready", "Every pool has somebody who serves it.")
 
 
 def clauses_of(facts: Snapshot) -> Iterator[str]:

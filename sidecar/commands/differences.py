@@ -28,7 +28,7 @@ _GOING_ON = b"?since=0&pos=0"
 
 
 @frozen
-class Destination:
+class RouteTarget:
     """Where requests of one kind go."""
 
     pool: str
@@ -66,8 +66,8 @@ class Change:
 
     path: str
     endpoint: str
-    before: Destination
-    after: Destination
+    before: RouteTarget
+    after: RouteTarget
     share: float | None
     methods: tuple[str, ...] = ()
 
@@ -98,12 +98,12 @@ def facts_between(before: Deployment, after: Deployment) -> list[tuple[str, str,
         ("endpoint table", before.table.release, after.table.release),
         ("forwarded.trust", _networks(before.settings.forwarded.trust), _networks(after.settings.forwarded.trust)),
     ]
-    for resource in before.plan.gate.networks:
+    for resource in before.plan.access.networks:
         pairs.append(
             (
                 f"access.{resource}",
-                _networks(before.plan.gate.networks[resource]),
-                _networks(after.plan.gate.networks[resource]),
+                _networks(before.plan.access.networks[resource]),
+                _networks(after.plan.access.networks[resource]),
             )
         )
     old, new = before.settings.routes, after.settings.routes
@@ -195,9 +195,9 @@ def _alike(one: Change, other: Change) -> bool:
     return (one.before, one.after) == (other.before, other.after)
 
 
-def _destination(method: str, target: bytes, plan: Plan) -> tuple[Destination, Step | None]:
+def _destination(method: str, target: bytes, plan: Plan) -> tuple[RouteTarget, Step | None]:
     step = step_of(method.encode(), target, _NO_FIELDS, _PEER, plan)
     if step is None:
         decision = decide(method.encode(), target, _NO_FIELDS, _PEER, plan)
-        return Destination("", "none", answer=f"{decision.action} {decision.status}"), None
-    return Destination(step.pool, step.kind, step.members, fallback_of(step), step.persisters), step
+        return RouteTarget("", "none", answer=f"{decision.action} {decision.status}"), None
+    return RouteTarget(step.pool, step.kind, step.members, fallback_of(step), step.persisters), step

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidecar.commands.checking import FAILED
-from sidecar.commands.questions import Endpoint
+from sidecar.commands.questions import EndpointKind
 from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
@@ -46,7 +46,7 @@ LONGEST = 600.0
 @click.option(
     "--admin",
     metavar="ENDPOINT",
-    type=Endpoint(),
+    type=EndpointKind(),
     multiple=True,
     help="The operator's listener, of each instance; else that of the file and those of the units.",
 )

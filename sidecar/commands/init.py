@@ -17,15 +17,15 @@ import click
 from attrs import frozen
 
 from sidecar.commands.checking import WARNED, check_and_print, print_problems
-from sidecar.commands.questions import Endpoint, Network, Questions, fail
+from sidecar.commands.questions import EndpointKind, Network, Questions, fail
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.deployment import DEFAULT_PATH, Deployment
 from sidecar.install import fronts, units
 from sidecar.install.advice import advice
-from sidecar.install.draft import Draft
+from sidecar.install.draft import FirstFile
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
-from sidecar.routing.parts import Part
+from sidecar.routing.parts import PoolPart
 from sidecar.synapse.reading import read_topology
 from sidecar.synapse.topology import Topology
 
@@ -63,8 +63,8 @@ _SHOWN = 6
     multiple=True,
     help="Worker files or their directory; repeatable.",
 )
-@click.option("--listen", type=Endpoint(), help="Where the proxy in front connects to.")
-@click.option("--admin", type=Endpoint(), help="The operator's listener.")
+@click.option("--listen", type=EndpointKind(), help="Where the proxy in front connects to.")
+@click.option("--admin", type=EndpointKind(), help="The operator's listener.")
 @click.option("--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front: its lines are printed.")
 @click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
 @click.option(
@@ -199,7 +199,7 @@ class _Beginning:
             )
         free = next((port for port in _PORTS if port not in taken and self._is_free(port)), _PORTS[0])
         proposed = f"tcp:{free}:interface=127.0.0.1"
-        return self.questions.ask("Where shall the sidecar listen (a port, or an endpoint)", proposed, Endpoint())
+        return self.questions.ask("Where shall the sidecar listen (a port, or an endpoint)", proposed, EndpointKind())
 
     def _is_free(self, port: int) -> bool:
         if self.root != "/":
@@ -234,7 +234,7 @@ class _Beginning:
     def _write(self, topology: Topology, listen: str, trust: tuple[str, ...]) -> None:
         admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
         larger = topology.max_upload_size > Limits().request_body
-        draft = Draft(
+        draft = FirstFile(
             listen=fronts.also_by_ipv6(listen),
             admin=str(self.wishes["admin"] or admin),
             config=tuple(map(self._named, self.source.config)),
@@ -307,7 +307,7 @@ def _pools(deployment: Deployment) -> Iterator[str]:
         yield f"{', '.join(names)}: {who}"
 
 
-def _who(part: Part) -> str:
+def _who(part: PoolPart) -> str:
     """Who serves a part, and who takes over in the end."""
     if not part.mounted:
         return "no process has it, and main answers 404"

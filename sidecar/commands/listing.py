@@ -121,7 +121,7 @@ def _closed(path: str, plan: Plan) -> str:
     resource = closed_resource(path.encode(), known=True)
     if resource is None:
         return ""
-    networks = ", ".join(map(str, plan.gate.networks.get(resource, ())))
+    networks = ", ".join(map(str, plan.access.networks.get(resource, ())))
     return f"closed but for {networks}; " if networks else f"closed, because access.{resource} names nobody; "
 
 

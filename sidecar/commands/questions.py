@@ -44,7 +44,7 @@ class Questions:
         return not self.silent and click.confirm(question, default=False)
 
 
-class Endpoint(Kind):
+class EndpointKind(Kind):
     """A server endpoint string; a port alone is one on 127.0.0.1."""
 
     name = "endpoint"

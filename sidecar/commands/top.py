@@ -17,7 +17,7 @@ from sidecar.deployment import DEFAULT_PATH
 from sidecar.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sidecar.top.asking import Operator
+    from sidecar.top.asking import OperatorClient
 
 
 @click.command()
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Print one screen and end; so it is, too, where nobody sits at a terminal.")
 def top(config: str, admin: str | None, user: str | None, interval: float, once: bool) -> None:
     """Show what a running sidecar does: workers, pools, and what waits or fails. Keys are told by `?`."""
-    from sidecar.top.asking import NoAnswerError, Operator, place
+    from sidecar.top.asking import OperatorClient, SilentSidecarError, place
 
     settings = None if admin is not None else _settings(config)
     endpoint = admin if settings is None else settings.admin
@@ -40,14 +40,14 @@ def top(config: str, admin: str | None, user: str | None, interval: float, once:
         where = place(endpoint)
     except ValueError as error:
         _fail(f"{error}.")
-    operator = Operator(where, *_credentials(settings, user))
+    operator = OperatorClient(where, *_credentials(settings, user))
     try:
         _show(operator, interval, once=once or not (sys.stdin.isatty() and sys.stdout.isatty()))
-    except NoAnswerError as error:
+    except SilentSidecarError as error:
         _fail(str(error))
 
 
-def _show(operator: Operator, interval: float, *, once: bool) -> None:
+def _show(operator: OperatorClient, interval: float, *, once: bool) -> None:
     from sidecar.top import terminal
 
     if once:

@@ -92,7 +92,7 @@ class KeyFiles:
 
 
 @frozen
-class Entrance:
+class ListenAddress:
     """An endpoint string taken apart: what Twisted listens on, and what stands between that and HTTP."""
 
     address: str
@@ -102,20 +102,20 @@ class Entrance:
     tls: KeyFiles | None = None
 
 
-def entrance(text: str) -> Entrance:
+def entrance(text: str) -> ListenAddress:
     """Take a server endpoint string apart that `server_endpoint` has checked."""
     rest = text.removeprefix(_ANNOUNCED)
     announced = rest != text
     if is_foreign(rest):
-        return Entrance(rest, announced)
+        return ListenAddress(rest, announced)
     kind, parts = _split(rest)
     values = _parameters(parts, SERVER[kind].parameters)
     files = [values.pop(name, "") for name in ("privateKey", "certKey", "extraCertChain")]
     if not files[0]:
-        return Entrance(rest, announced)
+        return ListenAddress(rest, announced)
     plain = "tcp" if kind == "ssl" else kind
     address = ":".join((plain, *_written(values, SERVER[plain])))
-    return Entrance(address, announced, KeyFiles(files[0], files[1] or files[0], files[2]))
+    return ListenAddress(address, announced, KeyFiles(files[0], files[1] or files[0], files[2]))
 
 
 def server_endpoint(text: str, base: str) -> str:

@@ -36,7 +36,7 @@ class SilenceError(Exception):
 
 
 @frozen(kw_only=True)
-class Place:
+class ServerAddress:
     """Where a request is sent: a UNIX socket, or an address, over TLS for the name `host` where `tls` is set."""
 
     host: str = "localhost"
@@ -105,7 +105,7 @@ class Reply:
 class _Connection(HTTPConnection):
     """To an address that the name need not lead to, over TLS if so."""
 
-    def __init__(self, place: Place, timeout: float) -> None:
+    def __init__(self, place: ServerAddress, timeout: float) -> None:
         super().__init__(place.host, place.port, timeout=timeout)
         self._place = place
 
@@ -116,12 +116,12 @@ class _Connection(HTTPConnection):
             self.sock = place.tls.wrap_socket(self.sock, server_hostname=place.host)
 
 
-def _connection(place: Place, timeout: float) -> HTTPConnection:
+def _connection(place: ServerAddress, timeout: float) -> HTTPConnection:
     return UnixConnection(place.socket, timeout) if place.socket else _Connection(place, timeout)
 
 
 def ask(
-    place: Place,
+    place: ServerAddress,
     method: str,
     target: str,
     fields: Iterable[tuple[str, str]] = (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.doctor.asking import Place, SilenceError, ask
+from sidecar.doctor.asking import ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine
 from sidecar.doctor.workers import FORWARDED, LOGIN
 
@@ -12,7 +12,7 @@ _MEND = (
 )
 
 
-def examine_mas(place: Place) -> Finding:
+def examine_mas(place: ServerAddress) -> Finding:
     """Whether it answers /login, which goes there."""
     try:
         reply = ask(place, "GET", LOGIN, FORWARDED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
 
 CLIENT, SERVER = "/.well-known/matrix/client", "/.well-known/matrix/server"
@@ -13,20 +13,20 @@ DEFAULT_PORT = 8448
 """Of federation, where nothing is delegated (server-server API, "Resolving server names")."""
 
 
-def examine_delegation(server_name: str, place: Place, public: str) -> Iterator[Finding]:
+def examine_delegation(server_name: str, place: ServerAddress, public: str) -> Iterator[Finding]:
     """What `place`, to which the server's name leads, says; `public` is the URL under which the sidecar is reached."""
     yield _client(server_name, place, public)
     yield _server(server_name, place, public)
 
 
-def _ask(place: Place, path: str) -> Reply | str:
+def _ask(place: ServerAddress, path: str) -> Reply | str:
     try:
         return ask(place, "GET", path)
     except SilenceError as silence:
         return str(silence)
 
 
-def _client(server_name: str, place: Place, public: str) -> Finding:
+def _client(server_name: str, place: ServerAddress, public: str) -> Finding:
     reply = _ask(place, CLIENT)
     wanted = f'Serve {{"m.homeserver": {{"base_url": "{public}"}}}} there, with `Access-Control-Allow-Origin: *`.'
     if isinstance(reply, str):
@@ -54,7 +54,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _server(server_name: str, place: Place, public: str) -> Finding:
+def _server(server_name: str, place: ServerAddress, public: str) -> Finding:
     reply = _ask(place, SERVER)
     host, port = urlsplit(public).hostname or "", urlsplit(public).port or 443
     wanted = f'Serve {{"m.server": "{host}:{port}"}} there, or let {server_name}:{DEFAULT_PORT} lead to the sidecar.'

@@ -13,7 +13,7 @@ from attrs import frozen
 from sidecar.config.endpoints import address_of, entrance, is_foreign
 from sidecar.config.units import write_size
 from sidecar.deployment import Deployment
-from sidecar.doctor.asking import Place, SilenceError, ask
+from sidecar.doctor.asking import ServerAddress, SilenceError, ask
 from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
@@ -25,7 +25,7 @@ from sidecar.doctor.workers import (
     FORWARDED,
     LOGIN,
     UNKNOWN_LOGIN,
-    Seen,
+    ExaminedWorker,
     examine_workers,
     judge_versions,
     place_of,
@@ -39,7 +39,7 @@ from sidecar.install.permissions import Account, of_process
 
 PLAIN_PORT = 80
 """Of http, beside https."""
-SYSTEMD = Place(address="127.0.0.1", port=8008)
+SYSTEMD = ServerAddress(address="127.0.0.1", port=8008)
 """Where the socket unit listens, unless it was changed."""
 ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
 """The operator's listeners of the instances that the units start."""
@@ -55,7 +55,7 @@ class Wishes:
     run_as: str | None = None
     """Who the sidecar runs as; None: found out."""
     public: Public | None = None
-    well_known: Place | None = None
+    well_known: ServerAddress | None = None
     """Where the server's name leads; None: to itself."""
     slow: float | None = None
 
@@ -95,7 +95,7 @@ class Examination:
         named = self.wishes.admin or ([settings.admin] if settings.admin else [])
         places = [place for endpoint in named if (place := _place(endpoint)) is not None]
         if not self.wishes.admin:
-            instances = [Place(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
+            instances = [ServerAddress(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
             if instances:
                 # Each instance has a socket of its own, instead of the one that the file names.
                 places = [place for place in places if not place.socket or os.path.lexists(place.socket)]
@@ -109,14 +109,14 @@ class Examination:
         running = [account for pid in sidecars() if (account := of_process(pid)) is not None]
         return next(iter(running), None) or units.expected()
 
-    def _service(self) -> list[tuple[str, Place]]:
+    def _service(self) -> list[tuple[str, ServerAddress]]:
         """The Matrix Authentication Service, which is asked other questions than Synapse; empty where there is none."""
         plan = self.deployment.plan
         service = plan.membership.facts.mas
         place = None if service is None else place_of(plan.workers[service.name].endpoint)
         return [] if service is None or place is None else [(service.name, place)]
 
-    def _gateway(self, operators: Operators) -> Place | None:
+    def _gateway(self, operators: Operators) -> ServerAddress | None:
         """Where the sidecar answers, as it says itself, or as the file says."""
         stated = [_place(each) or SYSTEMD for each in self._plain()]
         for place in dict.fromkeys((*map(listened, operators.listening()), *stated)):
@@ -181,7 +181,7 @@ class Examination:
             else:
                 yield fine(f"The sidecar at {gateway} answers; a login that nobody knows is refused ({reply.told()}).")
 
-    def _workers(self, seen: Sequence[Seen]) -> Iterator[Finding]:
+    def _workers(self, seen: Sequence[ExaminedWorker]) -> Iterator[Finding]:
         for each in seen:
             yield from each.findings
         stated = self.deployment.settings.synapse.version is not None
@@ -213,7 +213,7 @@ _ADMIN = (
 )
 
 
-def _place(endpoint: str) -> Place | None:
+def _place(endpoint: str) -> ServerAddress | None:
     """Where a server endpoint string is reached from this host; None where it does not say, or takes no plain HTTP.
 
     What is meant for the operator's listener must not go anywhere else: it may carry the operator's password.
@@ -222,12 +222,12 @@ def _place(endpoint: str) -> Place | None:
     if door.tls is not None or door.announced or address_of(door.address) is None:
         return None
     address, port, path = reached_at(door.address)
-    return Place(address=address, port=port, socket=path)
+    return ServerAddress(address=address, port=port, socket=path)
 
 
-def listened(text: str) -> Place:
+def listened(text: str) -> ServerAddress:
     """The same for where a sidecar says that it listens: a path, or address and port."""
     if text.startswith("/"):
-        return Place(socket=text)
+        return ServerAddress(socket=text)
     host, _, port = text.rpartition(":")
-    return Place(address={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(port))  # noqa: S104
+    return ServerAddress(address={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(port))  # noqa: S104

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from sidecar import __version__
 from sidecar.deployment import Deployment
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 
 
@@ -18,11 +18,11 @@ from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 class Operators:
     """The operator's listeners of all instances that share the port, and how to be let in."""
 
-    places: tuple[Place, ...]
+    places: tuple[ServerAddress, ...]
     user: str = "operator"
     password: bytes | None = None
 
-    def ask(self, place: Place, method: str, path: str) -> Reply:
+    def ask(self, place: ServerAddress, method: str, path: str) -> Reply:
         """One answer; raises SilenceError."""
         fields = [] if self.password is None else [("Authorization", f"Basic {self._credentials()}")]
         return ask(place, method, path, fields)
@@ -67,7 +67,7 @@ class Operators:
                     "Is the sidecar running (`systemctl status matrix-sidecar`), and may you use its socket?",
                 )
 
-    def _examine(self, place: Place, deployment: Deployment) -> Iterator[Finding]:
+    def _examine(self, place: ServerAddress, deployment: Deployment) -> Iterator[Finding]:
         reply = self.ask(place, "GET", "/ready")
         status = self.ask(place, "GET", "/api/status")
         if status.status != 200:

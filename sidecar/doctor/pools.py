@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown
 from sidecar.doctor.workers import FORWARDED
 from sidecar.routing.decide import decide
@@ -90,7 +90,7 @@ TRIES = 20
 """Endpoints of a pool that are tried until one is refused for want of a token."""
 
 
-def examine_pools(plan: Plan, places: Mapping[str, Place], gateway: Place | None) -> Iterator[Finding]:
+def examine_pools(plan: Plan, places: Mapping[str, ServerAddress], gateway: ServerAddress | None) -> Iterator[Finding]:
     """Every part. `places` are the workers that can be asked, `gateway` the sidecar; None: it was not found."""
     for part in (part for parts in plan.parts.values() for part in parts):
         if part.named:
@@ -103,7 +103,7 @@ def examine_pools(plan: Plan, places: Mapping[str, Place], gateway: Place | None
         yield from _examine(pool, _chosen(suited, places), places, gateway)
 
 
-def _chosen(suited: Sequence[Canary], places: Mapping[str, Place]) -> tuple[Canary, Reply | None]:
+def _chosen(suited: Sequence[Canary], places: Mapping[str, ServerAddress]) -> tuple[Canary, Reply | None]:
     """The first canary that a worker refuses for want of a token, else the first one of all, with its direct answer."""
     first: tuple[Canary, Reply | None] | None = None
     for canary in suited[:TRIES]:
@@ -115,7 +115,7 @@ def _chosen(suited: Sequence[Canary], places: Mapping[str, Place]) -> tuple[Cana
     return first
 
 
-def _direct(canary: Canary, places: Mapping[str, Place]) -> Reply | None:
+def _direct(canary: Canary, places: Mapping[str, ServerAddress]) -> Reply | None:
     for worker in canary.workers:
         try:
             return ask(places[worker], canary.method, canary.target, FORWARDED)
@@ -125,7 +125,7 @@ def _direct(canary: Canary, places: Mapping[str, Place]) -> Reply | None:
 
 
 def _examine(
-    pool: str, chosen: tuple[Canary, Reply | None], places: Mapping[str, Place], gateway: Place | None
+    pool: str, chosen: tuple[Canary, Reply | None], places: Mapping[str, ServerAddress], gateway: ServerAddress | None
 ) -> Iterator[Finding]:
     canary, expected = chosen
     what = f"{canary.method} {canary.target.partition('?')[0]}"
@@ -154,7 +154,7 @@ def _examine(
         )
 
 
-def _workers(pool: str, canary: Canary, what: str, places: Mapping[str, Place]) -> Iterator[Finding]:
+def _workers(pool: str, canary: Canary, what: str, places: Mapping[str, ServerAddress]) -> Iterator[Finding]:
     """Whether each worker of the pool knows the endpoint."""
     for worker in canary.workers:
         if worker not in places:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
 
 CLOSED = ("/_synapse/admin/v1/server_version", "/_synapse/replication/doctor", "/_synapse/metrics")
@@ -21,7 +21,7 @@ class Public:
     """A public address."""
 
     url: str
-    place: Place
+    place: ServerAddress
     scheme: str
 
     @classmethod
@@ -42,11 +42,11 @@ class Public:
             if not other.hostname:
                 raise ValueError(f"{connect_to!r} is no address; write for example 127.0.0.1:8443")
             address, to = other.hostname, other.port or port
-        place = Place(host=parts.hostname, address=address, port=to, named_port=port, tls=tls)
+        place = ServerAddress(host=parts.hostname, address=address, port=to, named_port=port, tls=tls)
         return cls(url=url.rstrip("/"), place=place, scheme=parts.scheme)
 
 
-def examine_answer(place: Place) -> Iterator[Finding]:
+def examine_answer(place: ServerAddress) -> Iterator[Finding]:
     """Whether Matrix answers there, to pages of all origins. Raises SilenceError."""
     reply = ask(place, "GET", "/_matrix/client/versions", (("Origin", "https://client.invalid"),))
     if reply.status != 200 or "versions" not in reply.values:
@@ -65,7 +65,7 @@ def examine_answer(place: Place) -> Iterator[Finding]:
         )
 
 
-def examine_closed(place: Place) -> Finding:
+def examine_closed(place: ServerAddress) -> Finding:
     """Whether what is for administrators and for Synapse itself is out of reach."""
     reached = []
     for path in CLOSED:
@@ -85,7 +85,7 @@ def examine_closed(place: Place) -> Finding:
 
 def examine_plain(host: str, port: int) -> Finding:
     """Whether http leads to https, and nowhere else."""
-    place = Place(host=host, port=port)
+    place = ServerAddress(host=host, port=port)
     try:
         reply = ask(place, "GET", "/_matrix/client/versions")
     except SilenceError:

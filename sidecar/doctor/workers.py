@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from attrs import field, frozen
 
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
 from sidecar.install.permissions import WRITE, Account, hindrance
 from sidecar.routing.workers import PlannedWorker
@@ -30,7 +30,7 @@ _PROCESS = re.compile(r"[^\w.-]")
 
 
 @frozen
-class Seen:
+class ExaminedWorker:
     """What was found of one worker. `reached`: it answers at all; `version` is None where it does not say."""
 
     name: str
@@ -39,41 +39,41 @@ class Seen:
     findings: tuple[Finding, ...] = field(default=(), repr=False)
 
 
-def place_of(endpoint: str) -> Place | None:
+def place_of(endpoint: str) -> ServerAddress | None:
     """Where a client endpoint string leads; None for kinds that are unknown here."""
     found = reached_at(endpoint)
     if found is None:
         return None
     path, host, port = found
-    return Place(socket=path, address=host, port=port)
+    return ServerAddress(socket=path, address=host, port=port)
 
 
-def examine_workers(workers: Iterable[PlannedWorker], account: Account | None) -> list[Seen]:
+def examine_workers(workers: Iterable[PlannedWorker], account: Account | None) -> list[ExaminedWorker]:
     """All of them, in their order. `account` is that of the running sidecar, where it is known."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(lambda worker: examine_worker(worker, account), workers))
 
 
-def examine_worker(worker: PlannedWorker, account: Account | None) -> Seen:
+def examine_worker(worker: PlannedWorker, account: Account | None) -> ExaminedWorker:
     """One of them."""
     place = place_of(worker.endpoint)
     if place is None:
-        return Seen(worker.name, False)
+        return ExaminedWorker(worker.name, False)
     hindered = _hindered(worker.name, place, account)
     try:
         health = ask(place, "GET", "/health", FORWARDED)
     except SilenceError as silence:
-        return Seen(worker.name, False, None, (*hindered, _silent(worker.name, place, silence)))
+        return ExaminedWorker(worker.name, False, None, (*hindered, _silent(worker.name, place, silence)))
     try:
         reply = ask(place, "GET", PATH, FORWARDED)
         version = version_in(reply.status, reply.get("Server"), reply.content)
         findings = (*hindered, _health(worker.name, place, health, version), *_login(worker, place))
     except SilenceError as silence:
-        return Seen(worker.name, True, None, (*hindered, _silent(worker.name, place, silence)))
-    return Seen(worker.name, True, version, findings)
+        return ExaminedWorker(worker.name, True, None, (*hindered, _silent(worker.name, place, silence)))
+    return ExaminedWorker(worker.name, True, version, findings)
 
 
-def _hindered(name: str, place: Place, account: Account | None) -> tuple[Finding, ...]:
+def _hindered(name: str, place: ServerAddress, account: Account | None) -> tuple[Finding, ...]:
     if account is None or not place.socket:
         return ()
     found = hindrance(place.socket, account, WRITE)
@@ -83,7 +83,7 @@ def _hindered(name: str, place: Place, account: Account | None) -> tuple[Finding
     return (error(f"The sidecar cannot connect to {name}: {found}.", mend),)
 
 
-def _silent(name: str, place: Place, silence: SilenceError) -> Finding:
+def _silent(name: str, place: ServerAddress, silence: SilenceError) -> Finding:
     number = silence.error.errno if silence.error is not None else None
     service = "matrix-synapse" if name == MAIN else f"matrix-synapse-worker@{_PROCESS.sub('', name)}"
     unit = f"`systemctl status {service}`, or whatever starts it, says why."
@@ -99,7 +99,7 @@ def _silent(name: str, place: Place, silence: SilenceError) -> Finding:
     return error(f"{name} at {place} was asked for its health: {silence}.", "It hangs, or it is no Synapse.")
 
 
-def _health(name: str, place: Place, reply: Reply, version: str | None) -> Finding:
+def _health(name: str, place: ServerAddress, reply: Reply, version: str | None) -> Finding:
     if reply.status != 200:
         return error(f"{name} at {place} answers {reply.told()} to /health.", "Is it Synapse that listens there?")
     if version is None:
@@ -107,7 +107,7 @@ def _health(name: str, place: Place, reply: Reply, version: str | None) -> Findi
     return fine(f"{name} at {place} is well: Synapse {version}, {1000 * reply.seconds:.0f} ms.")
 
 
-def _login(worker: PlannedWorker, place: Place) -> Iterator[Finding]:
+def _login(worker: PlannedWorker, place: ServerAddress) -> Iterator[Finding]:
     """Where Synapse does not believe X-Forwarded-For on a socket, every login is answered 500."""
     if "client" not in worker.serves:
         return
@@ -120,7 +120,7 @@ def _login(worker: PlannedWorker, place: Place) -> Iterator[Finding]:
         )
 
 
-def judge_versions(seen: Sequence[Seen], release: str, stated: bool) -> Iterator[Finding]:
+def judge_versions(seen: Sequence[ExaminedWorker], release: str, stated: bool) -> Iterator[Finding]:
     """Whether all run the same release, and whether the endpoint table is of that one.
 
     `stated`: `synapse.version` says which table is used.

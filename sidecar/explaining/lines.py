@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.explaining.rehearsal import Asked, is_peer
+from sidecar.explaining.rehearsal import RequestText, is_peer
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json
 
@@ -38,7 +38,7 @@ class NoRequestError(ValueError):
     """A line that holds no request; the sentence says why."""
 
 
-def read_line(line: bytes, peer: str) -> Asked:
+def read_line(line: bytes, peer: str) -> RequestText:
     """The request in a line; `peer` is where it comes from if it does not say so. Raises NoRequestError."""
     if len(line) > MOST:
         raise NoRequestError(f"the line is longer than {MOST} bytes")
@@ -53,7 +53,7 @@ def read_line(line: bytes, peer: str) -> Asked:
     return _from_log(text)
 
 
-def _from_json(text: str, peer: str) -> Asked:
+def _from_json(text: str, peer: str) -> RequestText:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -65,7 +65,7 @@ def _from_json(text: str, peer: str) -> Asked:
     if stated is not None:
         peer = _peer(stated)
     headers = values.get("headers")
-    return Asked(method, target, _headers(headers) if headers else (), peer)
+    return RequestText(method, target, _headers(headers) if headers else (), peer)
 
 
 @define(eq=False)
@@ -107,7 +107,7 @@ def _headers(values: Any) -> list[tuple[str, str]]:
     return headers
 
 
-def _from_log(text: str) -> Asked:
+def _from_log(text: str) -> RequestText:
     """A line of a log. It tells no Host and no token, so that users' requests have no key."""
     moment = _MOMENT.search(text)
     if moment is None:
@@ -125,7 +125,7 @@ def _from_log(text: str) -> Asked:
         raise NoRequestError("the line does not begin with the client's address")
     method, target = (_plain(part, _NGINX_OCTET if nginx else _HAPROXY_OCTET) for part in match.groups())
     agent = quoted[2:3] if nginx and len(quoted) > 2 and quoted[2] != "-" else []
-    return Asked(method, target, [("User-Agent", _plain(each, _NGINX_OCTET)) for each in agent], peer)
+    return RequestText(method, target, [("User-Agent", _plain(each, _NGINX_OCTET)) for each in agent], peer)
 
 
 def _plain(text: str, octet: re.Pattern[str]) -> str:

@@ -10,20 +10,20 @@ import re
 from sidecar.admin.explained import Explained
 from sidecar.deployment import Deployment
 from sidecar.explaining.lines import NoRequestError, read_line
-from sidecar.explaining.rehearsal import Asked, is_peer
+from sidecar.explaining.rehearsal import RequestText, is_peer
 from sidecar.explaining.story import tell
 
 _FIRST = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(\S+)(?:[ \t]+HTTP/\d(?:\.\d)?)?", re.ASCII)
 
 
-def asked_in(text: str, peer: str) -> Asked:
+def asked_in(text: str, peer: str) -> RequestText:
     """The request in a text; `peer` is where it comes from if it does not say so. Raises NoRequestError."""
     if not is_peer(peer):
         raise NoRequestError("where it comes from must be an IP address, or empty for a UNIX socket")
     first, *rest = [line.rstrip("\r") for line in text.strip().split("\n")]
     match = _FIRST.fullmatch(first.strip())
     if match is not None:
-        return Asked(match[1], match[2], [_field(line) for line in _until_blank(rest)], peer)
+        return RequestText(match[1], match[2], [_field(line) for line in _until_blank(rest)], peer)
     if any(line.strip() for line in rest):
         raise NoRequestError(
             "the first line must be a method and a request-target, as in `GET /_matrix/client/versions`"

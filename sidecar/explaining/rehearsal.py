@@ -31,7 +31,7 @@ _ADDED = 512
 
 
 @define
-class Asked:
+class RequestText:
     """A request in text. `headers` are in their order; `peer` is the other end of its connection, empty for UNIX."""
 
     method: str
@@ -79,7 +79,7 @@ class Rehearsal:
             options=limits.connection_options,
         )
 
-    def hear(self, asked: Asked) -> Heard:
+    def hear(self, asked: RequestText) -> Heard:
         """Take a request; never raises, whatever it is."""
         try:
             raw = _head(asked)
@@ -106,7 +106,7 @@ class Rehearsal:
         return None
 
 
-def _head(asked: Asked) -> bytes:
+def _head(asked: RequestText) -> bytes:
     """The head that a client of HTTP/1.1 would send; raises WireError where a part would not stay in its line."""
     lines = [f"{asked.method} {asked.target} HTTP/1.1"]
     named = False

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from sidecar.deployment import Deployment
-from sidecar.explaining.rehearsal import Asked, Heard, Rehearsal
+from sidecar.explaining.rehearsal import Heard, Rehearsal, RequestText
 from sidecar.explaining.what_if import NOBODY, Movement, first_up, movement, plan_with, step_of
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json, explain
@@ -37,7 +37,7 @@ class Supposition:
 class Story:
     """All that there is to say of one request."""
 
-    asked: Asked
+    asked: RequestText
     decision: Decision
     title: str
     steps: tuple[tuple[str, str], ...]
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
-def tell(deployment: Deployment, asked: Asked, down: Sequence[str] = (), add: Sequence[str] = ()) -> Story:
+def tell(deployment: Deployment, asked: RequestText, down: Sequence[str] = (), add: Sequence[str] = ()) -> Story:
     """The story of a request. `down` are workers of the plan, `add` names of workers that are not there."""
     heard = Rehearsal(deployment).hear(asked)
     title = printable(f"{asked.method} {_TOKEN.sub(_NOT_SHOWN, asked.target)}")
@@ -93,7 +93,7 @@ def tell(deployment: Deployment, asked: Asked, down: Sequence[str] = (), add: Se
     )
 
 
-def _arrival(asked: Asked, head: RequestHead, client: str) -> list[tuple[str, str]]:
+def _arrival(asked: RequestText, head: RequestHead, client: str) -> list[tuple[str, str]]:
     """What was assumed, and whose request it is."""
     steps = []
     if head.fields.host is not None and not any(name.lower() == "host" for name, _ in asked.headers):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sidecar.config.endpoints import Entrance, place_of
+from sidecar.config.endpoints import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, OwnRule, SocketAddress
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
 from sidecar.exporting.responses import FixedResponse, refused
@@ -35,7 +35,7 @@ def _in(lines: Iterable[str]) -> Iterator[str]:
     return (f"\t{line}" if line else "" for line in lines)
 
 
-def _site(exported: Exported, entry: Entrance, number: int) -> Iterator[str]:
+def _site(exported: Exported, entry: ListenAddress, number: int) -> Iterator[str]:
     place = place_of(entry.address) or ("127.0.0.1", "8008")
     scheme = "https" if entry.tls else "http"
     if place[0] == "unix":

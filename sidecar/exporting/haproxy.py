@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from sidecar.config.endpoints import Entrance, place_of
+from sidecar.config.endpoints import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, TableRule
 from sidecar.exporting.remarks import remarks, unlisted
 from sidecar.exporting.responses import FixedResponse, refused
@@ -70,7 +70,7 @@ def _frontend(exported: Exported) -> Iterator[str]:
         yield f"    {line}"
 
 
-def _bind(entry: Entrance) -> str:
+def _bind(entry: ListenAddress) -> str:
     place = place_of(entry.address) or ("127.0.0.1", "8008")
     address = f"unix@{place[1]}" if place[0] == "unix" else f"{place[0] or '*'}:{place[1]}"
     tls = f" ssl crt {_text(entry.tls.certificate)}" if entry.tls else ""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.config.endpoints import Entrance, entrance, place_of
+from sidecar.config.endpoints import ListenAddress, entrance, place_of
 from sidecar.config.schema import Network, Route, Settings
 from sidecar.exporting.responses import FixedResponse, response_of
 from sidecar.routing.matcher import alternatives
@@ -139,7 +139,7 @@ class Exported:
 
     release: str
     settings: Settings
-    listens: tuple[Entrance, ...]
+    listens: tuple[ListenAddress, ...]
     closed: Mapping[str, tuple[Network, ...]]
     """Who may reach what is closed below `/_synapse`, by resource."""
     own: tuple[OwnRule, ...]
@@ -179,7 +179,7 @@ class _Reader:
 
     def exported(self) -> Exported:
         rest = Destination(self._group(self.plan.unknown))
-        networks = self.plan.gate.networks
+        networks = self.plan.access.networks
         return Exported(
             release=self.release,
             settings=self.settings,

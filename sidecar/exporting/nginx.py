@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.config.endpoints import Entrance, place_of
+from sidecar.config.endpoints import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, literally
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
 from sidecar.exporting.responses import FixedResponse, refused
@@ -244,7 +244,7 @@ def _answer(place: str, answer: FixedResponse) -> Iterator[str]:
     yield "    }"
 
 
-def _listen(entry: Entrance) -> Iterator[str]:
+def _listen(entry: ListenAddress) -> Iterator[str]:
     place = place_of(entry.address) or ("127.0.0.1", "8008")
     if place[0] == "unix":
         address = f"unix:{place[1]}"

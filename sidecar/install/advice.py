@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.errors import Problem, Severity
 from sidecar.install.permissions import READ, WRITE, Account, hindrance
-from sidecar.synapse.listeners import Listener
+from sidecar.synapse.listeners import SynapseListener
 from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
 
@@ -39,7 +39,7 @@ def unreadable(files: Iterable[str], account: Account) -> Iterator[Problem]:
             yield Problem(file, 0, "", message, Severity.WARNING)
 
 
-def _port(process: Process, listener: Listener) -> str:
+def _port(process: Process, listener: SynapseListener) -> str:
     """Ports work, but cost more than sockets, and whoever reaches one goes past the sidecar."""
     instead = f"write `path: /run/matrix-synapse/{process.name}.sock` instead of `port`"
     if listener.everywhere:
@@ -50,7 +50,7 @@ def _port(process: Process, listener: Listener) -> str:
     return f"{process.name} listens on port {listener.port}; a UNIX socket costs less and keeps others out: {instead}"
 
 
-def _socket(process: Process, listener: Listener, account: Account) -> str:
+def _socket(process: Process, listener: SynapseListener, account: Account) -> str:
     """Whether the account can connect: to the socket that is there, else to the one that Synapse will make.
 
     Which group that one will have is not known before; the sidecar's is taken for it.
@@ -77,7 +77,7 @@ def _mend(mode: int) -> str:
     return "only Synapse's own user may connect to it: write `mode: 0660` and let the sidecar run in its group"
 
 
-def _mode(process: Process, listener: Listener) -> Any:
+def _mode(process: Process, listener: SynapseListener) -> Any:
     """As YAML has it; Synapse's default is 0666."""
     entry: Any = process.config.values
     for part in listener.path:

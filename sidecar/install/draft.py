@@ -11,7 +11,7 @@ from sidecar.config.units import write_size
 
 
 @frozen(kw_only=True)
-class Draft:
+class FirstFile:
     """What the new file says."""
 
     listen: tuple[str, ...]

@@ -32,7 +32,7 @@ class Metric:
 
 
 @frozen
-class Section:
+class MetricGroup:
     """Metrics that belong together."""
 
     title: str
@@ -57,7 +57,7 @@ LABELS = {
 _ENDPOINT = ("endpoint", "pool")
 _WORKER = ("worker", "pool")
 
-REQUESTS = Section(
+REQUESTS = MetricGroup(
     "Requests",
     (
         Metric("requests", "counter", "Requests that have ended, however they did.", (*_ENDPOINT, "code")),
@@ -78,7 +78,7 @@ REQUESTS = Section(
         ),
     ),
 )
-WORKERS = Section(
+WORKERS = MetricGroup(
     "Workers",
     (
         Metric(
@@ -127,7 +127,7 @@ WORKERS = Section(
         ),
     ),
 )
-POOLS = Section(
+POOLS = MetricGroup(
     "Pools",
     (
         Metric(
@@ -160,7 +160,7 @@ POOLS = Section(
         Metric("turn_seconds", "histogram", "Time in which requests waited for their turn.", ("pool",)),
     ),
 )
-CLIENTS = Section(
+CLIENTS = MetricGroup(
     "Clients",
     (
         Metric("client_connections", "gauge", "Client connections that are open."),
@@ -187,7 +187,7 @@ CLIENTS = Section(
         Metric("requests_abandoned", "counter", "Requests whose client went away before the end of the answer."),
     ),
 )
-TOKENS = Section(
+TOKENS = MetricGroup(
     "Tokens that do not name their user",
     (
         Metric("tokens_known", "counter", "Requests with such a token, whose user was remembered."),
@@ -200,7 +200,7 @@ TOKENS = Section(
         Metric("caller_seconds", "histogram", "Time in which requests waited for the answer whose their token is."),
     ),
 )
-PROCESS = Section(
+PROCESS = MetricGroup(
     "The sidecar itself",
     (
         Metric("ready", "gauge", "1 where `/ready` answers 200."),

@@ -18,7 +18,7 @@ from sidecar.errors import Severity
 from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
 from sidecar.net.pool import WorkerPool
 from sidecar.records.histogram import DURATIONS, Histogram
-from sidecar.records.tally import CODES, Cell, Per, Tallies
+from sidecar.records.tally import CODES, Per, Tallies, Tally
 from sidecar.routing.parts import SERVED_BY
 from sidecar.status import View, taking, unready
 
@@ -101,7 +101,7 @@ def _tallies(found: Families, tallies: Tallies) -> None:
         found.add("failures", count, *place)
 
 
-def _codes(found: Families, name: str, cell: Cell, *labels: str) -> None:
+def _codes(found: Families, name: str, cell: Tally, *labels: str) -> None:
     for code, count in zip(CODES, cell.statuses, strict=True):
         if count:
             found.add(name, count, *labels, code)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.metrics.catalogue import LABELS, SECTIONS, Section
+from sidecar.metrics.catalogue import LABELS, SECTIONS, MetricGroup
 from sidecar.records.histogram import DURATIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -34,7 +34,7 @@ def _parts() -> Iterator[str]:
     yield f"\nBuckets of all histograms, in seconds: {bounds}.\n"
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: MetricGroup) -> Iterator[str]:
     yield f"### {section.title}\n\n| metric | kind | labels | |\n| --- | --- | --- | --- |"
     for metric in section.metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels)

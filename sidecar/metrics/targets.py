@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TypedDict
 
-from sidecar.synapse.listeners import Listener
+from sidecar.synapse.listeners import SynapseListener
 from sidecar.synapse.names import MASTER
 from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
@@ -60,21 +60,23 @@ def targets(topology: Topology, host: str | None = None) -> list[TargetGroup]:
     return groups
 
 
-def metrics_listener(process: Process) -> Listener | None:
+def metrics_listener(process: Process) -> SynapseListener | None:
     """The listener with the metrics of a process; a dedicated one first. None: it has none, or only a UNIX socket."""
-    own: Iterable[Listener] = (process.listener, *process.others) if process.listener is not None else process.others
+    own: Iterable[SynapseListener] = (
+        (process.listener, *process.others) if process.listener is not None else process.others
+    )
     enabled = bool(process.config.get("enable_metrics"))
     suitable = [listener for listener in own if listener.port and _has_metrics(listener, process, enabled)]
     return min(suitable, key=lambda listener: listener.kind != "metrics", default=None)
 
 
-def _has_metrics(listener: Listener, process: Process, enabled: bool) -> bool:
+def _has_metrics(listener: SynapseListener, process: Process, enabled: bool) -> bool:
     """A worker's resource does not ask for `enable_metrics` (app/generic_worker.py, _listen_http)."""
     if listener.kind == "metrics":
         return enabled
     return "metrics" in listener.resources and (enabled or not process.is_main)
 
 
-def _address(listener: Listener, host: str | None) -> str:
+def _address(listener: SynapseListener, host: str | None) -> str:
     name = host if host is not None and listener.everywhere else listener.host
     return f"[{name}]:{listener.port}" if ":" in name and not name.startswith("[") else f"{name}:{listener.port}"

@@ -17,7 +17,7 @@ from attrs import Factory, define, field, frozen
 from sidecar.records.histogram import Histogram
 
 
-class Verdict(Enum):
+class Admission(Enum):
     """What happens to a request at the gate."""
 
     ADMITTED = "admitted"
@@ -42,7 +42,7 @@ class GateLimits:
     waiting_per_place: int = field(default=Factory(lambda self: self.waiting, takes_self=True))
 
 
-ADMITTED: Final = Verdict.ADMITTED
+ADMITTED: Final = Admission.ADMITTED
 """Python looks a member up anew each time; this is asked with every request."""
 
 Who = tuple[str, str]
@@ -111,7 +111,7 @@ class Gate:
         """Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known."""
         return self.waiting + self.in_line + self.asking
 
-    def enter(self, who: Who, applicant: Applicant) -> Verdict:
+    def enter(self, who: Who, applicant: Applicant) -> Admission:
         """Ask to be let in. Who waits is told by `admitted`, or says `leave`; who is in says `out` at the end."""
         place, key = who
         limits = self.limits
@@ -124,7 +124,7 @@ class Gate:
             return ADMITTED
         from_here = self._waiting_from.get(place, 0)
         if self.waiting >= limits.waiting or from_here >= limits.waiting_per_place:
-            return Verdict.SHED
+            return Admission.SHED
         self.waiting += 1
         self._waiting_from[place] = from_here + 1
         line = self._lines.get(who)
@@ -132,7 +132,7 @@ class Gate:
             line = self._lines[who] = OrderedDict()
             self._line_up(who)
         line[applicant] = None
-        return Verdict.WAITS
+        return Admission.WAITS
 
     def out(self, who: Who) -> None:
         """A request that was in has ended; the next one comes in."""

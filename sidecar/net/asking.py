@@ -26,7 +26,7 @@ from sidecar.synapse.asker import HEADERS
 
 
 @frozen
-class Answer:
+class WorkerAnswer:
     """What was answered."""
 
     status: int
@@ -71,7 +71,7 @@ def _too_late(_result: object, seconds: float) -> Failure:
 
 async def ask(
     reactor: Any, endpoint: IStreamClientEndpoint, target: str, fields: Mapping[str, str], seconds: float
-) -> Answer:
+) -> WorkerAnswer:
     """The answer to `GET target`. Fails with what Twisted says, and with TimeoutError after `seconds`."""
     once = _Always(endpoint)
     connections = HTTPConnectionPool(reactor, persistent=False)
@@ -79,11 +79,11 @@ async def ask(
     agent = Agent.usingEndpointFactory(reactor, once, connections)
     headers = Headers({name: [value] for name, value in fields.items()})
 
-    async def exchange() -> Answer:
+    async def exchange() -> WorkerAnswer:
         response = await treq.get(f"http://localhost{target}", headers=headers, agent=agent, allow_redirects=False)
         content = await treq.content(response)
         server = response.headers.getRawHeaders("Server") or [""]
-        return Answer(response.code, server[0], content)
+        return WorkerAnswer(response.code, server[0], content)
 
     try:
         return await Deferred.fromCoroutine(exchange()).addTimeout(seconds, reactor, _too_late)

@@ -37,9 +37,9 @@ def best(
     """The first worker that takes requests, among others only within a budget; else the first that will."""
     pools = gateway.pools
     own = [pools[name] for name in candidates]
-    lot = _lot(decision.key or client)
+    fraction = _fraction_of(decision.key or client)
     for pool in own:
-        if pool.taking or pool.admits(lot):
+        if pool.taking or pool.admits(fraction):
             return pool
     for pool in own:
         if pool.health.up and not pool.draining:
@@ -57,6 +57,6 @@ def within_budget(gateway: Gateway, pool: WorkerPool, *, falling_back: bool) -> 
     return falling_back or pool.name != gateway.main or gateway.counters.falling_back < gateway.limits.fallback
 
 
-def _lot(key: str) -> float:
+def _fraction_of(key: str) -> float:
     """A number in [0, 1) that is always the same for a key, so that a key moves to a worker once."""
     return crc32(key.encode("utf-8", "surrogatepass")) / 2**32

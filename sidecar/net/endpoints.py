@@ -31,7 +31,7 @@ MakeHandler = Callable[[], Handler]
 Failed = Callable[[BaseException], None]
 
 
-class Endpoint(Protocol):
+class WorkerEndpoint(Protocol):
     """Where a worker is."""
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
@@ -160,7 +160,9 @@ def _connect_error(error: OSError) -> ConnectError:
     return found
 
 
-def worker_endpoint(reactor: Any, poller: Poller, description: str, timeout: float) -> tuple[Endpoint, str | None]:
+def worker_endpoint(
+    reactor: Any, poller: Poller, description: str, timeout: float
+) -> tuple[WorkerEndpoint, str | None]:
     """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
 
     `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own.

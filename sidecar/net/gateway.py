@@ -57,7 +57,7 @@ def response_limits(limits: Limits) -> ReaderLimits:
 
 
 @define(eq=False)
-class Line:
+class WaitingTotal:
     """What all lines hold together: requests, and bytes of their bodies."""
 
     count: int = 0
@@ -91,7 +91,7 @@ class Gateway:
     """Of each pool, how many requests it serves at once."""
     main: str = MAIN
     """Name of the main process, which does not do everything that others leave undone (`limits.fallback`)."""
-    line: Line = field(factory=Line)
+    line: WaitingTotal = field(factory=WaitingTotal)
     weights: Mapping[str, float] = field(factory=dict)
     """Of each worker, where it is not 1."""
     whoami: Whoami | None = None

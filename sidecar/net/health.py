@@ -26,7 +26,7 @@ _FIRST_RETRY = 0.02
 _LAST_RETRY = 0.5
 
 
-class State(Enum):
+class WorkerState(Enum):
     """What is known of a worker."""
 
     UP = "up"
@@ -76,7 +76,7 @@ class Health:
     """Why it cannot be there, as far as can be seen without a connection; None: it can."""
     watch: Callable[[bool], None] = lambda _wanted: None
     """Told whether the appearance of the worker's socket is of interest now; `appeared` is called on it."""
-    state: State = State.UP
+    state: WorkerState = WorkerState.UP
     doubted: bool = False
     """It is up as far as is known, but has just broken off without an answer: it gets nothing until it has answered."""
     up: bool = True
@@ -148,12 +148,12 @@ class Health:
 
     def unreachable(self, error: BaseException | None) -> None:
         """A connection to it could not be made, and not because it is busy."""
-        self._to(State.AWAY, self.describe(error))
+        self._to(WorkerState.AWAY, self.describe(error))
         self._ask_soon()
 
     def doubt(self) -> None:
         """It has broken off a connection without an answer: it may be about to end. Ask it before it gets more."""
-        if self.state is State.UP and not (self.doubted or self._stopped):
+        if self.state is WorkerState.UP and not (self.doubted or self._stopped):
             self.doubted = True
             self.up = False
             self.changed()
@@ -199,7 +199,7 @@ class Health:
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
-        if self.state is not State.UP:
+        if self.state is not WorkerState.UP:
             self.watch(True)
         self._asked = self.clock.seconds()
         self._asking = asking = self.ask()
@@ -213,7 +213,7 @@ class Health:
         self.heard = self.clock.seconds()
         self._missed = 0
         self._retry_after = _FIRST_RETRY
-        self._to(State.UP, self.reason)
+        self._to(WorkerState.UP, self.reason)
         self._ask_later()
 
     def _failed(self, failure: Failure) -> None:
@@ -230,22 +230,22 @@ class Health:
         # A request that was answered in the meantime says more than a question that was not.
         self._missed = 0 if self.heard > self._asked else self._missed + 1
         if not self.up or self._missed >= self.limits.failures:
-            self._to(State.AWAY if self.state is State.AWAY else State.STUCK, str(error))
+            self._to(WorkerState.AWAY if self.state is WorkerState.AWAY else WorkerState.STUCK, str(error))
             self._ask_soon()
         else:
             # A refusal for want of room comes at once, and so would the next one.
             self._ask_in(max(0.0, self._asked + self.limits.patience - self.clock.seconds()))
 
-    def _to(self, state: State, reason: str) -> None:
+    def _to(self, state: WorkerState, reason: str) -> None:
         before, self.state, self.reason = self.state, state, reason
-        was_up, self.doubted, self.up = self.up, False, state is State.UP
+        was_up, self.doubted, self.up = self.up, False, state is WorkerState.UP
         if before is state:
             if not (was_up and self.up):
                 self.changed()
             return
         self.since = self.clock.seconds()
         self.transitions += 1
-        if state is State.UP:
+        if state is WorkerState.UP:
             self.watch(False)
             self._begin_warm()
             self._log.info("worker {name} answers again", name=self.name)

@@ -17,7 +17,7 @@ from sidecar.routing.decision import Decision
 from sidecar.synapse.identifiers import decode_segment, localpart
 from sidecar.synapse.tokens import user_of_token
 from sidecar.synapse.whoami import (
-    Told,
+    TokenOwner,
     answers_login,
     answers_whoami,
     masquerades,
@@ -55,7 +55,7 @@ class Proof:
 
     def learn(self) -> None:
         if self.confirmed:
-            self.whoami.learn(self.mark, Told(self.user))
+            self.whoami.learn(self.mark, TokenOwner(self.user))
 
 
 @define(eq=False, slots=True)
@@ -65,7 +65,7 @@ class Overheard:
     whoami: Whoami = field(repr=False)
     mark: bytes | None
     """Of the request's token; None: it is in the answer."""
-    tells: Callable[[int, bytes], Told | None]
+    tells: Callable[[int, bytes], TokenOwner | None]
     decoded: bool
     """The events have no chunks."""
     limit: int

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from sidecar.errors import WireError
 from sidecar.exchange import KEEP, Exchange
 from sidecar.failures import Failure
-from sidecar.net.admission import ADMITTED, Gate, Verdict, Who, who
+from sidecar.net.admission import ADMITTED, Admission, Gate, Who, who
 from sidecar.net.awaited import ANSWER, ANSWER_BODY, Awaited
 from sidecar.net.choosing import best, choose, within_budget
 from sidecar.net.gateway import Gateway
@@ -385,7 +385,7 @@ class Passage:
             self.who = caller = who(place, decision.kind, decision.key or place or self.address)
             verdict = gate.enter(caller, self)
             if verdict is not ADMITTED:
-                if verdict is Verdict.SHED:
+                if verdict is Admission.SHED:
                     self._shed()
                 elif self._count(Ticket(gate, self.gateway)):
                     self.client.expect(Awaited.TURN, self._patience())

@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import Endpoint, generation_of, is_busy
+from sidecar.net.endpoints import WorkerEndpoint, generation_of, is_busy
 from sidecar.net.health import Health
 from sidecar.net.upstream import Upstream
 from sidecar.records.histogram import Histogram
@@ -64,7 +64,7 @@ class WorkerPool:
     """
 
     name: str
-    endpoint: Endpoint
+    endpoint: WorkerEndpoint
     socket_path: str | None
     """Where the endpoint is a UNIX socket: its path, whose inode tells one life of the worker from the next."""
     limits: PoolLimits

@@ -23,7 +23,7 @@ from sidecar.routing.keys import Callers
 from sidecar.routing.plan import Plan
 from sidecar.synapse.backoff import Backoff
 from sidecar.synapse.owners import TokenOwners
-from sidecar.synapse.whoami import TARGET, Told, is_askable, question, told_by_whoami
+from sidecar.synapse.whoami import TARGET, TokenOwner, is_askable, question, told_by_whoami
 from sidecar.telemetry import Counters, logger
 from sidecar.wire.fields import FieldSection
 
@@ -136,7 +136,7 @@ class Whoami:
         user, due = self.owners.look(mark, self.clock.seconds())
         return user is not None and not due
 
-    def learn(self, mark: bytes, told: Told) -> None:
+    def learn(self, mark: bytes, told: TokenOwner) -> None:
         """What an answer of Synapse has told in passing."""
         self.counters.tokens_learnt += 1
         self.owners.learn(mark, told.user, self.clock.seconds(), told.left)

@@ -15,7 +15,7 @@ Told = Literal["all", "sampled", "faults", "none"]
 
 
 @define(eq=False)
-class Choice:
+class LogChoice:
     """Decides for one exchange after the other.
 
     The part is exact and no dice are thrown: of each endpoint every so-manyth exchange is told of, so a rare endpoint

@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 from attrs import define, field
 
-from sidecar.records.choice import Choice
+from sidecar.records.choice import LogChoice
 from sidecar.records.record import DONE, Record, ended_by, is_fault
 from sidecar.records.request_id import NewIds
 
@@ -73,7 +73,7 @@ class Lines:
     hasher: Hasher
     ids: NewIds
     """For requests that nobody has been told an id of."""
-    choice: Choice = field(factory=Choice)
+    choice: LogChoice = field(factory=LogChoice)
     json: bool = False
     levels: bool = False
     """Lines begin with their priority as systemd's journal reads it (sd-daemon(3)): warning for a fault, else info."""

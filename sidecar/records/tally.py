@@ -15,14 +15,14 @@ from sidecar.records.histogram import Histogram
 from sidecar.records.record import DONE, NO_ENDPOINT, Record
 
 CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
-"""What `Cell.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
+"""What `Tally.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
 
 LONG_POLLS = frozenset(("event_stream", "sliding_sync", "sync"))
 """Endpoints whose answers are awaited for as long as the client asks, so that their times say little of a worker."""
 
 
 @define(eq=False)
-class Cell:
+class Tally:
     """The exchanges of one endpoint, in one pool, with one worker."""
 
     statuses: list[int] = field(factory=lambda: [0] * len(CODES))
@@ -42,7 +42,7 @@ class Cell:
         """Exchanges that have ended."""
         return sum(self.statuses)
 
-    def add(self, other: Cell) -> None:
+    def add(self, other: Tally) -> None:
         """Take in all that `other` counted."""
         self.statuses = [ours + theirs for ours, theirs in zip(self.statuses, other.statuses, strict=True)]
         self.bytes_up += other.bytes_up
@@ -52,9 +52,9 @@ class Cell:
         self.total.take(other.total)
         self.first_byte.take(other.first_byte)
 
-    def copy(self) -> Cell:
+    def copy(self) -> Tally:
         """The state of this moment, to be compared with a later one."""
-        copy = Cell()
+        copy = Tally()
         copy.add(self)
         return copy
 
@@ -70,7 +70,7 @@ class Per(Enum):
 class Tallies:
     """All exchanges that have ended since the start."""
 
-    cells: dict[tuple[str, str, str], Cell] = field(factory=dict)
+    cells: dict[tuple[str, str, str], Tally] = field(factory=dict)
     """By endpoint, pool and worker; the worker is empty where none took part, or where it is configured no more."""
     failures: dict[tuple[str, str], int] = field(factory=dict)
     """By pool and reason."""
@@ -87,7 +87,7 @@ class Tallies:
                     continue
             cell = cells.get(place)
             if cell is None:
-                cell = cells[place] = Cell()
+                cell = cells[place] = Tally()
             cell.statuses[record.status // 100] += 1
             cell.bytes_up += record.bytes_up
             cell.bytes_down += record.bytes_down
@@ -103,20 +103,20 @@ class Tallies:
         place = (pool, reason)
         self.failures[place] = self.failures.get(place, 0) + 1
 
-    def sums(self, per: Per) -> dict[tuple[str, str], Cell]:
+    def sums(self, per: Per) -> dict[tuple[str, str], Tally]:
         """Cells added up by two of their names, in the order of `per`."""
-        sums: dict[tuple[str, str], Cell] = {}
+        sums: dict[tuple[str, str], Tally] = {}
         for (endpoint, pool, worker), cell in self.cells.items():
             place = (endpoint, pool) if per is Per.ENDPOINT else (worker, pool)
-            sums.setdefault(place, Cell()).add(cell)
+            sums.setdefault(place, Tally()).add(cell)
         return sums
 
-    def workers(self, without: Container[str] = ()) -> dict[str, Cell]:
+    def workers(self, without: Container[str] = ()) -> dict[str, Tally]:
         """What each worker has done, as a state of this moment; `without` these endpoints (`LONG_POLLS`)."""
-        sums: dict[str, Cell] = {}
+        sums: dict[str, Tally] = {}
         for (endpoint, _, worker), cell in self.cells.items():
             if worker and endpoint not in without:
-                sums.setdefault(worker, Cell()).add(cell)
+                sums.setdefault(worker, Tally()).add(cell)
         return sums
 
     def keep(self, pools: Container[str], workers: Container[str]) -> None:
@@ -124,16 +124,16 @@ class Tallies:
 
         What other workers did still counts for their pools, so that no sum ever becomes smaller.
         """
-        kept: dict[tuple[str, str, str], Cell] = {}
-        lost: dict[tuple[str, str, str], Cell] = {}
+        kept: dict[tuple[str, str, str], Tally] = {}
+        lost: dict[tuple[str, str, str], Tally] = {}
         for (endpoint, pool, worker), cell in self.cells.items():
             if pool and pool not in pools:
                 continue
             if worker and worker not in workers:
-                lost.setdefault((endpoint, pool, ""), Cell()).add(cell)
+                lost.setdefault((endpoint, pool, ""), Tally()).add(cell)
             else:
                 kept[endpoint, pool, worker] = cell
         for place, cell in lost.items():
-            kept.setdefault(place, Cell()).add(cell)
+            kept.setdefault(place, Tally()).add(cell)
         self.cells = kept
         self.failures = {place: count for place, count in self.failures.items() if not place[0] or place[0] in pools}

@@ -25,7 +25,7 @@ _ROUNDS = 4
 
 
 @frozen
-class Gate:
+class AccessRules:
     """Who may pass to which closed resource; nobody to replication, whose requests carry no credentials of a user."""
 
     networks: Mapping[str, tuple[Network, ...]]
@@ -38,10 +38,10 @@ class Gate:
         return bool(networks) and is_within(peer, networks)
 
 
-def gate(access: Access, most: int, mas: tuple[Network, ...] = ()) -> Gate:
-    """The gate that `access:` describes; `most` as there; `mas`: who may reach that resource where it does not say."""
+def access_rules(access: Access, most: int, mas: tuple[Network, ...] = ()) -> AccessRules:
+    """What `access:` says; `most` as there; `mas`: who may reach that resource where it does not say."""
     networks = {"admin": access.admin, "mas": mas if access.mas is None else access.mas, "metrics": access.metrics}
-    return Gate(networks, most)
+    return AccessRules(networks, most)
 
 
 def is_within(peer: str, networks: Iterable[Network]) -> bool:

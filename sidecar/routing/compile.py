@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from attrs import define, field
 
 from sidecar.config.schema import Settings
-from sidecar.routing.access import Gate, gate
+from sidecar.routing.access import AccessRules, access_rules
 from sidecar.routing.checking import idle_members
 from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.hashing import rotations
@@ -28,7 +28,7 @@ from sidecar.routing.keys import (
 )
 from sidecar.routing.lanes import Lanes
 from sidecar.routing.matcher import Patterns
-from sidecar.routing.parts import Part, parts_of
+from sidecar.routing.parts import PoolPart, parts_of
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
 from sidecar.routing.planning import planned_pools
 from sidecar.routing.pools import EVENTS, SYNC, Pools, by_method, form_pools
@@ -86,14 +86,14 @@ class _Compiler:
     resolving: bool
     steps: dict[int, Step] = field(factory=dict)
     planned: dict[str, PlannedPool] = field(factory=dict)
-    gate: Gate = field(init=False)
+    access: AccessRules = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         service, most = self.pools.facts.mas, self.settings.limits.path_segments
-        self.gate = gate(self.settings.access, most, () if service is None else service.callers)
+        self.access = access_rules(self.settings.access, most, () if service is None else service.callers)
 
     def plan(self) -> Plan:
-        self.planned = planned_pools(self.settings, self.pools, self._steps(), self.gate)
+        self.planned = planned_pools(self.settings, self.pools, self._steps(), self.access)
         unknown = self._unknown()
         rules = [rule(number, route) for number, route in enumerate(self.settings.routes)]
         patterns = self._patterns(rules)
@@ -101,7 +101,7 @@ class _Compiler:
         lanes = Lanes(
             pools=self.pools,
             planned=self.planned,
-            gate=self.gate,
+            access=self.access,
             start=start,
             rules=rules,
             unknown=unknown,
@@ -120,13 +120,13 @@ class _Compiler:
             anything=self._preflight(unknown),
             rules=len(rules),
             pathless=index(each for each in rules if each.route.path is None),
-            gate=self.gate,
+            access=self.access,
             callers=self.callers,
             resolving=self.resolving,
             route=self._routed,
         )
 
-    def _parts(self, lanes: Lanes) -> Mapping[str, tuple[Part, ...]]:
+    def _parts(self, lanes: Lanes) -> Mapping[str, tuple[PoolPart, ...]]:
         found = parts_of(lanes.all(self._steps()))
         return {name: found[name] for name in self.planned}
 

@@ -60,7 +60,7 @@ def _settled(
     key = None if step.key_of is None else step.key_of(segments, query, fields, peer)
     if key is None:
         spread = step.spread
-        return spread[0] if len(spread) == 1 else spread[_dice(target, peer) % len(spread)]
+        return spread[0] if len(spread) == 1 else spread[_start_of(target, peer) % len(spread)]
     return step.decided.get(key) or _remember(step, plan, key)
 
 
@@ -77,7 +77,7 @@ def _of_user(step: Step, plan: Plan, user: str) -> Decision:
     return step.decided.get(key) or _remember(step, plan, key)
 
 
-def _dice(target: bytes, peer: str) -> int:
+def _start_of(target: bytes, peer: str) -> int:
     """Where requests without a key begin when all candidates are equally busy: spread, and the same everywhere."""
     return crc32(target, crc32(peer.encode("utf-8", "surrogatepass")))
 
@@ -185,8 +185,8 @@ def allowed(decision: Decision) -> Decision:
 
 def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
     """The refusal of a path that leads to what is not for this peer; None where the way is free."""
-    resource = closed_resource(path, known=step.row is not None, most=plan.gate.most)
-    if resource is None or plan.gate.admits(resource, peer):
+    resource = closed_resource(path, known=step.row is not None, most=plan.access.most)
+    if resource is None or plan.access.admits(resource, peer):
         return None
     if resource == TOO_DEEP:
         deep = "the path has more segments than limits.path_segments, and names _synapse"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
-from sidecar.routing.access import Gate, closed_resource
+from sidecar.routing.access import AccessRules, closed_resource
 from sidecar.routing.matcher import Node, concrete_paths, target_of
 from sidecar.routing.parts import Lane
 from sidecar.routing.plan import Methods, PlannedPool, Step
@@ -19,10 +19,10 @@ from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
 
 
-def is_open(row: Endpoint, gate: Gate) -> bool:
+def is_open(row: Endpoint, access: AccessRules) -> bool:
     """Whether `access` lets anybody reach the endpoint."""
     resource = closed_resource(b"/" + "/".join(row.path).encode(), known=True)
-    return resource is None or bool(gate.networks.get(resource))
+    return resource is None or bool(access.networks.get(resource))
 
 
 @frozen(eq=False, kw_only=True)
@@ -31,7 +31,7 @@ class Lanes:
 
     pools: Pools
     planned: Mapping[str, PlannedPool]
-    gate: Gate
+    access: AccessRules
     start: Node[Methods]
     rules: Sequence[Rule]
     """All of the operator's, in the order of the file."""
@@ -47,7 +47,7 @@ class Lanes:
             row = step.row
             assert row is not None
             found.add(step.pool)
-            reachable = is_open(row, self.gate) and not self._is_taken(row, taking)
+            reachable = is_open(row, self.access) and not self._is_taken(row, taking)
             yield from _by_owner(step, self._lane(step, row.name, row.methods, reachable=reachable))
         for rule in self.rules:
             if rule.route.pool is not None:

@@ -51,7 +51,7 @@ class Lane:
 
 
 @frozen(kw_only=True)
-class Part:
+class PoolPart:
     """Rows of one pool that the same workers serve and the same others take over."""
 
     name: str
@@ -95,7 +95,7 @@ class Part:
         return tuple(dict.fromkeys((*self.workers, *(name for group in self.fallback for name in group))))
 
 
-def drained(parts: Iterable[Part], takes: Takes, name: str) -> Iterator[tuple[Part, Turn]]:
+def drained(parts: Iterable[PoolPart], takes: Takes, name: str) -> Iterator[tuple[PoolPart, Turn]]:
     """The parts that the drain of a worker concerns, with who gets their requests then.
 
     Those are its own parts, and those of others whose requests it gets at this moment.
@@ -105,7 +105,7 @@ def drained(parts: Iterable[Part], takes: Takes, name: str) -> Iterator[tuple[Pa
             yield part, part.now(lambda other: other != name and takes(other))
 
 
-def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[Part, ...]]:
+def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[PoolPart, ...]]:
     """The parts of each pool. Rows that no client can reach count only where a pool has no others."""
     pools: dict[str, list[Lane]] = {}
     for lane in lanes:
@@ -116,7 +116,7 @@ def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[Part, ...]]:
     }
 
 
-def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[Part]:
+def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[PoolPart]:
     groups: dict[object, list[Lane]] = {}
     for lane in lanes:
         alike = (lane.workers, lane.fallback, lane.named, lane.share, lane.mounted, lane.required)
@@ -125,7 +125,7 @@ def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[Part]:
         # What no process has is no part of what the pool does.
         groups = {alike: group for alike, group in groups.items() if group[0].mounted}
     for name, group in zip(_names(list(groups.values())), groups.values(), strict=True):
-        yield Part(
+        yield PoolPart(
             name=f"{pool} ({name})" if name else pool,
             pool=pool,
             endpoints=tuple(dict.fromkeys(lane.endpoint for lane in group)),

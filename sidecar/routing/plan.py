@@ -12,12 +12,12 @@ from attrs import define, field, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.errors import Problem
-from sidecar.routing.access import Gate
+from sidecar.routing.access import AccessRules
 from sidecar.routing.decision import DEFAULTS, Decision
 from sidecar.routing.hashing import ranked
 from sidecar.routing.keys import OPAQUE, Callers, Key, KeyFunction
 from sidecar.routing.matcher import Node, concrete_paths, target_of
-from sidecar.routing.parts import Part
+from sidecar.routing.parts import PoolPart
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
 from sidecar.routing.workers import PlannedWorker
@@ -168,7 +168,7 @@ class Plan:
     membership: Pools
     """Why they are as they are."""
     rows: tuple[PlannedRow, ...]
-    parts: Mapping[str, tuple[Part, ...]]
+    parts: Mapping[str, tuple[PoolPart, ...]]
     """Of each pool: who serves which of its rows."""
     problems: tuple[Problem, ...]
     """What is odd but no reason not to start."""
@@ -181,7 +181,7 @@ class Plan:
     rules: int
     """How many rules the operator gave."""
     pathless: RuleIndex | None
-    gate: Gate
+    access: AccessRules
     callers: Callers
     """Who sends a request, as its credentials tell."""
     resolving: bool

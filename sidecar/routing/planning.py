@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.config.schema import Settings
-from sidecar.routing.access import Gate
+from sidecar.routing.access import AccessRules
 from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.lanes import is_open
 from sidecar.routing.plan import PlannedPool, Step
@@ -16,7 +16,9 @@ from sidecar.routing.pools import BUILT_IN, CLIENT, Pools
 from sidecar.synapse.names import MAIN
 
 
-def planned_pools(settings: Settings, pools: Pools, steps: Iterable[Step], gate: Gate) -> dict[str, PlannedPool]:
+def planned_pools(
+    settings: Settings, pools: Pools, steps: Iterable[Step], access: AccessRules
+) -> dict[str, PlannedPool]:
     """Every pool that an endpoint, the file or a rule names. `steps` are those of all rows."""
     by_pool: dict[str, list[Step]] = {MAIN: []}
     for step in steps:
@@ -30,7 +32,7 @@ def planned_pools(settings: Settings, pools: Pools, steps: Iterable[Step], gate:
     names = (*BUILT_IN, *settings.pools, *routed)
     wanted = [name for name in names if name in workers or name in settings.pools or name in routed]
     members = {name: pools.named.get(name) or workers.get(name, generic) for name in wanted}
-    return {name: _planned(name, members, _shared(by_pool.get(name, []), gate), settings) for name in members}
+    return {name: _planned(name, members, _shared(by_pool.get(name, []), access), settings) for name in members}
 
 
 def _planned(
@@ -47,8 +49,8 @@ def _planned(
     )
 
 
-def _shared(steps: Sequence[Step], gate: Gate) -> tuple[str, ...]:
+def _shared(steps: Sequence[Step], access: AccessRules) -> tuple[str, ...]:
     """The workers that every row which clients can reach has, be it as substitutes."""
-    asked = [step for step in steps if step.row is not None and is_open(step.row, gate)] or steps
+    asked = [step for step in steps if step.row is not None and is_open(step.row, access)] or steps
     each = [dict.fromkeys((*step.members, *(name for group in step.fallback for name in group))) for step in asked]
     return tuple(name for name in each[0] if all(name in names for names in each)) if each else ()

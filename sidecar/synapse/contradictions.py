@@ -13,7 +13,7 @@ from typing import Any
 from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import Merged
-from sidecar.synapse.listeners import Listener
+from sidecar.synapse.listeners import SynapseListener
 from sidecar.synapse.names import MAIN, WRITER_NEEDS
 from sidecar.synapse.processes import MEDIA_APP, Process
 from sidecar.synapse.topology import Topology
@@ -309,7 +309,7 @@ def _legacy(topology: Topology) -> Iterator[Problem]:
             yield process.config.warning(("experimental_features", "msc3861"), message)
 
 
-def _chosen(topology: Topology) -> Iterator[tuple[Process, Listener]]:
+def _chosen(topology: Topology) -> Iterator[tuple[Process, SynapseListener]]:
     return ((process, process.listener) for process in topology.processes if process.listener)
 
 

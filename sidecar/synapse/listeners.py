@@ -29,7 +29,7 @@ _LONGEST_SOCKET_PATH = 107
 
 
 @frozen(kw_only=True)
-class Listener:
+class SynapseListener:
     """One entry of `listeners` or `worker_listeners`. Either `socket` is set, or `host` and `port`."""
 
     path: KeyPath
@@ -65,10 +65,10 @@ def escape(value: str) -> str:
     return re.sub(r"([\\:=])", r"\\\1", value)
 
 
-def choose(listeners: Sequence[Listener]) -> Listener | None:
+def choose(listeners: Sequence[SynapseListener]) -> SynapseListener | None:
     """The listener that covers the most; among equals a UNIX socket, then one without `replication`, then the first."""
 
-    def rank(listener: Listener) -> tuple[int, bool, bool]:
+    def rank(listener: SynapseListener) -> tuple[int, bool, bool]:
         brought = {more for name in listener.resources for more in (name, *_BROUGHT.get(name, ()))}
         worth = sum(_WORTH.get(name, 0) for name in brought)
         return worth, listener.socket is not None, "replication" not in listener.resources
@@ -76,7 +76,7 @@ def choose(listeners: Sequence[Listener]) -> Listener | None:
     return max((listener for listener in listeners if listener.usable), key=rank, default=None)
 
 
-def read_listeners(config: Merged, key: str, problems: list[Problem], *, media: bool) -> tuple[Listener, ...]:
+def read_listeners(config: Merged, key: str, problems: list[Problem], *, media: bool) -> tuple[SynapseListener, ...]:
     """The listeners under `key`; what is wrong with one of them goes to `problems`, and it is left out.
 
     `media`: whether the media repository is enabled in the process.
@@ -91,7 +91,7 @@ def read_listeners(config: Merged, key: str, problems: list[Problem], *, media: 
     return tuple(listener for listener in found if listener is not None)
 
 
-def legacy_listeners(config: Merged, problems: list[Problem]) -> tuple[Listener, ...] | None:
+def legacy_listeners(config: Merged, problems: list[Problem]) -> tuple[SynapseListener, ...] | None:
     """The listeners of main that `bind_port` stands for, which replace the others; None where it is absent."""
     port = config.get("bind_port")
     if not port:
@@ -101,7 +101,7 @@ def legacy_listeners(config: Merged, problems: list[Problem]) -> tuple[Listener,
         return ()
     plain = config.get("unsecure_port") if "unsecure_port" in config.values else port - 400
     host = config.get("bind_host")
-    secure = Listener(
+    secure = SynapseListener(
         path=("bind_port",),
         kind="http",
         resources=frozenset(("client", "federation")),
@@ -117,7 +117,9 @@ def _is_port(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
 
 
-def _read_listener(config: Merged, path: KeyPath, entry: Any, problems: list[Problem], media: bool) -> Listener | None:
+def _read_listener(
+    config: Merged, path: KeyPath, entry: Any, problems: list[Problem], media: bool
+) -> SynapseListener | None:
     faults = list(_listener_faults(entry))
     problems.extend(config.problem((*path, *where), message) for where, message in faults)
     if faults:
@@ -130,7 +132,7 @@ def _read_listener(config: Merged, path: KeyPath, entry: Any, problems: list[Pro
     else:
         resources = frozenset()
     header = entry.get("request_id_header")
-    return Listener(
+    return SynapseListener(
         path=path,
         kind=entry["type"],
         resources=resources,

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 from sidecar.errors import Problem, printable
 from sidecar.synapse.files import Merged
-from sidecar.synapse.listeners import Listener, choose, legacy_listeners, read_listeners
+from sidecar.synapse.listeners import SynapseListener, choose, legacy_listeners, read_listeners
 from sidecar.synapse.names import MAIN
 
 BODY_LIMIT = 200 * 65536
@@ -72,9 +72,9 @@ class Process:
     fault: str = ""
     """Why its file says less than it should, so that nobody knows how to reach it; empty: it says all."""
     config: Merged = field(factory=Merged, eq=False, repr=False)
-    listener: Listener | None = field(default=None, repr=False)
+    listener: SynapseListener | None = field(default=None, repr=False)
     """The one that `endpoint` leads to; None where the endpoint was stated by hand."""
-    others: tuple[Listener, ...] = field(default=(), repr=False)
+    others: tuple[SynapseListener, ...] = field(default=(), repr=False)
     """Its other listeners."""
 
     @property
@@ -133,7 +133,7 @@ def faulty_process(config: Merged, name: str, serves: frozenset[str], fault: str
     )
 
 
-def _process(name: str, config: Merged, listeners: tuple[Listener, ...], problems: list[Problem]) -> Process:
+def _process(name: str, config: Merged, listeners: tuple[SynapseListener, ...], problems: list[Problem]) -> Process:
     chosen = choose(listeners)
     app = config.get("worker_app")
     instance = "master" if name == MAIN else name

@@ -38,7 +38,7 @@ _USER = "{user_id}"
 
 
 @frozen(slots=True)
-class Told:
+class TokenOwner:
     """What an answer tells: the localpart of the owner, the token if it is in the answer, and how long it is valid."""
 
     user: str
@@ -90,19 +90,19 @@ def question(token: bytes, host: bytes, agent: bytes | None, forwarded: bytes) -
     return b"\r\n".join(lines) + b"\r\n" + forwarded + b"\r\n"
 
 
-def told_by_whoami(status: int, content: bytes) -> Told | None:
+def told_by_whoami(status: int, content: bytes) -> TokenOwner | None:
     """What an answer to `question` tells; None if it tells no user."""
     user = _user(_object(content)) if status == 200 else None
-    return None if user is None else Told(user)
+    return None if user is None else TokenOwner(user)
 
 
-def told_by_login(status: int, content: bytes) -> Told | None:
+def told_by_login(status: int, content: bytes) -> TokenOwner | None:
     """What an answer to a login or a registration tells; None if it tells no user with a token."""
     answer = _object(content) if status == 200 else {}
     user, token = _user(answer), answer.get("access_token")
     if user is None or not isinstance(token, str) or not token:
         return None
-    return Told(user, token.encode("utf-8", "surrogatepass"), _seconds(answer.get("expires_in_ms")))
+    return TokenOwner(user, token.encode("utf-8", "surrogatepass"), _seconds(answer.get("expires_in_ms")))
 
 
 def _seconds(milliseconds: Any) -> float | None:

@@ -20,12 +20,12 @@ MOST = 16 * 1024 * 1024
 """Bytes of an answer."""
 
 
-class NoAnswerError(Exception):
+class SilentSidecarError(Exception):
     """The sidecar did not answer, or not as one; the text says why."""
 
 
 @frozen
-class Place:
+class AdminAddress:
     """Where the operator's listener is: a path, or a host and a port."""
 
     path: str = ""
@@ -36,7 +36,7 @@ class Place:
         return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
 
 
-def place(endpoint: str) -> Place:
+def place(endpoint: str) -> AdminAddress:
     """Where an endpoint string of either side leads, seen from this machine. Raises ValueError with a sentence."""
     kind = endpoint.partition(":")[0]
     if kind in ("ssl", "haproxy", "systemd") or is_foreign(endpoint):
@@ -51,10 +51,10 @@ def place(endpoint: str) -> Place:
     if host == "unix":
         if not rest:
             raise ValueError(f"`{endpoint}` is no endpoint: it lacks the path")
-        return Place(path=rest)
+        return AdminAddress(path=rest)
     if not rest.isdecimal() or not 0 < int(rest) < 65536:
         raise ValueError(f"`{endpoint}` has no port that can be asked")
-    return Place(host={"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(rest))  # noqa: S104
+    return AdminAddress(host={"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port=int(rest))  # noqa: S104
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -73,23 +73,23 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @frozen
-class Operator:
+class OperatorClient:
     """Who asks, and where."""
 
-    place: Place
+    place: AdminAddress
     user: str = "operator"
     password: str | None = field(default=None, repr=False)
 
     def look(self) -> Snapshot:
-        """How the sidecar is. Raises NoAnswerError."""
+        """How the sidecar is. Raises SilentSidecarError."""
         told = self._ask("GET", "/api/status")
         try:
             return snapshot(told)
         except ValueError:
-            raise NoAnswerError(f"What answers at {self.place} is no matrix-sidecar.") from None
+            raise SilentSidecarError(f"What answers at {self.place} is no matrix-sidecar.") from None
 
     def drain(self, name: str, *, drain: bool) -> str:
-        """Drain a worker, or end that; a sentence. Raises NoAnswerError."""
+        """Drain a worker, or end that; a sentence. Raises SilentSidecarError."""
         path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}"
         return str(self._ask("POST", path).get("told", ""))
 
@@ -105,7 +105,7 @@ class Operator:
             answer = connection.getresponse()
             status, content = answer.status, answer.read(MOST)
         except (OSError, http.client.HTTPException) as error:
-            raise NoAnswerError(f"No answer from {where}: {getattr(error, 'strerror', None) or error}.") from error
+            raise SilentSidecarError(f"No answer from {where}: {getattr(error, 'strerror', None) or error}.") from error
         finally:
             connection.close()
         return self._told(status, content)
@@ -123,7 +123,7 @@ class Operator:
         except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
-            raise NoAnswerError(f"What answers at {self.place} is no matrix-sidecar.")
+            raise SilentSidecarError(f"What answers at {self.place} is no matrix-sidecar.")
         if status != 200:
-            raise NoAnswerError(str(told.get("error", f"It was answered {status}.")))
+            raise SilentSidecarError(str(told.get("error", f"It was answered {status}.")))
         return told

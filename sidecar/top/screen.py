@@ -8,9 +8,9 @@ from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
-from sidecar.routing.parts import Part
+from sidecar.routing.parts import PoolPart
 from sidecar.top.lines import Line, Piece, Style, fitted, left, paragraphs, right, spread
-from sidecar.top.state import State
+from sidecar.top.state import TopState
 from sidecar.top.workers import table
 
 HELP = """\
@@ -34,7 +34,7 @@ SINCE   how long it has been in its state
 KEYS = "q quit  ? help  Tab view  s sort  r reverse  d drain  u resume"
 
 
-def screen(state: State, width: int, height: int) -> list[Line]:
+def screen(state: TopState, width: int, height: int) -> list[Line]:
     """As many lines as there are, none longer than `width`."""
     head, foot = list(_head(state, width)), list(_foot(state, width))
     room = max(height - len(head) - len(foot), 0)
@@ -42,7 +42,7 @@ def screen(state: State, width: int, height: int) -> list[Line]:
     return [fitted(line, width) for line in lines]
 
 
-def _body(state: State, width: int, room: int) -> list[Line]:
+def _body(state: TopState, width: int, room: int) -> list[Line]:
     if state.help:
         body = [fitted((Piece(line),), width) for line in HELP.splitlines()]
     elif state.facts is None:
@@ -60,7 +60,7 @@ def _body(state: State, width: int, room: int) -> list[Line]:
 # Above.
 
 
-def _head(state: State, width: int) -> Iterator[Line]:
+def _head(state: TopState, width: int) -> Iterator[Line]:
     facts = state.facts
     if facts is None:
         yield fitted((Piece("matrix-sidecar", "bold"),), width)
@@ -104,7 +104,7 @@ def _figures(facts: Snapshot, room: int) -> Iterator[Piece]:
 # Below.
 
 
-def _foot(state: State, width: int) -> Iterator[Line]:
+def _foot(state: TopState, width: int) -> Iterator[Line]:
     if state.asked is not None and state.facts is not None:
         yield from _question(state, width)
     elif state.message or state.trouble:
@@ -113,7 +113,7 @@ def _foot(state: State, width: int) -> Iterator[Line]:
         yield (Piece(left(KEYS, width), "bar"),)
 
 
-def _question(state: State, width: int) -> Iterator[Line]:
+def _question(state: TopState, width: int) -> Iterator[Line]:
     action, facts = state.asked, state.facts
     assert action is not None
     assert facts is not None
@@ -146,7 +146,7 @@ def _pools(facts: Snapshot, width: int) -> Iterator[Line]:
             yield fitted((Piece(" " * (room + 21)), *_serving(part, facts, alone=False)), width)
 
 
-def _serving(part: Part, facts: Snapshot, *, alone: bool) -> Iterator[Piece]:
+def _serving(part: PoolPart, facts: Snapshot, *, alone: bool) -> Iterator[Piece]:
     """Who serves a part of a pool, and who else."""
     if not alone:
         yield Piece(f"{part.what}: ", "soft")

@@ -25,7 +25,7 @@ class Action:
 
 
 @frozen(kw_only=True)
-class State:
+class TopState:
     """What is shown. `chosen` is the name of a worker; `asked` an action that waits for a yes."""
 
     facts: Snapshot | None = None
@@ -58,17 +58,17 @@ class State:
         return next((index for index, worker in enumerate(self.workers) if worker.name == self.chosen), 0)
 
 
-def told(state: State, facts: Snapshot) -> State:
+def told(state: TopState, facts: Snapshot) -> TopState:
     """The sidecar has answered."""
     return evolve(state, facts=facts, trouble="", age=0.0)
 
 
-def untold(state: State, trouble: str, age: float) -> State:
+def untold(state: TopState, trouble: str, age: float) -> TopState:
     """It has not."""
     return evolve(state, trouble=trouble, age=age)
 
 
-def press(state: State, key: str) -> tuple[State, Action | None]:
+def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
     """What a key does; keys that are not printable have names such as `up` and `page down`, and no key is empty."""
     if not key:
         return state, None
@@ -100,7 +100,7 @@ def press(state: State, key: str) -> tuple[State, Action | None]:
     return state, None
 
 
-def _moved(state: State, step: int) -> State:
+def _moved(state: TopState, step: int) -> TopState:
     if state.view != "workers":
         return evolve(state, scroll=max(0, state.scroll + step))
     workers = state.workers
@@ -109,7 +109,7 @@ def _moved(state: State, step: int) -> State:
     return evolve(state, chosen=workers[min(max(state.place + step, 0), len(workers) - 1)].name)
 
 
-def _asked(state: State, *, drain: bool) -> State:
+def _asked(state: TopState, *, drain: bool) -> TopState:
     """The question before an action, or why there is none."""
     workers = state.workers
     if state.view != "workers" or state.facts is None or not workers:

@@ -14,10 +14,10 @@ from typing import Any
 from attrs import define, evolve, field
 
 from sidecar.admin.snapshot import Snapshot
-from sidecar.top.asking import NoAnswerError, Operator
+from sidecar.top.asking import OperatorClient, SilentSidecarError
 from sidecar.top.lines import Line, Style
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, State, press, told, untold
+from sidecar.top.state import Action, TopState, press, told, untold
 
 _TICK = 100
 """Milliseconds after which the screen is looked at again where no key is pressed."""
@@ -39,10 +39,10 @@ _COLOURS: dict[Style, int] = {"good": curses.COLOR_GREEN, "warm": curses.COLOR_Y
 
 
 @define(eq=False)
-class Asker:
+class Refresher:
     """Asks again and again in a thread of its own; what came of it last can be read at any time."""
 
-    operator: Operator
+    operator: OperatorClient
     interval: float
     """Seconds from one answer to the next question."""
     facts: Snapshot | None = None
@@ -57,7 +57,7 @@ class Asker:
             self._soon.clear()
             try:
                 self.facts, self.trouble, self.answered = self.operator.look(), "", time.monotonic()
-            except NoAnswerError as error:
+            except SilentSidecarError as error:
                 self.trouble = str(error)
             self._soon.wait(self.interval)
 
@@ -70,7 +70,7 @@ class Asker:
         self._ended = True
         self._soon.set()
 
-    def newest(self, state: State) -> State:
+    def newest(self, state: TopState) -> TopState:
         """The state with what is known now."""
         if self.facts is not None and self.facts is not state.facts:
             state = told(state, self.facts)
@@ -83,10 +83,10 @@ class NoScreenError(Exception):
     """The terminal is none on which one can draw; the text says why."""
 
 
-def show(operator: Operator, interval: float, *, colours: bool) -> None:
+def show(operator: OperatorClient, interval: float, *, colours: bool) -> None:
     """Show until the user has enough. Raises NoScreenError."""
     locale.setlocale(locale.LC_ALL, "")
-    asker = Asker(operator, interval)
+    asker = Refresher(operator, interval)
     # A daemon, so that a sidecar that hangs does not keep the user waiting.
     threading.Thread(target=asker.run, daemon=True).start()
     try:
@@ -107,8 +107,8 @@ class _Terminal:
         curses.curs_set(0)
         window.timeout(_TICK)
 
-    def run(self, asker: Asker) -> None:
-        state = State()
+    def run(self, asker: Refresher) -> None:
+        state = TopState()
         while not state.ended:
             state = asker.newest(state)
             self._draw(screen(state, *self._size()))
@@ -116,11 +116,11 @@ class _Terminal:
             if action is not None:
                 state = self._act(state, action, asker)
 
-    def _act(self, state: State, action: Action, asker: Asker) -> State:
+    def _act(self, state: TopState, action: Action, asker: Refresher) -> TopState:
         self._draw(screen(evolve(state, message="…"), *self._size()))
         try:
             message = asker.operator.drain(action.worker, drain=action.drain)
-        except NoAnswerError as error:
+        except SilentSidecarError as error:
             message = str(error)
         asker.hurry()
         return evolve(state, message=message)
@@ -175,8 +175,8 @@ def _styles(colours: bool) -> dict[Style, int]:
     return styles
 
 
-def plain(operator: Operator, width: int, height: int, print_: Callable[[str], None]) -> None:
-    """One screen as text. Raises NoAnswerError."""
-    state = told(State(), operator.look())
+def plain(operator: OperatorClient, width: int, height: int, print_: Callable[[str], None]) -> None:
+    """One screen as text. Raises SilentSidecarError."""
+    state = told(TopState(), operator.look())
     for line in screen(state, width, height)[:-1]:
         print_("".join(piece.text for piece in line).rstrip())

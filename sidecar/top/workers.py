@@ -10,7 +10,7 @@ from sidecar.admin.columns import state_word
 from sidecar.admin.snapshot import WorkerFacts
 from sidecar.admin.words import NOTHING, duration, latency, number
 from sidecar.top.lines import Line, Piece, Style, left, right
-from sidecar.top.state import State
+from sidecar.top.state import TopState
 
 _STYLES: dict[str, Style] = {
     "up": "good",
@@ -53,7 +53,7 @@ _DISPENSABLE = ("changed", "p50", "errors", "waiting", "p99", "rate")
 _STATE = 10
 
 
-def table(state: State, width: int, room: int) -> list[Line]:
+def table(state: TopState, width: int, room: int) -> list[Line]:
     """The title, and so many rows that the chosen one is among them."""
     assert state.facts is not None
     workers = [(worker, state_word(worker)) for worker in state.workers]
@@ -80,7 +80,7 @@ def _columns(width: int) -> list[Column]:
     return columns
 
 
-def _title(state: State, columns: list[Column], name: int, width: int) -> Line:
+def _title(state: TopState, columns: list[Column], name: int, width: int) -> Line:
     arrow = "^" if state.backwards else "v"
 
     def titled(column: str, text: str) -> str:

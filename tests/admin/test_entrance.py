@@ -11,7 +11,7 @@ from net.turns import logged_failures, spin, staged, turns
 from operated import CONFIGURATION, Operated, received
 from twisted.internet.task import Clock
 
-from sidecar.admin.answers import Answer
+from sidecar.admin.answers import OperatorAnswer
 from sidecar.admin.listener import OperatorListener, OperatorSite
 from sidecar.reload import Reload
 
@@ -190,7 +190,7 @@ async def test_who_goes_before_the_answer(scene: Operated) -> None:
 def test_an_answer_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours is told without its text, and logged."""
 
-    def fail(_: Answer) -> bytes:
+    def fail(_: OperatorAnswer) -> bytes:
         raise KeyError("secret")
 
     async def scenario() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import Element, parsed, told
 
-from sidecar.admin.answers import Answer, Inquiry
+from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained
 from sidecar.admin.page.pages import StatusPage
@@ -41,11 +41,11 @@ class Browsed:
         clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
         self.page = StatusPage(lambda: self.told, self._drain, self._explain, lambda: clock)
 
-    def _drain(self, name: str, drain: bool) -> Answer:
+    def _drain(self, name: str, drain: bool) -> OperatorAnswer:
         if name not in self.told["workers"]:
-            return Answer(404, {"error": f"There is no worker {name}."})
+            return OperatorAnswer(404, {"error": f"There is no worker {name}."})
         self.done.append((name, drain))
-        return Answer(200, {})
+        return OperatorAnswer(200, {})
 
     def _explain(self, text: str, peer: str) -> Explained:
         self.asked.append((text, peer))
@@ -58,14 +58,14 @@ class Browsed:
         assert (answer.status, answer.kind) == (200, "text/html; charset=utf-8")
         return parsed(answer.octets())
 
-    def answer(self, method: str, path: str, query: str = "", body: str = "") -> Answer:
+    def answer(self, method: str, path: str, query: str = "", body: str = "") -> OperatorAnswer:
         fields = {"accept": "text/html,*/*"}
         inquiry = Inquiry(method=method, path=path, query=query, fields=fields, body=body.encode())
         answer = self.page.answer(inquiry)
         assert answer is not None
         return self.page.dressed(inquiry, answer)
 
-    def post(self, path: str, **form: str) -> Answer:
+    def post(self, path: str, **form: str) -> OperatorAnswer:
         return self.answer("POST", path, body=urlencode({"token": self.page.token, **form}))
 
 
@@ -357,7 +357,7 @@ def test_tokens_differ() -> None:
 def test_refusals_are_dressed_for_people_only() -> None:
     """Programs get JSON; a browser that asks the API does, too."""
     page = Browsed().page
-    refusal = Answer(421, {"error": "No."}, fields=(("A", "b"),))
+    refusal = OperatorAnswer(421, {"error": "No."}, fields=(("A", "b"),))
     for path, accept in (("/", "*/*"), ("/api/status", "text/html")):
         assert page.dressed(Inquiry(method="GET", path=path, fields={"accept": accept}), refusal) is refusal
     dressed = page.dressed(Inquiry(method="GET", path="/", fields={"accept": "text/html"}), refusal)

@@ -14,8 +14,8 @@ from sidecar.config.endpoints import (
     CLIENT,
     SERVER,
     EndpointError,
-    Entrance,
     KeyFiles,
+    ListenAddress,
     any_of,
     client_endpoint,
     entrance,
@@ -162,23 +162,23 @@ def test_any_text_is_an_endpoint_or_a_fault(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tcp:8008:interface=127.0.0.1", Entrance("tcp:8008:interface=127.0.0.1")),
-        ("haproxy:tcp:8008", Entrance("tcp:8008", announced=True)),
-        ("haproxy:unix:/a.sock:mode=660", Entrance("unix:/a.sock:mode=660", announced=True)),
-        ("onion:8008:x", Entrance("onion:8008:x")),
-        ("haproxy:onion:8008:x", Entrance("onion:8008:x", announced=True)),
-        ("ssl:443:privateKey=/both.pem", Entrance("tcp:443", tls=KeyFiles("/both.pem", "/both.pem"))),
+        ("tcp:8008:interface=127.0.0.1", ListenAddress("tcp:8008:interface=127.0.0.1")),
+        ("haproxy:tcp:8008", ListenAddress("tcp:8008", announced=True)),
+        ("haproxy:unix:/a.sock:mode=660", ListenAddress("unix:/a.sock:mode=660", announced=True)),
+        ("onion:8008:x", ListenAddress("onion:8008:x")),
+        ("haproxy:onion:8008:x", ListenAddress("onion:8008:x", announced=True)),
+        ("ssl:443:privateKey=/both.pem", ListenAddress("tcp:443", tls=KeyFiles("/both.pem", "/both.pem"))),
         (
             r"haproxy:ssl:443:/k.pem:certKey=/c.pem:extraCertChain=/x.pem:interface=\:\::backlog=9",
-            Entrance(r"tcp:443:interface=\:\::backlog=9", True, KeyFiles("/k.pem", "/c.pem", "/x.pem")),
+            ListenAddress(r"tcp:443:interface=\:\::backlog=9", True, KeyFiles("/k.pem", "/c.pem", "/x.pem")),
         ),
         (
             r"systemd:domain=INET6:name=https:privateKey=/a\:b.pem",
-            Entrance("systemd:domain=INET6:name=https", tls=KeyFiles("/a:b.pem", "/a:b.pem")),
+            ListenAddress("systemd:domain=INET6:name=https", tls=KeyFiles("/a:b.pem", "/a:b.pem")),
         ),
     ],
 )
-def test_what_stands_before_http_is_taken_apart(text: str, expected: Entrance) -> None:
+def test_what_stands_before_http_is_taken_apart(text: str, expected: ListenAddress) -> None:
     """The PROXY protocol, TLS with its files, and what is left for Twisted, which takes it."""
     found = entrance(server_endpoint(text, "/"))
     assert found == expected

@@ -8,7 +8,7 @@ import threading
 import pytest
 from installation import Proxy
 
-from sidecar.doctor.asking import Place, Reply, SilenceError, ask
+from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 
 
 def heard(method: str, target: str, **more: object) -> bytes:
@@ -20,7 +20,12 @@ def heard(method: str, target: str, **more: object) -> bytes:
         return b"HTTP/1.1 204 No Content\r\n\r\n"
 
     with Proxy(0, answer) as proxy:
-        ask(Place(host="example.org", address="127.0.0.1", port=proxy.port, named_port=80), method, target, **more)
+        ask(
+            ServerAddress(host="example.org", address="127.0.0.1", port=proxy.port, named_port=80),
+            method,
+            target,
+            **more,
+        )
     return heads[0]
 
 
@@ -43,18 +48,18 @@ def test_fields_and_length() -> None:
 @pytest.mark.parametrize(
     ("place", "named"),
     [
-        (Place(socket="/run/x.sock"), "localhost"),
-        (Place(host="example.org", port=80), "example.org"),
-        (Place(host="example.org", port=8008), "example.org:8008"),
-        (Place(host="::1", port=8008), "[::1]:8008"),
+        (ServerAddress(socket="/run/x.sock"), "localhost"),
+        (ServerAddress(host="example.org", port=80), "example.org"),
+        (ServerAddress(host="example.org", port=8008), "example.org:8008"),
+        (ServerAddress(host="::1", port=8008), "[::1]:8008"),
     ],
 )
-def test_the_name_in_host(place: Place, named: str) -> None:
+def test_the_name_in_host(place: ServerAddress, named: str) -> None:
     """With the port where it is not the usual one."""
     assert place.named == named
 
 
-def silence(place: Place, **more: object) -> SilenceError:
+def silence(place: ServerAddress, **more: object) -> SilenceError:
     with pytest.raises(SilenceError) as raised:
         ask(place, "GET", "/", **more)
     return raised.value
@@ -64,14 +69,14 @@ def test_nobody_listens() -> None:
     """In the words of the operating system."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert str(silence(Place(host="127.0.0.1", port=port))) == "connection refused"
+    assert str(silence(ServerAddress(host="127.0.0.1", port=port))) == "connection refused"
 
 
 def test_nobody_answers_in_time() -> None:
     """After how long is said."""
     waiting = threading.Event()
     with Proxy(0, lambda _: waiting.wait(30) and None) as proxy:
-        found = silence(Place(host="127.0.0.1", port=proxy.port), timeout=0.1)
+        found = silence(ServerAddress(host="127.0.0.1", port=proxy.port), timeout=0.1)
         waiting.set()
     assert str(found) == "there was no answer within 0 s"
 
@@ -79,9 +84,9 @@ def test_nobody_answers_in_time() -> None:
 def test_an_answer_that_is_no_http() -> None:
     """Such as that of another protocol, or of none."""
     with Proxy(0, lambda _: b"HTTP/banana\r\n\r\n") as proxy:
-        assert "without an answer that is HTTP" in str(silence(Place(host="127.0.0.1", port=proxy.port)))
+        assert "without an answer that is HTTP" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
     with Proxy(0, lambda _: None) as proxy:
-        assert "without an answer that is HTTP" in str(silence(Place(host="127.0.0.1", port=proxy.port)))
+        assert "without an answer that is HTTP" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
 
 
 def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +95,11 @@ def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    assert str(silence(Place(host="a..b", port=1))) == "this is no host name"
+    assert str(silence(ServerAddress(host="a..b", port=1))) == "this is no host name"
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert str(silence(Place(host="nowhere.invalid", port=1))) == "the name is not known to this host's resolver"
+    assert (
+        str(silence(ServerAddress(host="nowhere.invalid", port=1))) == "the name is not known to this host's resolver"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b"nothing"])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 from installation import Proxy
 
-from sidecar.doctor.asking import Place
+from sidecar.doctor.asking import ServerAddress
 from sidecar.doctor.delegation import CLIENT, SERVER, examine_delegation
 
 NAME, PUBLIC = "example.org", "https://matrix.example.org"
@@ -29,7 +29,7 @@ def served(pages: Mapping[str, object], *fields: str, public: str = PUBLIC) -> l
         return "\r\n".join(lines).encode() + content
 
     with Proxy(0, answer) as proxy:
-        place = Place(host="127.0.0.1", port=proxy.port)
+        place = ServerAddress(host="127.0.0.1", port=proxy.port)
         return [f"{finding.level.value}: {finding.sentence}" for finding in examine_delegation(NAME, place, public)]
 
 
@@ -108,7 +108,7 @@ def test_a_port_of_federation_need_not_be_written() -> None:
 def test_nobody_answers_at_the_name() -> None:
     """Which is a warning, because clients may be configured by hand."""
     with Proxy(0, lambda _: None) as proxy:
-        place = Place(host="127.0.0.1", port=proxy.port)
+        place = ServerAddress(host="127.0.0.1", port=proxy.port)
         client, server = examine_delegation(NAME, place, PUBLIC)
     assert client.sentence.startswith(f"{CLIENT} of example.org was asked for: the connection ended without an answer")
     assert "delegates nothing (the connection ended" in server.sentence

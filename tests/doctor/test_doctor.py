@@ -22,7 +22,7 @@ from sidecar.cli import main
 from sidecar.config.passwords import hashed
 from sidecar.deployment import read_deployment
 from sidecar.doctor import examination, operators
-from sidecar.doctor.asking import Place, SilenceError
+from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.examination import listened
 from sidecar.doctor.findings import Level
 from sidecar.install import command_lines
@@ -350,7 +350,7 @@ def test_who_may_not_use_the_socket_is_told_so(running: Installation, monkeypatc
         raise SilenceError("permission denied", PermissionError(13, "Permission denied"))
 
     monkeypatch.setattr(operators, "ask", refused)
-    (finding, *_) = operators.Operators((Place(socket="/run/x.sock"),)).examine(read_deployment(running.file))
+    (finding, *_) = operators.Operators((ServerAddress(socket="/run/x.sock"),)).examine(read_deployment(running.file))
     assert (finding.level, finding.mend) == (Level.UNKNOWN, "Run this as root.")
     assert finding.sentence == "The operator's listener at /run/x.sock may not be used by who runs this."
 
@@ -414,14 +414,14 @@ def test_what_cannot_be_is_refused_at_once(running: Installation, options: list[
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("/run/x.sock", Place(socket="/run/x.sock")),
-        ("127.0.0.1:8008", Place(address="127.0.0.1", port=8008)),
-        ("0.0.0.0:8008", Place(address="127.0.0.1", port=8008)),
-        (":::8008", Place(address="::1", port=8008)),
-        ("2001:db8::1:8008", Place(address="2001:db8::1", port=8008)),
+        ("/run/x.sock", ServerAddress(socket="/run/x.sock")),
+        ("127.0.0.1:8008", ServerAddress(address="127.0.0.1", port=8008)),
+        ("0.0.0.0:8008", ServerAddress(address="127.0.0.1", port=8008)),
+        (":::8008", ServerAddress(address="::1", port=8008)),
+        ("2001:db8::1:8008", ServerAddress(address="2001:db8::1", port=8008)),
     ],
 )
-def test_where_a_sidecar_says_that_it_listens(text: str, place: Place) -> None:
+def test_where_a_sidecar_says_that_it_listens(text: str, place: ServerAddress) -> None:
     """As its log and its status have it."""
     assert listened(text) == place
 

@@ -19,7 +19,7 @@ from processes import PlainWorker, connect
 
 from sidecar.cli import main
 from sidecar.doctor import examination, front
-from sidecar.doctor.asking import Place
+from sidecar.doctor.asking import ServerAddress
 from sidecar.doctor.public import Public, examine_plain
 
 SPOOF = b"198.51.100.77"
@@ -275,7 +275,7 @@ def test_a_proxy_that_cuts_a_slow_answer(running: Installation, monkeypatch: pyt
 
 def test_many_canaries_leave_no_room(running: Installation) -> None:
     """Somebody else examines, too."""
-    operator = Place(socket=f"{running.directory}/admin.sock")
+    operator = ServerAddress(socket=f"{running.directory}/admin.sock")
     from sidecar.doctor.operators import Operators
 
     operators = Operators((operator,))

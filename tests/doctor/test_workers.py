@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.doctor.asking import Place, SilenceError
+from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.findings import Level
-from sidecar.doctor.workers import Seen, _silent, examine_worker, judge_versions, place_of
+from sidecar.doctor.workers import ExaminedWorker, _silent, examine_worker, judge_versions, place_of
 from sidecar.routing.workers import PlannedWorker
 
 
@@ -21,21 +21,21 @@ def worker(endpoint: str) -> PlannedWorker:
 @pytest.mark.parametrize(
     ("endpoint", "place"),
     [
-        ("unix:/run/a.sock", Place(socket="/run/a.sock")),
-        ("unix:/run/a.sock:timeout=3", Place(socket="/run/a.sock")),
-        ("tcp:10.0.0.2:8083", Place(address="10.0.0.2", port=8083)),
-        (r"tcp:\:\:1:8083", Place(address="::1", port=8083)),
+        ("unix:/run/a.sock", ServerAddress(socket="/run/a.sock")),
+        ("unix:/run/a.sock:timeout=3", ServerAddress(socket="/run/a.sock")),
+        ("tcp:10.0.0.2:8083", ServerAddress(address="10.0.0.2", port=8083)),
+        (r"tcp:\:\:1:8083", ServerAddress(address="::1", port=8083)),
         ("tls:example.org:443", None),
     ],
 )
-def test_where_a_worker_is(endpoint: str, place: Place | None) -> None:
+def test_where_a_worker_is(endpoint: str, place: ServerAddress | None) -> None:
     """By its client endpoint string."""
     assert place_of(endpoint) == place
 
 
 def test_a_worker_that_is_nowhere_to_be_asked() -> None:
     """Of a kind that is unknown here."""
-    assert examine_worker(worker("tls:example.org:443"), None) == Seen("sync1", False)
+    assert examine_worker(worker("tls:example.org:443"), None) == ExaminedWorker("sync1", False)
 
 
 def test_a_full_queue(tmp_path: Path) -> None:
@@ -52,20 +52,20 @@ def test_a_full_queue(tmp_path: Path) -> None:
 def test_no_permission() -> None:
     """Who runs this may not connect; that says nothing of the sidecar."""
     silence = SilenceError("permission denied", PermissionError(errno.EACCES, "Permission denied"))
-    finding = _silent("sync1", Place(socket="/run/a.sock"), silence)
+    finding = _silent("sync1", ServerAddress(socket="/run/a.sock"), silence)
     assert finding.sentence == "sync1 was not reached: no permission for /run/a.sock."
     assert finding.mend == "Run this as root, or as the sidecar's user."
 
 
 def test_a_name_goes_into_the_command_without_what_a_shell_would_take() -> None:
     """The file says how a worker is called."""
-    finding = _silent("a;rm -rf", Place(socket="/x"), SilenceError("", FileNotFoundError(errno.ENOENT, "")))
+    finding = _silent("a;rm -rf", ServerAddress(socket="/x"), SilenceError("", FileNotFoundError(errno.ENOENT, "")))
     assert "matrix-synapse-worker@arm-rf`" in finding.mend
 
 
 def test_main_has_a_unit_of_another_name() -> None:
     """As Synapse's package and documentation call it."""
-    finding = _silent("main", Place(socket="/x"), SilenceError("", FileNotFoundError(errno.ENOENT, "")))
+    finding = _silent("main", ServerAddress(socket="/x"), SilenceError("", FileNotFoundError(errno.ENOENT, "")))
     assert "`systemctl status matrix-synapse`" in finding.mend
 
 
@@ -83,5 +83,5 @@ def test_main_has_a_unit_of_another_name() -> None:
 )
 def test_versions(versions: list[str | None], stated: bool, levels: list[Level]) -> None:
     """All alike, and of the release whose endpoints are in force (1.163)."""
-    seen = [Seen(f"w{number}", True, version) for number, version in enumerate(versions)]
+    seen = [ExaminedWorker(f"w{number}", True, version) for number, version in enumerate(versions)]
     assert [finding.level for finding in judge_versions(seen, "1.163", stated)] == levels

@@ -8,9 +8,9 @@ import yaml
 from attrs import evolve
 
 from sidecar.config.load import load_settings
-from sidecar.install.draft import Draft
+from sidecar.install.draft import FirstFile
 
-DRAFT = Draft(
+DRAFT = FirstFile(
     listen=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
     admin="unix:/run/matrix-sidecar/admin.sock:mode=660",
     config=("/etc/matrix-synapse/homeserver.yaml", '/etc/it\'s "odd"/ü: #.yaml'),

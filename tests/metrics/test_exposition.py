@@ -20,7 +20,7 @@ from sidecar.config.schema import Settings
 from sidecar.metrics.catalogue import COUNTERS, LABELS, METRICS, PREFIX, TOLD_OTHERWISE
 from sidecar.metrics.reference import PAGE, main, renewed
 from sidecar.records.histogram import DURATIONS
-from sidecar.reload import Outcome, Reload
+from sidecar.reload import Reload, ReloadOutcome
 from sidecar.synapse.endpoints import load_endpoints
 from sidecar.telemetry import Counters
 
@@ -60,7 +60,7 @@ async def exchanged(scene: Operated, request: bytes, name: str, answer: bytes = 
     client.close()
 
 
-def reloaded(scene: Operated) -> Outcome:
+def reloaded(scene: Operated) -> ReloadOutcome:
     """The outcome of a reload that happens now."""
     reload = next(each for each in scene.services if isinstance(each, Reload))
     reload.reactor = threads = Threads()

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.net.admission import Gate, GateLimits, Verdict, Who, who
+from sidecar.net.admission import Admission, Gate, GateLimits, Who, who
 
 HERE, THERE = "192.0.2.1", "2001:db8::/64"
 WHO = (
@@ -62,10 +62,10 @@ class GateModel(RuleBasedStateMachine):
     def enters(self, who: Who) -> None:
         request = Request(who)
         verdict = self.gate.enter(who, request)
-        if verdict is Verdict.ADMITTED:
+        if verdict is Admission.ADMITTED:
             request.inside = True
             self.inside.append(request)
-        elif verdict is Verdict.WAITS:
+        elif verdict is Admission.WAITS:
             self.waiting.append(request)
         else:
             from_here = sum(each.place == request.place for each in self.waiting)
@@ -134,8 +134,8 @@ def test_the_bounds_hold_for_newcomers() -> None:
     """At most so many are in, and so many of one key; others pass by whoever has had his part."""
     gate = Gate(limits(4, 2, 10))
     greedy = [gate.enter(of("greedy"), Request(of("greedy"))) for _ in range(5)]
-    assert greedy == [Verdict.ADMITTED] * 2 + [Verdict.WAITS] * 3
-    assert gate.enter(of("modest"), Request(of("modest"))) is Verdict.ADMITTED
+    assert greedy == [Admission.ADMITTED] * 2 + [Admission.WAITS] * 3
+    assert gate.enter(of("modest"), Request(of("modest"))) is Admission.ADMITTED
 
 
 def test_keys_take_turns() -> None:
@@ -145,7 +145,7 @@ def test_keys_take_turns() -> None:
     for request in many:
         gate.enter(request.who, request)
     modest = Request(of("modest"))
-    assert gate.enter(modest.who, modest) is Verdict.WAITS
+    assert gate.enter(modest.who, modest) is Admission.WAITS
     gate.out(of("greedy"))
     gate.out(of("greedy"))
     assert modest.inside
@@ -157,8 +157,8 @@ def test_many_names_from_one_address() -> None:
     gate = Gate(limits(4, 2, 1000, 3))
     forged = [Request(of(f"forged{number}", HERE)) for number in range(60)]
     verdicts = [gate.enter(request.who, request) for request in forged]
-    assert verdicts == [Verdict.ADMITTED] * 3 + [Verdict.WAITS] * 57
-    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Verdict.ADMITTED
+    assert verdicts == [Admission.ADMITTED] * 3 + [Admission.WAITS] * 57
+    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Admission.ADMITTED
 
 
 def test_addresses_take_turns() -> None:
@@ -168,7 +168,7 @@ def test_addresses_take_turns() -> None:
     for request in forged:
         gate.enter(request.who, request)
     alice = Request(of("alice", THERE))
-    assert gate.enter(alice.who, alice) is Verdict.WAITS
+    assert gate.enter(alice.who, alice) is Admission.WAITS
     gate.out(forged[0].who)
     gate.out(forged[1].who)
     assert alice.inside
@@ -180,18 +180,18 @@ def test_a_name_that_is_taken_in_vain() -> None:
     gate = Gate(limits(9, 2, 10))
     for _ in range(3):
         gate.enter(of("alice", HERE), Request(of("alice", HERE)))
-    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Verdict.ADMITTED
+    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Admission.ADMITTED
     room = [who(place, "room", "!a:x") for place in (HERE, THERE, "192.0.2.9")]
     verdicts = [gate.enter(each, Request(each)) for each in room]
-    assert verdicts == [Verdict.ADMITTED, Verdict.ADMITTED, Verdict.WAITS]
+    assert verdicts == [Admission.ADMITTED, Admission.ADMITTED, Admission.WAITS]
 
 
 def test_the_line_is_not_for_one_address() -> None:
     """Whoever fills the line does not keep others from waiting in it."""
     gate = Gate(limits(1, 1, 4, 1, 3))
     verdicts = [gate.enter(of(str(each), HERE), Request(of(str(each), HERE))) for each in range(5)]
-    assert verdicts == [Verdict.ADMITTED, *[Verdict.WAITS] * 3, Verdict.SHED]
-    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Verdict.WAITS
+    assert verdicts == [Admission.ADMITTED, *[Admission.WAITS] * 3, Admission.SHED]
+    assert gate.enter(of("alice", THERE), Request(of("alice", THERE))) is Admission.WAITS
 
 
 def test_whose_a_request_is() -> None:
@@ -205,5 +205,5 @@ def test_whose_a_request_is() -> None:
 def test_a_line_of_no_length() -> None:
     """Where nobody may wait, who cannot come in is sent away."""
     gate = Gate(limits(1, 1, 0))
-    assert gate.enter(of("a"), Request(of("a"))) is Verdict.ADMITTED
-    assert gate.enter(of("b"), Request(of("b"))) is Verdict.SHED
+    assert gate.enter(of("a"), Request(of("a"))) is Admission.ADMITTED
+    assert gate.enter(of("b"), Request(of("b"))) is Admission.SHED

@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from sidecar.net.asking import ask, serves
 from sidecar.net.endpoints import describe, missing
-from sidecar.net.health import Health, HealthLimits, NoAnswerError, State
+from sidecar.net.health import Health, HealthLimits, NoAnswerError, WorkerState
 
 from .peers import Worker
 from .turns import reactor, spin, turns
@@ -111,7 +111,7 @@ def test_one_slow_answer_is_no_outage() -> None:
             scene.until_asked()
             scene.clock.advance(5)
             scene.questions.fail(SLOW)
-        assert (scene.health.state, scene.health.reason) == (State.STUCK, "it is slow")
+        assert (scene.health.state, scene.health.reason) == (WorkerState.STUCK, "it is slow")
         assert scene.said == ["worker w is stuck: it is slow"]
         scene.until_asked()
         scene.questions.answer()
@@ -145,13 +145,13 @@ def test_away_until_it_answers() -> None:
     """A refused connection makes a worker away at once; it is told once, with the reason, and so is its return."""
     with Scene() as scene:
         scene.health.unreachable(AWAY)
-        assert (scene.health.state, scene.health.reason) == (State.AWAY, os.strerror(errno.ECONNREFUSED))
+        assert (scene.health.state, scene.health.reason) == (WorkerState.AWAY, os.strerror(errno.ECONNREFUSED))
         for _ in range(20):
             assert scene.until_asked() <= 0.51
             scene.questions.fail(AWAY)
         scene.until_asked()
         scene.questions.fail(SLOW)
-        assert scene.health.state is State.AWAY
+        assert scene.health.state is WorkerState.AWAY
         scene.until_asked()
         scene.questions.answer()
         assert scene.health.up
@@ -182,7 +182,7 @@ def test_the_appearance_of_its_socket_is_not_waited_out() -> None:
 def test_missing_from_the_start() -> None:
     """What can be seen without a connection is seen at the start."""
     with Scene(look=lambda: ConnectError(errno.ENOENT, "no such file")) as scene:
-        assert scene.health.state is State.AWAY
+        assert scene.health.state is WorkerState.AWAY
 
 
 def test_doubt() -> None:
@@ -190,7 +190,7 @@ def test_doubt() -> None:
     with Scene() as scene:
         scene.health.doubt()
         assert not scene.health.up
-        assert scene.health.state is State.UP
+        assert scene.health.state is WorkerState.UP
         scene.health.doubt()
         assert len(scene.questions.open) == 1
         scene.questions.answer()
@@ -199,9 +199,9 @@ def test_doubt() -> None:
         assert scene.changes == [False, True]
         scene.health.doubt()
         scene.questions.fail(AWAY)
-        assert scene.health.state is State.AWAY
+        assert scene.health.state is WorkerState.AWAY
         scene.health.doubt()
-        assert scene.health.state is State.AWAY
+        assert scene.health.state is WorkerState.AWAY
 
 
 def test_doubt_that_is_not_dispelled() -> None:
@@ -209,7 +209,7 @@ def test_doubt_that_is_not_dispelled() -> None:
     with Scene() as scene:
         scene.health.doubt()
         scene.questions.fail(SLOW)
-        assert scene.health.state is State.STUCK
+        assert scene.health.state is WorkerState.STUCK
 
 
 def test_slow_start() -> None:
@@ -294,7 +294,7 @@ class HealthModel(RuleBasedStateMachine):
     @rule()
     def cannot_be_reached(self) -> None:
         self.scene.health.unreachable(AWAY)
-        assert self.scene.health.state is State.AWAY
+        assert self.scene.health.state is WorkerState.AWAY
 
     @rule()
     def breaks_off(self) -> None:
@@ -313,7 +313,7 @@ class HealthModel(RuleBasedStateMachine):
     def it_is_found_out(self) -> None:
         health, questions = self.scene.health, self.scene.questions
         assert len(questions.open) <= 1
-        assert health.up == (health.state is State.UP and not health.doubted)
+        assert health.up == (health.state is WorkerState.UP and not health.doubted)
         due = health._next.getTime() - self.scene.clock.seconds() if health._next is not None else None
         if health.up:
             assert questions.open or (due is not None and due <= LIMITS.interval)

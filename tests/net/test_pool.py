@@ -25,7 +25,7 @@ from twisted.internet.task import Clock
 from sidecar.net.asking import serves
 from sidecar.net.deadlines import Deadlines
 from sidecar.net.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
-from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question, State
+from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question, WorkerState
 from sidecar.net.poller import Poller
 from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.net.upstream import Upstream
@@ -331,7 +331,7 @@ def test_a_shortage_of_ours_is_not_the_workers_fault() -> None:
     pool.health.doubt()
     for _ in range(20):
         questions.fail(SHORTAGE)
-        assert pool.health.state is State.UP
+        assert pool.health.state is WorkerState.UP
         clock.advance(0.5)
     questions.answer()
     endpoint.accept()

@@ -9,7 +9,7 @@ import pytest
 from sidecar.config.schema import Pool
 from sidecar.net.admission import GateLimits
 from sidecar.net.choosing import best
-from sidecar.net.health import HealthLimits, State
+from sidecar.net.health import HealthLimits, WorkerState
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Peer, Stage, forward
@@ -143,7 +143,7 @@ async def test_a_worker_that_breaks_off_gets_nothing_before_it_has_answered(stag
     client, worker = await stage.exchange(GET)
     await stage.worker.stop()
     worker.close()
-    while stage.pool.health.state is not State.AWAY:
+    while stage.pool.health.state is not WorkerState.AWAY:
         await turns(1)
     other = await stage.client(GET)
     while stage.pool.waiting < 2:
@@ -225,7 +225,7 @@ async def test_main_does_not_do_everything_for_others(stage: Stage) -> None:
 async def test_a_stuck_worker_is_passed_by(stage: Stage) -> None:
     """What it has it keeps; new requests go to the next candidate, and come back when it answers."""
     client, worker = await stage.exchange(GET)
-    stage.pools["a"].health._to(State.STUCK, "it is slow")
+    stage.pools["a"].health._to(WorkerState.STUCK, "it is slow")
     other = await stage.client(GET)
     second = await stage.workers["b"].connection()
     await second.gets(GET_UP)
@@ -244,8 +244,8 @@ def keyed(key: str) -> Decision:
 async def test_slow_start_moves_keys_bit_by_bit(stage: Stage) -> None:
     """A worker that is back gets a part of its keys that grows, the same ones each time, and in the end all."""
     health = stage.pools["a"].health
-    health._to(State.AWAY, "gone")
-    health._to(State.UP, "")
+    health._to(WorkerState.AWAY, "gone")
+    health._to(WorkerState.UP, "")
     keys = [f"/{number}" for number in range(200)]
     before: set[str] = set()
     for seconds in (0.0, 2.5, 2.5, 2.5, 2.6):
@@ -265,8 +265,8 @@ async def test_slow_start_moves_keys_bit_by_bit(stage: Stage) -> None:
 async def test_slow_start_of_the_only_worker(stage: Stage) -> None:
     """Where nobody else can do it, it is done at once."""
     health = stage.pool.health
-    health._to(State.AWAY, "gone")
-    health._to(State.UP, "")
+    health._to(WorkerState.AWAY, "gone")
+    health._to(WorkerState.UP, "")
     assert not stage.pool.taking
     client, worker = await stage.exchange(GET)
     worker.send(OK)

@@ -14,7 +14,7 @@ from noted import PLAIN, noted
 
 from sidecar.failures import Failure
 from sidecar.records.access_log import AccessLog
-from sidecar.records.choice import Choice
+from sidecar.records.choice import LogChoice
 from sidecar.records.lines import KEPT, Hasher, Lines
 from sidecar.records.record import DONE, ENDED_BY, Record, ended_by, is_fault
 from sidecar.records.request_id import NewIds
@@ -58,7 +58,7 @@ SHARES = st.just(1.0) | st.floats(0.001, 0.999)
 
 def line(record: Record, *, as_json: bool, share: float = 1.0, now: float = NOW) -> str:
     """The first that is told of, where of what goes well only a share is."""
-    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), Choice(share), json=as_json)
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), LogChoice(share), json=as_json)
     while not (told := lines.of([record], now - record.ended)):
         pass
     return told[0]
@@ -210,5 +210,5 @@ def test_levels(levels: bool, plain: str, fault: str) -> None:
     lines = Lines(Hasher(SECRET), NewIds("c0ffee"), levels=levels)
     log = AccessLog(lines, lambda *lines: written.extend(lines), lambda: NOW)
     log.tell([PLAIN, noted(status=502, ending="worker_cut")], PLAIN.ended)
-    AccessLog(Lines(Hasher(SECRET), NewIds("c0ffee"), Choice(0.0)), pytest.fail, lambda: NOW).tell([PLAIN], 0.0)
+    AccessLog(Lines(Hasher(SECRET), NewIds("c0ffee"), LogChoice(0.0)), pytest.fail, lambda: NOW).tell([PLAIN], 0.0)
     assert [each.partition("2025")[0] for each in written] == [plain, fault]

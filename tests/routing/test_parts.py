@@ -13,7 +13,7 @@ from sidecar.config.schema import Access, Pool, Route, Worker
 from sidecar.routing.decision import Decision
 from sidecar.routing.lanes import is_open
 from sidecar.routing.matcher import concrete_paths
-from sidecar.routing.parts import Part, Turn, drained
+from sidecar.routing.parts import PoolPart, Turn, drained
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import MAIN_SERVES, Facts, PlannedWorker
 
@@ -27,7 +27,7 @@ WITHOUT_MEDIA = (
 FACTS = Facts(known=True, features=frozenset({"not_mas"}))
 
 
-def parts(plan: Plan, pool: str) -> list[Part]:
+def parts(plan: Plan, pool: str) -> list[PoolPart]:
     return list(plan.parts[pool])
 
 
@@ -39,7 +39,7 @@ def served(decision: Decision, up: set[str]) -> bool:
 def requests(plan: Plan) -> Iterator[Decision]:
     """What is decided of requests for each row that clients can reach."""
     for row in TABLE:
-        if not plan.membership.exists(row) or not is_open(row, plan.gate):
+        if not plan.membership.exists(row) or not is_open(row, plan.access):
             continue
         for path in concrete_paths(row.path)[:1]:
             target = "/" + "/".join("!room:x" if part[:1] == "{" or part == "**" else part for part in path)

@@ -14,7 +14,7 @@ from sidecar.synapse.releases import release_of
 from sidecar.synapse.whoami import (
     LONGEST_TOKEN,
     TARGET,
-    Told,
+    TokenOwner,
     answers_login,
     answers_whoami,
     caller_at,
@@ -54,15 +54,15 @@ def test_tokens_that_do_not(token: bytes) -> None:
 def test_whoami_tells_the_localpart(name: str) -> None:
     """As Synapse answers it."""
     content = json.dumps({"user_id": f"@{name}:example.org", "is_guest": False, "device_id": "D"}).encode()
-    assert told_by_whoami(200, content) == Told(name)
+    assert told_by_whoami(200, content) == TokenOwner(name)
     assert told_by_whoami(401, content) is None
 
 
 def test_a_login_tells_the_token_and_its_end() -> None:
     """With and without a refresh token; a registration answers the same."""
-    assert told_by_login(200, json.dumps(LOGIN).encode()) == Told("alice", b"mct_abc", None)
+    assert told_by_login(200, json.dumps(LOGIN).encode()) == TokenOwner("alice", b"mct_abc", None)
     expiring = {**LOGIN, "expires_in_ms": 300_000, "refresh_token": "mcr_x"}
-    assert told_by_login(200, json.dumps(expiring).encode()) == Told("alice", b"mct_abc", 300.0)
+    assert told_by_login(200, json.dumps(expiring).encode()) == TokenOwner("alice", b"mct_abc", 300.0)
     assert told_by_login(403, json.dumps(LOGIN).encode()) is None
 
 
@@ -70,7 +70,7 @@ def test_a_login_tells_the_token_and_its_end() -> None:
 def test_an_end_that_is_none_is_not_believed(left: str) -> None:
     """The user is."""
     content = json.dumps(LOGIN)[:-1] + f', "expires_in_ms": {left}}}'
-    assert told_by_login(200, content.encode()) == Told("alice", b"mct_abc", None)
+    assert told_by_login(200, content.encode()) == TokenOwner("alice", b"mct_abc", None)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_an_end_that_is_none_is_not_believed(left: str) -> None:
     ],
 )
 @pytest.mark.parametrize("tells", [told_by_login, told_by_whoami])
-def test_answers_that_tell_nothing(tells: Callable[[int, bytes], Told | None], content: bytes) -> None:
+def test_answers_that_tell_nothing(tells: Callable[[int, bytes], TokenOwner | None], content: bytes) -> None:
     """Whatever is in them, nothing is raised, and no user made of it."""
     told = tells(200, content)
-    assert told is None or (tells is told_by_whoami and told == Told("alice"))
+    assert told is None or (tells is told_by_whoami and told == TokenOwner("alice"))
 
 
 @given(st.integers(100, 599), st.binary(max_size=60))

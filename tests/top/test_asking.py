@@ -10,27 +10,27 @@ import pytest
 from pictures import told
 
 from sidecar.top import asking
-from sidecar.top.asking import NoAnswerError, Operator, Place, place
+from sidecar.top.asking import AdminAddress, OperatorClient, SilentSidecarError, place
 from top.operated import StandIn, listening
 
 
 @pytest.mark.parametrize(
     ("endpoint", "found"),
     [
-        ("unix:/run/a.sock", Place(path="/run/a.sock")),
-        ("unix:/run/a.sock:mode=660", Place(path="/run/a.sock")),
-        ("unix:address=/run/a.sock:mode=660", Place(path="/run/a.sock")),
-        ("tcp:9600", Place(host="127.0.0.1", port=9600)),
-        ("tcp:9600:interface=127.0.0.2", Place(host="127.0.0.2", port=9600)),
-        ("tcp:9600:interface=0.0.0.0", Place(host="127.0.0.1", port=9600)),
-        ("tcp:port=9600:interface=10.0.0.1", Place(host="10.0.0.1", port=9600)),
-        ("tcp:10.0.0.1:9600", Place(host="10.0.0.1", port=9600)),
-        ("tcp:host=ops.example.org:port=9600", Place(host="ops.example.org", port=9600)),
-        ("tcp6:9600:interface=\\:\\:", Place(host="::1", port=9600)),
-        ("tcp6:9600:interface=\\:\\:1", Place(host="::1", port=9600)),
+        ("unix:/run/a.sock", AdminAddress(path="/run/a.sock")),
+        ("unix:/run/a.sock:mode=660", AdminAddress(path="/run/a.sock")),
+        ("unix:address=/run/a.sock:mode=660", AdminAddress(path="/run/a.sock")),
+        ("tcp:9600", AdminAddress(host="127.0.0.1", port=9600)),
+        ("tcp:9600:interface=127.0.0.2", AdminAddress(host="127.0.0.2", port=9600)),
+        ("tcp:9600:interface=0.0.0.0", AdminAddress(host="127.0.0.1", port=9600)),
+        ("tcp:port=9600:interface=10.0.0.1", AdminAddress(host="10.0.0.1", port=9600)),
+        ("tcp:10.0.0.1:9600", AdminAddress(host="10.0.0.1", port=9600)),
+        ("tcp:host=ops.example.org:port=9600", AdminAddress(host="ops.example.org", port=9600)),
+        ("tcp6:9600:interface=\\:\\:", AdminAddress(host="::1", port=9600)),
+        ("tcp6:9600:interface=\\:\\:1", AdminAddress(host="::1", port=9600)),
     ],
 )
-def test_places(endpoint: str, found: Place) -> None:
+def test_places(endpoint: str, found: AdminAddress) -> None:
     """The endpoint of the configuration file will do, as one for clients does."""
     assert place(endpoint) == found
 
@@ -69,14 +69,14 @@ def test_looking_and_draining(unix: bool, tmp_path: Path) -> None:
     """Over a UNIX socket and over TCP, with a password if there is one."""
     stand_in = StandIn(told())
     with listening(stand_in, tmp_path / "admin.sock" if unix else None) as endpoint:
-        operator = Operator(place(endpoint))
+        operator = OperatorClient(place(endpoint))
         assert operator.look().host == "gate1"
         assert operator.drain("a/b", drain=True) == "/api/workers/a%2Fb/drain is done."
-        assert Operator(place(endpoint), "öps", "sé:same\udcff").drain("a", drain=False)
+        assert OperatorClient(place(endpoint), "öps", "sé:same\udcff").drain("a", drain=False)
     assert stand_in.asked == ["GET /api/status", "POST /api/workers/a%2Fb/drain", "POST /api/workers/a/undrain"]
     assert stand_in.authorizations[:2] == [None, None]
     assert b64decode(str(stand_in.authorizations[2]).split()[1]) == "öps:sé:same".encode() + b"\xff"
-    assert "sé" not in repr(Operator(place(endpoint), "öps", "sé:same"))
+    assert "sé" not in repr(OperatorClient(place(endpoint), "öps", "sé:same"))
 
 
 @pytest.mark.parametrize(
@@ -93,20 +93,20 @@ def test_looking_and_draining(unix: bool, tmp_path: Path) -> None:
 )
 def test_other_answers(status: int, raw: bytes, sentence: str) -> None:
     """A refusal is told in its own words; what is no sidecar, as such."""
-    with listening(StandIn(None, status, raw)) as endpoint, pytest.raises(NoAnswerError, match=sentence):
-        Operator(place(endpoint)).look()
+    with listening(StandIn(None, status, raw)) as endpoint, pytest.raises(SilentSidecarError, match=sentence):
+        OperatorClient(place(endpoint)).look()
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No socket, no port, no HTTP, no answer in time."""
-    with pytest.raises(NoAnswerError, match=r"No answer from .*none\.sock: No such file or directory\."):
-        Operator(Place(path=str(tmp_path / "none.sock"))).look()
+    with pytest.raises(SilentSidecarError, match=r"No answer from .*none\.sock: No such file or directory\."):
+        OperatorClient(AdminAddress(path=str(tmp_path / "none.sock"))).look()
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        where = Place(host="127.0.0.1", port=silent.getsockname()[1])
-        with pytest.raises(NoAnswerError, match="Connection refused"):
-            Operator(where).look()
+        where = AdminAddress(host="127.0.0.1", port=silent.getsockname()[1])
+        with pytest.raises(SilentSidecarError, match="Connection refused"):
+            OperatorClient(where).look()
         silent.listen()
         monkeypatch.setattr(asking, "PATIENCE", 0.1)
-        with pytest.raises(NoAnswerError, match="timed out"):
-            Operator(where).look()
+        with pytest.raises(SilentSidecarError, match="timed out"):
+            OperatorClient(where).look()

@@ -13,18 +13,18 @@ from pictures import told as tell
 from sidecar.admin.snapshot import snapshot
 from sidecar.top.lines import Line
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, State, told, untold
+from sidecar.top.state import Action, TopState, told, untold
 
 
-def state(**more: Any) -> State:
-    return told(State(), snapshot(tell(**more)))
+def state(**more: Any) -> TopState:
+    return told(TopState(), snapshot(tell(**more)))
 
 
 def text(line: Line) -> str:
     return "".join(piece.text for piece in line).rstrip()
 
 
-def shown(of: State, width: int = 80, height: int = 24) -> list[str]:
+def shown(of: TopState, width: int = 80, height: int = 24) -> list[str]:
     return [text(line) for line in screen(of, width, height)]
 
 
@@ -107,8 +107,8 @@ def test_messages_and_trouble() -> None:
     lost = untold(state(), "No answer from here.", 75.0)
     assert shown(lost, 40)[0] == "matrix-sidecar  gate1  no answer for 1 …"
     assert shown(lost)[-1] == shown(evolve(lost, message="Done."))[-1] == "No answer from here."
-    assert shown(State())[1] == "Asking the sidecar."
-    assert shown(untold(State(), "No answer.", 1.0))[1] == "No answer."
+    assert shown(TopState())[1] == "Asking the sidecar."
+    assert shown(untold(TopState(), "No answer.", 1.0))[1] == "No answer."
 
 
 def test_help() -> None:
@@ -176,7 +176,7 @@ def test_the_verdict(more: dict[str, Any], verdict: str) -> None:
 STATES = st.builds(
     evolve,
     st.sampled_from(
-        [State(), state(), untold(state(), "x" * 300, 5.0), state(workers={}, pools={}, host="\x1b[2J" * 9)]
+        [TopState(), state(), untold(state(), "x" * 300, 5.0), state(workers={}, pools={}, host="\x1b[2J" * 9)]
     ),
     view=st.sampled_from(["workers", "pools", "notes"]),
     order=st.sampled_from(["", "p99", "state"]),
@@ -190,7 +190,7 @@ STATES = st.builds(
 
 
 @given(STATES, st.integers(1, 200), st.integers(1, 60))
-def test_any_size(of: State, width: int, height: int) -> None:
+def test_any_size(of: TopState, width: int, height: int) -> None:
     """As many lines as there are, none longer than the screen is wide, nothing that moves a cursor."""
     lines = screen(of, width, height)
     assert len(lines) == height

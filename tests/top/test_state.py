@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
-from sidecar.top.state import ORDERS, Action, State, press, told, untold
+from sidecar.top.state import ORDERS, Action, TopState, press, told, untold
 
 NAMES = ["main", "sync1", "sync2", "client1", "typing1"]
-FRESH = told(State(), snapshot(tell()))
+FRESH = told(TopState(), snapshot(tell()))
 
 
-def pressed(state: State, *keys: str) -> State:
+def pressed(state: TopState, *keys: str) -> TopState:
     for key in keys:
         state, action = press(state, key)
         assert action is None
@@ -28,7 +28,7 @@ def test_moving() -> None:
     assert pressed(FRESH, "up").chosen == "main"
     assert pressed(FRESH, "page down").chosen == "typing1"
     assert pressed(FRESH, "end", "home").chosen == "main"
-    assert pressed(State(), "down").chosen == ""
+    assert pressed(TopState(), "down").chosen == ""
 
 
 def test_the_choice_stays_with_its_worker() -> None:
@@ -38,7 +38,7 @@ def test_the_choice_stays_with_its_worker() -> None:
     assert (state.chosen, state.place) == ("sync2", 2)
     assert told(state, snapshot(tell(workers={"a": {"name": "a"}}))).place == 0
     assert pressed(FRESH, "s", "s").workers[0].name == "sync1"
-    assert State().workers == []
+    assert TopState().workers == []
 
 
 def test_orders() -> None:
@@ -82,8 +82,8 @@ def test_drains_that_make_no_sense() -> None:
     assert pressed(FRESH, "u").message == "main is not draining."
     assert pressed(FRESH, "end", "up", "d").message == "client1 is draining already."
     assert "Choose a worker" in pressed(FRESH, "tab", "d").message
-    assert "Choose a worker" in pressed(State(), "d").message
-    assert "operator.actions" in pressed(told(State(), snapshot(tell(actions="none"))), "d").message
+    assert "Choose a worker" in pressed(TopState(), "d").message
+    assert "operator.actions" in pressed(told(TopState(), snapshot(tell(actions="none"))), "d").message
     assert pressed(FRESH, "u", "down").message == ""
 
 

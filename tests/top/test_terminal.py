@@ -27,8 +27,8 @@ from processes import PATIENCE, ROOT, Running, environment
 
 from sidecar.admin.snapshot import snapshot
 from sidecar.top import terminal
-from sidecar.top.asking import NoAnswerError, Operator, place
-from sidecar.top.state import State
+from sidecar.top.asking import OperatorClient, SilentSidecarError, place
+from sidecar.top.state import TopState
 from top.operated import StandIn, listening
 
 
@@ -115,16 +115,16 @@ def test_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"POOL", b"q"),
     )
     with listening(stand_in) as endpoint, at_a_terminal(monkeypatch, *script):
-        terminal.show(Operator(place(endpoint)), 0.05, colours=True)
+        terminal.show(OperatorClient(place(endpoint)), 0.05, colours=True)
     assert stand_in.asked.count("POST /api/workers/sync1/drain") == 2
 
 
 def test_the_newest() -> None:
     """What the thread learnt is shown; when it learns nothing, since when."""
-    asker = terminal.Asker(Operator(place("tcp:1")), 1.0)
-    assert asker.newest(State()) == State()
+    asker = terminal.Refresher(OperatorClient(place("tcp:1")), 1.0)
+    assert asker.newest(TopState()) == TopState()
     asker.facts = snapshot(told())
-    shown = asker.newest(State())
+    shown = asker.newest(TopState())
     assert shown.facts is asker.facts
     asker.trouble, asker.answered = "gone", time.monotonic() - 5
     lost = asker.newest(shown)
@@ -138,11 +138,11 @@ def test_once() -> None:
     """One screen as plain text."""
     lines: list[str] = []
     with listening(StandIn(told())) as endpoint:
-        terminal.plain(Operator(place(endpoint)), 80, 24, lines.append)
+        terminal.plain(OperatorClient(place(endpoint)), 80, 24, lines.append)
     assert lines[0].startswith("matrix-sidecar  gate1  ready without sync2")
     assert len(lines) == 23
-    with pytest.raises(NoAnswerError):
-        terminal.plain(Operator(place("tcp:1")), 80, 24, lines.append)
+    with pytest.raises(SilentSidecarError):
+        terminal.plain(OperatorClient(place("tcp:1")), 80, 24, lines.append)
 
 
 # In tmux.

@@ -13,7 +13,7 @@ from sidecar.admin.page.parts import Cell, badge, chips, figure, row, section, t
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.verdict import verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
-from sidecar.routing.parts import Part
+from sidecar.routing.parts import PoolPart
 
 
 def live(facts: Snapshot, order: str, time: str) -> Markup:
@@ -115,11 +115,11 @@ def _pool(names: list[str], facts: Snapshot) -> Markup:
     )
 
 
-def _workers(parts: Sequence[Part]) -> Iterable[str]:
+def _workers(parts: Sequence[PoolPart]) -> Iterable[str]:
     return dict.fromkeys(name for part in parts for name in (*part.workers, *part.named))
 
 
-def _deserted(parts: Sequence[Part], facts: Snapshot) -> Iterator[Markup]:
+def _deserted(parts: Sequence[PoolPart], facts: Snapshot) -> Iterator[Markup]:
     """What nobody serves now."""
     for part in parts:
         by = part.now(facts.takes).by
@@ -128,7 +128,7 @@ def _deserted(parts: Sequence[Part], facts: Snapshot) -> Iterator[Markup]:
             yield badge(told if len(parts) == 1 else f"{told}: {part.what}", "away" if by == "nobody" else "draining")
 
 
-def _substitutes(part: Part, facts: Snapshot, *, alone: bool) -> Markup:
+def _substitutes(part: PoolPart, facts: Snapshot, *, alone: bool) -> Markup:
     """Who takes over a part of a pool."""
     names = [name for group in part.fallback for name in group]
     found = chips(names, dict(facts.workers)) if names else tag("span", NOTHING if alone else "nobody")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import Answer, Inquiry, only
+from sidecar.admin.answers import Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
 from sidecar.admin.page import forms, frame
 from sidecar.admin.page.live import live, title
@@ -38,7 +38,7 @@ class StatusPage:
 
     facts: Callable[[], dict[str, Any]]
     """What `/api/status` tells."""
-    drain: Callable[[str, bool], Answer]
+    drain: Callable[[str, bool], OperatorAnswer]
     """Drains a worker, or ends that."""
     explain: Explain
     clock: Callable[[], datetime]
@@ -46,7 +46,7 @@ class StatusPage:
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
     _static: dict[str, bytes] = field(factory=dict, init=False, repr=False)
 
-    def answer(self, inquiry: Inquiry) -> Answer | None:
+    def answer(self, inquiry: Inquiry) -> OperatorAnswer | None:
         """The answer; None for what is no part of the page."""
         method = inquiry.method
         match inquiry.parts:
@@ -55,7 +55,7 @@ class StatusPage:
             case ["live"]:
                 return only("GET", method, lambda: _html(200, self._live(self._snapshot(), inquiry).encode()))
             case ["static", name] if name in STATIC:
-                return only("GET", method, lambda: Answer(200, self._file(name), kind=STATIC[name]))
+                return only("GET", method, lambda: OperatorAnswer(200, self._file(name), kind=STATIC[name]))
             case ["explain"]:
                 return only("POST", method, lambda: self._explained(inquiry))
             case ["api", "explain"]:
@@ -64,14 +64,14 @@ class StatusPage:
                 return self._act(inquiry, name, drain=what == "drain")
         return None
 
-    def dressed(self, inquiry: Inquiry, answer: Answer) -> Answer:
+    def dressed(self, inquiry: Inquiry, answer: OperatorAnswer) -> OperatorAnswer:
         """A refusal as a person reads it, where a browser asked for a page."""
         content = answer.content
         for_people = "text/html" in inquiry.fields.get("accept", "") and inquiry.parts[:1] != ("api",)
         if answer.status < 400 or not for_people or not isinstance(content, dict) or "error" not in content:
             return answer
         page = frame.notice(str(content["error"]), "../" * (inquiry.path.count("/") - 1))
-        return Answer(answer.status, page, answer.allow, HTML, answer.fields)
+        return OperatorAnswer(answer.status, page, answer.allow, HTML, answer.fields)
 
     def _snapshot(self) -> Snapshot:
         return snapshot(self.facts())
@@ -82,7 +82,7 @@ class StatusPage:
     def _live(self, facts: Snapshot, inquiry: Inquiry) -> Markup:
         return live(facts, _one(inquiry.query, "sort"), self._time())
 
-    def _whole(self, inquiry: Inquiry, box: Markup | None = None) -> Answer:
+    def _whole(self, inquiry: Inquiry, box: Markup | None = None) -> OperatorAnswer:
         facts = self._snapshot()
         content = tag("main", self._live(facts, inquiry), box or forms.explain_box(self.token))
         parts = (frame.bar(facts, self._time()), content, tag("dialog", id="dialog"), frame.foot(facts))
@@ -98,10 +98,10 @@ class StatusPage:
     def _foreign(self, form: str) -> bool:
         return not compare_digest(_one(form, "token").encode(), self.token.encode())
 
-    def _explained(self, inquiry: Inquiry) -> Answer:
+    def _explained(self, inquiry: Inquiry) -> OperatorAnswer:
         form = inquiry.body.decode("utf-8", "replace")
         if self._foreign(form):
-            return Answer(403, {"error": _STALE})
+            return OperatorAnswer(403, {"error": _STALE})
         asked, peer = _one(form, "request"), _one(form, "peer").strip()
         try:
             story = forms.story(self._explain(asked, peer), self._snapshot())
@@ -112,11 +112,11 @@ class StatusPage:
     def _explain(self, asked: str, peer: str) -> Explained:
         return self.explain(asked.replace("\r\n", "\n"), "" if peer == "unix" else peer)
 
-    def _told(self, inquiry: Inquiry) -> Answer:
+    def _told(self, inquiry: Inquiry) -> OperatorAnswer:
         try:
             explained = self._explain(inquiry.body.decode("utf-8", "replace"), "127.0.0.1")
         except ValueError as error:
-            return Answer(400, {"error": f"{error}"})
+            return OperatorAnswer(400, {"error": f"{error}"})
         told = {
             **explained.facts,
             "outcome": explained.outcome,
@@ -124,36 +124,36 @@ class StatusPage:
             "steps": [list(step) for step in explained.steps],
             "others": dict(explained.others),
         }
-        return Answer(200, told)
+        return OperatorAnswer(200, told)
 
-    def _act(self, inquiry: Inquiry, name: str, *, drain: bool) -> Answer:
+    def _act(self, inquiry: Inquiry, name: str, *, drain: bool) -> OperatorAnswer:
         """GET asks whether it is meant; POST does it."""
         facts = self._snapshot()
         if facts.actions != "page":
-            return Answer(403, {"error": _NO_BUTTONS})
+            return OperatorAnswer(403, {"error": _NO_BUTTONS})
         if inquiry.method == "POST":
             return self._done(inquiry, name, drain=drain)
         if name not in facts.workers:
-            return Answer(404, {"error": "There is no such worker."})
+            return OperatorAnswer(404, {"error": "There is no such worker."})
         form = forms.question(facts, name, self.token, drain=drain)
         return only("GET", inquiry.method, lambda: self._question(facts, form))
 
-    def _question(self, facts: Snapshot, form: Markup) -> Answer:
+    def _question(self, facts: Snapshot, form: Markup) -> OperatorAnswer:
         content = tag("main", tag("section", form), class_="narrow")
         page = frame.document(title(facts), frame.bar(facts, self._time(), "../../"), content, root="../../")
         return _html(200, page)
 
-    def _done(self, inquiry: Inquiry, name: str, *, drain: bool) -> Answer:
+    def _done(self, inquiry: Inquiry, name: str, *, drain: bool) -> OperatorAnswer:
         if self._foreign(inquiry.body.decode("utf-8", "replace")):
-            return Answer(403, {"error": _STALE})
+            return OperatorAnswer(403, {"error": _STALE})
         done = self.drain(name, drain)
         if done.status != 200:
             return done
-        return Answer(303, b"", kind=HTML, fields=(("Location", "../../"),))
+        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", "../../"),))
 
 
-def _html(status: int, content: bytes) -> Answer:
-    return Answer(status, content, kind=HTML)
+def _html(status: int, content: bytes) -> OperatorAnswer:
+    return OperatorAnswer(status, content, kind=HTML)
 
 
 def _one(form: str, name: str) -> str:
