@@ -216,6 +216,17 @@ class Exchange:
             self.close = True
         return head.passed_on(close=self.close, decoded=not self.http11)
 
+    @property
+    def plain(self) -> bool:
+        """All of the request has come, nothing of an answer, and both connections may go on as they are."""
+        return self.received and not (self.begun or self.close) and self.http11
+
+    def pass_whole(self, head: ResponseHead, whole: bytes) -> bytes:
+        """What the client gets of a final response that is here as a whole, to a request that is `plain` and sent."""
+        self.begun = self.passed = True
+        self.response = head
+        return head.relayed(whole)
+
     # The end.
 
     def close_afterwards(self) -> None:

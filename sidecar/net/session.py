@@ -84,11 +84,21 @@ class Session:
         if self._lingering:
             self._discard(octets)
             return
-        passage = self.passage
-        if passage is not None and passage.state is TUNNEL:
+        passage, reader = self.passage, self.reader
+        if passage is None:
+            head = reader.whole(octets)
+            if head is not None:
+                # What nearly always comes: a request without a body, all at once.
+                passage = self.passage = Passage(self, self.gateway, head)
+                passage.begin(head)
+                if self.passage is None:
+                    self.go_on()
+                else:
+                    passage.send()
+                return
+        elif passage.state is TUNNEL:
             passage.tunnel_up(octets)
             return
-        reader = self.reader
         try:
             events = reader.feed(octets)
         except WireError as error:
@@ -173,7 +183,9 @@ class Session:
         if not reader.buffered and reader.ended and self.link.open and not self._lingering:
             # Nothing was read ahead: what nearly always happens.
             reader.next_message()
-            self.expect(IDLE, self.gateway.timeouts.idle)
+            gateway = self.gateway
+            self.awaited = IDLE
+            gateway.deadlines.set(self, gateway.timeouts.idle)
             return
         self._pumping = True
         try:

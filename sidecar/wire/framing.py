@@ -46,10 +46,18 @@ _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"e
 RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 
+_KEPT_ALIVE = {b"keep-alive"}
+_NOT_LOOKED_FOR = b"\n"
+"""No value of a field, in which there can be no LF."""
+
+
 class RequestFields(FieldSection):
     """The fields of a request, judged. `length` is the framing that they ask for."""
 
-    __slots__ = ("_forwarded", "_passed", "_sought", "expectation", "host", "length", "options", "special")
+    __slots__ = (
+        *("_authorization", "_forwarded", "_passed", "_sought", "expectation", "host", "length", "options", "plain"),
+        "special",
+    )
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(raw)
@@ -58,9 +66,20 @@ class RequestFields(FieldSection):
         self.length = self._length()
         self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
         self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
+        self.plain = self.host is not None and not self.expectation and set(self.options) <= _KEPT_ALIVE
+        """They change nothing of how a request of HTTP/1.1 is read: no end of the connection, no upgrade, no wish."""
         self._forwarded: bytes | None = None
         self._passed = b""
         self._sought: tuple[bytes, list[bytes]] | None = None
+        self._authorization: bytes | None = _NOT_LOOKED_FOR
+
+    def get(self, name: bytes) -> bytes | None:
+        """As in every section; but who sends a request is asked of every one, and looked for once."""
+        if name != b"authorization":
+            return super().get(name)
+        if self._authorization is _NOT_LOOKED_FOR:
+            self._authorization = super().get(name)
+        return self._authorization
 
     def _the_host(self) -> bytes | None:
         hosts = self.get_all(b"host")

@@ -103,7 +103,7 @@ class RequestHead:
         self.upgrade: bytes | None = None
         if target[0] != 0x2F:
             self._check_target()
-        if fields.special or not http11 or fields.host is None:
+        if not (fields.plain and http11):
             self._judge_together()
         if method in _NOT_SERVED:
             raise WireError(Fault.METHOD, "CONNECT and TRACE are not served", "RFC 9110 9.3.6, 9.3.8")
@@ -223,6 +223,13 @@ class ResponseHead:
             return self._line + self.fields.passed_on()
         dropped = HOP_BY_HOP | {b"transfer-encoding"} if decoded else HOP_BY_HOP
         return self._line + self.fields.edited(dropped, b"Connection: close\r\n")
+
+    def relayed(self, whole: bytes) -> bytes:
+        """The response for a client whose connection goes on, as `passed_on`; `whole` is all of it as it came."""
+        fields = self.fields
+        if self.http11 and fields.passed_on() is fields.raw:
+            return whole
+        return self._line + fields.passed_on() + whole[len(whole) - self.length :]
 
     def switched(self, upgrade: bytes) -> bytes:
         """The 101 for the client whose offer was `upgrade`; raises WireError if it does not match (RFC 9110 7.8)."""

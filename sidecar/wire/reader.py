@@ -143,6 +143,26 @@ class RequestReader(BodyReader):
         self._buffer = b""
         return data
 
+    def whole(self, data: bytes) -> RequestHead | None:
+        """The head of a request without content, if `data` is that and no more, and nothing came before it.
+
+        None in all other cases, and nothing has happened: `feed` says what it is.
+        """
+        if self._buffer or self.ended or self._started or self._left or self._body is not None:
+            return None
+        size = len(data)
+        limits = self._limits
+        if size > limits.head or size > limits.target or data.find(b"\r\n\r\n") + 4 != size:
+            return None
+        try:
+            head = RequestHead(data, limits.fields)
+        except WireError:
+            return None
+        if head.length:
+            return None
+        self.ended = True
+        return head
+
     def feed(self, data: bytes) -> Sequence[RequestEvent]:
         """Events in `data`; raises WireError where it is no request that we serve."""
         if self.ended:
@@ -248,6 +268,27 @@ class ResponseReader(BodyReader):
         self._left = 0
         self._body = None
         self._buffer = b""
+
+    def whole(self, data: bytes) -> ResponseHead | None:
+        """The head of a final response, if `data` is that with all of its content, and nothing came before it.
+
+        Nothing has happened by that: `take_whole` takes it, `feed` says what anything else is.
+        """
+        if self._buffer or self.ended or self._left or self._body is not None or self.until_close:
+            return None
+        limits = self._limits
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > limits.head:
+            return None
+        try:
+            head = ResponseHead(data[:end], self._method, limits.fields)
+        except WireError:
+            return None
+        return None if head.status < 200 or head.length != len(data) - end else head
+
+    def take_whole(self) -> None:
+        """The response that `whole` has seen has been read to its end."""
+        self.ended = True
 
     def feed(self, data: bytes) -> Sequence[ResponseEvent]:
         """Events in `data`; raises WireError where it is no response."""
