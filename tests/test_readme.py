@@ -26,7 +26,7 @@ def section(title: str) -> str:
 def test_two_commands_are_enough_and_are_the_ones_that_ci_runs() -> None:
     """One line starts the demonstration, one passes the tests, and .ci/run holds both as they are printed."""
     demo, test = blocks("sh", section("Try it"))
-    assert demo.endswith("/twistd -n matrix-sidecar --demo\n")
+    assert demo.endswith("/twistd -n --pidfile= matrix-sidecar --demo\n")
     script = (ROOT / ".ci" / "run").read_text("utf-8").splitlines(keepends=True)
     assert [line for line in script if line.startswith(("demo=", "test="))] == [
         f"demo='{demo[:-1]}'\n",

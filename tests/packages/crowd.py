@@ -1,8 +1,9 @@
 """Clients of a homeserver that never retry: for any Python on the machine of the homeserver, it needs nothing else.
 
-    crowd.py PORT SHARED_SECRET CLIENTS
+    crowd.py PORT SOCKET SHARED_SECRET CLIENTS
 
-Registers one user for each client. Each keeps its connection and sends its next request when it has its answer. Says
+Registers one user for each client at the socket of Synapse's main process, since the sidecar lets nobody register so.
+Each keeps its connection and sends its next request when it has its answer. Says
 `ready` on standard output; then, for each line on standard input, one line of JSON: how many requests have ended, and
 what went wrong since the line before. Ends with standard input, each client after its last answer, and one more report.
 """
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import socket
 import sys
 import threading
 from itertools import cycle
@@ -39,8 +41,17 @@ def ask(
     return answer.status, answer.read()
 
 
-def registered(port: int, secret: str, name: str) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+class UnixConnection(http.client.HTTPConnection):
+    """To a socket with this path."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self.host)
+
+
+def registered(main: str, secret: str, name: str) -> str:
+    connection = UnixConnection(main)
     place = "/_synapse/admin/v1/register"
     nonce = json.loads(ask(connection, "GET", place)[1])["nonce"]
     signed = hmac.new(secret.encode(), "\0".join((nonce, name, "password", "notadmin")).encode(), hashlib.sha1)
@@ -92,11 +103,11 @@ def report() -> None:
         failures.clear()
 
 
-def main(port: str, secret: str, clients: str) -> None:
+def main(port: str, main_socket: str, secret: str, clients: str) -> None:
     threads = []
     for number in range(int(clients)):
         name = f"client{number}"
-        token = registered(int(port), secret, name)
+        token = registered(main_socket, secret, name)
         threads.append(threading.Thread(target=be_a_client, args=(int(port), name, token, room_of(int(port), token))))
     for thread in threads:
         thread.start()

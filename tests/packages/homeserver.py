@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from .booted import Booted
-from .trees import ROOT, apt_install, copy, inside, uv_install
+from .trees import ROOT, apt_install, copy, inside, made_once, uv_install
 
 HOME = "/opt/venvs/matrix-synapse"
 SECRET = "a shared secret"
@@ -61,12 +61,10 @@ def synapse_requirements() -> list[str]:
 
 def installed(suite: str, directory: Path, base: Path) -> Path:
     """A tree with everything that there is before anybody thinks of a sidecar; not to be changed."""
-    tree = directory / f"{suite}-synapse"
-    if not tree.exists():
-        fresh = copy(base, directory / f"{suite}-synapse.incomplete")
-        _install(fresh, suite)
-        fresh.rename(tree)
-    return tree
+    with made_once(directory / f"{suite}-synapse") as fresh:
+        if fresh is not None:
+            _install(copy(base, fresh), suite)
+    return directory / f"{suite}-synapse"
 
 
 def _install(tree: Path, suite: str) -> None:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,7 @@ VERSIONS = {"bookworm": "12", "trixie": "13"}
 WITHIN = "systemd-sysv,dbus,python3,ca-certificates"
 """What makes an empty Debian one that boots, and that has the Python which almost every Debian has."""
 PROJECT = "/project"
+PYPROJECT = ROOT / "pyproject.toml"
 LEFT_OUT = (".git", ".venv", ".*_cache", ".hypothesis", "*.egg-info", "__pycache__", "build", "dist")
 PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
@@ -58,14 +60,26 @@ def run(*command: str | Path, **variables: str) -> str:
 
 def base(suite: str, directory: Path) -> Path:
     """A bare release below `directory`, made at the first call; not to be changed."""
-    tree = directory / suite
-    if not tree.exists():
-        fresh = directory / f"{suite}.incomplete"
-        run("debootstrap", "--variant=minbase", f"--include={WITHIN}", suite, fresh)
-        # Nobody needs these trees after a power cut, and without waiting for disks packages come several times as fast.
-        (fresh / "etc" / "dpkg" / "dpkg.cfg.d" / "unsafe-io").write_text("force-unsafe-io\n")
-        fresh.rename(tree)
-    return tree
+    with made_once(directory / suite) as fresh:
+        if fresh is not None:
+            run("debootstrap", "--variant=minbase", f"--include={WITHIN}", suite, fresh)
+            # Nobody needs these trees after a power cut, and packages come several times as fast.
+            (fresh / "etc" / "dpkg" / "dpkg.cfg.d" / "unsafe-io").write_text("force-unsafe-io\n")
+    return directory / suite
+
+
+@contextmanager
+def made_once(place: Path) -> Iterator[Path | None]:
+    """Where to make what is to be at `place`; None if it is there. Others who want it wait."""
+    with place.with_name(f"{place.name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if place.exists():
+            yield None
+        else:
+            fresh = place.with_name(f"{place.name}.incomplete")
+            shutil.rmtree(fresh, ignore_errors=True)
+            yield fresh
+            fresh.rename(place)
 
 
 def copy(tree: Path, to: Path) -> Path:
@@ -136,37 +150,50 @@ def uv_install(tree: Path, suite: str, home: str, *requirements: str) -> None:
 
 def wheels(suite: str, to: Path) -> Path:
     """All that the package and the image are made of, by their hashes, for the Python of a release."""
-    if not to.exists():
-        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", f"--dest={to}")
-        chosen = (f"--python-version={PYTHONS[suite]}", *(f"--platform={name}" for name in PLATFORMS))
-        run(*pip, "--only-binary=:all:", *chosen, f"--requirement={ROOT / 'requirements.lock'}")
-        run(*pip, f"--requirement={ROOT / 'debian' / 'requirements-build.lock'}")
+    with made_once(to) as fresh:
+        if fresh is not None:
+            pip = (
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                f"--dest={fresh}",
+            )
+            chosen = (f"--python-version={PYTHONS[suite]}", *(f"--platform={name}" for name in PLATFORMS))
+            run(*pip, "--only-binary=:all:", *chosen, f"--requirement={ROOT / 'requirements.lock'}")
+            run(*pip, f"--requirement={ROOT / 'debian' / 'requirements-build.lock'}")
     return to
 
 
 def build_package(suite: str, directory: Path, base: Path) -> Path:
     """The package for a release, built in there without the network; kept in `directory`."""
     built = directory / f"deb-{suite}"
-    if not built.exists():
-        tree = copy(base, directory / f"{suite}-build")
-        apt_install(tree, "dpkg-dev", "debhelper", "python3-pip", "python3-venv")
-        put_project(tree)
-        changelog = tree / PROJECT[1:] / "debian" / "changelog"
-        first, _, rest = changelog.read_text().partition("\n")
-        changelog.write_text(f"{first.replace(')', f'+deb{VERSIONS[suite]}u1)')}\n{rest}")
-        found = {wheels(suite, directory / f"wheels-{suite}"): "/wheels"}
-        offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
-        # No compiler is needed, which dpkg-buildpackage asks for otherwise.
-        words = ("dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps")
-        inside(tree, *words, shown=found, directory=PROJECT, **offline)
-        fresh = directory / f"deb-{suite}.incomplete"
-        fresh.mkdir()
-        for file in tree.glob("matrix-sidecar_*"):
-            shutil.copy(file, fresh)
-        fresh.rename(built)
-        shutil.rmtree(tree)
+    with made_once(built) as fresh:
+        if fresh is not None:
+            _build_package(suite, directory, base, fresh)
     (package,) = built.glob("*.deb")
     return package
+
+
+def _build_package(suite: str, directory: Path, base: Path, to: Path) -> None:
+    tree = copy(base, directory / f"{suite}-build")
+    apt_install(tree, "dpkg-dev", "debhelper", "python3-pip", "python3-venv")
+    put_project(tree)
+    changelog = tree / PROJECT[1:] / "debian" / "changelog"
+    first, _, rest = changelog.read_text().partition("\n")
+    changelog.write_text(f"{first.replace(')', f'+deb{VERSIONS[suite]}u1)')}\n{rest}")
+    found = {wheels(suite, directory / f"wheels-{suite}"): "/wheels"}
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
+    # No compiler is needed, which dpkg-buildpackage asks for otherwise.
+    words = ("dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps")
+    inside(tree, *words, shown=found, directory=PROJECT, **offline)
+    to.mkdir()
+    for file in tree.glob("matrix-sidecar_*"):
+        shutil.copy(file, to)
+    shutil.rmtree(tree)
 
 
 @contextmanager
@@ -192,15 +219,14 @@ def main(*words: str) -> int:
         tree = copy(base(suite, directory), Path(place) / suite)
         put_project(tree)
         apt_install(tree, "python3-venv", "curl", "systemd", "procps", "libexpat1")
-        uv_install(tree, suite, "/environment", *test_requirements())
+        uv_install(tree, suite, "/environment", "--requirements", str(PYPROJECT), "--group", f"{PYPROJECT}:test")
+        # As an editable install does.
+        packages = tree / "environment" / "lib" / f"python{PYTHONS[suite]}" / "site-packages"
+        (packages / "project.pth").write_text(f"{PROJECT}\n")
         prefix: Sequence[str] = entering(
             tree, network=False, shown={}, directory=PROJECT, PATH="/environment/bin:/usr/sbin:/usr/bin", CI="true"
         )
         return subprocess.run([*prefix, *command], stdin=subprocess.DEVNULL).returncode
-
-
-def test_requirements() -> list[str]:
-    return [str(ROOT), "--group", f"{ROOT / 'pyproject.toml'}:test"]
 
 
 if __name__ == "__main__":
