@@ -26,20 +26,15 @@ CORS = (
 
 # Status and Matrix errcode of each refusal (client-server API, "Standard error response").
 _ERRCODES = {
-    400: "M_UNKNOWN",
     403: "M_FORBIDDEN",
     404: "M_UNRECOGNIZED",
     405: "M_UNRECOGNIZED",
-    408: "M_UNKNOWN",
     413: "M_TOO_LARGE",
     414: "M_TOO_LARGE",
     417: "M_UNRECOGNIZED",
     429: "M_LIMIT_EXCEEDED",
     431: "M_TOO_LARGE",
     501: "M_UNRECOGNIZED",
-    502: "M_UNKNOWN",
-    503: "M_UNKNOWN",
-    504: "M_UNKNOWN",
     505: "M_UNRECOGNIZED",
 }
 

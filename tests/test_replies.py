@@ -73,12 +73,20 @@ def test_every_refusal_is_matrix_json_of_the_length_that_it_says(status: int) ->
 @pytest.mark.parametrize(
     ("status", "errcode"),
     [
+        (400, "M_UNKNOWN"),
         (403, "M_FORBIDDEN"),
         (404, "M_UNRECOGNIZED"),
         (405, "M_UNRECOGNIZED"),
+        (408, "M_UNKNOWN"),
         (413, "M_TOO_LARGE"),
+        (414, "M_TOO_LARGE"),
+        (417, "M_UNRECOGNIZED"),
         (429, "M_LIMIT_EXCEEDED"),
         (418, "M_UNKNOWN"),
+        (431, "M_TOO_LARGE"),
+        (501, "M_UNRECOGNIZED"),
+        (503, "M_UNKNOWN"),
+        (505, "M_UNRECOGNIZED"),
     ],
 )
 def test_the_errcode_fits_the_status(status: int, errcode: str) -> None:

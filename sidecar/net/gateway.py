@@ -112,10 +112,10 @@ class Gateway:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""
         names = decision.candidates
         bound = decision.settings.bounded
-        if len(names) < 2 or not (decision.keyless or bound):
+        if len(names) < 2 or not (decision.key is None or bound):
             return names
         in_flight = {name: self.pools[name].leased + self.pools[name].waiting for name in names}
-        if bound and not decision.keyless:
+        if bound and decision.key is not None:
             return bounded(names, in_flight, self.weights, bound)
         first = least_busy(names, in_flight, self.weights)
         return (first, *(name for name in names if name != first))

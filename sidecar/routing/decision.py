@@ -20,8 +20,7 @@ class Decision:
     """What happens to one request, and in which order workers are tried.
 
     `candidates` are worker names in the order in which they would be tried if all were up; `fallback` are
-    those that take it when every candidate is down (empty where falling back would be wrong). `keyless` is
-    true when no affinity applies, so that the least busy candidate may be taken instead of the first.
+    those that take it when every candidate is down (empty where falling back would be wrong).
     With an action other than `forward`, `status` is set and `candidates` is empty.
     """
 
@@ -36,7 +35,6 @@ class Decision:
     reason: str = ""
     settings: Pool = DEFAULTS
     """What the file says of the pool."""
-    keyless: bool = False
     caller_at: int = -1
     """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
     replayable: bool | None = None
@@ -58,6 +56,11 @@ class Decision:
     of_user: Callable[[str], Decision] | None = field(default=None, eq=False, repr=False)
     """Where the key is a token that does not tell whose it is: from the localpart of its owner to the decision for any
     token that names that user."""
+
+    @property
+    def keyless(self) -> bool:
+        """No affinity applies, so the least busy candidate may be taken instead of the first."""
+        return self.key is None
 
     @property
     def opaque(self) -> bool:

@@ -57,7 +57,11 @@ class Patterns(Generic[T]):
     """Collects patterns and compiles them."""
 
     root: _Branch[T] = Factory(_Branch)
-    depth: int = 0
+
+    @property
+    def depth(self) -> int:
+        """How many segments the longest pattern has."""
+        return _depth(self.root)
 
     def add(self, path: Sequence[str], value: T) -> None:
         """File `value` under a pattern; alternatives are unfolded. Values under one pattern keep their order."""
@@ -66,7 +70,6 @@ class Patterns(Generic[T]):
             for segment in segments:
                 branch = _descend(branch, segment)
             branch.ends.append(value)
-        self.depth = max(self.depth, len(path))
 
     def compile(self, finish: Callable[[tuple[T, ...]], P]) -> Node[P]:
         """The state before the first segment, which is the empty one in front of the first slash.
@@ -89,6 +92,12 @@ class Patterns(Generic[T]):
                 else:
                     states[branches][segment] = states[following]
         return states[start]
+
+
+def _depth(branch: _Branch[T]) -> int:
+    following = (*branch.literals.values(), branch.filled, branch.any)
+    depths = [1 + _depth(each) for each in following if each is not None]
+    return max(depths, default=0 if branch.rest is None else 1)
 
 
 def alternatives(segment: str) -> list[str]:

@@ -61,12 +61,12 @@ class Step:
     """What the file says of the pool."""
     body_limit: int | None = None
     federation: bool = False
-    main_knows: bool = False
+    main_knows: bool = field(init=False)
     strangers: tuple[str, ...] = ()
     reason: str = ""
     spread: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
-    decided: dict[Key, Decision] = field(factory=dict, repr=False)
+    decided: dict[Key, Decision] = field(factory=dict)
 
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
@@ -92,7 +92,6 @@ class Step:
             fallback=fallback,
             status=None if candidates else 503,
             reason=self.reason,
-            keyless=key is None,
             replayable=self.replayable,
             settings=self.settings,
             body_limit=self.body_limit,

@@ -78,7 +78,7 @@ class FieldSection:
             mark = b"\r\n" + name + b":"
             start = lowered.find(mark)
             while start >= 0:
-                end = lowered.find(b"\r\n", start + 2)
+                end = lowered.find(b"\r\n", start + len(mark))
                 cuts.append((start, end))
                 start = lowered.find(mark, end)
         kept = []

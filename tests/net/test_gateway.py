@@ -11,9 +11,9 @@ from .peers import Stage
 from .turns import spin
 
 
-def decision(*, keyless: bool, settings: Pool = DEFAULTS) -> Decision:
+def decision(key: str | None, settings: Pool = DEFAULTS) -> Decision:
     three = ("a", "b", "c")
-    return Decision(action="forward", endpoint="e", pool="p", candidates=three, keyless=keyless, settings=settings)
+    return Decision(action="forward", endpoint="e", pool="p", candidates=three, key=key, settings=settings)
 
 
 def test_candidates(tmp_path: Path) -> None:
@@ -25,11 +25,11 @@ def test_candidates(tmp_path: Path) -> None:
         try:
             stage.pools["a"].leased = 9
             stage.pools["b"].leased = 1
-            assert gateway.candidates(decision(keyless=False)) == ("a", "b", "c")
-            assert gateway.candidates(decision(keyless=True)) == ("c", "a", "b")
+            assert gateway.candidates(decision("k")) == ("a", "b", "c")
+            assert gateway.candidates(decision(None)) == ("c", "a", "b")
             bound = Pool(bounded=1.25)
-            assert gateway.candidates(decision(keyless=False, settings=bound))[0] != "a"
-            assert gateway.candidates(decision(keyless=True, settings=bound)) == ("c", "a", "b")
+            assert gateway.candidates(decision("k", settings=bound))[0] != "a"
+            assert gateway.candidates(decision(None, settings=bound)) == ("c", "a", "b")
         finally:
             stage.pools["a"].leased = stage.pools["b"].leased = 0
             await stage.strike()

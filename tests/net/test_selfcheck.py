@@ -91,6 +91,15 @@ async def test_what_nobody_knows(stage: Stage) -> None:
     await client.gets(OK)
 
 
+@staged(Stage, workers=("main", "sync1"), decide=forward("sync1"))
+async def test_an_endpoint_that_main_does_not_serve(stage: Stage) -> None:
+    """The worker's word is the last: main is not asked."""
+    client, worker = await asked(stage, GET)
+    worker.send(UNKNOWN)
+    await client.gets(UNKNOWN)
+    assert not stage.workers["main"].accepted
+
+
 @staged(Stage, **SETTING)
 async def test_main_knows_it_and_finds_nothing(stage: Stage) -> None:
     """Main's own 404 is an answer like any other."""

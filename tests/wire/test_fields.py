@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import END_TO_END_LINES, HOP_BY_HOP_LINES
 
 from sidecar.errors import Fault, WireError
-from sidecar.wire.fields import FieldSection, field_name
+from sidecar.wire.fields import FieldSection, check_partial_lines, field_name
 
 LINES = st.lists(st.one_of(END_TO_END_LINES, HOP_BY_HOP_LINES), max_size=8)
 
@@ -79,3 +82,28 @@ def test_a_section_without_fields_is_a_section() -> None:
     fields = section([])
     assert (fields.names, fields.get(b"x"), fields.get_all(b"x"), fields.tokens(b"x")) == ([], None, [], [])
     assert fields.without({b"x"}) == b"\r\n"
+
+
+@pytest.mark.parametrize("length", range(7))
+def test_a_bare_cr_or_lf_is_seen_wherever_a_read_ends(length: int) -> None:
+    """Every text of these octets, in two reads: the second finds what the first could not, and nothing else."""
+    for octets in map(bytes, product(b"a\r\n", repeat=length)):
+        bare = re.search(rb"\r(?!\n|\Z)|(?<!\r)\n", octets) is not None
+        for since in range(length + 1):
+            assert bare is (_has_bare(octets[:since], 0) or _has_bare(octets, since)), (octets, since)
+
+
+def _has_bare(octets: bytes, since: int) -> bool:
+    try:
+        check_partial_lines(octets, since)
+    except WireError:
+        return True
+    return False
+
+
+def test_the_shortest_lines_are_cut_at_the_right_places() -> None:
+    """A name of one octet, an empty value, and lines that touch each other."""
+    one = section([b"A:", b"B:", b"A:", b"C: c"])
+    assert one.without([b"a"]) == b"\r\nB:\r\nC: c\r\n"
+    assert one.without([b"b", b"c"]) == b"\r\nA:\r\nA:\r\n"
+    assert one.get_all(b"a") == [b"", b""]
