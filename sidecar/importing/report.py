@@ -16,7 +16,7 @@ from sidecar.importing.comparison import CLOSED, SPARED, Compared
 from sidecar.importing.examination import Examined, FileLine, Remark, by_place
 from sidecar.importing.ordering import Settled
 from sidecar.importing.outcomes import FILES
-from sidecar.importing.probes import LONE_ROOM, MISLEADING, STRAY, Probe
+from sidecar.importing.probes import LONE_ROOM, MISLEADING, PLAIN, Probe
 from sidecar.importing.roles import Answered
 
 EXPECTED = (CLOSED, SPARED)
@@ -47,7 +47,8 @@ class Amiss:
 
 def told(examined: Examined) -> Iterator[Told]:
     """Every line of the file, in its order."""
-    places = by_place((*examined.compared, *examined.elsewhere))
+    usual = [each for each in examined.elsewhere if each.answered.probe.kind == PLAIN]
+    places = by_place((*examined.compared, *usual))
     settled: dict[Place, list[Settled]] = {}
     for each in examined.settled:
         settled.setdefault(each.own.place, []).append(each)
@@ -107,7 +108,7 @@ def _deciding(
     own = _of_own(settled) if settled else None
     if own is not None and own.kind == "lost":
         return own
-    rows = {id(each.answered.probe.row): each for each in compared if each.answered.probe.kind != STRAY}
+    rows = {id(each.answered.probe): each for each in compared}
     if rows and (own is None or any(each.fate in ("table", "lost", "nameless") for each in settled)):
         return _of_endpoints(list(rows.values()), own)
     if own is not None:

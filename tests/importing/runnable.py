@@ -113,6 +113,8 @@ def _rendered(
         args = (
             [loopback.text(word) for word in each.args] if each.name in ("proxy_pass", "set", "server") else each.args
         )
+        if each.name == "server" and each.block is None:
+            args = [word for at, word in enumerate(args) if not at or word.startswith(("weight=", "backup", "down"))]
         if each.name == "listen":
             args = _listen(each, loopback)
             if not args or args[0] in seen:
