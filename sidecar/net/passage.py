@@ -882,7 +882,8 @@ class Passage:
         outcome = self.exchange.finish()
         if upstream is not None:
             self.upstream = None
-            self._unclog()
+            if self.worker_clogged:
+                self._unclog()
             # An exchange whose request had not been sent completely is never reused (`Exchange.cut`).
             if outcome.reuse_upstream and not upstream.reader.excess:
                 upstream.pool.release(upstream)
@@ -925,7 +926,8 @@ class Passage:
 
     def _end(self, status: int = 0, ending: str = DONE) -> None:
         """Every exchange, however it ends, passes here exactly once. `status` is what we told the client ourselves."""
-        self._end_splice()
+        if self.splice is not None:
+            self._end_splice()
         self.state = ENDED
         counters = self.gateway.counters
         if self.exchange.replayed:

@@ -34,21 +34,21 @@ LONGEST_SECTION = 2048
 
 _NOTHING = (0, UNTIL_CLOSE)
 
-_Fields = TypeVar("_Fields", RequestFields, ResponseFields)
+_Judged = TypeVar("_Judged")
 
 
-class SectionMemory(Generic[_Fields]):
-    """Sections that were judged, by their octets: between half of MOST_SECTIONS and all of them.
+class Memory(Generic[_Judged]):
+    """What was judged, by its octets: between half of MOST_SECTIONS and all of them.
 
     When the younger half is full the older one is forgotten, so that what comes again and again stays.
     """
 
     __slots__ = ("_judge", "_older", "recent")
 
-    def __init__(self, judge: Callable[[bytes], _Fields]) -> None:
-        self._judge: Callable[[bytes], _Fields] = judge
-        self.recent: dict[bytes, _Fields] = {}
-        self._older: dict[bytes, _Fields] = {}
+    def __init__(self, judge: Callable[[bytes], _Judged]) -> None:
+        self._judge: Callable[[bytes], _Judged] = judge
+        self.recent: dict[bytes, _Judged] = {}
+        self._older: dict[bytes, _Judged] = {}
 
     def __len__(self) -> int:
         return len(self.recent) + len(self._older)
@@ -57,19 +57,19 @@ class SectionMemory(Generic[_Fields]):
         """Forget all."""
         self.recent, self._older = {}, {}
 
-    def find(self, raw: bytes) -> _Fields:
-        """The section `raw`, remembered or judged now; raises WireError."""
-        fields = self._older.get(raw) or self._judge(raw)
+    def find(self, raw: bytes) -> _Judged:
+        """What `raw` is, remembered or judged now; raises WireError."""
+        judged = self._older.get(raw) or self._judge(raw)
         if len(raw) <= LONGEST_SECTION:
             if len(self.recent) >= MOST_SECTIONS // 2:
                 self._older = self.recent
                 self.recent = {}
-            self.recent[raw] = fields
-        return fields
+            self.recent[raw] = judged
+        return judged
 
 
-_requests: SectionMemory[RequestFields] = SectionMemory(RequestFields)
-_responses: SectionMemory[ResponseFields] = SectionMemory(ResponseFields)
+_requests: Memory[RequestFields] = Memory(RequestFields)
+_responses: Memory[ResponseFields] = Memory(ResponseFields)
 
 
 class RequestHead:
@@ -166,7 +166,7 @@ class ResponseHead:
     may carry another request after it; `misframed` that it announces content which its status does not allow.
     """
 
-    __slots__ = ("_line", "fields", "http11", "length", "misframed", "persistent", "status")
+    __slots__ = ("_line", "fields", "http11", "length", "misframed", "persistent", "status", "unchanged")
 
     def __init__(self, raw: bytes, method: bytes, most_fields: int = 200, most_options: int = 32) -> None:
         end = raw.find(b"\r\n")
@@ -198,6 +198,8 @@ class ResponseHead:
         # `Content-Length: 0` at 204, as Synapse sends it, announces nothing; its absence is as good.
         announced = fields.length != UNTIL_CLOSE if status < 200 else status == 204 and fields.length not in _NOTHING
         self.misframed = announced
+        self.unchanged = http11 and not announced and fields.passed_on() is fields.raw
+        """It goes on as it came to a client whose connection goes on."""
         options = fields.options
         if length == UNTIL_CLOSE or announced:
             self.persistent = False
@@ -226,10 +228,9 @@ class ResponseHead:
 
     def relayed(self, whole: bytes) -> bytes:
         """The response for a client whose connection goes on, as `passed_on`; `whole` is all of it as it came."""
-        fields = self.fields
-        if self.http11 and fields.passed_on() is fields.raw:
+        if self.unchanged:
             return whole
-        return self._line + fields.passed_on() + whole[len(whole) - self.length :]
+        return self.passed_on(close=False, decoded=False) + whole[len(whole) - self.length :]
 
     def switched(self, upgrade: bytes) -> bytes:
         """The 101 for the client whose offer was `upgrade`; raises WireError if it does not match (RFC 9110 7.8)."""
@@ -241,6 +242,14 @@ class ResponseHead:
         # Nor may framing fields be there, which would tell the client where a tunnel ends (RFC 9110 8.6).
         cut = {*RESPONSE_SPECIAL, *fields.options} - {b"upgrade"}
         return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(cut)
+
+
+def _answer_to_get(raw: bytes) -> ResponseHead:
+    return ResponseHead(raw, b"GET")
+
+
+answers: Memory[ResponseHead] = Memory(_answer_to_get)
+"""Heads of answers to anything but HEAD: many requests of one second are answered with the same. Nobody changes one."""
 
 
 def malformed_request_line(line: bytes) -> WireError:

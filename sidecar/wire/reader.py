@@ -16,7 +16,7 @@ from sidecar.wire.body import ChunkedDelimiter
 from sidecar.wire.fields import check_partial_lines
 from sidecar.wire.framing import CHUNKED, TUNNEL, UNTIL_CLOSE
 from sidecar.wire.grammar import REQUEST_LINE, REQUEST_LINE_PREFIX, REQUEST_START, TARGET_OCTETS
-from sidecar.wire.head import RequestHead, ResponseHead, malformed_request_line
+from sidecar.wire.head import RequestHead, ResponseHead, answers, malformed_request_line
 
 
 class End(Enum):
@@ -155,7 +155,7 @@ class RequestReader(BodyReader):
         if size > limits.head or size > limits.target or data.find(b"\r\n\r\n") + 4 != size:
             return None
         try:
-            head = RequestHead(data, limits.fields)
+            head = RequestHead(data, limits.fields, limits.options)
         except WireError:
             return None
         if head.length:
@@ -280,11 +280,18 @@ class ResponseReader(BodyReader):
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > limits.head:
             return None
+        if self._method == b"HEAD":
+            # Its answers have other lengths than their heads say, and are not worth to be remembered.
+            return None
+        raw = data[:end]
         try:
-            head = ResponseHead(data[:end], self._method, limits.fields)
+            head = answers.recent.get(raw) or answers.find(raw)
         except WireError:
             return None
-        return None if head.status < 200 or head.length != len(data) - end else head
+        fields = head.fields
+        if head.status < 200 or head.length != len(data) - end:
+            return None
+        return None if fields.count > limits.fields or len(fields.options) > limits.options else head
 
     def take_whole(self) -> None:
         """The response that `whole` has seen has been read to its end."""

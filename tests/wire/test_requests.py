@@ -9,7 +9,7 @@ from sidecar.errors import Fault, WireError
 from sidecar.replies import STATUS_OF_FAULT
 from sidecar.wire.framing import CHUNKED
 from sidecar.wire.head import RequestHead
-from sidecar.wire.reader import ReaderLimits, RequestReader
+from sidecar.wire.reader import END, ReaderLimits, RequestReader
 
 HOST = b"Host: hs1.test\r\n"
 
@@ -672,3 +672,48 @@ def test_octets_that_go_past_the_reader_are_counted() -> None:
     assert (reader.body_left, reader.ended, reader.in_head) == (0, True, False)
     assert reader.next_message() == []
     assert len(reader.feed(with_line(b"X: y"))) == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: a, b, c, d\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nA: b\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 10 + b"\r\n",
+        b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /a HTTP/1.0\r\n\r\n",
+        b"GET http://x/a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"TRACE /a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nG",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\n",
+    ],
+)
+def test_what_is_seen_as_a_whole_is_what_is_read(raw: bytes) -> None:
+    """A request that comes all at once is judged as if it had been read piece by piece, or is not seen as one."""
+    limits = ReaderLimits(target=64, fields=8, options=3)
+    short, long = RequestReader(limits), RequestReader(limits)
+    head = short.whole(raw)
+    try:
+        events = list(long.feed(raw))
+    except WireError:
+        assert head is None
+        return
+    if head is None:
+        assert [type(event) for event in short.feed(raw)] == [type(event) for event in events]
+        return
+    first, last = events
+    assert isinstance(first, RequestHead)
+    assert last is END
+    assert head.passed_on(b"F: x\r\n") == first.passed_on(b"F: x\r\n")
+    for name in ("method", "target", "origin", "http11", "persistent", "upgrade", "length"):
+        assert getattr(head, name) == getattr(first, name), name
+    assert short.ended
+    assert not short.buffered

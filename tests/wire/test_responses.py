@@ -8,7 +8,7 @@ from reading import LIMITS, octet_by_octet, read_response
 from sidecar.errors import Fault, WireError
 from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
 from sidecar.wire.head import ResponseHead
-from sidecar.wire.reader import END, ReaderLimits, ResponseReader
+from sidecar.wire.reader import END, End, ReaderLimits, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -396,3 +396,56 @@ def test_octets_that_go_past_the_reader_are_counted() -> None:
     assert (reader.body_left, reader.ended, reader.excess) == (0, True, False)
     reader.feed(b"x")
     assert reader.excess
+
+
+WHOLE = [
+    *(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"),
+    *(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", b"HTTP/1.0 200 OK\r\nContent-Length: 02\r\n\r\nab"),
+    *(b"HTTP/1.1 204 No\r\nContent-Length: 5\r\nA: b\r\n\r\n", b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n"),
+    *(
+        b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 103 Hints\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ),
+    *(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close, x\r\nX: y\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+    ),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"A: b\r\n" * 10 + b"\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: a, b, c, d\r\n\r\n",
+]
+
+
+def told(event: ResponseHead | bytes | End) -> object:
+    """What can be compared of an event."""
+    return event.passed_on(close=False, decoded=False) if isinstance(event, ResponseHead) else event
+
+
+@pytest.mark.parametrize("raw", WHOLE)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
+def test_what_is_seen_as_a_whole_is_what_is_read(method: bytes, raw: bytes) -> None:
+    """An answer that comes all at once goes on as if it had been read piece by piece, or is not seen as one at all."""
+    limits = ReaderLimits(fields=8, options=3)
+    short, long = ResponseReader(limits), ResponseReader(limits)
+    for reader in (short, long):
+        reader.next_message(method, decoded=False)
+    head = short.whole(raw)
+    try:
+        events = list(long.feed(raw))
+    except WireError:
+        assert head is None
+        return
+    if head is None:
+        assert list(map(told, short.feed(raw))) == list(map(told, events))
+        return
+    first = events[0]
+    assert isinstance(first, ResponseHead)
+    assert events[-1] is END
+    content = b"".join(event for event in events[1:] if isinstance(event, bytes))
+    assert head.relayed(raw) == first.passed_on(close=False, decoded=False) + content
+    assert (head.status, head.persistent, head.length) == (first.status, first.persistent, first.length)
+    short.take_whole()
+    assert short.ended
+    assert not short.excess
