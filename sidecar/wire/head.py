@@ -37,7 +37,7 @@ _NOTHING = (0, UNTIL_CLOSE)
 _Judged = TypeVar("_Judged")
 
 
-class Memory(Generic[_Judged]):
+class OctetMemory(Generic[_Judged]):
     """What was judged, by its octets: between half of MOST_SECTIONS and all of them.
 
     When the younger half is full the older one is forgotten, so that what comes again and again stays.
@@ -68,8 +68,8 @@ class Memory(Generic[_Judged]):
         return judged
 
 
-_requests: Memory[RequestFields] = Memory(RequestFields)
-_responses: Memory[ResponseFields] = Memory(ResponseFields)
+_requests: OctetMemory[RequestFields] = OctetMemory(RequestFields)
+_responses: OctetMemory[ResponseFields] = OctetMemory(ResponseFields)
 
 
 class RequestHead:
@@ -248,7 +248,7 @@ def _answer_to_get(raw: bytes) -> ResponseHead:
     return ResponseHead(raw, b"GET")
 
 
-answers: Memory[ResponseHead] = Memory(_answer_to_get)
+answers: OctetMemory[ResponseHead] = OctetMemory(_answer_to_get)
 """Heads of answers to anything but HEAD: many requests of one second are answered with the same. Nobody changes one."""
 
 
