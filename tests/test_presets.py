@@ -16,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 from processes import ROOT, Running, connect, exchange
 
+from sidecar import tap
 from sidecar.cli import main
 
 CONF = ROOT / "conf"
@@ -117,8 +118,12 @@ def test_the_image_starts_what_twistd_knows() -> None:
     entry = yaml.safe_load(re.findall(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)[0])
     command = yaml.safe_load(re.findall(r"^CMD (.*)$", text, re.MULTILINE)[0])
     assert entry == ["twistd", "--nodaemon", "--pidfile=", "matrix-sidecar"]
-    assert command == ["--config", "/etc/matrix-sidecar/sidecar.yaml"]
-    for source in re.findall(r"^COPY (\S+) ", text, re.MULTILINE):
+    options = tap.Options()
+    options.parseOptions(command)
+    assert options["config"] == tap.DEFAULT_PATH
+    check = ROOT / "conf" / "docker" / "healthcheck"
+    assert options["admin"].split(":")[1] in check.read_text()
+    for source in re.findall(r"^COPY ([^-]\S*) ", text, re.MULTILINE):
         assert (ROOT / source).exists()
     assert "EXPOSE 8008" in text
     assert yaml.safe_load((CONF / "docker-nginx.yaml").read_text())["listen"] == "tcp:8008"

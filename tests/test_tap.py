@@ -76,7 +76,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 # What root may do beyond others; without it root is like anybody.
 POWERS = "-dac_override,-dac_read_search,-net_bind_service"
-WITHOUT_POWERS = ("setpriv", "--bounding-set", POWERS, "--") if os.geteuid() == 0 else ()
+WITHOUT_POWERS = ("setpriv", "--inh-caps", POWERS, "--bounding-set", POWERS, "--") if os.geteuid() == 0 else ()
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_it_starts_is_asked_and_stops(buildah: Buildah, tmp_path: Path) -> None:
             assert answer.endswith("main")
             done = subprocess.run(container.command(healthcheck, configuration=file), capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
-            (pid,) = _running("twistd", str(file))
+            pid = _innermost(process.pid)
             assert Path(f"/proc/{pid}").stat().st_uid == 991
             os.kill(pid, signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
@@ -169,14 +169,9 @@ def _says(log: Path, pattern: str) -> str:
     raise AssertionError(log.read_text(errors="replace"))
 
 
-def _running(name: str, _file: str) -> list[int]:
-    """Processes of the container: those of its user that run this program."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if entry.stat().st_uid == 991 and any(word.endswith(f"/{name}".encode()) for word in words):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+def _innermost(pid: int) -> int:
+    """The last of the processes that were started one by another."""
+    children = [
+        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return _innermost(int(children[0])) if children else pid
