@@ -75,7 +75,7 @@ class TestBash:
 
     def test_commands(self, place: Path) -> None:
         """All that begin so."""
-        assert completed(place, "e") == ["explain"]
+        assert completed(place, "exp") == ["explain", "export"]
         assert set(main.commands) == set(completed(place, "''"))
 
     def test_options(self, place: Path) -> None:

@@ -76,6 +76,8 @@ def certificates(place: Path) -> Authority:
     (place / "privkey.pem").write_bytes(key)
     (place / "fullchain.pem").write_bytes(certificate)
     (place / "haproxy.pem").write_bytes(certificate + key)
+    for name in ("privkey.pem", "haproxy.pem"):
+        (place / name).chmod(0o640)
     return authority
 
 

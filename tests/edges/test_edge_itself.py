@@ -215,7 +215,7 @@ def test_the_drop_in_for_systemd(tmp_path: Path) -> None:
     unit = tmp_path / "matrix-sidecar.service"
     for name in (unit.name, "matrix-sidecar.socket"):
         text = (ROOT / "systemd" / name).read_text()
-        (tmp_path / name).write_text(text.replace("/opt/venvs/matrix-sidecar/bin/twistd", sys.executable))
+        (tmp_path / name).write_text(re.sub(r"/opt/venvs/matrix-sidecar/bin/[a-z-]+", sys.executable, text))
     (tmp_path / "matrix-sidecar.service.d").mkdir()
     drop_in = (ROOT / "conf" / "edges" / "systemd-drop-in.conf").read_text()
     drop_in = drop_in.replace("/opt/venvs/matrix-sidecar/bin/twistd", sys.executable)

@@ -101,7 +101,7 @@ def test_fewer_are_held_after_a_reload() -> None:
     for mark in marks:
         known.learn(mark, "alice", 0.0)
     known.look(marks[0], 1.0)
-    known.resize(2)
+    known.use(limit=2, lifetime=100.0, stale=300.0, refused=10.0)
     assert [known.look(mark, 1.0)[0] for mark in marks] == ["alice", None, None, None, "alice"]
     known.forget()
     assert len(known) == 0
