@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `ci` finds the same today and tomorrow, `deep` looks for what nobody has found yet.
+"""Hypothesis profiles: `ci` finds the same today and tomorrow, `fast` a part of it, `deep` what nobody has found yet.
 
 And the marker `needs`, for tests in which a program takes part.
 """
@@ -14,6 +14,7 @@ from system_programs import find
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile("ci", max_examples=200, derandomize=True, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("fast", max_examples=20, derandomize=True, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("deep", max_examples=50_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

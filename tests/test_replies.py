@@ -184,3 +184,10 @@ def test_a_preflight_never_fails(failure: Failure) -> None:
     status, fields, content = read(failure_reply(failure, head=False, preflight=True), b"OPTIONS")
     assert (status, content, fields[b"access-control-allow-origin"]) == (204, b"", b"*")
     assert status_of(failure, federation=False, preflight=True) == 204
+
+
+@pytest.mark.parametrize("failure", TOLD)
+def test_another_server_is_never_told_that_it_asks_too_much(failure: Failure) -> None:
+    """It would stay away for long; everything else it is told as clients are."""
+    assert status_of(failure, federation=False, preflight=False) == failure.status
+    assert status_of(failure, federation=True, preflight=False) == (503 if failure.status == 429 else failure.status)

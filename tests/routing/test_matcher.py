@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.routing.matcher import Patterns
+from sidecar.routing.matcher import Patterns, target_of
 
 WORDS = ("a", "b", "c", "")
 SEGMENTS = st.sampled_from((*WORDS, "{a|b}", "{x}", "{y+}"))
@@ -79,3 +80,27 @@ def test_literals_are_compared_octet_for_octet() -> None:
     assert found(patterns, b"/_matrix/client") == (0,)
     for other in (b"/_matrix/%63lient", b"/_Matrix/client", b"//_matrix/client", b"/_matrix/client/"):
         assert found(patterns, other) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        (("a", "b"), b"/a/b"),
+        (("a", "{id}"), b"/a/~"),
+        (("{id+}", "a"), b"/~/a"),
+        (("a", "**"), b"/a/~"),
+        ((), b""),
+    ],
+)
+def test_an_example_of_a_path_fills_its_parameters(path: tuple[str, ...], target: bytes) -> None:
+    """And the rest behind a `**` too."""
+    assert target_of(path) == target
+
+
+def test_the_depth_is_that_of_the_longest_pattern() -> None:
+    """A `**` counts once, and no pattern is no depth."""
+    patterns: Patterns[int] = Patterns()
+    assert patterns.depth == 0
+    for number, (path, depth) in enumerate([("a", 1), ("{x}", 1), ("**", 1), ("a/{x+}/**", 3), ("a/b", 3)]):
+        patterns.add(path.split("/"), number)
+        assert patterns.depth == depth

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.schema import Pool, Route, Tokens
+from sidecar.config.schema import Pool, Route, Settings, Tokens
+from sidecar.routing.compile import resolves
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import explain
@@ -182,3 +184,15 @@ def test_explain_says_when_a_user_would_be_asked_for() -> None:
     assert "`tokens.resolve`" in off
     assert told(PLAN, f"{V3}/joined_rooms", native("alice")) is None
     assert told(PLAN, f"{V3}/rooms/!a:b/messages") is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "with_mas", "without"), [("always", True, True), ("auto", True, False), ("never", False, False)]
+)
+def test_users_are_asked_for_where_mas_issues_the_tokens(
+    wish: Literal["always", "auto", "never"], with_mas: bool, without: bool
+) -> None:
+    """By itself; the operator's word counts more than what Synapse's files say."""
+    settings = Settings(tokens=Tokens(resolve=wish))
+    assert resolves(settings, Facts(features=frozenset(("mas",)))) is with_mas
+    assert resolves(settings, Facts()) is without

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from sidecar.config.schema import Pool, Redirect, Respond, Route, Sorry
+from sidecar.routing.rules import rule
 
 from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
 
@@ -283,3 +284,20 @@ def test_workers_whose_listeners_lack_it() -> None:
     rules = plan_of(workers, pools=pools, routes=(Route(path="/_matrix/client/versions", pool="odd"),))
     assert asked(rules, "GET", "/_matrix/client/versions").strangers == ("fed9",)
     assert asked(plan(), "GET", "/_matrix/client/versions").strangers == ()
+
+
+@pytest.mark.parametrize(
+    ("route", "all_of_them"),
+    [
+        (Route(path="/a", pool="mas"), True),
+        (Route(path="/a", method=("GET",), pool="mas"), True),
+        (Route(path="/a", scheme="https", pool="mas"), False),
+        (Route(path="/a", host=("example.org",), pool="mas"), False),
+        (Route(path="/a", source=(ip_network("192.0.2.0/24"),), pool="mas"), False),
+        (Route(path="/a", header={"x-a": None}, pool="mas"), False),
+        (Route(path="/a", query={"a": None}, pool="mas"), False),
+    ],
+)
+def test_a_route_with_no_condition_but_path_and_method_takes_all(route: Route, all_of_them: bool) -> None:
+    """What it takes, no row of the table gets."""
+    assert rule(0, route).takes_all is all_of_them
