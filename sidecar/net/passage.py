@@ -949,26 +949,26 @@ class Passage:
     def _note(self, status: int, ending: str) -> None:
         decision, exchange = self.decision, self.exchange
         response = exchange.response
-        self.gateway.notes.take(
-            Record(
-                client=self.address,
-                method=exchange.method,
-                kind=decision.kind,
-                key=decision.key,
-                endpoint=decision.endpoint,
-                pool=decision.pool,
-                worker=self.worker,
-                status=status if response is None else response.status,
-                bytes_up=self.bytes_up,
-                bytes_down=self.bytes_down,
-                queue=self.queue,
-                connect=self.connect,
-                first_byte=self.first_byte,
-                began=self.began,
-                ended=self.gateway.deadlines.now(),
-                attempts=exchange.attempts,
-                moved=self.moved,
-                ending=ending,
-                request_id=self.request_id,
-            )
+        # By position, and only here: to name nineteen values costs as much as to write the line of the log.
+        record = Record(
+            self.address,
+            exchange.method,
+            decision.endpoint,
+            status if response is None else response.status,
+            self.began,
+            self.gateway.deadlines.now(),
+            ending,
+            self.request_id,
+            decision.kind,
+            decision.key,
+            decision.pool,
+            self.worker,
+            self.bytes_up,
+            self.bytes_down,
+            self.queue,
+            self.connect,
+            self.first_byte,
+            exchange.attempts,
+            self.moved,
         )
+        self.gateway.notes.take(record)

@@ -43,8 +43,16 @@ _Group = tuple[str, bytes, str, "str | None", str, str, str, int]
 
 
 def _group(record: Record) -> _Group:
-    who = (record.client, record.method, record.kind, record.key)
-    return (*who, record.endpoint, record.pool, record.worker, record.status)
+    return (
+        record.client,
+        record.method,
+        record.kind,
+        record.key,
+        record.endpoint,
+        record.pool,
+        record.worker,
+        record.status,
+    )
 
 
 class Hasher:

@@ -18,24 +18,31 @@ _FAULTS = frozenset(failure.ending for failure in Failure if failure.fault)
 """Endings of which neither the client nor the configuration is the reason."""
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False)
 class Record:
     """What is noted of an exchange; of what is no request, the values without a default."""
 
     client: str
     """Address."""
     method: bytes
+    endpoint: str
+    """Name in the endpoint table; the request-target itself is never told. `NO_ENDPOINT`: it was no request."""
+    status: int
+    """What the client was told; 0: nothing."""
+    began: float
+    """When the head of the request was there, in seconds of a clock that is never set."""
+    ended: float
+    """When all was over, by the same clock."""
+    ending: str
+    """`done`, or why it ended otherwise."""
+    request_id: str
     kind: str = "none"
     """Of the affinity key: `user`, `room`, …, `none`."""
     key: str | None = None
     """The affinity key as it was sent. Only its keyed hash is written."""
-    endpoint: str
-    """Name in the endpoint table; the request-target itself is never told. `NO_ENDPOINT`: it was no request."""
     pool: str = ""
     worker: str = ""
     """To whom the request went last; empty: to nobody."""
-    status: int
-    """What the client was told; 0: nothing."""
     bytes_up: int = 0
     """Sent to the worker, heads included."""
     bytes_down: int = 0
@@ -46,17 +53,10 @@ class Record:
     """Seconds that the connection took to be made; 0: it was there."""
     first_byte: float = 0.0
     """Seconds from the head of the request to the first byte of the worker's answer; 0: none came."""
-    began: float
-    """When the head of the request was there, in seconds of a clock that is never set."""
-    ended: float
-    """When all was over, by the same clock."""
     attempts: int = 0
     """How often the request was sent."""
     moved: bool = False
     """Its affinity key has another worker as its first."""
-    ending: str
-    """`done`, or why it ended otherwise."""
-    request_id: str
 
 
 NO_ENDPOINT = "-"
