@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 from attrs import define, field
@@ -168,9 +167,11 @@ class SocketAcceptor:
                 # There are none left, or the one that knocked has gone; where descriptors have run out, `room` says so.
                 return
             peer = address[0] if isinstance(address, tuple) else ""
-            with suppress(OSError):
-                # It may be gone already.
+            try:
                 self._take(accepted, peer)
+            except OSError:
+                # It is gone already.
+                accepted.close()
 
     def do_write(self) -> None:
         """Never told."""

@@ -69,8 +69,8 @@ class Poller:
 
     def remove(self, descriptor: int) -> None:
         """Tell it nothing more."""
-        del self._polled[descriptor]
-        self._epoll.unregister(descriptor)
+        if self._polled.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call it when whoever runs now has finished."""
@@ -80,10 +80,13 @@ class Poller:
             self._reactor.callLater(0, self._call_due)
 
     def close(self) -> None:
-        """Leave the reactor that runs."""
+        """Leave the reactor that runs; what is left is ended."""
         self._reactor.removeReader(self)
+        for polled in tuple(self._polled.values()):
+            polled.do_fail()
         self._polled.clear()
         self._epoll.close()
+        self._call_due()
 
     # To the reactor we are one descriptor.
 

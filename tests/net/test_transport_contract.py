@@ -597,6 +597,23 @@ def test_a_connection_that_is_closed_by_another(patience: float) -> None:
     spin(whole())
 
 
+def test_the_end_of_the_poller() -> None:
+    """Links that are left are ended, and their handlers told; one that is closed later does no harm."""
+
+    async def whole() -> None:
+        poller = Poller(reactor)
+        recorder = Recorder()
+        far = linked(poller, recorder)
+        poller.close()
+        assert recorder.clean is False
+        recorder.link.close()
+        recorder.link.abort()
+        far.close()
+        await turns(2)
+
+    spin(whole())
+
+
 def test_others_of_the_process_get_their_turn() -> None:
     """However busy our sockets are, the reactor's own timers come between."""
 
