@@ -442,3 +442,16 @@ def test_a_failure_is_told_before_an_answer_and_shown_after(failure: Failure) ->
     assert one.fail(failure) == Outcome(LINGER, False, failure, reply=True)
     one.pass_final(answer(), request_sent=True)
     assert one.fail(failure) == Outcome(ABORT, False, failure)
+
+
+@pytest.mark.parametrize(
+    ("start", "lines", "preflight"),
+    [
+        (b"OPTIONS /x HTTP/1.1", [b"Access-Control-Request-Method: PUT"], True),
+        (b"OPTIONS /x HTTP/1.1", [b"X: y"], False),
+        (b"GET /x HTTP/1.1", [b"Access-Control-Request-Method: PUT"], False),
+    ],
+)
+def test_a_preflight_is_known_by_its_method_and_its_field(start: bytes, lines: list[bytes], preflight: bool) -> None:
+    """Fetch, CORS-preflight request: one of the two is not enough."""
+    assert exchange(start, *lines).preflight is preflight

@@ -749,3 +749,14 @@ def test_a_port_that_nobody_listens_on() -> None:
         poller.close()
 
     spin(scenario())
+
+
+def test_nobody_asks_for_a_worker_whose_pool_has_retired() -> None:
+    """What was due is called off: no timer is left behind."""
+    clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
+    pool.health.doubt()
+    questions.fail(AWAY)
+    assert clock.getDelayedCalls()
+    pool.retire()
+    assert not clock.getDelayedCalls()
