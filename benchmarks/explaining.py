@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -50,22 +51,24 @@ TARGETS = (
 )
 
 
-def requests(dice: random.Random) -> Iterator[tuple[str, str, int, str]]:
-    """Method, target, user and the user's address."""
+def requests(dice: random.Random, *, distinct: bool = False) -> Iterator[tuple[str, str, int, str]]:
+    """Method, target, user and the user's address; `distinct`: no user, room or address is there twice."""
     for number in range(LINES):
-        user = dice.randrange(USERS)
+        user = number if distinct else dice.randrange(USERS)
+        room = number if distinct else dice.randrange(2000)
         method, target = TARGETS[number % len(TARGETS)]
-        address = f"198.51.{user // 256}.{user % 256}"
-        yield method, target.format(n=number, r=dice.randrange(2000), u=user), user, address
+        address = f"198.{user // 65536}.{user // 256 % 256}.{user % 256}"
+        yield method, target.format(n=number, r=room, u=user), user, address
 
 
 def json_line(method: str, target: str, user: int, address: str) -> str:
     """A line as the contract has it."""
+    localpart = b64encode(f"u{user}".encode()).decode().rstrip("=")
     headers = {
         "Host": "matrix.example.org",
         "User-Agent": f"Element/1.12.{user % 7} (Linux; build {user % 40})",
         "Accept": "application/json",
-        "Authorization": f"Bearer syt_{user:06d}AA_abcdefghijklmnopqrst_0abcde",
+        "Authorization": f"Bearer syt_{localpart}_abcdefghijklmnopqrst_0abcde",
         "X-Forwarded-For": address,
     }
     return json.dumps({"method": method, "target": target, "headers": headers, "peer": "127.0.0.1"})
@@ -109,9 +112,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         configuration = Path(place) / "sidecar.yaml"
         configuration.write_text(CONFIGURATION)
-        for kind, line in (("JSON", json_line), ("nginx", nginx_line), ("HAProxy", haproxy_line)):
+        for kind, line in (
+            ("JSON", json_line),
+            ("distinct", json_line),
+            ("nginx", nginx_line),
+            ("HAProxy", haproxy_line),
+        ):
             lines = Path(place) / kind
-            lines.write_text("".join(f"{line(*request)}\n" for request in requests(random.Random(1))))
+            asked = requests(random.Random(1), distinct=kind == "distinct")
+            lines.write_text("".join(f"{line(*request)}\n" for request in asked))
             passed, used = measured(configuration, lines)
             slowest = min(slowest, used)
             print(f"{kind:<10}{passed:>12,.0f}{used:>32,.0f}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring_ascii as _encode_text
 from typing import Any
 
 from attrs import define, field
@@ -83,7 +84,7 @@ class DecisionTexts:
                 self.kept.clear()
             text = _ENCODE(as_json("", "", decision)).removeprefix(_ANONYMOUS)
             known = self.kept[id(decision)] = decision, text
-        return f'{{"method": {_ENCODE(method)}, "target": {_ENCODE(target)}, {known[1]}'
+        return f'{{"method": {_encode_text(method)}, "target": {_encode_text(target)}, {known[1]}'
 
 
 def _peer(stated: Any) -> str:

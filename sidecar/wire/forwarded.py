@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from sidecar.wire.framing import RequestFields
 
@@ -47,7 +47,7 @@ def _parsed(text: str) -> Address | None:
         return None
     _, bracketed, four, six = match.groups()
     try:
-        address = IPv6Address(bracketed) if bracketed else ip_address(four or six)
+        address: Address = IPv4Address(four) if four else IPv6Address(bracketed or six)
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
