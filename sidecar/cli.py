@@ -35,11 +35,11 @@ from sidecar.commands.password import password
 from sidecar.commands.printed import Printed
 from sidecar.commands.reloading import reload
 from sidecar.commands.top import top
-from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
 from sidecar.explaining.story import Story, tell
+from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
 
 _config = click.option(
     "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."

@@ -39,8 +39,8 @@ class Sidecar:
 def _begin(homeserver: Any, config: Any) -> None:
     from twisted.logger import STDLibLogObserver
 
-    from sidecar.inside import Guest
-    from sidecar.telemetry import log_into
+    from sidecar.guest.inside import Guest
+    from sidecar.observe.telemetry import log_into
 
     log_into(STDLibLogObserver("sidecar"))
     homeserver.get_reactor().callLater(0, Guest(homeserver, config).start)

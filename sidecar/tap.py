@@ -19,20 +19,20 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from sidecar import __version__
-from sidecar.certificates import certificate_problems
-from sidecar.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
+from sidecar.app.operating import operator_services
+from sidecar.app.outcome_file import directory_of, keep
+from sidecar.app.reload import Reload, work_of
+from sidecar.app.sd_notify import SystemdNotice, tell
+from sidecar.app.service import SidecarService, use_monotonic_clock
+from sidecar.app.signals import Signals, stop_or_hurry
+from sidecar.app.version_watch import VersionWatch
+from sidecar.entrance.certificates import certificate_problems
+from sidecar.entrance.listening import address
 from sidecar.errors import ConfigError, Severity, SidecarError
-from sidecar.logbook import is_journal
-from sidecar.net.listening import address
-from sidecar.operating import operator_services
-from sidecar.ordinary_log import never_wait_for_standard_output, with_priority
-from sidecar.outcome_file import directory_of, keep
-from sidecar.reload import Reload, work_of
-from sidecar.sd_notify import SystemdNotice, tell
-from sidecar.service import SidecarService, use_monotonic_clock
-from sidecar.signals import Signals, stop_or_hurry
-from sidecar.telemetry import logger
-from sidecar.version_watch import VersionWatch
+from sidecar.loading.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
+from sidecar.observe.logbook import is_journal
+from sidecar.observe.ordinary_log import never_wait_for_standard_output, with_priority
+from sidecar.observe.telemetry import logger
 
 _log = logger("sidecar")
 
@@ -113,7 +113,7 @@ def makeService(options: Options) -> IService:
     services = CommandLineService()
     path, introduction = options["config"], ""
     if options["demo"]:
-        from sidecar.demo import DemoWorkers
+        from sidecar.app.demo import DemoWorkers
 
         demo = DemoWorkers(reactor, _free_port())  # type: ignore[arg-type]
         demo.setServiceParent(services)

@@ -15,8 +15,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 
-from sidecar.net.link import Handler
-from sidecar.net.twisted_link import TwistedLink
+from sidecar.transport.link import Handler
+from sidecar.transport.twisted_link import TwistedLink
 
 BUFFER = 65536
 READ = 65536

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pem import Authority, pem_of
 from processes import environment
 
-from sidecar.certificates import INSTALL, certificate_problems, read_credentials
 from sidecar.config.endpoints import KeyFiles
 from sidecar.config.load import settle
 from sidecar.document import parse_document
+from sidecar.entrance.certificates import INSTALL, certificate_problems, read_credentials
 from sidecar.errors import Severity, SidecarError
 
 AUTHORITY = Authority()

@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import requests, spoilt
 
-from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import WireError
+from sidecar.exchange.replies import STATUS_OF_FAULT
 from sidecar.explaining.lines import MOST, DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.rehearsal import Rehearsal, RequestText
-from sidecar.replies import STATUS_OF_FAULT
+from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json

@@ -16,8 +16,8 @@ from twisted.application.service import MultiService
 from twisted.python.usage import UsageError
 
 from sidecar import __version__, tap
-from sidecar.demo import WORKERS
-from sidecar.service import SidecarService
+from sidecar.app.demo import WORKERS
+from sidecar.app.service import SidecarService
 
 
 def as_request(line: str) -> bytes:

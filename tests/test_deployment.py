@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.deployment import read_deployment, read_for_running_synapse
 from sidecar.errors import ConfigError
+from sidecar.loading.deployment import read_deployment, read_for_running_synapse
 
 WORKERS = 'workers:\n  main: {endpoint: "unix:main.sock"}\n'
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.errors import Fault, WireError
-from sidecar.exchange import Exchange, Fate, Outcome
-from sidecar.failures import Failure
-from sidecar.retries import AGAIN, IDEMPOTENT, after_a_cut
+from sidecar.exchange.exchange import Exchange, Fate, Outcome
+from sidecar.exchange.failures import Failure
+from sidecar.exchange.retries import AGAIN, IDEMPOTENT, after_a_cut
 from sidecar.wire.head import RequestHead, ResponseHead
 
 KEEP, LINGER, ABORT = Fate.KEEP, Fate.LINGER, Fate.ABORT

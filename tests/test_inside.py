@@ -25,15 +25,15 @@ from twisted.web.resource import EncodingResourceWrapper, Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from sidecar import inside
+from sidecar.app.operating import operator_services
 from sidecar.config.endpoints import address_of
 from sidecar.config.inside import Inside
 from sidecar.config.load import keys_of
-from sidecar.inside import Guest
-from sidecar.net.monotonic import MonotonicReactor
-from sidecar.operating import operator_services
+from sidecar.guest import inside
+from sidecar.guest.inside import Guest
+from sidecar.observe.telemetry import log_into
 from sidecar.synapse_module import Sidecar
-from sidecar.telemetry import log_into
+from sidecar.transport.monotonic import MonotonicReactor
 
 LISTEN = "tcp:0:interface=127.0.0.1"
 SYNC = "GET /_matrix/client/v3/sync HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -13,9 +13,9 @@ from noted import noted
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
-from sidecar import sink
 from sidecar.config.log import Log
-from sidecar.logbook import Logbook, Written, is_journal
+from sidecar.observe import sink
+from sidecar.observe.logbook import Logbook, Written, is_journal
 from sidecar.records.access_log import AccessLog
 
 PATIENCE = 30.0
@@ -131,7 +131,7 @@ def test_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file has none, even where standard output is the journal."""
-    monkeypatch.setattr("sidecar.logbook.is_journal", lambda: True)
+    monkeypatch.setattr("sidecar.observe.logbook.is_journal", lambda: True)
     book = Logbook(Threads())
     for settings, levels in ((Log(access=True), True), (Log(access=True, file="/dev/null"), False)):
         log = book.use(settings, None)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 import pytest
+from pages import manual
 
-from sidecar import __version__, manual
+from sidecar import __version__
 from sidecar.cli import main
 from sidecar.tap import Options
 
@@ -26,7 +27,7 @@ def shown(tmp_path: Path) -> str:
 
 
 def test_the_page_is_the_one_that_the_commands_make() -> None:
-    """Run `python -m sidecar.manual` after a change."""
+    """Run `PYTHONPATH=tests python -m pages.manual` after a change."""
     assert manual.PAGE.read_text("ascii") == manual.page()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from twisted.logger import Logger, LogPublisher, textFileLogObserver
 
-from sidecar.ordinary_log import LogStream, never_wait_for_standard_output, readable
-from sidecar.sink import Sink
+from sidecar.observe.ordinary_log import LogStream, never_wait_for_standard_output, readable
+from sidecar.observe.sink import Sink
 
 PATIENCE = 30.0
 

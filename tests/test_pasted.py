@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.deployment import Deployment, read_deployment
 from sidecar.explaining.lines import NoRequestError
 from sidecar.explaining.pasted import asked_in, explained
+from sidecar.loading.deployment import Deployment, read_deployment
 
 TOKEN = "syt_YWxpY2U_xyQVtQzXGennfExeGGhf_2OY2TV"
 SYNC = "GET /_matrix/client/v3/sync?since=s1"

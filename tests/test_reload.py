@@ -13,11 +13,11 @@ from net.turns import logged_failures, reactor, staged
 from processes import Running
 from twisted.python.failure import Failure
 
-from sidecar.changes import changes
-from sidecar.deployment import Deployment, for_version, read_deployment
-from sidecar.reload import Reload, ReloadOutcome, work_of
-from sidecar.service import SidecarService
-from sidecar.version_watch import VersionWatch
+from sidecar.app.reload import Reload, ReloadOutcome, work_of
+from sidecar.app.service import SidecarService
+from sidecar.app.version_watch import VersionWatch
+from sidecar.loading.changes import changes
+from sidecar.loading.deployment import Deployment, for_version, read_deployment
 
 RELOADS = 50
 WORKERS = ("main", "sync1", "sync2", "sync3")

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from net.turns import reactor, staged
 from test_reload import Threads
 
-from sidecar.deployment import read_deployment
+from sidecar.app.making import start
+from sidecar.app.reload import MOST_TOLD, Reload, ReloadOutcome, refused, work_of
+from sidecar.app.service import SidecarService
 from sidecar.errors import ConfigError, Problem
-from sidecar.net.making import start
-from sidecar.reload import MOST_TOLD, Reload, ReloadOutcome, refused, work_of
+from sidecar.loading.deployment import read_deployment
+from sidecar.metrics.status import unready
 from sidecar.routing.decide import decide
-from sidecar.service import SidecarService
-from sidecar.status import unready
 
 WRITERS = {"typing": "typing1", "to_device": "todevice1", "receipts": "receipts1", "events": ["event1", "event2"]}
 GENERIC = ("sync1", "sync2", "client1", "media1")

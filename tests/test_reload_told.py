@@ -22,8 +22,8 @@ from processes import PATIENCE, Running, connect, environment, exchange, run
 from test_reload_faults import FAULTS, NAMES, REQUESTS, write_all
 from test_systemd_units import Listening
 
+from sidecar.app.outcome_file import NAME, keep, kept
 from sidecar.cli import main
-from sidecar.outcome_file import NAME, keep, kept
 
 TO_SIGHUP = "signal.signal(signal.SIGHUP, %s); print(flush=True); signal.pause()"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sidecar.config.schema import Sorry
 from sidecar.errors import Fault
-from sidecar.failures import Failure
-from sidecar.replies import (
+from sidecar.exchange.failures import Failure
+from sidecar.exchange.replies import (
     CORS,
     RETRY_AFTER,
     STATUS_OF_FAULT,

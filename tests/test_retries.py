@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from attrs import frozen
 
-from sidecar.retries import Verdict, after_a_cut, may_be_elsewhere, on_main
+from sidecar.exchange.retries import Verdict, after_a_cut, may_be_elsewhere, on_main
 
 
 @frozen

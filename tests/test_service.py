@@ -16,13 +16,13 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 
+from sidecar.app.service import SidecarService, use_monotonic_clock
 from sidecar.config.schema import Limits, Settings, Timeouts
+from sidecar.entrance.listening import listen
 from sidecar.errors import SidecarError
-from sidecar.net import endpoints
-from sidecar.net.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
-from sidecar.net.listening import listen
-from sidecar.net.poller import Poller
-from sidecar.service import SidecarService, use_monotonic_clock
+from sidecar.transport.poller import Poller
+from sidecar.upstream import endpoints
+from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -11,10 +11,10 @@ from net.turns import reactor, spin
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from twisted.internet.defer import Deferred
 
-from sidecar.deployment import read_deployment
-from sidecar.reload import Reload, work_of
-from sidecar.service import SidecarService
-from sidecar.shared_metrics import SharedMetrics
+from sidecar.app.reload import Reload, work_of
+from sidecar.app.service import SidecarService
+from sidecar.guest.shared_metrics import SharedMetrics
+from sidecar.loading.deployment import read_deployment
 
 READY = b"matrix_sidecar_ready 1.0"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
 
-from sidecar.signals import Signals, stop_or_hurry
+from sidecar.app.signals import Signals, stop_or_hurry
 
 
 class Turning:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar import sink as module
-from sidecar.sink import Sink
+from sidecar.observe import sink as module
+from sidecar.observe.sink import Sink
 
 PATIENCE = 30.0
 LINE = "a line that is told\n"
@@ -226,7 +226,7 @@ def test_after_trouble(tmp_path: Path) -> None:
 
 LIMITED = """
 import resource, signal, sys
-from sidecar.sink import Sink
+from sidecar.observe.sink import Sink
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = sys.argv[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (25, resource.RLIM_INFINITY))

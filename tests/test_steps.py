@@ -18,8 +18,8 @@ from routing.plans import SPLIT, plan_of
 import sidecar
 from sidecar.config.schema import Limits, Route
 from sidecar.errors import WireError
-from sidecar.net.gateway import request_limits
 from sidecar.records.request_id import NewIds, RequestIds
+from sidecar.relay.gateway import request_limits
 from sidecar.routing.decide import decide
 from sidecar.synapse.tokens import origin_of
 from sidecar.wire.forwarded import ForwardedPolicy

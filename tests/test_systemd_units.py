@@ -19,9 +19,9 @@ from processes import ROOT, Running, run
 from twisted.internet.task import Clock
 
 from sidecar import cli, tap
+from sidecar.app.sd_notify import SystemdNotice, reloading, tell, watchdog_interval
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.net.descriptors import RESERVE
-from sidecar.sd_notify import SystemdNotice, reloading, tell, watchdog_interval
+from sidecar.entrance.descriptors import RESERVE
 
 UNITS = ROOT / "systemd"
 SERVICES = ["matrix-sidecar.service", "matrix-sidecar@.service"]

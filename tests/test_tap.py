@@ -18,7 +18,7 @@ from twisted.application.service import MultiService
 from twisted.plugin import getPlugins
 
 from sidecar import tap
-from sidecar.service import SidecarService
+from sidecar.app.service import SidecarService
 
 GET = b"GET /_matrix/client/versions HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

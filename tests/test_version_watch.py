@@ -17,11 +17,11 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import LogEvent, globalLogPublisher
 
-from sidecar.deployment import Deployment, read_deployment, read_for_running_synapse
-from sidecar.reload import Reload, work_of
-from sidecar.service import SidecarService
+from sidecar.app.reload import Reload, work_of
+from sidecar.app.service import SidecarService
+from sidecar.app.version_watch import VersionWatch
+from sidecar.loading.deployment import Deployment, read_deployment, read_for_running_synapse
 from sidecar.synapse.asker import PATH
-from sidecar.version_watch import VersionWatch
 from sidecar.wire.fields import FieldSection
 
 OLD, NEW = "1.120.2", "1.163.2"

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from sidecar.admin.answers import OperatorAnswer
 from sidecar.config.passwords import Secret
-from sidecar.telemetry import logger
+from sidecar.observe.telemetry import logger
 
 _log = logger("sidecar.admin")
 

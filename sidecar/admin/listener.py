@@ -26,9 +26,9 @@ from sidecar.admin.guard import PROBES, may_connect, refusal
 from sidecar.config.endpoints import entrance
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
-from sidecar.net.listening import address, listen
-from sidecar.net.tls import Identities, secured
-from sidecar.telemetry import logger
+from sidecar.entrance.listening import address, listen
+from sidecar.entrance.tls import Identities, secured
+from sidecar.observe.telemetry import logger
 
 _log = logger("sidecar.admin")
 

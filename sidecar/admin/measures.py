@@ -9,8 +9,8 @@ from attrs import define, field
 
 from sidecar.admin.answers import OperatorAnswer, only
 from sidecar.metrics.exposition import CONTENT_TYPE, Exposition
+from sidecar.metrics.status import View
 from sidecar.metrics.targets import is_host, targets
-from sidecar.status import View
 from sidecar.synapse.topology import Topology
 
 

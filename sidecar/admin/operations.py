@@ -1,4 +1,6 @@
-"""What the operator can ask and do, by its path. Knows the data path only by `sidecar.status` and a pool's drain.
+"""What the operator can ask and do, by its path.
+
+Knows the data path only by `sidecar.metrics.status` and a pool's drain.
 
 Nothing here asks who it is that asks; that is decided before.
 """
@@ -15,9 +17,9 @@ from attrs import define, field
 
 from sidecar.admin.answers import OperatorAnswer, only
 from sidecar.admin.recent import Recent
-from sidecar.net.pool import WorkerPool
-from sidecar.status import View, state, status, unready
-from sidecar.telemetry import logger
+from sidecar.metrics.status import View, state, status, unready
+from sidecar.observe.telemetry import logger
+from sidecar.upstream.pool import WorkerPool
 
 _log = logger("sidecar.admin")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from sidecar.failures import Failure
+from sidecar.exchange.failures import Failure
 from sidecar.records.histogram import quantile
 from sidecar.records.record import ENDED_BY
 from sidecar.records.tally import Tallies, Tally

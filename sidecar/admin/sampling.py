@@ -10,8 +10,8 @@ from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
 from sidecar.admin.recent import Recent
-from sidecar.net.gateway import Gateway
 from sidecar.records.tally import Tallies
+from sidecar.relay.gateway import Gateway
 
 EVERY = 1.0
 """Seconds."""

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from attrs import frozen
 
-from sidecar.certificates import certificate_problems
-from sidecar.deployment import Deployment, deployment_of
+from sidecar.entrance.certificates import certificate_problems
 from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.loading.deployment import Deployment, deployment_of
 
 CLEAN, WARNED, FAILED = 0, 1, 2
 """Exit statuses of all commands that find faults."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from sidecar.deployment import deployment_of
 from sidecar.errors import ConfigError
+from sidecar.loading.deployment import deployment_of
 
 SHELLS = ("bash", "zsh", "fish")
 _PROGRAM, _VARIABLE = "matrix-sidecar", "_MATRIX_SIDECAR_COMPLETE"

@@ -13,8 +13,8 @@ from attrs import define, evolve, field, frozen
 
 from sidecar.commands.listing import answer_of, conditions_of, fallback_of, shown_methods
 from sidecar.config.schema import Route
-from sidecar.deployment import Deployment
 from sidecar.explaining.what_if import movement, step_of
+from sidecar.loading.deployment import Deployment
 from sidecar.routing.compile import segments_of
 from sidecar.routing.decide import decide
 from sidecar.routing.matcher import concrete_paths, target_of

@@ -12,9 +12,9 @@ import click
 from sidecar.commands.checking import FAILED
 from sidecar.commands.questions import EndpointKind
 from sidecar.config.passwords import PlainPassword, secret_of
-from sidecar.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.install import units
+from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
 
 if TYPE_CHECKING:
     from sidecar.doctor.examination import Wishes

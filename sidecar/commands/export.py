@@ -9,12 +9,12 @@ from typing import NoReturn
 import click
 
 from sidecar.commands.checking import CLEAN, FAILED, WARNED
-from sidecar.deployment import DEFAULT_PATH, deployment_of
 from sidecar.errors import ConfigError
 from sidecar.exporting.caddy import caddy
 from sidecar.exporting.haproxy import haproxy
 from sidecar.exporting.model import exported
 from sidecar.exporting.nginx import nginx
+from sidecar.loading.deployment import DEFAULT_PATH, deployment_of
 
 PROGRAMS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
 

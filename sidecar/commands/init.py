@@ -19,12 +19,12 @@ from attrs import frozen
 from sidecar.commands.checking import WARNED, check_and_print, print_problems
 from sidecar.commands.questions import EndpointKind, Network, Questions, fail
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.deployment import DEFAULT_PATH, Deployment
 from sidecar.install import fronts, units
 from sidecar.install.advice import advice
 from sidecar.install.draft import FirstFile
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
+from sidecar.loading.deployment import DEFAULT_PATH, Deployment
 from sidecar.routing.parts import PoolPart
 from sidecar.synapse.reading import read_topology
 from sidecar.synapse.topology import Topology

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from sidecar.config.schema import Route
-from sidecar.deployment import Deployment
+from sidecar.loading.deployment import Deployment
 from sidecar.routing.access import closed_resource
 from sidecar.routing.plan import Plan, PlannedRow, Step
 

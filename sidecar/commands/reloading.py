@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import click
 
+from sidecar.app.outcome_file import Ended, directory_of, kept
 from sidecar.commands.checking import CLEAN, FAILED
-from sidecar.outcome_file import Ended, directory_of, kept
 
 _BETWEEN = 0.02
 """Seconds between two looks at the file: a reload takes some tenths of a second, and nothing tells of its end."""

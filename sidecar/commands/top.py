@@ -13,8 +13,8 @@ from sidecar.commands.checking import FAILED
 from sidecar.config.load import load_settings
 from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.config.schema import Settings
-from sidecar.deployment import DEFAULT_PATH
 from sidecar.errors import ConfigError
+from sidecar.loading.deployment import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from sidecar.top.asking import OperatorClient

@@ -12,7 +12,6 @@ from attrs import frozen
 
 from sidecar.config.endpoints import address_of, entrance, is_foreign
 from sidecar.config.units import write_size
-from sidecar.deployment import Deployment
 from sidecar.doctor.asking import ServerAddress, SilenceError, ask
 from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation
@@ -36,6 +35,7 @@ from sidecar.install.advice import unreadable
 from sidecar.install.command_lines import sidecars
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account, of_process
+from sidecar.loading.deployment import Deployment
 
 PLAIN_PORT = 80
 """Of http, beside https."""

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import frozen
 
 from sidecar import __version__
-from sidecar.deployment import Deployment
 from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
+from sidecar.loading.deployment import Deployment
 
 
 @frozen

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 
 from sidecar.admin.explained import Explained
-from sidecar.deployment import Deployment
 from sidecar.explaining.lines import NoRequestError, read_line
 from sidecar.explaining.rehearsal import RequestText, is_peer
 from sidecar.explaining.story import tell
+from sidecar.loading.deployment import Deployment
 
 _FIRST = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(\S+)(?:[ \t]+HTTP/\d(?:\.\d)?)?", re.ASCII)
 

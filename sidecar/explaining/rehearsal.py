@@ -12,10 +12,10 @@ from functools import lru_cache
 from attrs import define, field, frozen
 
 from sidecar.config.endpoints import entrance
-from sidecar.deployment import Deployment
 from sidecar.errors import Fault, WireError
-from sidecar.failures import Failure
-from sidecar.replies import STATUS_OF_FAULT
+from sidecar.exchange.failures import Failure
+from sidecar.exchange.replies import STATUS_OF_FAULT
+from sidecar.loading.deployment import Deployment
 from sidecar.routing.compile import UNKNOWN
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
@@ -94,7 +94,7 @@ class Rehearsal:
         return Heard(head, client, scheme, decision)
 
     def _too_large(self, head: RequestHead, forwarded: bytes, decision: Decision) -> Decision | None:
-        """The refusal of what no worker would take, as `sidecar.net.passage` has it before it asks for one."""
+        """The refusal of what no worker would take, as `sidecar.relay.passage` has it before it asks for one."""
         limits = self.deployment.settings.limits
         most = decision.body_limit or limits.request_body
         if head.length > most:

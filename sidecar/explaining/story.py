@@ -12,9 +12,9 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.deployment import Deployment
 from sidecar.explaining.rehearsal import Heard, Rehearsal, RequestText
 from sidecar.explaining.what_if import NOBODY, Movement, first_up, movement, plan_with, step_of
+from sidecar.loading.deployment import Deployment
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json, explain
 from sidecar.routing.plan import Step

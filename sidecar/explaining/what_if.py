@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import evolve, frozen
 
 from sidecar.config.schema import Settings
-from sidecar.deployment import Deployment
+from sidecar.loading.deployment import Deployment
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import is_initial, matching_rule, routed
 from sidecar.routing.keys import Fields

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from sidecar.config.schema import Route
-from sidecar.replies import CORS, error_content
+from sidecar.exchange.replies import CORS, error_content
 
 _JSON = "application/json"
 

@@ -16,11 +16,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from sidecar.errors import Severity
 from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
-from sidecar.net.pool import WorkerPool
+from sidecar.metrics.status import View, taking, unready
 from sidecar.records.histogram import DURATIONS, Histogram
 from sidecar.records.tally import CODES, Per, Tallies, Tally
 from sidecar.routing.parts import SERVED_BY
-from sidecar.status import View, taking, unready
+from sidecar.upstream.pool import WorkerPool
 
 _BOUNDS = (*map(repr, DURATIONS), "+Inf")
 _VERSIONS = (platform.python_version(), version("twisted"))

@@ -16,7 +16,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from sidecar.metrics.collector import families
-from sidecar.status import View
+from sidecar.metrics.status import View
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format, which every version of it reads."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from sidecar.failures import Failure, Party
+from sidecar.exchange.failures import Failure, Party
 
 DONE = "done"
 """How an exchange ends in which the client got the whole answer of a worker."""

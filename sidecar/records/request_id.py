@@ -15,8 +15,6 @@ from attrs import define
 from sidecar.wire.framing import REQUEST_ID
 from sidecar.wire.head import RequestHead
 
-USUAL = "X-Request-ID"
-"""The field that reverse proxies use, and in which our own replies tell it."""
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """What is taken from a trusted peer. Nothing that could end a quoted text or a word in a log."""
 

@@ -13,7 +13,7 @@ from net.turns import turns
 from twisted.application.service import MultiService
 
 from sidecar import tap
-from sidecar.service import SidecarService
+from sidecar.app.service import SidecarService
 
 CONFIGURATION = """\
 listen: "tcp:0:interface=127.0.0.1"

@@ -12,7 +12,7 @@ from operated import Operated, received
 from twisted.internet.task import Clock
 
 from sidecar.admin.canaries import CanaryOperations
-from sidecar.canary import ANSWERS, HELD_ANSWERS, LIFETIME, LONGEST_HOLD, MOST, Canaries
+from sidecar.app.canary import ANSWERS, HELD_ANSWERS, LIFETIME, LONGEST_HOLD, MOST, Canaries
 from sidecar.routing.decision import Decision
 from sidecar.wire.fields import FieldSection
 
@@ -99,7 +99,7 @@ async def test_a_reload_ends_it_until_it_is_opened_again(scene: Operated) -> Non
 
 
 def _work(scene: Operated) -> dict[str, Any]:
-    from sidecar.reload import Reload, work_of
+    from sidecar.app.reload import Reload, work_of
 
     reload = next(each for each in scene.services if isinstance(each, Reload))
     return dict(work_of(reload.deployment))

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from sidecar.admin.answers import OperatorAnswer
 from sidecar.admin.listener import OperatorListener, OperatorSite
-from sidecar.reload import Reload
+from sidecar.app.reload import Reload
 
 PASSWORD = "operator: {user: ops, password_file: password, attempts: 2}\n"
 RIGHT = f"Authorization: Basic {b64encode(b'ops:sesame').decode()}"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.endpoints import address_of
-from sidecar.deployment import read_deployment
 from sidecar.errors import ConfigError
+from sidecar.loading.deployment import read_deployment
 
 
 @pytest.mark.parametrize(

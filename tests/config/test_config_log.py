@@ -8,9 +8,9 @@ import pytest
 
 from sidecar.config.load import settle
 from sidecar.config.log import Log, read_secret, unknown_endpoints
-from sidecar.deployment import read_deployment
 from sidecar.document import parse_document
 from sidecar.errors import ConfigError
+from sidecar.loading.deployment import read_deployment
 
 WORKERS = 'workers: {main: {endpoint: "unix:/main.sock"}}\nsynapse: {version: "1.163.2"}\n'
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from pages.configuration import DOCS, json_schema, main, markdown
 
 from sidecar.config.load import settle
-from sidecar.config.reference import DOCS, json_schema, main, markdown
 from sidecar.config.references import check_references
 from sidecar.document import parse_document
 from sidecar.synapse.names import BUILT_IN_POOLS
@@ -90,7 +90,7 @@ def test_the_reference_is_current(tmp_path: Path) -> None:
     main(tmp_path)
     for name, text in (("configuration.md", markdown()), ("sidecar.schema.json", json_schema())):
         assert (tmp_path / name).read_text() == text
-        assert (DOCS / name).read_text() == text, "run `python -m sidecar.config.reference`"
+        assert (DOCS / name).read_text() == text, "run `PYTHONPATH=tests python -m pages.configuration`"
 
 
 def test_the_reference_shows_values_as_people_write_them() -> None:

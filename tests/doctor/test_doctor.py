@@ -20,12 +20,12 @@ from terminals import Terminal
 
 from sidecar.cli import main
 from sidecar.config.passwords import hashed
-from sidecar.deployment import read_deployment
 from sidecar.doctor import examination, operators
 from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.examination import listened
 from sidecar.doctor.findings import Level
 from sidecar.install import command_lines
+from sidecar.loading.deployment import read_deployment
 
 
 @pytest.fixture(scope="module")

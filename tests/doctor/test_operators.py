@@ -9,9 +9,9 @@ import pytest
 
 from sidecar import __version__
 from sidecar.commands.init import _pools
-from sidecar.deployment import Deployment, read_deployment
 from sidecar.doctor.operators import judge_status
 from sidecar.doctor.pools import examine_pools
+from sidecar.loading.deployment import Deployment, read_deployment
 
 CONFIGURATION = """\
 synapse: {version: "1.163.2"}

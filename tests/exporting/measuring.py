@@ -21,7 +21,7 @@ from system_programs import find
 
 from benchmarks import coverage
 from sidecar.cli import main
-from sidecar.deployment import Deployment, read_deployment
+from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.synapse.endpoints import load_endpoints

@@ -11,18 +11,18 @@ import attrs
 import pytest
 from admin.operated import Operated, received
 from net.turns import staged, turns
+from pages.metrics import PAGE, main, renewed
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from test_reload import Threads
 
 from sidecar import __version__
+from sidecar.app.reload import Reload, ReloadOutcome
 from sidecar.config.schema import Settings
 from sidecar.metrics.catalogue import COUNTERS, LABELS, METRICS, PREFIX, TOLD_OTHERWISE
-from sidecar.metrics.reference import PAGE, main, renewed
+from sidecar.observe.telemetry import Counters
 from sidecar.records.histogram import DURATIONS
-from sidecar.reload import Reload, ReloadOutcome
 from sidecar.synapse.endpoints import load_endpoints
-from sidecar.telemetry import Counters
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SYNC = b"GET /_matrix/client/v3/sync?since=1&access_token=syt_YWxpY2U_abc_123 HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -306,7 +306,7 @@ def test_names() -> None:
 
 
 def test_page(tmp_path: Path) -> None:
-    """docs/metrics.md is what the catalogue says; `python -m sidecar.metrics.reference` renews it."""
+    """docs/metrics.md is what the catalogue says; `PYTHONPATH=tests python -m pages.metrics` renews it."""
     page = PAGE.read_text()
     assert renewed(page) == page
     copy = tmp_path / "metrics.md"

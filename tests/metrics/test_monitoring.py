@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pages.metrics import PAGE
 
 from sidecar.metrics.catalogue import METRICS, PREFIX
-from sidecar.metrics.reference import PAGE
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "conf" / "alerts.yaml"

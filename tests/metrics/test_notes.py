@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from noted import noted
 from twisted.internet.task import Clock
 
-from sidecar.net.deadlines import GRANULARITY, Deadlines
 from sidecar.records.notes import PATIENCE, TOGETHER, Notes
 from sidecar.records.tally import Tallies
+from sidecar.transport.deadlines import GRANULARITY, Deadlines
 
 
 class Reader:

@@ -20,20 +20,20 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.net.accepting import Accepting
-from sidecar.net.admission import Gate, GateLimits
-from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import UnixEndpoint, describe
-from sidecar.net.entrances import Entrance
-from sidecar.net.gateway import Gateway, response_limits
-from sidecar.net.health import Health, HealthLimits
-from sidecar.net.link import NOTHING
-from sidecar.net.poller import Poller
-from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.session import Listener, Session
-from sidecar.net.transport import SocketLink
-from sidecar.net.twisted_link import SecureLink
+from sidecar.entrance.accepting import Accepting
+from sidecar.entrance.entrances import Entrance
+from sidecar.relay.admission import Gate, GateLimits
+from sidecar.relay.gateway import Gateway, response_limits
+from sidecar.relay.session import Listener, Session
 from sidecar.routing.decision import Decision
+from sidecar.transport.deadlines import Deadlines
+from sidecar.transport.link import NOTHING
+from sidecar.transport.poller import Poller
+from sidecar.transport.transport import SocketLink
+from sidecar.transport.twisted_link import SecureLink
+from sidecar.upstream.endpoints import UnixEndpoint, describe
+from sidecar.upstream.health import Health, HealthLimits
+from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 
 from .turns import reactor, turns

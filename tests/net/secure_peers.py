@@ -12,8 +12,8 @@ from attrs import evolve
 from pem import Authority
 
 from sidecar.config.endpoints import KeyFiles
-from sidecar.net.entrances import doors
-from sidecar.net.tls import Identities
+from sidecar.entrance.entrances import doors
+from sidecar.entrance.tls import Identities
 
 from .peers import Peer, Stage
 from .turns import reactor, turns

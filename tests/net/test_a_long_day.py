@@ -24,17 +24,17 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.net.admission import Gate, GateLimits
-from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import describe
-from sidecar.net.gateway import Gateway
-from sidecar.net.health import Health, HealthLimits, NoAnswerError
-from sidecar.net.passage import Passage, State
-from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.session import Listener, Session
-from sidecar.net.twisted_link import HalfCloseableLink
 from sidecar.records.notes import Notes
+from sidecar.relay.admission import Gate, GateLimits
+from sidecar.relay.gateway import Gateway
+from sidecar.relay.passage import Passage, State
+from sidecar.relay.session import Listener, Session
 from sidecar.routing.decision import Decision
+from sidecar.transport.deadlines import Deadlines
+from sidecar.transport.twisted_link import HalfCloseableLink
+from sidecar.upstream.endpoints import describe
+from sidecar.upstream.health import Health, HealthLimits, NoAnswerError
+from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
 

@@ -11,9 +11,9 @@ import pytest
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
-from sidecar.net import accepting
-from sidecar.net.accepting import PAUSE, Accepting
-from sidecar.net.poller import Poller
+from sidecar.entrance import accepting
+from sidecar.entrance.accepting import PAUSE, Accepting
+from sidecar.transport.poller import Poller
 
 from .turns import reactor, spin, turns
 

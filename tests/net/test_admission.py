@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sidecar.net.admission import Admission, Gate, GateLimits, Who, who
+from sidecar.relay.admission import Admission, Gate, GateLimits, Who, who
 
 HERE, THERE = "192.0.2.1", "2001:db8::/64"
 WHO = (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from twisted.internet.task import Clock
 
-from sidecar.net.deadlines import GRANULARITY, NEVER, Deadlines
+from sidecar.transport.deadlines import GRANULARITY, NEVER, Deadlines
 
 from .turns import logged_failures
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.net.descriptors import KEPT, RESERVE, connection_ceiling, descriptors_left
+from sidecar.entrance.descriptors import KEPT, RESERVE, connection_ceiling, descriptors_left
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 
-from sidecar.net.asking import ask, serves
-from sidecar.net.endpoints import describe, missing
-from sidecar.net.health import Health, HealthLimits, NoAnswerError, WorkerState
+from sidecar.upstream.asking import ask, serves
+from sidecar.upstream.endpoints import describe, missing
+from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, WorkerState
 
 from .peers import Worker
 from .turns import reactor, spin, turns

@@ -16,12 +16,12 @@ from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.net.deadlines import Deadlines
-from sidecar.net.gateway import Gateway
-from sidecar.net.health import Health, HealthLimits
-from sidecar.net.pool import PoolLimits, WorkerPool
-from sidecar.net.session import Listener, Session
-from sidecar.net.twisted_link import HalfCloseableLink
+from sidecar.relay.gateway import Gateway
+from sidecar.relay.session import Listener, Session
+from sidecar.transport.deadlines import Deadlines
+from sidecar.transport.twisted_link import HalfCloseableLink
+from sidecar.upstream.health import Health, HealthLimits
+from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
 

@@ -13,7 +13,7 @@ import pytest
 from admin.operated import Operated, received
 
 from net.turns import staged, turns
-from sidecar import sink
+from sidecar.observe import sink
 
 LOG = "log: {access: true, format: json, file: access.log}\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

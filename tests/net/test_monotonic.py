@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IReactorUNIX
 
-from sidecar.net import monotonic
-from sidecar.net.monotonic import KernelTimer, MonotonicClock, MonotonicReactor
+from sidecar.transport import monotonic
+from sidecar.transport.monotonic import KernelTimer, MonotonicClock, MonotonicReactor
 
 from .turns import logged_failures, reactor, staged, turns
 

@@ -22,13 +22,13 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 
-from sidecar.net.asking import serves
-from sidecar.net.deadlines import Deadlines
-from sidecar.net.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
-from sidecar.net.health import Health, HealthLimits, NoAnswerError, Question, WorkerState
-from sidecar.net.poller import Poller
-from sidecar.net.pool import PoolLimits, Refusal, WorkerPool
-from sidecar.net.upstream import Upstream
+from sidecar.transport.deadlines import Deadlines
+from sidecar.transport.poller import Poller
+from sidecar.upstream.asking import serves
+from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
+from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, Question, WorkerState
+from sidecar.upstream.pool import PoolLimits, Refusal, WorkerPool
+from sidecar.upstream.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits
 
 from .peers import Worker

@@ -12,7 +12,7 @@ from attrs import evolve
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 
-from sidecar.net.entrances import Entrance
+from sidecar.entrance.entrances import Entrance
 
 from .peers import Peer, Stage
 from .turns import reactor, staged, turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.replies import CORS
+from sidecar.exchange.replies import CORS
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Stage, crash, forward

@@ -13,10 +13,10 @@ from OpenSSL import SSL
 from pem import Authority
 
 from sidecar.config.endpoints import KeyFiles
+from sidecar.entrance.entrances import doors
+from sidecar.entrance.tls import Identities
 from sidecar.errors import SidecarError
-from sidecar.net.entrances import doors
-from sidecar.net.poller import Poller
-from sidecar.net.tls import Identities
+from sidecar.transport.poller import Poller
 
 from .peers import Stage
 from .secure_peers import Inside, SecureStage

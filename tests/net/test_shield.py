@@ -7,10 +7,10 @@ import json
 import pytest
 
 from sidecar.config.schema import Pool
-from sidecar.net.admission import GateLimits
-from sidecar.net.choosing import best
-from sidecar.net.health import HealthLimits, WorkerState
+from sidecar.relay.admission import GateLimits
+from sidecar.relay.choosing import best
 from sidecar.routing.decision import Decision
+from sidecar.upstream.health import HealthLimits, WorkerState
 
 from .peers import FORWARDED, Peer, Stage, forward
 from .turns import staged, turns

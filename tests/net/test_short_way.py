@@ -10,8 +10,8 @@ from attrs import asdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.net.deadlines import Deadlines
 from sidecar.records.notes import Notes
+from sidecar.transport.deadlines import Deadlines
 from sidecar.wire.reader import RequestReader, ResponseReader
 
 from .test_identity import Content, Story, World, sizes, steps

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from sidecar.net import splicing
-from sidecar.net.splicing import Pipe
+from sidecar.transport import splicing
+from sidecar.transport.splicing import Pipe
 
 from .peers import Peer, Stage
 from .turns import staged, turns

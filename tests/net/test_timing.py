@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sidecar.config.schema import Pool
-from sidecar.net.link import NOTHING
-from sidecar.net.splicing import PIPE_SIZE
 from sidecar.routing.decision import Decision
+from sidecar.transport.link import NOTHING
+from sidecar.transport.splicing import PIPE_SIZE
 
 from .peers import FORWARDED, Peer, Stage, forward
 from .turns import staged, turns

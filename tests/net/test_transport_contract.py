@@ -12,10 +12,10 @@ import pytest
 from fakes import FakeTransport
 from twisted.internet.protocol import Factory
 
-from sidecar.net.link import Link
-from sidecar.net.poller import Poller
-from sidecar.net.transport import READ_SIZE, SocketLink
-from sidecar.net.twisted_link import HalfCloseableLink, TwistedLink
+from sidecar.transport.link import Link
+from sidecar.transport.poller import Poller
+from sidecar.transport.transport import READ_SIZE, SocketLink
+from sidecar.transport.twisted_link import HalfCloseableLink, TwistedLink
 
 from .turns import logged_failures, reactor, spin, turns
 

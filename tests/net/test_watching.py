@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
 
-from sidecar.net.watching import SocketWatch
+from sidecar.app.watching import SocketWatch
 
 from .turns import reactor, staged, turns
 
@@ -116,7 +116,7 @@ def test_no_library_to_watch_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def fail(_: str) -> None:
         raise ImportError("Can't find C library.")
 
-    monkeypatch.setattr("sidecar.net.watching.import_module", fail)
+    monkeypatch.setattr("sidecar.app.watching.import_module", fail)
     watch = SocketWatch(reactor)
     watch.watch(str(tmp_path / "w.sock"), lambda: None)
     assert not watch._directories

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from routing.plans import Headers, plan_of
 
+from sidecar.callers.whoami import Whoami, askable, continued, neighbourhood
 from sidecar.config.schema import Tokens, Worker
-from sidecar.net.admission import GateLimits
-from sidecar.net.lessons import Overheard, Proof
-from sidecar.net.whoami import Whoami, askable, continued, neighbourhood
+from sidecar.relay.admission import GateLimits
+from sidecar.relay.lessons import Overheard, Proof
 from sidecar.routing.decide import decide
 from sidecar.routing.hashing import ranked
 from sidecar.synapse.whoami import TARGET, told_by_login

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.deployment import read_deployment
+from sidecar.loading.deployment import read_deployment
 
 PLACE = Path(__file__).parents[2] / "conf" / "kubernetes"
 MANIFESTS = ("deployment", "disruption", "network", "service")

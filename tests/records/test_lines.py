@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noted import PLAIN, noted
 
-from sidecar.failures import Failure
+from sidecar.exchange.failures import Failure
 from sidecar.records.access_log import AccessLog
 from sidecar.records.choice import LogChoice
 from sidecar.records.lines import KEPT, Hasher, Lines

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.deployment import Deployment, read_deployment
 from sidecar.errors import ConfigError, Severity
+from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import explain

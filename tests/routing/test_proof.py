@@ -18,7 +18,7 @@ import yaml
 from attrs import field, frozen
 
 from benchmarks import coverage
-from sidecar.deployment import Deployment, read_deployment
+from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.synapse.endpoints import Endpoint, load_endpoints
 from sidecar.synapse.releases import release_of
 

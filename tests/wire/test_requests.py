@@ -6,7 +6,7 @@ import pytest
 from reading import LIMITS, octet_by_octet, read_requests, refused
 
 from sidecar.errors import Fault, WireError
-from sidecar.replies import STATUS_OF_FAULT
+from sidecar.exchange.replies import STATUS_OF_FAULT
 from sidecar.wire.framing import CHUNKED
 from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import END, ReaderLimits, RequestReader

@@ -1,0 +1,1 @@
+"""Wires the program: starts, reloads, drains and stops it."""

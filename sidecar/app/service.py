@@ -1,0 +1,353 @@
+"""The one object that wires, starts and stops the sidecar; it is allowed to know everything.
+
+Order matters in it: nothing listens before everything is read, and a stop ends clients before it ends pools.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+
+from sidecar.app.making import gates as make_gates
+from sidecar.app.making import start, worker_pool
+from sidecar.app.watching import SocketWatch
+from sidecar.callers.whoami import Askable, Whoami, continued
+from sidecar.config.schema import Settings
+from sidecar.entrance.accepting import Accepting
+from sidecar.entrance.descriptors import connection_ceiling
+from sidecar.entrance.entrances import doors
+from sidecar.entrance.listening import address, listen_where_possible
+from sidecar.entrance.tls import Identities
+from sidecar.errors import SidecarError
+from sidecar.observe.logbook import Logbook
+from sidecar.observe.telemetry import log_from, logger
+from sidecar.records.access_log import AccessLog
+from sidecar.records.notes import Notes
+from sidecar.records.request_id import RequestIds
+from sidecar.records.tally import Tallies
+from sidecar.relay.admission import GateLimits
+from sidecar.relay.gateway import Decide, Gateway
+from sidecar.relay.session import Listener, Session
+from sidecar.synapse.names import MAIN
+from sidecar.transport.deadlines import Deadlines
+from sidecar.transport.poller import Poller
+from sidecar.upstream.pool import WorkerPool
+from sidecar.wire.forwarded import ForwardedPolicy
+
+_log = logger("sidecar")
+
+LAST_WORDS = 1.0
+"""Seconds of a stop in which idle connections stay open: who sends a request in them is answered, and told to close.
+
+Only so a client that is busy loses nothing: it cannot know that its connection ends while its next request is on the
+way.
+"""
+
+
+ALONE = (0.001, 8)
+"""In a process of our own: how many seconds more events are waited for before others get their turn, and how often."""
+
+
+def use_monotonic_clock(reactor: Any) -> None:
+    """Let the reactor's timers follow the monotonic clock; to be called before the first timer is made.
+
+    Twisted's follow the wall clock: when it is stepped by an hour, every deadline passes at once.
+    """
+    reactor.seconds = time.monotonic
+
+
+def forwarded_policy(settings: Settings, public_scheme: str) -> ForwardedPolicy:
+    """Whose word is taken, as `forwarded:` says."""
+    forwarded = settings.forwarded
+    return ForwardedPolicy(
+        forwarded.trust, forwarded.proto, forwarded.proxy_protocol, public=public_scheme, hops=forwarded.hops
+    )
+
+
+@define(eq=False)
+class SidecarService(Service):
+    """The sidecar as a Twisted service: listens when started, drains when stopped."""
+
+    settings: Settings
+    workers: Mapping[str, str]
+    """Client endpoint string of each worker."""
+    decide: Decide
+    reactor: Any
+    introduction: str = ""
+    """Printed when everything listens."""
+    weights: Mapping[str, float] = field(factory=dict)
+    """Of each worker, where it is not 1."""
+    gates: Mapping[str, GateLimits] = field(factory=dict)
+    """How many requests each pool serves at once."""
+    health: Mapping[str, str] = field(factory=dict)
+    """Path at which each worker is asked for its health, where it is not /health."""
+    faults: Mapping[str, str] = field(factory=dict)
+    """Why a worker is down for as long as its file is as it is."""
+    main: str = MAIN
+    askable: Askable | None = None
+    """Who is asked for users whose tokens do not name them."""
+    id_fields: Sequence[str] = ()
+    """Fields in which Synapse's processes read the id of a request."""
+    public_scheme: str = ""
+    """What clients are meant to use, as Synapse's files say."""
+    log_secret: bytes | None = field(default=None, repr=False)
+    """By which keys are hashed in the access log."""
+    alone: bool = False
+    """The process is ours: whatever else is in it can wait a moment."""
+    measured: bool = False
+    """Somebody is told what the exchanges add up to, even without an operator's listener."""
+    identities: Identities = field(init=False, factory=Identities)
+    """Certificates and keys of the listeners that speak TLS."""
+    gateway: Gateway = field(init=False)
+    poller: Poller = field(init=False)
+    sockets: SocketWatch = field(init=False)
+    logbook: Logbook = field(init=False)
+    listeners: list[Listener] = field(init=False, factory=list)
+    ports: list[IListeningPort] = field(init=False, factory=list)
+    leaving: list[WorkerPool] = field(init=False, factory=list)
+    """Pools of workers that a reload removed or moved, as long as requests run there."""
+    _drained: Deferred[None] | None = field(init=False, default=None)
+    _accepting: Accepting = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.settings
+        self.poller = Poller(self.reactor, *(ALONE if self.alone else ()))
+        self.sockets = SocketWatch(self.reactor)
+        self.logbook = Logbook(self.reactor)
+        access_log = self.logbook.use(settings.log, self.log_secret)
+        deadlines = Deadlines(self.reactor)
+        # Whom would tallies be told without an operator's listener?
+        tallies = Tallies() if self.measured or settings.admin is not None else None
+        self.gateway = Gateway(
+            decide=self.decide,
+            pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
+            forwarded=forwarded_policy(settings, self.public_scheme),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            deadlines=deadlines,
+            weights=self.weights,
+            gates=make_gates(self.gates, {}),
+            main=self.main,
+            notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
+            request_ids=self._request_ids(self.id_fields, access_log),
+        )
+        self._resolve(None)
+        counters = self.gateway.counters
+        self._accepting = Accepting(self.reactor, lambda: counters.connections_open)
+        self._heed(settings)
+
+    def _resolve(self, before: Whoami | None) -> None:
+        """Find users whose tokens do not name them, where the configuration says so; `before`: who did until now."""
+        gateway = self.gateway
+        tokens, pools = self.settings.tokens, gateway.pools
+        gateway.whoami = continued(before, self.askable, tokens, pools, self.reactor, gateway.counters)
+
+    def _heed(self, settings: Settings) -> None:
+        """What of the settings is not the data path's."""
+        log_from(settings.log.level)
+        if self.running:
+            self._accepting.use(connection_ceiling(settings.limits.connections))
+
+    def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
+        health, fault = self.health.get(name, "/health"), self.faults.get(name, "")
+        make = partial(worker_pool, sockets=self.sockets, health=health, fault=fault)
+        return make(name, endpoint, settings, self.reactor, self.poller, deadlines)
+
+    # Start.
+
+    def startService(self) -> None:
+        """Listen. Raises SidecarError with one sentence if that is not possible, and then listens on nothing."""
+        super().startService()
+        opened = []
+        try:
+            for door in doors(self.settings.listen, self.gateway, self.identities, self.reactor, self.poller):
+                door.listener.tell(self._connections_changed)
+                self.listeners.append(door.listener)
+                for port in listen_where_possible(self.reactor, door.address, door.entrance, first=not self.ports):
+                    self.ports.append(port)
+                    opened.append((port, door.entrance.take))
+        except SidecarError:
+            _each(self.ports, "stopListening")
+            self.ports.clear()
+            raise
+        self._accepting.use(connection_ceiling(self.settings.limits.connections))
+        for port, take in opened:
+            self._accepting.open(port, self.poller, take)
+            _log.info("listening on {host}", host=address(port))
+        start(self.gateway.pools.values())
+        if self.introduction:
+            # Past the log, for which twistd takes sys.stdout.
+            print(self.introduction, file=sys.__stdout__, flush=True)
+
+    # Change.
+
+    def use(
+        self,
+        *,
+        settings: Settings,
+        workers: Mapping[str, str],
+        decide: Decide,
+        weights: Mapping[str, float],
+        gates: Mapping[str, GateLimits],
+        health: Mapping[str, str],
+        faults: Mapping[str, str],
+        main: str,
+        askable: Askable | None,
+        id_fields: Sequence[str],
+        public_scheme: str,
+        log_secret: bytes | None,
+    ) -> None:
+        """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
+
+        Where the sidecar listens does not change.
+        """
+        before = self.gateway
+        before.notes.tell()
+        before.notes.log = access_log = self.logbook.use(settings.log, log_secret)
+        self.health, self.faults = health, faults
+        pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
+        self.settings, self.workers, self.decide = settings, workers, decide
+        self.weights, self.gates, self.main = weights, gates, main
+        self.askable = askable
+        self.gateway = evolve(
+            before,
+            decide=decide,
+            pools=pools,
+            forwarded=forwarded_policy(settings, public_scheme),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            weights=weights,
+            gates=make_gates(gates, before.gates),
+            main=main,
+            request_ids=self._request_ids(id_fields, access_log),
+        )
+        self._resolve(before.whoami)
+        self._heed(settings)
+        for listener in self.listeners:
+            listener.use(self.gateway)
+        gone = [pool for name, pool in before.pools.items() if pools.get(name) is not pool]
+        for pool in gone:
+            pool.retire()
+        if self.running:
+            start(pool for name, pool in pools.items() if before.pools.get(name) is not pool)
+        self.leaving = [pool for pool in (*self.leaving, *gone) if pool.busy]
+        self._connections_changed()
+
+    def _request_ids(self, fields: Sequence[str], access_log: AccessLog | None) -> RequestIds | None:
+        """None where neither Synapse nor a log of ours has a use for them."""
+        if not fields and access_log is None:
+            return None
+        return RequestIds(fields, self.logbook.ids)
+
+    def _taken_over(self, name: str, endpoint: str, settings: Settings) -> WorkerPool:
+        """The pool that a worker has, with new limits; a new one if the worker is new or elsewhere."""
+        fresh = self._pool(name, endpoint, settings, self.gateway.deadlines)
+        known = self.gateway.pools.get(name)
+        if known is None:
+            return fresh
+        if self.workers[name] != endpoint:
+            if known.draining:
+                fresh.drain()
+            return fresh
+        known.use(fresh)
+        return known
+
+    @property
+    def ceiling(self) -> int:
+        """How many client connections may be open."""
+        return self._accepting.ceiling
+
+    def _connections_changed(self) -> None:
+        self._accepting.changed()
+        if self._drained is not None and not self.gateway.counters.connections_open:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    # Stop.
+
+    async def _drain(self) -> None:
+        """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
+        self.gateway.draining = True
+        ports, self.ports = self.ports, []
+        self._accepting.stop()
+        for port in ports:
+            await _deferred(port.stopListening())
+        self._tell(running=True)
+        if self.gateway.counters.connections_open:
+            _log.info("waiting for {count} connections to end", count=self.gateway.counters.connections_open)
+            self._drained = Deferred()
+            drain = self.settings.timeouts.drain
+            limit = self.reactor.callLater(drain, self._give_up)
+            last_words = self.reactor.callLater(min(LAST_WORDS, drain), self._tell, running=False)
+            await self._drained
+            for call in (limit, last_words):
+                if call.active():
+                    call.cancel()
+        if self.gateway.whoami is not None:
+            self.gateway.whoami.close()
+        for pool in (*self.gateway.pools.values(), *self.leaving):
+            pool.retire()
+        self.sockets.close()
+        self.poller.close()
+        self.gateway.notes.tell()
+        self.logbook.close()
+
+    def _tell(self, *, running: bool) -> None:
+        """Tell the connections with an exchange, or those without, to end."""
+        for connection in self._connections():
+            if (connection.passage is not None) is running:
+                connection.drain()
+        if not running:
+            self._abort_awaited()
+
+    def _abort_awaited(self) -> None:
+        """Who has not even said for whom it comes is not waited for."""
+        for listener in self.listeners:
+            for preamble in tuple(listener.awaited):
+                preamble.abort()
+
+    def in_flight(self) -> Counter[str]:
+        """Requests that have begun and not ended, by endpoint."""
+        passages = (connection.passage for connection in self._connections())
+        return Counter(passage.decision.endpoint for passage in passages if passage is not None)
+
+    def _connections(self) -> list[Session]:
+        return [connection for listener in self.listeners for connection in listener.connections]
+
+    def _give_up(self) -> None:
+        _log.warn("timeouts.drain has passed")
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset the connections that a stop still waits for; nothing without a stop."""
+        if self._drained is not None:
+            left = self._connections()
+            _log.warn("cutting {count} connections", count=len(left))
+            for connection in left:
+                connection.abort()
+            self._abort_awaited()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._drain())
+
+
+async def _deferred(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+def _each(ports: Iterable[Any], method: str) -> None:
+    for port in ports:
+        action = getattr(port, method, None)
+        if action is not None:
+            action()

@@ -1,0 +1,63 @@
+"""How many client connections the process can hold: each may need a second descriptor, towards a worker.
+
+Running out of descriptors would lose connections that were accepted; stopping to accept before leaves them in the
+kernel's queue. Knows nothing of what is connected.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from sidecar.observe.telemetry import logger
+
+RESERVE = 256
+"""Descriptors kept for listeners, logs, pipes, the operator and a reload."""
+KEPT = 128
+"""Descriptors that no client gets, however many there are: for connections to workers beyond those of clients."""
+
+_MANY = 1 << 20
+
+_log = logger("sidecar")
+
+
+def connection_ceiling(wanted: int) -> int:
+    """`wanted` client connections, or as many as the limit of open files allows; raises the soft limit to the hard one.
+
+    Says so in the log where it is fewer than `wanted`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * wanted + RESERVE
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
+        if allowed > soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    ceiling = max(1, (soft - RESERVE) // 2)
+    _log.warn(
+        "limits.connections is {wanted}, but {soft} open files allow {ceiling} client connections; "
+        "set LimitNOFILE={needed} in the unit, or `ulimit -n {needed}`, or a lower limits.connections",
+        wanted=wanted,
+        soft=soft,
+        ceiling=ceiling,
+        needed=needed,
+    )
+    return ceiling
+
+
+def descriptors_left(any_open: int) -> int:
+    """How many clients can be let in at this moment without taking the last descriptors; `any_open` is an open one.
+
+    The lowest free descriptor is the one that is taken next (POSIX), and near the limit it says how many there are.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MANY
+    try:
+        lowest = os.dup(any_open)
+    except OSError:
+        return 0
+    os.close(lowest)
+    return soft - lowest - min(KEPT, soft // 4)

@@ -1,0 +1,110 @@
+"""What stands between a port and HTTP: a PROXY header where one is expected, then TLS where it is spoken."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Factory
+
+from sidecar.config.endpoints import entrance
+from sidecar.entrance.proxied import Complaints, Preamble
+from sidecar.entrance.tls import Identities, Identity, tls_protocols
+from sidecar.errors import SidecarError
+from sidecar.relay.gateway import Gateway
+from sidecar.relay.session import Listener, Session
+from sidecar.transport.link import Handler, Link
+from sidecar.transport.poller import Poller
+from sidecar.transport.secure import TlsTransport
+from sidecar.transport.transport import SocketLink
+from sidecar.transport.twisted_link import HalfCloseableLink, SecureLink
+
+
+class Entrance(Factory):
+    """Makes of each accepted socket what is served on it.
+
+    To Twisted it is a factory, for endpoints whose connections are no plain sockets; those begin with no PROXY header.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        listener: Listener,
+        reactor: Any,
+        poller: Poller,
+        *,
+        identity: Identity | None = None,
+        everywhere: bool = True,
+        here: bool = False,
+    ) -> None:
+        """`identity`: who we are to clients inside TLS; None: there is none.
+
+        `here`: a PROXY header is expected on this entry of `listen` in particular; `everywhere`: on none in particular.
+        """
+        self.listener = listener
+        self._poller = poller
+        self._tls = None if identity is None else tls_protocols(identity, reactor)
+        self._here = here
+        self._expecting = here or everywhere
+        self._complaints = Complaints()
+
+    def take(self, accepted: socket.socket, peer: str) -> None:
+        """Serve a connection from `peer`; empty: a UNIX peer."""
+        link = SocketLink(self._poller, accepted, peer, half_closeable=self._tls is None)
+        if self._expecting and self._announces(peer):
+            link.begin(Preamble(self.listener, self._complaints, self._served))
+        else:
+            link.begin(self._served())
+
+    def _served(self, scheme: str | None = None) -> Handler:
+        """What serves a connection whose client used `scheme` with a balancer; None: there is no balancer."""
+        if self._tls is not None:
+            return TlsTransport(self._inside_tls)
+        # Not inside TLS here; whether it was before the balancer, only the header can tell.
+        return Session(self.listener, scheme)
+
+    def _inside_tls(self, link: Link) -> IProtocol:
+        assert self._tls is not None
+        return self._tls(SecureLink(Session(self.listener), link))
+
+    def _announces(self, peer: str) -> bool:
+        # UNIX peers are on this host and trusted; but a plain `unix:` has them without a header, as ever.
+        return self.listener.gateway.forwarded.announces(peer) if peer else self._here
+
+    def buildProtocol(self, addr: object) -> Any:
+        session = Session(self.listener)
+        return HalfCloseableLink(session) if self._tls is None else self._tls(SecureLink(session))
+
+
+@frozen(eq=False)
+class Door:
+    """One entry of `listen`."""
+
+    address: str
+    """An endpoint string of Twisted's."""
+    entrance: Entrance
+
+    @property
+    def listener(self) -> Listener:
+        """Who counts its connections."""
+        return self.entrance.listener
+
+
+def doors(
+    descriptions: Sequence[str], gateway: Gateway, identities: Identities, reactor: Any, poller: Poller
+) -> Iterator[Door]:
+    """One for each entry of `listen`. Raises SidecarError where its certificate cannot be read."""
+    entrances = [entrance(text) for text in descriptions]
+    everywhere = not any(each.announced for each in entrances)
+    for each in entrances:
+        listener = Listener(gateway, secure=each.tls is not None)
+        try:
+            identity = None if each.tls is None else identities.identity(each.tls)
+            made = Entrance(listener, reactor, poller, identity=identity, everywhere=everywhere, here=each.announced)
+        except SidecarError as error:
+            raise SidecarError(f"cannot listen on {each.address} with TLS: {error}") from error
+        yield Door(each.address, made)

@@ -1,0 +1,167 @@
+"""TLS for those who connect to us: what is spoken, and certificates that can change while connections live.
+
+Needs pyOpenSSL, which comes with the extra `tls`; it is imported where the first listener speaks TLS. Knows no files'
+layout and no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from sidecar.config.endpoints import KeyFiles
+from sidecar.entrance.certificates import INSTALL, Credentials, read_credentials
+from sidecar.errors import SidecarError
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+ALPN = b"http/1.1"
+"""The only protocol that is spoken inside TLS (RFC 7301)."""
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+"""For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. No key below 112 bits."""
+
+
+@frozen(eq=False)
+class Secrets:
+    """A key with its certificates, made ready for OpenSSL."""
+
+    credentials: Credentials
+    context: SSL.Context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@define(eq=False)
+class Identity:
+    """Who we are to new TLS connections; what `secrets` held before goes on in those that are open."""
+
+    secrets: Secrets
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        from OpenSSL import SSL
+
+        return SSL.Connection(self.secrets.context, None)
+
+
+@define(eq=False)
+class Identities:
+    """All that we can be, by the files that say so."""
+
+    known: dict[KeyFiles, Identity] = field(factory=dict)
+
+    def identity(self, files: KeyFiles) -> Identity:
+        """Read `files` unless they are known. Raises SidecarError with one sentence."""
+        if files not in self.known:
+            self.known[files] = Identity(read_secrets(files))
+        return self.known[files]
+
+    def read_again(self) -> Mapping[KeyFiles, Secrets]:
+        """What all files hold now, where it is something else; may run in a thread. Raises SidecarError."""
+        found = {files: read_credentials(files) for files in self.known}
+        return {
+            files: Secrets(credentials, context_of(credentials))
+            for files, credentials in found.items()
+            if credentials.identity != self.known[files].secrets.credentials.identity
+        }
+
+    def use(self, fresh: Mapping[KeyFiles, Secrets]) -> list[str]:
+        """Be that to connections that come from now on; one sentence for each that has changed."""
+        for files, secrets in fresh.items():
+            self.known[files].secrets = secrets
+        return [
+            f"{files.certificate}: another certificate is in use, until {secrets.credentials.expires:%Y-%m-%d}"
+            for files, secrets in fresh.items()
+        ]
+
+
+def read_secrets(files: KeyFiles) -> Secrets:
+    """Read and prepare a key with its certificates. Raises SidecarError."""
+    credentials = read_credentials(files)
+    return Secrets(credentials, context_of(credentials))
+
+
+def context_of(credentials: Credentials) -> SSL.Context:
+    """TLS 1.2 and 1.3, forward secrecy, no compression, no renegotiation, no state kept of ended connections."""
+    try:
+        from OpenSSL import SSL
+    except ImportError as error:
+        raise SidecarError(INSTALL) from error
+
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_cipher_list(_CIPHERS)
+    with suppress(MemoryError):
+        # C cannot call Python where memory that is written is never executed (systemd's MemoryDenyWriteExecute=). What
+        # a client offers is then not answered, which means HTTP/1.1, too.
+        context.set_alpn_select_callback(_choose)
+    own, *others = credentials.chain
+    try:
+        context.use_certificate(own)
+        for certificate in others:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(credentials.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise SidecarError(f"OpenSSL does not take the certificate or its key: {_reason(error)}") from error
+    return context
+
+
+def _reason(error: Exception) -> str:
+    queue = error.args[0] if error.args else ()
+    return str(queue[-1][-1]) if queue else "it does not say why"
+
+
+def _choose(_connection: Any, offered: Iterable[bytes]) -> bytes:
+    """HTTP/1.1, where it is offered; a client that wants something else altogether gets an alert (RFC 7301 3.2)."""
+    from OpenSSL import SSL
+
+    if ALPN in offered:
+        return ALPN
+    raise SSL.Error([("", "", "no application protocol in common")])
+
+
+def tls_protocols(identity: Identity, reactor: Any) -> Callable[[IProtocol], IProtocol]:
+    """What puts TLS around one protocol after the other. Raises SidecarError."""
+    try:
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+    except ImportError as error:
+        raise SidecarError(INSTALL) from error
+    factory = TLSMemoryBIOFactory(identity, False, Factory(), reactor)
+
+    def around(inner: IProtocol) -> IProtocol:
+        protocol: IProtocol = factory.protocol(factory, inner)
+        return protocol
+
+    return around
+
+
+def secured(identity: Identity, factory: IProtocolFactory, reactor: Any) -> IProtocolFactory:
+    """A factory for connections with TLS around what `factory` makes. Raises SidecarError."""
+    try:
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+    except ImportError as error:
+        raise SidecarError(INSTALL) from error
+    return TLSMemoryBIOFactory(identity, False, _Inner(factory), reactor)
+
+
+class _Inner(Factory):
+    """Of a factory what TLS needs. From one that names protocols of its own Twisted would take those."""
+
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self._factory = factory
+        self.doStart = factory.doStart  # type: ignore[method-assign]
+        self.doStop = factory.doStop  # type: ignore[method-assign]
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._factory.buildProtocol(addr)

@@ -1,0 +1,1 @@
+"""The sidecar inside a process of Synapse."""

@@ -1,0 +1,1 @@
+"""Reads everything that a start needs into values, and judges what a reload may change. No reactor."""

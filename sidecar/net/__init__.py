@@ -1,1 +1,0 @@
-"""Twisted's edge: sockets, pools, deadlines, relaying. Decides nothing about messages or routes."""

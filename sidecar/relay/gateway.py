@@ -1,0 +1,121 @@
+"""What all connections share: the decider, the pools, the limits, the deadlines, the counters.
+
+A value that a reload replaces as a whole; connections read it once for each exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import Factory, define, evolve, field
+
+from sidecar.callers.whoami import Whoami
+from sidecar.config.schema import Limits, Timeouts
+from sidecar.observe.telemetry import Counters
+from sidecar.records.notes import Notes
+from sidecar.records.request_id import RequestIds
+from sidecar.relay.admission import Gate
+from sidecar.routing.decision import Decision
+from sidecar.routing.hashing import bounded, least_busy
+from sidecar.synapse.names import MAIN
+from sidecar.transport.deadlines import Deadlines
+from sidecar.upstream.pool import WorkerPool
+from sidecar.wire.fields import FieldSection
+from sidecar.wire.forwarded import ForwardedPolicy
+from sidecar.wire.reader import ReaderLimits
+
+
+class Decide(Protocol):
+    """Where a request goes: method, target, fields, the client's address, and the scheme that it used."""
+
+    def __call__(
+        self, method: bytes, target: bytes, fields: FieldSection, peer: str, /, *, scheme: str
+    ) -> Decision: ...
+
+
+def request_limits(limits: Limits) -> ReaderLimits:
+    """The bounds of a reader of requests."""
+    return evolve(
+        response_limits(limits),
+        head=limits.request_head,
+        target=limits.request_target,
+        fields=limits.request_fields,
+    )
+
+
+def response_limits(limits: Limits) -> ReaderLimits:
+    """The bounds of a reader of responses."""
+    return ReaderLimits(
+        head=limits.response_head,
+        fields=limits.response_fields,
+        options=limits.connection_options,
+        chunk_line=limits.chunk_line,
+        chunk_extensions=limits.chunk_extensions,
+        trailers=limits.trailers,
+    )
+
+
+@define(eq=False)
+class WaitingTotal:
+    """What all lines hold together: requests, and bytes of their bodies."""
+
+    count: int = 0
+    octets: int = 0
+
+    def join(self) -> None:
+        """One more request waits."""
+        self.count += 1
+
+    def part(self) -> None:
+        """One fewer."""
+        self.count -= 1
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes wait, or fewer where it is negative."""
+        self.octets += octets
+
+
+@define(eq=False, kw_only=True)
+class Gateway:
+    """The state of a running sidecar that the data path needs."""
+
+    decide: Decide
+    pools: Mapping[str, WorkerPool]
+    forwarded: ForwardedPolicy
+    limits: Limits
+    timeouts: Timeouts
+    deadlines: Deadlines
+    counters: Counters = field(factory=Counters)
+    gates: Mapping[str, Gate] = field(factory=dict)
+    """Of each pool, how many requests it serves at once."""
+    main: str = MAIN
+    """Name of the main process, which does not do everything that others leave undone (`limits.fallback`)."""
+    line: WaitingTotal = field(factory=WaitingTotal)
+    weights: Mapping[str, float] = field(factory=dict)
+    """Of each worker, where it is not 1."""
+    whoami: Whoami | None = None
+    """Finds users whose tokens do not name them; None: nobody is asked for."""
+    notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now, self.deadlines.set), takes_self=True))
+    """Of every exchange that has ended."""
+    request_ids: RequestIds | None = None
+    """None where nobody reads them."""
+    observed: bool = field(init=False)
+    """Somebody is told of exchanges."""
+    draining: bool = False
+    """Every response from now on closes its connection."""
+
+    def __attrs_post_init__(self) -> None:
+        self.observed = self.notes.wanted
+
+    def candidates(self, decision: Decision) -> tuple[str, ...]:
+        """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""
+        names = decision.candidates
+        bound = decision.settings.bounded
+        if len(names) < 2 or not (decision.key is None or bound):
+            return names
+        in_flight = {name: self.pools[name].leased + self.pools[name].waiting for name in names}
+        if bound and decision.key is not None:
+            return bounded(names, in_flight, self.weights, bound)
+        first = least_busy(names, in_flight, self.weights)
+        return (first, *(name for name in names if name != first))

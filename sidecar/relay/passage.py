@@ -1,0 +1,974 @@
+"""One request and its answer on their way through the sidecar: the state that it is in, and what happens next.
+
+The only place where decisions about messages meet connections. What goes on, and what of a message is kept, says the
+exchange; which worker is asked, `sidecar.relay.choosing`; what is sent again, `sidecar.exchange.retries`. There is one
+for each request, and it is not used again.
+
+    RESOLVE ─▶ ADMIT ─▶ LEASE ─▶ SEND ─▶ AWAIT ─▶ [JUDGE] ─▶ RELAY ─▶ DONE
+                          ▲         └──────┴──────────┘│         └─▶ TUNNEL ─▶ DONE
+                          └── sent again, or to main ──┘
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Protocol
+
+from sidecar.callers.question import Question
+from sidecar.callers.whoami import Whoami
+from sidecar.errors import WireError
+from sidecar.exchange.exchange import KEEP, Exchange
+from sidecar.exchange.failures import Failure
+from sidecar.exchange.replies import authored, failure_reply, refusal, status_of
+from sidecar.exchange.retries import AGAIN, after_a_cut, may_be_elsewhere, on_main
+from sidecar.observe.telemetry import logger
+from sidecar.records.record import DONE, Record
+from sidecar.relay.admission import ADMITTED, Admission, Gate, Who, who
+from sidecar.relay.awaited import ANSWER, ANSWER_BODY, Awaited
+from sidecar.relay.choosing import best, choose, within_budget
+from sidecar.relay.gateway import Gateway
+from sidecar.relay.lessons import Lesson, lesson_of
+from sidecar.relay.selfcheck import DOUBTFUL, Doubt, can_be_judged, has_endpoint, misrouted
+from sidecar.relay.ticket import Ticket
+from sidecar.routing.keys import token_of
+from sidecar.synapse.whoami import answers_whoami
+from sidecar.transport.link import Link
+from sidecar.transport.splicing import WORTH_IT, Splice, begin_splice
+from sidecar.upstream.pool import WorkerPool
+from sidecar.upstream.upstream import Upstream
+from sidecar.wire.framing import CHUNKED, REQUEST_ID
+from sidecar.wire.head import RequestHead, ResponseHead
+from sidecar.wire.reader import END, RequestReader
+
+# Reasons not to read from a client, as bits.
+WORKER_CLOGGED = 1
+PIPELINED = 2
+WAITING = 4
+ANSWERED = 8
+
+_GRACE = 1.0
+"""Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
+
+_NOBODY: Who = ("", "")
+
+_log = logger("sidecar.relay")
+
+
+class State(Enum):
+    """Where a request is on its way."""
+
+    RESOLVE = "waits until it is known who the caller is"
+    ADMIT = "waits for its turn at the entrance of the pool"
+    LEASE = "waits for a connection to a worker"
+    SEND = "is being sent"
+    AWAIT = "has been sent and waits for its answer"
+    JUDGE = "has an answer that is held back until it is clear what it is"
+    RELAY = "is being answered"
+    TUNNEL = "has become a tunnel: octets pass in both directions without being looked at (RFC 9110 7.8)"
+    DONE = "has ended"
+
+
+# Python looks a member up anew each time; these are needed with every request.
+RESOLVE: Final = State.RESOLVE
+ADMIT: Final = State.ADMIT
+LEASE: Final = State.LEASE
+SEND: Final = State.SEND
+AWAIT: Final = State.AWAIT
+RELAY: Final = State.RELAY
+TUNNEL: Final = State.TUNNEL
+ENDED: Final = State.DONE
+
+
+class Client(Protocol):
+    """What a passage needs of the connection on which its request came."""
+
+    peer: str
+    scheme: str
+    reader: RequestReader
+    link: Link
+    clogged: bool
+    """The client takes less than it is sent."""
+
+    def expect(self, awaited: Awaited, seconds: float) -> None:
+        """Let `overdue` be called unless something else is expected before."""
+
+    def hold(self, reason: int) -> None:
+        """Do not read for this reason."""
+
+    def unhold(self, reason: int) -> None:
+        """The reason is gone."""
+
+    def passage_ended(self) -> None:
+        """It is over, whatever comes of the connection."""
+
+    def go_on(self) -> None:
+        """The next request may come."""
+
+    def close_after(self, octets: bytes) -> None:
+        """Send these and close."""
+
+    def abort(self) -> None:
+        """Reset."""
+
+    def vanish(self) -> None:
+        """Reset, and be gone at once: it takes nothing any more."""
+
+
+class Passage:
+    """One request on its way, with its answer."""
+
+    __slots__ = (
+        *("address", "began", "body_began", "body_limit", "body_seen", "bytes_down", "bytes_up", "client", "connect"),
+        *("decision", "doubt", "exchange", "falling_back", "first_byte", "gate", "gateway", "lesson", "moved"),
+        *("outbox", "queue", "request_id", "splice", "state", "ticket", "unknown_to", "upstream", "who"),
+        *("worker", "worker_clogged"),
+    )
+
+    address: str
+    """Of the client, as a trusted chain of proxies tells it."""
+    request_id: str
+    """Empty as long as nobody was told one."""
+    ticket: Ticket | None
+    """While it waits, what it waits with."""
+    gate: Gate | None
+    """The entrance through which it came in."""
+    who: Who
+    """As whose request it did."""
+    upstream: Upstream | None
+    worker: str
+    """To whom it went last."""
+    moved: bool
+    """It has gone elsewhere than to the first worker of its key."""
+    falling_back: bool
+    """Main does this for others."""
+    doubt: Doubt | None
+    """The answer that is held back at this moment."""
+    unknown_to: str
+    """The worker that did not know the endpoint, while main is asked; else empty."""
+    lesson: Lesson | None
+    """What is learnt from the answer of whose the token is."""
+    outbox: bytes
+    """What has gathered for the worker in this turn."""
+    worker_clogged: bool
+    """The worker takes less than it is sent."""
+    splice: Splice | None
+    first_byte: float
+    queue: float
+    connect: float
+    """Seconds, as the other two; see `Record`."""
+
+    def __init__(self, client: Client, gateway: Gateway, head: RequestHead) -> None:
+        self.client = client
+        self.gateway = gateway
+        gateway.counters.requests += 1
+        address, scheme, forwarded = gateway.forwarded.client(client.peer, client.scheme, head.fields)
+        self.address = address
+        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, address, scheme=scheme)
+        self.began = gateway.deadlines.now() if gateway.observed else 0.0
+        self.request_id = ""
+        ids = gateway.request_ids
+        if ids is None or (ids.quiet and REQUEST_ID not in head.fields.special):
+            raw = head.passed_on(forwarded)
+        else:
+            self.request_id, raw = ids.settle(head, forwarded, trusted=gateway.forwarded.vouches(client.peer))
+        limits = gateway.limits
+        self.exchange = Exchange(
+            head,
+            raw,
+            decision.replayable,
+            gateway.draining,
+            replay_limit=limits.replay_body,
+            replays=limits.replays_each,
+        )
+        self.state = RESOLVE
+        self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.splice = None
+        self.who = _NOBODY
+        self.worker = self.unknown_to = ""
+        self.moved = self.falling_back = self.worker_clogged = False
+        self.outbox = b""
+        self.body_limit = self.body_seen = self.bytes_up = self.bytes_down = 0
+        self.body_began = self.first_byte = self.queue = self.connect = 0.0
+
+    def begin(self, head: RequestHead) -> None:
+        """Refuse or answer the request, or let it in."""
+        gateway, decision = self.gateway, self.decision
+        if decision.action != "forward":
+            if head.length or not decision.after:
+                # A body is not kept for the time in which an answer is held back.
+                self._answer()
+            else:
+                self.client.expect(Awaited.HELD, decision.after)
+            return
+        limit = decision.body_limit or gateway.limits.request_body
+        if head.length > limit:
+            self.fail(Failure.BODY_TOO_LARGE)
+        elif self.exchange.head_size > gateway.limits.request_head:
+            self.fail(Failure.HEAD_TOO_LARGE)
+        else:
+            self.body_limit = limit
+            if gateway.whoami is None:
+                self._enter()
+            else:
+                self._resolve(head, gateway.whoami)
+            if self.upstream is None:
+                return
+            if self.exchange.received:
+                self.client.expect(ANSWER, decision.settings.answer or gateway.timeouts.answer)
+            else:
+                self._expect_progress()
+
+    # What the client sends.
+
+    def body(self, octets: bytes) -> None:
+        """A part of the request's body."""
+        exchange = self.exchange
+        if self.client.reader.content > self.body_limit and exchange.length == CHUNKED:
+            self.fail(Failure.BODY_TOO_LARGE)
+            return
+        ticket = self.ticket
+        up = exchange.receive_body(octets)
+        if up:
+            self.outbox += up
+        elif ticket is not None and not ticket.hold(len(octets)):
+            self.client.hold(WAITING)
+        if ticket is None and not exchange.passed:
+            self._expect_body(len(octets))
+
+    def request_ended(self) -> None:
+        """All of the request is here."""
+        exchange = self.exchange
+        if exchange.received:
+            return
+        exchange.receive_end()
+        if self.state is SEND:
+            self.state = AWAIT
+        if self.ticket is None and not exchange.passed:
+            self._expect_answer()
+
+    def send(self) -> None:
+        """Send what has gathered for the worker, in one piece."""
+        octets, upstream = self.outbox, self.upstream
+        if not octets:
+            return
+        self.outbox = b""
+        if upstream is not None:
+            self.gateway.counters.bytes_up += len(octets)
+            self.bytes_up += len(octets)
+            if upstream.link.send(octets):
+                self.exchange.mark_sent()
+
+    def invalid(self, status: int, error: WireError) -> None:
+        """The client does not go on as it should; nothing more is interpreted of what it sends."""
+        if self.exchange.passed:
+            self.fail(Failure.CLIENT_CUT)
+        else:
+            self._drop_upstream()
+            self._end(status, "malformed")
+            self.client.close_after(refusal(status, str(error)))
+
+    def half_closed(self) -> bool:
+        """The client has closed its side; whether it is to be taken for one that has left.
+
+        In the middle of a request that is an incomplete message. Behind a complete one it cannot be told from a
+        client that has left, so that the worker's time is not spent on nobody; only an answer that has begun is sent
+        to its end.
+        """
+        exchange = self.exchange
+        if exchange.tunnel or (exchange.received and not exchange.passed):
+            return True
+        if not exchange.received and not exchange.cut:
+            self.fail(Failure.CLIENT_CUT)
+        else:
+            exchange.close_afterwards()
+        return False
+
+    def client_gone(self) -> None:
+        """The client's connection is gone: so is the worker's, at once."""
+        self.gateway.counters.client_gone += 1
+        self._drop_upstream()
+        self._end(0, Failure.CLIENT_GONE.ending)
+
+    def last(self) -> None:
+        """The client's connection is to end with this exchange."""
+        self.exchange.close_afterwards()
+
+    # Deadlines.
+
+    def overdue(self, awaited: Awaited) -> None:
+        """What was awaited did not happen in time."""
+        if awaited.failure is not None:
+            self.fail(awaited.failure)
+        elif awaited is Awaited.HELD:
+            self._answer()
+            self.client.go_on()
+        elif awaited is Awaited.CALLER:
+            assert self.ticket is not None
+            assert isinstance(self.ticket.place, Question)
+            self.ticket.place.leave(self)
+            self.caller_known(None)
+        else:
+            # A tunnel in which nothing moves: there is nobody to tell.
+            self._drop_upstream()
+            self.client.abort()
+
+    def _expect_answer(self) -> None:
+        self.client.expect(ANSWER, self.decision.settings.answer or self.gateway.timeouts.answer)
+
+    def _expect_body(self, octets: int) -> None:
+        """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`.
+
+        The rate is that of the whole body, or of what came since the worker was last in the way.
+        """
+        gateway = self.gateway
+        patience = gateway.timeouts.body
+        now = gateway.deadlines.now()
+        if not self.body_began:
+            self.body_began = now
+            self.body_seen = 0
+        self.body_seen += octets
+        rate = gateway.limits.request_rate
+        latest = self.body_began + patience + self.body_seen / rate if rate else now + patience
+        self.client.expect(Awaited.BODY, max(0.0, min(patience, latest - now)))
+
+    def _expect_progress(self) -> None:
+        """The answer, or the rest of a body that was held up by us or by the worker: the client is not to blame."""
+        if self.exchange.received:
+            self._expect_answer()
+        else:
+            self.body_began = 0.0
+            self._expect_body(0)
+
+    # RESOLVE: who is the caller?
+
+    def _resolve(self, head: RequestHead, whoami: Whoami) -> None:
+        """Let the request in, now or when its caller is known."""
+        decision = self.decision
+        if decision.opaque or decision.caller_at > 0 or head.method == b"POST":
+            self.lesson = lesson_of(whoami, head, decision)
+        if not (decision.opaque and len(decision.candidates) > 1 and self._asks(head, whoami)):
+            self._enter()
+
+    def _asks(self, head: RequestHead, whoami: Whoami) -> bool:
+        """Decide by the user if that is known; true if the answer to a question is awaited."""
+        path, _, query = head.origin.partition(b"?")
+        token = token_of(query, head.fields)
+        assert token
+        _, _, forwarded = self.gateway.forwarded.client(self.client.peer, self.client.scheme, head.fields)
+        found = whoami.find(token, self.address, head.fields, forwarded, ask=not answers_whoami(path))
+        if isinstance(found, Question):
+            if self._count(Ticket(found, self.gateway)):
+                found.join(self)
+                self.client.expect(Awaited.CALLER, whoami.settings.deadline + _GRACE)
+                return True
+        elif found is not None:
+            self._decide_for(found)
+        return False
+
+    def _decide_for(self, user: str) -> None:
+        assert self.decision.of_user is not None
+        self.decision = self.decision.of_user(user)
+
+    def caller_known(self, user: str | None) -> None:
+        """The answer to the question for which we waited; without one the token stays the key."""
+        self._stop_waiting()
+        if user is not None:
+            self._decide_for(user)
+        self._enter()
+        self._go_on()
+
+    # ADMIT: a turn at the entrance of the pool.
+
+    def _enter(self) -> None:
+        """Go in if the pool serves fewer requests than it may; else wait for a turn."""
+        decision = self.decision
+        gate = self.gateway.gates.get(decision.pool)
+        if gate is not None:
+            self.state = ADMIT
+            # Without a key, the address is one: that of a proxy that does not say for whom it speaks, too.
+            place = self.gateway.forwarded.place(self.address)
+            self.who = caller = who(place, decision.kind, decision.key or place or self.address)
+            verdict = gate.enter(caller, self)
+            if verdict is not ADMITTED:
+                if verdict is Admission.SHED:
+                    self._shed()
+                elif self._count(Ticket(gate, self.gateway)):
+                    self.client.expect(Awaited.TURN, self._patience())
+                else:
+                    gate.leave(caller, self)
+                    self._shed()
+                return
+            self.gate = gate
+        self._lease()
+
+    def admitted(self) -> None:
+        """The turn has come."""
+        assert self.ticket is not None
+        assert isinstance(self.ticket.place, Gate)
+        self.gate = self.ticket.place
+        self._stop_waiting()
+        self._lease()
+        self._go_on()
+
+    def _shed(self) -> None:
+        self.gateway.counters.shed += 1
+        self.fail(Failure.QUEUE_FULL)
+
+    def _patience(self) -> float:
+        """Seconds that the request may wait in line."""
+        decision, timeouts = self.decision, self.gateway.timeouts
+        if decision.settings.wait is not None:
+            return decision.settings.wait
+        return timeouts.wait_federation if decision.federation else timeouts.wait
+
+    def _count(self, ticket: Ticket, *, bounded: bool = True) -> bool:
+        """Wait with `ticket`; False where too much waits already."""
+        exchange = self.exchange
+        self.ticket = ticket
+        if ticket.count(exchange.waiting_bytes, has_body=bool(exchange.length), bounded=bounded):
+            entrance = self.gateway.gates.get(self.decision.pool)
+            if entrance is not None and ticket.place is not entrance:
+                # Who waits at the entrance it counts by itself.
+                ticket.tell(entrance.count_asking if self.gate is None else entrance.count_in_line)
+            return True
+        self.ticket = None
+        return False
+
+    def _stop_waiting(self) -> Ticket:
+        ticket, self.ticket = self.ticket, None
+        assert ticket is not None
+        self.queue += ticket.give_back()
+        return ticket
+
+    # LEASE: a connection to a worker.
+
+    def _lease(self) -> None:
+        """Ask the first candidate that takes requests; if none does, wait for one."""
+        gateway, decision = self.gateway, self.decision
+        candidates = decision.candidates
+        if len(candidates) == 1 or (candidates and not (decision.keyless or decision.settings.bounded)):
+            first = gateway.pools[candidates[0]]
+            if first.taking and not self.falling_back:
+                # What nearly always holds, in short: it takes the request, on a connection that is there.
+                self.state = LEASE
+                upstream = first.take()
+                if upstream is None:
+                    self._wait_for(first)
+                else:
+                    self._attach(upstream, first.name)
+                return
+        pool = choose(gateway, decision, self.address, falling_back=self.falling_back)
+        if pool is None:
+            self.fail(Failure.NO_WORKER)
+        else:
+            self._lease_from(pool)
+
+    def _lease_from(self, pool: WorkerPool) -> None:
+        """Take a connection of one worker, or wait for it."""
+        self.state = LEASE
+        if (pool.name == self.gateway.main and pool.name not in self.decision.candidates) is not self.falling_back:
+            # From now on main does this for others, or somebody else does it.
+            self.falling_back = not self.falling_back
+            self.gateway.counters.falling_back += 1 if self.falling_back else -1
+        upstream = pool.take()
+        if upstream is not None:
+            self._attach(upstream, pool.name)
+        else:
+            self._wait_for(pool)
+
+    def _wait_for(self, pool: WorkerPool) -> None:
+        """No connection of this worker is idle."""
+        ticket = self.ticket = Ticket(pool, self.gateway)
+        if pool.queue(self) is not None:
+            self.ticket = None
+            self._shed()
+        elif self.ticket is ticket:
+            # Only now: in the meantime it may have got one, or gone elsewhere.
+            self._wait_in_line(pool, ticket)
+
+    def _wait_in_line(self, pool: WorkerPool, ticket: Ticket) -> None:
+        # Who waits for a connection that is being made is not in line yet.
+        if not self._count(ticket, bounded=pool.waiting > pool.connecting):
+            pool.leave(self)
+            self._shed()
+            return
+        self.gateway.counters.waited += 1
+        self.client.expect(Awaited.WAIT, self._patience())
+
+    def leased(self, upstream: Upstream) -> None:
+        """A connection for which we waited in line."""
+        ticket = self._stop_waiting()
+        if upstream.made >= ticket.since:
+            # It was made for who is in line, not for a request of before.
+            self.connect = min(upstream.took, self.queue)
+        self._attach(upstream, upstream.pool.name)
+        self._go_on()
+
+    def worker_away(self) -> None:
+        """The worker for which we wait takes no requests: another candidate, if there is one, is better."""
+        assert self.ticket is not None
+        pool = self.ticket.place
+        assert isinstance(pool, WorkerPool)
+        decision = self.decision
+        found = best(self.gateway, decision, decision.candidates, self.address, falling_back=self.falling_back)
+        if found is pool:
+            return
+        pool.leave(self)
+        self._stop_waiting()
+        self._lease()
+        self._go_on()
+
+    def _attach(self, upstream: Upstream, name: str) -> None:
+        exchange, decision = self.exchange, self.decision
+        self.upstream = upstream
+        self.worker = name
+        upstream.lend(self, exchange.method, decoded=not exchange.http11)
+        self.outbox = exchange.start()
+        self.state = AWAIT if exchange.received else SEND
+        candidates = decision.candidates
+        if not candidates or name != candidates[0]:
+            # It is not the first: a move of a key, or work that nobody in the pool can do now.
+            counters = self.gateway.counters
+            if name not in candidates:
+                counters.fallen_back += 1
+            if not decision.keyless:
+                self.moved = True
+                counters.moved += 1
+        if self.client.clogged:
+            upstream.link.pause()
+
+    def _go_on(self) -> None:
+        """If a request that waited has a connection: send it, read the rest, and time what it waits for now."""
+        if self.upstream is not None:
+            self.client.unhold(WAITING)
+            self._expect_progress()
+            self.send()
+
+    def _drop_upstream(self) -> None:
+        """Give up the lease, or the place in line."""
+        ticket = self.ticket
+        if ticket is not None:
+            place = ticket.place
+            if isinstance(place, Gate):
+                place.leave(self.who, self)
+            elif isinstance(place, WorkerPool | Question):
+                place.leave(self)
+            self._stop_waiting()
+        self._end_splice()
+        upstream = self.upstream
+        if upstream is not None:
+            self.upstream = None
+            self._unclog()
+            upstream.pool.discard(upstream)
+
+    # AWAIT, JUDGE, RELAY: what the worker answers.
+
+    def upstream_data(self, octets: bytes) -> None:
+        """Octets of the answer."""
+        exchange, upstream = self.exchange, self.upstream
+        assert upstream is not None
+        if self.state is AWAIT and self._relay_whole(exchange, upstream, octets):
+            return
+        if not exchange.begun:
+            exchange.begin_answer()
+            if self.gateway.observed:
+                self.first_byte = self.gateway.deadlines.now() - self.began
+        if self.state is TUNNEL:
+            self.client.link.send(octets)
+            self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
+            return
+        down: list[bytes] = []
+        try:
+            ended = self._interpret(upstream, octets, down)
+        except WireError as error:
+            _log.warn("worker {worker} sent an invalid answer: {error}", worker=upstream.pool.name, error=str(error))
+            self.fail(Failure.ANSWER_CUT if exchange.passed else Failure.WORKER_INVALID)
+            return
+        if self.doubt is not None:
+            down = self._judge(self.doubt, down, upstream, ended=ended)
+            if self.upstream is not upstream:
+                return
+        if down and not self._send_down(down):
+            return
+        if ended:
+            self._finish(upstream)
+        elif exchange.passed:
+            self._answer_goes_on(upstream)
+
+    def _relay_whole(self, exchange: Exchange, upstream: Upstream, octets: bytes) -> bool:
+        """Relay an answer that comes all at once, as nearly all do; False, and nothing has happened, where it does not.
+
+        Everything here does what the other way does with such an answer, in one go.
+        """
+        if not exchange.plain or self.lesson is not None or self.unknown_to or upstream.link.unsent:
+            return False
+        reader = upstream.reader
+        head = reader.whole(octets)
+        if head is None or head.status in DOUBTFUL:
+            return False
+        reader.take_whole()
+        gateway = self.gateway
+        if gateway.observed:
+            self.first_byte = gateway.deadlines.now() - self.began
+        self.state = RELAY
+        down = exchange.pass_whole(head, octets)
+        size = len(down)
+        gateway.counters.bytes_down += size
+        self.bytes_down += size
+        if self.client.link.send(down):
+            self._finish(upstream)
+        else:
+            self.client.vanish()
+        return True
+
+    def _interpret(self, upstream: Upstream, octets: bytes, down: list[bytes]) -> bool:
+        """Add to `down` what goes on of an answer; whether it has ended. Raises WireError."""
+        ended = False
+        events = upstream.reader.feed(octets)
+        if self.lesson is not None:
+            self.lesson.hear(events)
+        for event in events:
+            if event.__class__ is bytes:
+                down.append(event)
+            elif event is END:
+                ended = True
+            elif event.__class__ is ResponseHead:
+                if event.status in DOUBTFUL and self._doubts(event):
+                    continue
+                down.append(self._answer_head(upstream, event))
+        return ended
+
+    def _answer_head(self, upstream: Upstream, head: ResponseHead) -> bytes:
+        exchange = self.exchange
+        if head.status < 200 and head.interim:
+            return exchange.pass_interim(head, self.gateway.limits.interim_responses)
+        if self.unknown_to:
+            # Main knows what the worker did not.
+            misrouted(self.gateway.counters, self.decision.endpoint, self.unknown_to)
+            self.unknown_to = ""
+        octets = exchange.pass_final(head, request_sent=not upstream.link.unsent)
+        self.state = RELAY
+        if exchange.cut:
+            # The rest of the request is not wanted: neither read it nor let its writing end the connection.
+            self._end_splice()
+            upstream.link.abandon_writes()
+            self.outbox = b""
+            self.client.hold(ANSWERED)
+        return octets
+
+    def _answer_goes_on(self, upstream: Upstream) -> None:
+        """More of an answer is to come."""
+        if self.exchange.tunnel:
+            self._begin_tunnel(upstream)
+        elif not self.client.clogged:
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
+            if upstream.reader.body_left > WORTH_IT:
+                self._splice_down(upstream)
+
+    def _send_down(self, pieces: list[bytes]) -> bool:
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.gateway.counters.bytes_down += len(data)
+        self.bytes_down += len(data)
+        if self.client.link.send(data):
+            return True
+        self.client.vanish()
+        return False
+
+    def _doubts(self, head: ResponseHead) -> bool:
+        """Hold an answer back whose status is one of `DOUBTFUL`, if it can be a worker's in place of main's."""
+        if self.worker == self.gateway.main and not self.unknown_to:
+            return False
+        if not (self.decision.main_knows and can_be_judged(head, self.exchange.method)):
+            return False
+        self.doubt = Doubt(head)
+        self.state = State.JUDGE
+        return True
+
+    def _judge(self, doubt: Doubt, down: list[bytes], upstream: Upstream, *, ended: bool) -> list[bytes]:
+        """What the client gets now of an answer that was held back: nothing, or all that there is of it."""
+        doubt.hear(down)
+        if not (ended or doubt.decided):
+            # To the client it has not begun.
+            self.client.expect(ANSWER, self.gateway.timeouts.answer_body)
+            return []
+        self.doubt = None
+        if self._is_elsewhere(doubt, upstream, ended=ended):
+            return []
+        return [self._answer_head(upstream, doubt.head), *doubt.pieces]
+
+    def _is_elsewhere(self, doubt: Doubt, upstream: Upstream, *, ended: bool) -> bool:
+        """Whether the request is repeated on main instead of passing this answer on. `ended`: it is here as a whole."""
+        exchange, gateway = self.exchange, self.gateway
+        endpoint = self.decision.endpoint
+        if self.unknown_to:
+            if not doubt.unrecognized:
+                misrouted(gateway.counters, endpoint, self.unknown_to)
+            self.unknown_to = ""
+            return False
+        if not doubt.unrecognized or not may_be_elsewhere(
+            exchange, mounted=has_endpoint(exchange, self.decision, self.worker, doubt.head)
+        ):
+            return False
+        main = gateway.pools.get(gateway.main)
+        if main is None or not on_main(
+            exchange, up=main.health.up, budget=within_budget(gateway, main, falling_back=self.falling_back)
+        ):
+            misrouted(gateway.counters, endpoint, self.worker)
+            return False
+        self.unknown_to = self.worker
+        self.upstream = None
+        if ended and doubt.head.persistent and exchange.http11 and not upstream.reader.excess:
+            upstream.pool.release(upstream)
+        else:
+            upstream.pool.discard(upstream)
+        exchange.begin_anew()
+        self._lease_from(main)
+        self._go_on()
+        return True
+
+    def upstream_lost(self, *, clean: bool) -> None:
+        """The worker's connection has ended, in good order or not."""
+        exchange, upstream = self.exchange, self.upstream
+        assert upstream is not None
+        self._end_splice()
+        self.upstream = None
+        self._unclog()
+        if exchange.tunnel:
+            self._end()
+            self.client.close_after(b"")
+        elif clean and exchange.passed and upstream.reader.until_close:
+            self._finish(None)
+        elif exchange.passed:
+            self.fail(Failure.ANSWER_CUT)
+        else:
+            self._cut_off(upstream)
+
+    def _cut_off(self, upstream: Upstream) -> None:
+        """The worker has ended the connection without an answer.
+
+        Synapse acts on a request when it has read all of it, and a UNIX socket is reset only by an end that has not
+        read everything; so a request whose connection was reset was not acted on (docs/http.md has the experiment).
+        """
+        exchange, counters = self.exchange, self.gateway.counters
+        unexecuted = upstream.link.was_reset and upstream.pool.reset_means_unread
+        upstream.pool.note_cut()
+        verdict = after_a_cut(exchange, unexecuted=unexecuted, budget=counters.replaying < self.gateway.limits.replays)
+        if self.doubt is not None or verdict is not AGAIN:
+            self.fail(Failure.WORKER_CUT)
+            return
+        counters.replayed += 1
+        if not exchange.replayed:
+            counters.replaying += 1
+        self.outbox = b""
+        exchange.lease_lost()
+        self._lease()
+        self._go_on()
+
+    # TUNNEL.
+
+    def _begin_tunnel(self, upstream: Upstream) -> None:
+        self.state = TUNNEL
+        self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
+        self.client.unhold(PIPELINED)
+        ahead = self.client.reader.take_buffered()
+        if ahead:
+            upstream.link.send(ahead)
+
+    def tunnel_up(self, octets: bytes) -> None:
+        """The client has sent these into a tunnel."""
+        if self.upstream is not None:
+            self.upstream.link.send(octets)
+            self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
+
+    # Large bodies, which go past the process.
+
+    def splice_up(self) -> None:
+        """Let the rest of the request body go past us, unless something is in the way."""
+        upstream = self.upstream
+        if upstream is None or self.splice is not None or self.exchange.begun or self.worker_clogged:
+            # A worker that has closed may have answered before: what it sent is read first, and then its end.
+            return
+        octets = self.client.reader.body_left
+        self.splice = begin_splice(self.client.link, upstream.link, octets, self._moved_up, self.upstream_clogged)
+        if self.splice is not None:
+            self.exchange.bypass()
+
+    def _moved_up(self, octets: int) -> None:
+        self.gateway.counters.bytes_up += octets
+        self.bytes_up += octets
+        if self.client.reader.skip(octets):
+            self._end_splice()
+            self.request_ended()
+        elif not self.worker_clogged:
+            self._expect_body(octets)
+
+    def _splice_down(self, upstream: Upstream) -> None:
+        """The same for the rest of a response body."""
+        if self.splice is None:
+            octets = upstream.reader.body_left
+            self.splice = begin_splice(upstream.link, self.client.link, octets, self._moved_down, self.client.vanish)
+
+    def _moved_down(self, octets: int) -> None:
+        upstream = self.upstream
+        assert upstream is not None
+        self.gateway.counters.bytes_down += octets
+        self.bytes_down += octets
+        if upstream.reader.skip(octets):
+            self._end_splice()
+            self._finish(upstream)
+        elif not self.client.clogged:
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
+
+    def _end_splice(self) -> None:
+        if self.splice is not None:
+            splice, self.splice = self.splice, None
+            splice.end()
+
+    # Flow control.
+
+    def client_clogged(self) -> None:
+        """The client takes less than it is sent."""
+        if self.upstream is not None:
+            self.upstream.link.pause()
+        self.client.expect(Awaited.STALL, self.gateway.timeouts.stall)
+
+    def client_flowing(self) -> None:
+        """It has taken all that waited."""
+        if self.upstream is not None:
+            self.upstream.link.resume()
+        if self.state is TUNNEL:
+            self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
+        elif self.exchange.passed:
+            self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
+
+    def upstream_clogged(self) -> None:
+        """The worker takes less than it is sent."""
+        self.worker_clogged = True
+        self.client.hold(WORKER_CLOGGED)
+        if not self.exchange.passed:
+            self.client.expect(Awaited.UPLOAD, self.gateway.timeouts.stall)
+
+    def upstream_flowing(self) -> None:
+        """It has taken all that waited."""
+        self._unclog()
+        if not self.exchange.passed:
+            self._expect_progress()
+
+    def _unclog(self) -> None:
+        if self.worker_clogged:
+            self.worker_clogged = False
+            self.client.unhold(WORKER_CLOGGED)
+
+    # DONE.
+
+    def _answer(self) -> None:
+        """Refuse, respond or redirect as the routes say. The connection lives on if the request is complete."""
+        decision, exchange = self.decision, self.exchange
+        status = decision.status or 403
+        close = exchange.close or exchange.length != 0
+        is_head = exchange.method == b"HEAD"
+        if decision.action == "refuse":
+            self.gateway.counters.refused += 1
+            octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self._id())
+        else:
+            octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
+        self._end(status, decision.action)
+        if close:
+            self.client.close_after(octets)
+        else:
+            self.client.link.send(octets)
+
+    def _finish(self, upstream: Upstream | None) -> None:
+        """The response is complete."""
+        outcome = self.exchange.finish()
+        if upstream is not None:
+            self.upstream = None
+            if self.worker_clogged:
+                self._unclog()
+            # An exchange whose request had not been sent completely is never reused (`Exchange.cut`).
+            if outcome.reuse_upstream and not upstream.reader.excess:
+                upstream.pool.release(upstream)
+            else:
+                upstream.pool.discard(upstream)
+        self._end()
+        if outcome.client is KEEP:
+            self.client.go_on()
+        else:
+            self.client.close_after(b"")
+
+    def fail(self, failure: Failure) -> None:
+        """End the exchange with a reply of ours, or with a visible cut."""
+        exchange, decision = self.exchange, self.decision
+        outcome = exchange.fail(failure)
+        self.gateway.counters.failed += 1
+        self._drop_upstream()
+        if not outcome.reply:
+            self._end(0, failure.ending)
+            self.client.abort()
+            return
+        federation, preflight = decision.federation, exchange.preflight
+        reply = failure_reply(
+            failure,
+            head=exchange.method == b"HEAD",
+            federation=federation,
+            preflight=preflight,
+            page=decision.settings.sorry,
+            request_id=self._id(),
+        )
+        self._end(status_of(failure, federation=federation, preflight=preflight), failure.ending)
+        self.client.close_after(reply)
+
+    def _id(self) -> str:
+        """What the request is called where somebody is told; empty where requests have no ids."""
+        ids = self.gateway.request_ids
+        if not self.request_id and ids is not None:
+            self.request_id = ids.make()
+        return self.request_id
+
+    def _end(self, status: int = 0, ending: str = DONE) -> None:
+        """Every exchange, however it ends, passes here exactly once. `status` is what we told the client ourselves."""
+        if self.splice is not None:
+            self._end_splice()
+        self.state = ENDED
+        counters = self.gateway.counters
+        if self.exchange.replayed:
+            counters.replaying -= 1
+        if self.falling_back:
+            self.falling_back = False
+            counters.falling_back -= 1
+        if self.gateway.observed:
+            self._note(status, ending)
+        self.client.passage_ended()
+        if self.lesson is not None:
+            self.lesson.learn()
+        gate = self.gate
+        if gate is not None:
+            # Last, because whoever comes in next may be on a connection that ends with this one.
+            self.gate = None
+            gate.out(self.who)
+
+    def _note(self, status: int, ending: str) -> None:
+        decision, exchange = self.decision, self.exchange
+        response = exchange.response
+        # By position, and only here: to name nineteen values costs as much as to write the line of the log.
+        record = Record(
+            self.address,
+            exchange.method,
+            decision.endpoint,
+            status if response is None else response.status,
+            self.began,
+            self.gateway.deadlines.now(),
+            ending,
+            self.request_id,
+            decision.kind,
+            decision.key,
+            decision.pool,
+            self.worker,
+            self.bytes_up,
+            self.bytes_down,
+            self.queue,
+            self.connect,
+            self.first_byte,
+            exchange.attempts,
+            self.moved,
+        )
+        self.gateway.notes.take(record)

@@ -1,0 +1,422 @@
+"""One client connection: it reads requests one after another, and makes a passage for each.
+
+Owns what concerns the connection and none of its requests: reading ahead, the deadlines of a head and between requests,
+and the ways to end. Knows no workers and no routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sidecar.errors import WireError
+from sidecar.exchange.failures import Failure
+from sidecar.exchange.replies import STATUS_OF_FAULT, refusal
+from sidecar.records.record import NO_ENDPOINT, Record
+from sidecar.relay.awaited import HEAD, IDLE, Awaited
+from sidecar.relay.gateway import Gateway, request_limits
+from sidecar.relay.passage import PIPELINED, TUNNEL, Passage
+from sidecar.transport.link import NOTHING, Link, UnderWay
+from sidecar.transport.splicing import WORTH_IT
+from sidecar.wire.forwarded import neighbourhood
+from sidecar.wire.head import RequestHead
+from sidecar.wire.reader import END, RequestEvent, RequestReader
+
+_ANYTHING: UnderWay = (1 << 62, 0)
+
+
+class Session:
+    """One client connection.
+
+    It keeps reading while a request is being answered, because only so a client that goes away is noticed at once;
+    what it reads ahead is bounded by `limits.pipelined`.
+    """
+
+    __slots__ = (
+        *("_half_closed", "_held", "_left", "_linger_left", "_lingering", "_listener", "_pumping", "awaited"),
+        *("clogged", "expires", "gateway", "link", "passage", "peer", "reader", "scheme", "slot"),
+    )
+
+    link: Link
+
+    def __init__(self, listener: Listener, scheme: str | None = None) -> None:
+        """`scheme`: what the client used with a balancer before us, empty where nobody knows; None: see `listener`."""
+        self._listener = listener
+        self.gateway: Gateway = listener.gateway
+        """What the next request works with."""
+        self.scheme = listener.scheme if scheme is None else scheme
+        self.peer = ""
+        self.reader = RequestReader(listener.reader_limits)
+        self.passage: Passage | None = None
+        """The request that runs."""
+        self.clogged = False
+        self.awaited = IDLE
+        self.expires = float("inf")
+        self.slot = 0
+        self._pumping = False
+        self._held = 0
+        self._lingering = False
+        self._linger_left = 0
+        self._half_closed = False
+        self._left = NOTHING
+
+    def use(self, gateway: Gateway) -> None:
+        """Work with `gateway` from the next request on; one that runs keeps what it has."""
+        self.gateway = gateway
+
+    # The link tells.
+
+    def connected(self, link: Link) -> None:
+        self.link = link
+        self.peer = link.peer
+        timeouts = self.gateway.timeouts
+        # Before it has shaken hands a client inside TLS can have no request.
+        self.expect(IDLE, timeouts.handshake if link.secure else timeouts.idle)
+        if not self._listener.opened(self):
+            self.gateway.counters.connections_refused += 1
+            self.close_after(refusal(503, "Too many connections from this address", retry_after=5))
+
+    def shaken(self) -> None:
+        if not self._lingering:
+            self.expect(IDLE, self.gateway.timeouts.idle)
+
+    def received(self, octets: bytes) -> None:
+        if self._lingering:
+            self._discard(octets)
+            return
+        passage, reader = self.passage, self.reader
+        if passage is None:
+            head = reader.whole(octets)
+            if head is not None:
+                # What nearly always comes: a request without a body, all at once.
+                passage = self.passage = Passage(self, self.gateway, head)
+                passage.begin(head)
+                if self.passage is None:
+                    self.go_on()
+                else:
+                    passage.send()
+                return
+        elif passage.state is TUNNEL:
+            passage.tunnel_up(octets)
+            return
+        try:
+            events = reader.feed(octets)
+        except WireError as error:
+            self._invalid(error)
+            return
+        if events:
+            self._requests(events)
+        elif not reader.ended:
+            self._head_begun()
+        elif reader.buffered > self.gateway.limits.pipelined:
+            self.hold(PIPELINED)
+
+    def half_closed(self) -> None:
+        """The client has closed its side; whether it still listens cannot be seen."""
+        self._half_closed = True
+        passage = self.passage
+        if self._lingering:
+            if not self.link.unsent:
+                self.close()
+        elif passage is not None:
+            if passage.half_closed():
+                self._gone()
+                self.close()
+        elif self.reader.in_head:
+            self._refuse(400, Failure.CLIENT_CUT)
+        else:
+            self.close()
+
+    def writing_ended(self) -> None:
+        """Everything is sent and our side is closed; the client has this long to close its own."""
+        if self._half_closed:
+            self.close()
+        elif self._lingering:
+            self._linger()
+
+    def lost(self, *, clean: bool) -> None:
+        self._gone()
+        self._listener.closed(self)
+
+    def filled(self) -> None:
+        if not self.clogged:
+            self.clogged = True
+            self._left = self.link.under_way
+            if self.passage is not None:
+                self.passage.client_clogged()
+
+    def drained(self) -> None:
+        if self.clogged:
+            self.clogged = False
+            if self.passage is not None:
+                self.passage.client_flowing()
+
+    # Requests.
+
+    def _requests(self, events: Sequence[RequestEvent]) -> None:
+        """What a client's octets meant. All events belong to one request: the reader stops at its end."""
+        for event in events:
+            passage = self.passage
+            if event.__class__ is RequestHead:
+                passage = self.passage = Passage(self, self.gateway, event)
+                passage.begin(event)
+            elif passage is None:
+                # It was refused or has ended; what follows belongs to nobody, or to the next request.
+                break
+            elif event is END:
+                passage.request_ended()
+            else:
+                passage.body(event)  # type: ignore[arg-type]
+        passage = self.passage
+        if passage is None:
+            self.go_on()
+            return
+        passage.send()
+        if self.passage is passage and self.reader.body_left > WORTH_IT:
+            passage.splice_up()
+
+    def go_on(self) -> None:
+        """Go on with requests that were read ahead. A loop, because a reply of ours ends a request at once."""
+        if self._pumping:
+            return
+        reader = self.reader
+        if not reader.buffered and reader.ended and self.link.open and not self._lingering:
+            # Nothing was read ahead: what nearly always happens.
+            reader.next_message()
+            gateway = self.gateway
+            self.awaited = IDLE
+            gateway.deadlines.set(self, gateway.timeouts.idle)
+            return
+        self._pumping = True
+        try:
+            while self.passage is None and self.link.open and reader.ended and not self._lingering:
+                try:
+                    events = reader.next_message()
+                except WireError as error:
+                    self._invalid(error)
+                    return
+                self.unhold(PIPELINED)
+                self.expect(IDLE, self.gateway.timeouts.idle)
+                if events:
+                    self._requests(events)
+                else:
+                    if reader.buffered:
+                        self._head_begun()
+                    return
+        finally:
+            self._pumping = False
+
+    def passage_ended(self) -> None:
+        self.passage = None
+
+    def _head_begun(self) -> None:
+        """A request has begun but its head, or its body, is not complete. The deadline of a head is a total."""
+        if self.passage is None and self.awaited is not HEAD and self.reader.in_head:
+            self.expect(HEAD, self.gateway.timeouts.head)
+
+    def _invalid(self, error: WireError) -> None:
+        """What the client sent is no request that we serve; nothing after it is interpreted."""
+        self.gateway.counters.refused += 1
+        status = STATUS_OF_FAULT[error.fault]
+        if self.passage is not None:
+            self.passage.invalid(status, error)
+        else:
+            self._note(status, "malformed")
+            self.close_after(refusal(status, str(error)))
+
+    def _refuse(self, status: int, failure: Failure) -> None:
+        """Refuse what is no request yet."""
+        self.gateway.counters.refused += 1
+        self._note(status, failure.ending)
+        self.close_after(refusal(status, failure.reason))
+
+    def _note(self, status: int, ending: str) -> None:
+        """What the client sent is no request, so that there is no exchange."""
+        gateway = self.gateway
+        if gateway.observed:
+            now = gateway.deadlines.now()
+            request_id = "-" if gateway.request_ids is None else gateway.request_ids.make()
+            gateway.notes.take(
+                Record(
+                    client=self.peer or "127.0.0.1",
+                    method=b"-",
+                    endpoint=NO_ENDPOINT,
+                    status=status,
+                    began=now,
+                    ended=now,
+                    ending=ending,
+                    request_id=request_id,
+                )
+            )
+
+    # Deadlines.
+
+    def expect(self, awaited: Awaited, seconds: float) -> None:
+        """Let `deadline_passed` be called unless something else is expected before."""
+        self.awaited = awaited
+        self.gateway.deadlines.set(self, seconds)
+
+    def deadline_passed(self) -> None:
+        """What was awaited did not happen in time."""
+        awaited, passage = self.awaited, self.passage
+        if awaited is HEAD:
+            self._refuse(408, Failure.CLIENT_SLOW_HEAD)
+        elif awaited in _OF_THE_CLIENT and self._took_some():
+            # A slow client, not one that has stalled.
+            self.expect(awaited, self.gateway.timeouts.stall)
+        elif passage is not None:
+            passage.overdue(awaited)
+        elif awaited is IDLE:
+            self.close()
+        else:
+            self.abort()
+
+    def _took_some(self) -> bool:
+        """Whether the client took octets, of those that waited for it, since it clogged or this was last asked."""
+        before, self._left = self._left, self.link.under_way
+        return NOTHING < self._left < before
+
+    # Reading.
+
+    def hold(self, reason: int) -> None:
+        """Stop reading for `reason`; reading goes on when every reason is gone."""
+        if not self._held:
+            self.link.pause()
+        self._held |= reason
+
+    def unhold(self, reason: int) -> None:
+        if self._held:
+            self._held &= ~reason
+            if not self._held and not self._half_closed:
+                self.link.resume()
+
+    # The ends.
+
+    def drain(self) -> None:
+        """The sidecar is stopping: end with the exchange that is running, or now if there is none."""
+        if self.passage is not None:
+            self.passage.last()
+        elif self.awaited is IDLE:
+            self.close()
+
+    def close_after(self, octets: bytes) -> None:
+        """Send `octets`, then close so that the client can read them: half-close, and discard what still comes.
+
+        Closing with unread input would make the kernel reset the connection and destroy the reply on its way
+        (RFC 9112 9.6).
+        """
+        link, timeouts = self.link, self.gateway.timeouts
+        if octets:
+            link.send(octets)
+        self._begin_linger()
+        self._left = link.under_way
+        self.expect(Awaited.LINGER, timeouts.linger if self._left == NOTHING else timeouts.stall)
+        link.quiet()
+        self.reader.take_buffered()
+        link.end_writing()
+        self.unhold(~0)
+
+    def _begin_linger(self) -> None:
+        self._lingering = True
+        self._linger_left = self.gateway.limits.linger
+
+    def _linger(self) -> None:
+        """Wait for the client's end; longer only for one that has not got everything yet, while it takes some."""
+        self._left = _ANYTHING
+        self.expect(Awaited.LINGER, self.gateway.timeouts.linger)
+
+    def _discard(self, octets: bytes) -> None:
+        self._linger_left -= len(octets)
+        if self._linger_left < 0:
+            self.abort()
+
+    def close(self) -> None:
+        """Close without a word, when the client has taken what waits for it."""
+        link = self.link
+        if not link.open:
+            return
+        self._left = link.under_way
+        if self._left != NOTHING:
+            self.expect(Awaited.LINGER, self.gateway.timeouts.stall)
+        link.close()
+        if link.secure and link.open:
+            # Until the client has ended too, what it still sends has to be thrown away.
+            self._begin_linger()
+            self._linger()
+
+    def abort(self) -> None:
+        """Reset, so that the client does not take what it has for complete."""
+        self.link.abort()
+
+    def vanish(self) -> None:
+        """The client takes nothing any more: one that is not being read tells only so that it is gone."""
+        self.abort()
+        self._gone()
+
+    def _gone(self) -> None:
+        self.gateway.deadlines.clear(self)
+        if self.passage is not None:
+            self.passage.client_gone()
+
+
+_OF_THE_CLIENT = frozenset((IDLE, Awaited.LINGER, Awaited.STALL, Awaited.TUNNEL))
+"""What a client is late for that may still be taking what it was sent."""
+
+
+class Abortable(Protocol):
+    """A connection on which there is no request yet."""
+
+    def abort(self) -> None:
+        """Reset."""
+
+
+class Listener:
+    """What the sessions of one port share, which are counted here in total and per address."""
+
+    def __init__(self, gateway: Gateway, *, secure: bool = False) -> None:
+        """`secure`: its connections are inside TLS."""
+        self.gateway = gateway
+        self.scheme = "https" if secure else "http"
+        self.reader_limits = request_limits(gateway.limits)
+        self.connections: set[Session] = set()
+        self.awaited: set[Abortable] = set()
+        """Connections whose balancer has not said yet whose they are."""
+        self.on_change: Callable[[], None] = lambda: None
+        self._per_address: dict[str, int] = {}
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Call it after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
+        self.on_change = changed
+
+    def use(self, gateway: Gateway) -> None:
+        """From its next request on, every connection works with `gateway`.
+
+        How long a head may be holds for new connections.
+        """
+        self.gateway = gateway
+        self.reader_limits = request_limits(gateway.limits)
+        for connection in self.connections:
+            connection.use(gateway)
+
+    def opened(self, connection: Session) -> bool:
+        """Count a connection; False if its address has too many."""
+        counters = self.gateway.counters
+        counters.connections += 1
+        counters.connections_open += 1
+        self.connections.add(connection)
+        address = neighbourhood(connection.peer)
+        count = self._per_address.get(address, 0) + 1
+        self._per_address[address] = count
+        self.on_change()
+        return count <= self.gateway.limits.connections_per_address or self.gateway.forwarded.vouches(connection.peer)
+
+    def closed(self, connection: Session) -> None:
+        self.connections.discard(connection)
+        self.gateway.counters.connections_open -= 1
+        address = neighbourhood(connection.peer)
+        count = self._per_address[address] - 1
+        if count:
+            self._per_address[address] = count
+        else:
+            del self._per_address[address]
+        self.on_change()

@@ -1,0 +1,1 @@
+"""Sockets, buffers and deadlines on the reactor. Knows no HTTP."""

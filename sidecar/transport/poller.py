@@ -1,0 +1,144 @@
+"""One epoll for all sockets of the data path, which is one descriptor to the reactor that runs, whichever it is.
+
+Twisted sets up a logging context for each event that it hands to a descriptor, which costs more than the relaying of
+a small message: here it is one for each turn. Time, threads and the life of the process are left to the reactor. Knows
+no protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from select import EPOLLIN, EPOLLOUT, epoll
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sidecar.observe.telemetry import logger
+
+_log = logger("sidecar")
+
+READ, WRITE = EPOLLIN, EPOLLOUT
+
+MOST_EVENTS = 512
+"""Events taken at a time."""
+
+
+class Polled(Protocol):
+    """What an event is told to. An error of the socket is an event of either kind, which finds it out."""
+
+    def do_read(self) -> None:
+        """Something can be read, or the other end is gone."""
+
+    def do_write(self) -> None:
+        """The kernel takes something again."""
+
+    def do_fail(self) -> None:
+        """An exception went through one of these."""
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """Tells sockets of their events; `close` ends it."""
+
+    def __init__(self, reactor: Any, patience: float = 0.0, turns: int = 1) -> None:
+        """After each turn of events it waits `patience` seconds for more, at most `turns` times; then others of the
+        process get theirs. In a process of our own that spares turns of the reactor, each of which costs as much as two
+        events."""
+        self._reactor = reactor
+        self._patience = patience
+        self._turns = turns
+        self._epoll = epoll()
+        self._polled: dict[int, Polled] = {}
+        self._due: list[Callable[[], None]] = []
+        self._turning = False
+        self._called = False
+        reactor.addReader(self)
+
+    # Sockets ask.
+
+    def add(self, descriptor: int, polled: Polled, events: int) -> None:
+        """Tell `polled` of these events."""
+        self._polled[descriptor] = polled
+        self._epoll.register(descriptor, events)
+
+    def change(self, descriptor: int, events: int) -> None:
+        """Tell it of these instead."""
+        self._epoll.modify(descriptor, events)
+
+    def remove(self, descriptor: int) -> None:
+        """Tell it nothing more."""
+        if self._polled.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it when whoever runs now has finished."""
+        self._due.append(call)
+        if not (self._turning or self._called):
+            self._called = True
+            self._reactor.callLater(0, self._call_due)
+
+    def close(self) -> None:
+        """Leave the reactor that runs; what is left is ended."""
+        self._reactor.removeReader(self)
+        for polled in tuple(self._polled.values()):
+            polled.do_fail()
+        self._polled.clear()
+        self._epoll.close()
+        self._call_due()
+
+    # To the reactor we are one descriptor.
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        return "sidecar"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has ended; nobody polls us any more."""
+
+    def doRead(self) -> None:
+        """Tell of all that has happened."""
+        polled, poll = self._polled, self._epoll.poll
+        self._turning = True
+        try:
+            events = poll(0, MOST_EVENTS)
+            turns = self._turns
+            while events:
+                for descriptor, event in events:
+                    each = polled.get(descriptor)
+                    if each is None:
+                        continue  # one that was told before has closed it
+                    try:
+                        if event == READ:
+                            each.do_read()
+                        elif event & WRITE:
+                            each.do_write()
+                            if event != WRITE and polled.get(descriptor) is each:
+                                each.do_read()
+                        else:
+                            each.do_read()
+                    except Exception:
+                        # Its connection ends, and the others go on.
+                        _log.failure("handling a connection failed")
+                        each.do_fail()
+                if self._due:
+                    self._call_due()
+                turns -= 1
+                if not turns or self._epoll.closed:
+                    return
+                events = poll(self._patience, MOST_EVENTS)
+        finally:
+            self._turning = False
+
+    def _call_due(self) -> None:
+        self._called = False
+        while self._due:
+            due, self._due = self._due, []
+            for call in due:
+                try:
+                    call()
+                except Exception:
+                    _log.failure("ending a connection failed")

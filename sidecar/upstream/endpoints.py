@@ -1,0 +1,219 @@
+"""Connections to workers, made on plain sockets of our own: to a UNIX socket, or over TCP.
+
+Knows nothing of what is sent.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, TCPTimedOutError, getConnectError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from sidecar.config.endpoints import client_parts
+from sidecar.transport.link import Handler
+from sidecar.transport.poller import WRITE, Poller
+from sidecar.transport.transport import SocketLink
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""What the system says when we, and not the worker, are at the end of our means."""
+
+MakeHandler = Callable[[], Handler]
+Failed = Callable[[BaseException], None]
+
+
+class WorkerEndpoint(Protocol):
+    """Where a worker is."""
+
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        """Make a link and tell its handler; or tell why not. Either comes later than this returns."""
+
+
+@frozen(eq=False)
+class UnixEndpoint:
+    """A UNIX socket at `path`. The kernel says at once whether there can be a connection."""
+
+    poller: Poller
+    path: str
+
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        try:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self.poller.soon(partial(failed, error))
+            return
+        try:
+            made.connect(self.path)
+        except OSError as error:
+            made.close()
+            self.poller.soon(partial(failed, _connect_error(error)))
+        else:
+            self.poller.soon(partial(_begin, self.poller, made, "", handler, failed))
+
+
+@frozen(eq=False)
+class TcpEndpoint:
+    """A TCP port; an attempt fails after `timeout` seconds. A name is looked up each time, for IPv4."""
+
+    poller: Poller
+    reactor: Any
+    host: str
+    port: int
+    timeout: float
+
+    def connect(self, handler: MakeHandler, failed: Failed) -> None:
+        attempt = _Attempt(self, handler, failed)
+        try:
+            ip_address(self.host)
+        except ValueError:
+            looked_up: Deferred[str] = self.reactor.resolve(self.host, (1, int(self.timeout) + 1))
+            looked_up.addCallbacks(attempt.begin, attempt.not_looked_up)
+        else:
+            self.poller.soon(partial(attempt.begin, self.host))
+
+
+class _Attempt:
+    """One attempt to connect over TCP."""
+
+    def __init__(self, endpoint: TcpEndpoint, handler: MakeHandler, failed: Failed) -> None:
+        self._endpoint = endpoint
+        self._handler = handler
+        self._failed = failed
+        self._socket: socket.socket | None = None
+        self._limit: IDelayedCall | None = None
+
+    def begin(self, host: str) -> None:
+        """The address is known."""
+        endpoint = self._endpoint
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            made = self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._failed(error)
+            return
+        number = made.connect_ex((host, endpoint.port))
+        if number not in (0, errno.EINPROGRESS):
+            self._end(_connect_error(OSError(number, os.strerror(number))))
+            return
+        endpoint.poller.add(made.fileno(), self, WRITE)
+        self._limit = endpoint.reactor.callLater(endpoint.timeout, self._too_late)
+
+    def not_looked_up(self, failure: Failure) -> None:
+        """There is no such name, or nobody says so."""
+        assert failure.value is not None
+        self._failed(failure.value)
+
+    def _too_late(self) -> None:
+        assert self._socket is not None
+        self._endpoint.poller.remove(self._socket.fileno())
+        self._end(TCPTimedOutError(errno.ETIMEDOUT, "timed out"))
+
+    def do_write(self) -> None:
+        """The kernel has an answer."""
+        made, self._socket = self._socket, None
+        assert made is not None
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
+        self._endpoint.poller.remove(made.fileno())
+        number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            made.close()
+            self._failed(_connect_error(OSError(number, os.strerror(number))))
+        else:
+            _begin(self._endpoint.poller, made, self._endpoint.host, self._handler, self._failed)
+
+    def do_read(self) -> None:
+        """An error is an answer, too."""
+        self.do_write()
+
+    def do_fail(self) -> None:
+        """Whoever was told could not handle it."""
+
+    def _end(self, error: BaseException) -> None:
+        made, self._socket = self._socket, None
+        if made is not None:
+            made.close()
+        self._failed(error)
+
+
+def _begin(poller: Poller, made: socket.socket, peer: str, handler: MakeHandler, failed: Failed) -> None:
+    try:
+        link = SocketLink(poller, made, peer, half_closeable=False)
+    except OSError as error:
+        made.close()
+        failed(_connect_error(error))
+        return
+    link.begin(handler())
+
+
+def _connect_error(error: OSError) -> ConnectError:
+    found: ConnectError = getConnectError((error.errno, error.strerror))
+    return found
+
+
+def worker_endpoint(
+    reactor: Any, poller: Poller, description: str, timeout: float
+) -> tuple[WorkerEndpoint, str | None]:
+    """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
+
+    `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own.
+    """
+    kind, values = client_parts(description)
+    if kind == "unix":
+        return UnixEndpoint(poller, values["path"]), values["path"]
+    seconds = float(values.get("timeout") or timeout)
+    return TcpEndpoint(poller, reactor, values["host"], int(values["port"]), seconds), None
+
+
+def generation_of(path: str | None) -> int:
+    """A number that changes when a worker listens at `path` anew; 0 where nothing is there, or it is no UNIX socket."""
+    if path is None:
+        return 0
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return hash((status.st_dev, status.st_ino, status.st_ctime_ns))
+
+
+def missing(path: str) -> ConnectError | None:
+    """The error of connecting to `path` if nothing is there."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return ConnectError(error.errno, error.strerror)
+    return None
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """The worker may well be there, but its backlog is full, or we have nothing left to connect with.
+
+    Linux answers a connect to a full UNIX backlog with EAGAIN. Twisted, which asks workers for their health, takes
+    that for "in progress" and then reports a bare ConnectError for a connection that ended.
+    """
+    if type(error) is ConnectError and error.osError is None:
+        return True
+    return is_shortage(error) or (isinstance(error, ConnectError) and error.osError == errno.EAGAIN)
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """This process has no descriptor or no memory for a connection, which says nothing of the worker."""
+    number = error.osError if isinstance(error, ConnectError) else getattr(error, "errno", None)
+    return number in _EXHAUSTED
+
+
+def describe(error: BaseException | None) -> str:
+    """A connection error in a few words, without Twisted's class names."""
+    number = getattr(error, "osError", None)
+    if isinstance(number, int):
+        return os.strerror(number)
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,366 @@
+"""The connections to one worker: leased, idle, being made, and the line of those who wait for one.
+
+Newest idle connection first, so that the rest can grow old and be closed. Knows no HTTP and no routes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from typing import Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from sidecar.records.histogram import Histogram
+from sidecar.transport.deadlines import Deadlines
+from sidecar.upstream.endpoints import WorkerEndpoint, generation_of, is_busy
+from sidecar.upstream.health import Health
+from sidecar.upstream.upstream import Upstream
+from sidecar.wire.reader import ReaderLimits, ResponseReader
+
+# A worker whose backlog is full is tried again after so many seconds at most. Jittered, so that instances that share a
+# worker do not try in step.
+_BUSY_RETRY = 0.02
+# A stat of the socket at most this often, in seconds.
+_GENERATION_CHECK = 1.0
+
+
+class Refusal(Enum):
+    """Why a lease was not given."""
+
+    FULL = "the line is full"
+
+
+class Waiter(Protocol):
+    """Who waits in line for a connection."""
+
+    def leased(self, upstream: Upstream) -> None: ...
+
+    def worker_away(self) -> None:
+        """The worker takes no requests now; somewhere else may be better."""
+
+
+@frozen(slots=True, kw_only=True)
+class PoolLimits:
+    """Bounds for the connections to one worker; counts, and seconds for `idle_time`."""
+
+    connections: int = 8192
+    idle: int = 64
+    connecting: int = 32
+    waiting: int = 1000
+    idle_time: float = 30.0
+
+
+@define(eq=False)
+class WorkerPool:
+    """All connections to one worker.
+
+    Invariants: `leased + idle + connecting` is at most `limits.connections`; nobody waits while a connection is
+    idle; after `retire` it empties out.
+    """
+
+    name: str
+    endpoint: WorkerEndpoint
+    socket_path: str | None
+    """Where the endpoint is a UNIX socket: its path, whose inode tells one life of the worker from the next."""
+    limits: PoolLimits
+    reader_limits: ReaderLimits
+    clock: IReactorTime
+    deadlines: Deadlines
+    health: Health
+    leased: int = 0
+    connecting: int = 0
+    connects: int = 0
+    """Connections made so far."""
+    failures: int = 0
+    """Connections that could not be made so far."""
+    on_new_life: Callable[[], None] | None = None
+    """Called when the worker has come back, or turns out to have been started anew."""
+    on_first_contact: Callable[[], None] | None = None
+    """Called with the first connection to a worker that was not known to be away."""
+    draining: bool = False
+    """New requests go elsewhere, or wait for the end of this; running ones finish."""
+    retired: bool = False
+    """Nobody comes any more, but who waits or runs is served to the end."""
+    taking: bool = True
+    """It takes any request at once: it is up, not drained, and has not just come back."""
+    waiting_octets: int = 0
+    """Bytes of request bodies that wait in line here; those who wait say so, as they do of `waits`."""
+    waits: Histogram = field(factory=Histogram)
+    connect_times: Histogram = field(factory=Histogram)
+    cuts: int = 0
+    """Requests that ended without an answer because the connection did."""
+    _idle: list[Upstream] = field(factory=list)
+    _waiting: OrderedDict[Waiter, None] = field(factory=OrderedDict)
+    _retry: IDelayedCall | None = None
+    _sweep: IDelayedCall | None = None
+    _looks: int = 0
+    _lives: int = 0
+    _generation: int = 0
+    _generation_checked: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self.health.tell(self._health_changed)
+
+    @property
+    def down(self) -> bool:
+        """Nobody is sent there: it is away or stuck."""
+        return not self.health.up
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """Somebody is being served, or waits for it."""
+        return bool(self.leased or self._waiting)
+
+    def lease(self, waiter: Waiter) -> Upstream | Refusal | None:
+        """A connection at once; or None, and `waiter` is told later; or why not.
+
+        A waiter that gives up calls `leave`.
+        """
+        upstream = self.take()
+        return self.queue(waiter) if upstream is None else upstream
+
+    def take(self) -> Upstream | None:
+        """An idle connection."""
+        idle = self._idle
+        if idle:
+            if self.deadlines.recent - self._generation_checked >= _GENERATION_CHECK:
+                self._check_generation()
+            while idle:
+                upstream = idle.pop()
+                link = upstream.link
+                if link.open and not link.readable:
+                    self.leased += 1
+                    return upstream
+                upstream.abort()
+        return None
+
+    def queue(self, waiter: Waiter) -> Refusal | None:
+        """Let `waiter` be told of a connection, which may be at once; or why not."""
+        if len(self._waiting) >= self.limits.waiting and not self._may_connect():
+            return Refusal.FULL
+        self._waiting[waiter] = None
+        self._connect_more()
+        return None
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes of request bodies wait here, or fewer where it is negative."""
+        self.waiting_octets += octets
+
+    def leave(self, waiter: Waiter) -> None:
+        """`waiter` does not want a connection any more."""
+        self._waiting.pop(waiter, None)
+        if self.retired and not self._waiting:
+            self._end()
+
+    def release(self, upstream: Upstream) -> None:
+        """The lease has ended and the connection can be used again."""
+        upstream.rest(self._looks)
+        self.leased -= 1
+        self.health.hear(self.deadlines.recent)
+        if self.retired or self.draining or upstream.generation != self._generation:
+            upstream.abort()
+            self._connect_more()
+        elif self._waiting:
+            self._hand_over(upstream)
+        else:
+            self._put_back(upstream)
+
+    def discard(self, upstream: Upstream) -> None:
+        """The connection cannot be used again, leased or idle."""
+        self.forget(upstream)
+        upstream.abort()
+
+    def forget(self, upstream: Upstream) -> None:
+        """The connection is gone, and makes room for another one."""
+        if upstream.give_up():
+            self.leased -= 1
+        elif upstream in self._idle:
+            self._idle.remove(upstream)
+        if self._waiting:
+            self._connect_more()
+
+    def retire(self) -> None:
+        """Close what is idle, and everything else when its lease ends. Who is in line already is still served."""
+        self.retired = True
+        self._close_idle()
+        if not self._waiting:
+            self._end()
+
+    def _end(self) -> None:
+        """Nobody needs to know how the worker is."""
+        self.health.stop()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    @property
+    def reset_means_unread(self) -> bool:
+        """A connection that was reset is one whose request was not acted on: of Synapse, on a UNIX socket."""
+        return self.health.synapse and self.socket_path is not None
+
+    def note_cut(self) -> None:
+        """A request ended without an answer because its connection did."""
+        self.cuts += 1
+        self.health.doubt()
+
+    def drain(self) -> None:
+        """Serve no new requests until `undrain`. Who waits in line goes elsewhere, if there is somewhere else."""
+        self.draining = True
+        self.taking = False
+        self._close_idle()
+        self._tell_waiters()
+
+    def undrain(self) -> None:
+        """Serve new requests again, first those that wait."""
+        self.draining = False
+        self._judge()
+        self._connect_more()
+
+    def use(self, other: WorkerPool) -> None:
+        """Have the endpoint and the limits of `other`, which is for the same worker, from now on."""
+        self.endpoint, self.limits, self.reader_limits = other.endpoint, other.limits, other.reader_limits
+        self.health.use(other.health)
+
+    # Its life.
+
+    def admits(self, lot: float) -> bool:
+        """Whether a request belongs to the part that a worker gets which has just come back; `lot` is in [0, 1)."""
+        return self.health.up and not self.draining and lot < self.health.share
+
+    def _judge(self) -> None:
+        self.taking = self.health.up and not self.draining and not self.health.warming
+
+    def _health_changed(self) -> None:
+        self._judge()
+        health = self.health
+        if not health.up:
+            self._tell_waiters()
+            return
+        if self._lives != health.transitions:
+            self._lives = health.transitions
+            if self.on_new_life is not None:
+                self.on_new_life()
+        self._connect_more()
+
+    def _tell_waiters(self) -> None:
+        for waiter in tuple(self._waiting):
+            waiter.worker_away()
+
+    def _close_idle(self) -> None:
+        for upstream in tuple(self._idle):
+            self.discard(upstream)
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def _new_connection(self, began: float) -> Upstream:
+        """One that is being made since `began`."""
+        reader = ResponseReader(self.reader_limits)
+        return Upstream(self, reader, self._generation, began, self.deadlines.now())
+
+    # Idle connections.
+
+    def _put_back(self, upstream: Upstream) -> None:
+        self._idle.append(upstream)
+        if len(self._idle) > self.limits.idle:
+            self.discard(self._idle[0])
+        if self._sweep is None:
+            self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
+
+    def _close_old(self) -> None:
+        """Close what has been idle since the last look. Two looks in `idle_time` need no clock at each lease."""
+        self._sweep = None
+        for upstream in tuple(self._idle):
+            if upstream.idle_since < self._looks:
+                self.discard(upstream)
+        self._looks += 1
+        if self._idle:
+            self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
+
+    def _check_generation(self) -> None:
+        """A worker that started anew has a new socket: connections to the old one are not used for new requests."""
+        self._generation_checked = self.deadlines.recent
+        generation = generation_of(self.socket_path)
+        if generation not in (0, self._generation):
+            first_look = not self._generation
+            self._generation = generation
+            if not first_look and self.on_new_life is not None:
+                self.on_new_life()
+            for upstream in tuple(self._idle):
+                if upstream.generation != generation:
+                    self.discard(upstream)
+
+    # New connections.
+
+    def _connect_more(self) -> None:
+        """Start as many connections as there are waiters without one, within the limits."""
+        if self._may_connect():
+            self._check_generation()
+        while self.connecting < len(self._waiting) and self._may_connect():
+            self._connect()
+
+    def _may_connect(self) -> bool:
+        """Whether one more connection can be made now; who waits for that is not in line yet."""
+        limits = self.limits
+        return (
+            self._retry is None
+            and self.health.up
+            and not self.draining
+            and self.connecting < limits.connecting
+            and self.leased + self.connecting + len(self._idle) < limits.connections
+        )
+
+    def _connect(self) -> None:
+        self.connecting += 1
+        self.endpoint.connect(partial(self._new_connection, self.deadlines.now()), self._not_connected)
+
+    def connected(self, upstream: Upstream) -> None:
+        """A connection has been made."""
+        self.connecting -= 1
+        self.connects += 1
+        self.connect_times.add(upstream.took)
+        if self.connects == 1 and self.on_first_contact is not None:
+            self.on_first_contact()
+        if self.draining or not self.health.up:
+            upstream.abort()
+        elif self._waiting:
+            self._hand_over(upstream)
+        elif self.retired:
+            upstream.abort()
+        else:
+            self._put_back(upstream)
+        if self._waiting:
+            self._connect_more()
+
+    def _hand_over(self, upstream: Upstream) -> None:
+        waiter, _ = self._waiting.popitem(last=False)
+        self.leased += 1
+        waiter.leased(upstream)
+        if self.retired and not self._waiting:
+            self._end()
+
+    def _not_connected(self, error: BaseException) -> None:
+        self.connecting -= 1
+        self.failures += 1
+        if not is_busy(error):
+            self.health.unreachable(error)
+        elif self._waiting and self._retry is None:
+            delay = _BUSY_RETRY * random.uniform(0.5, 1.0)  # noqa: S311
+            self._retry = self.clock.callLater(delay, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._connect_more()

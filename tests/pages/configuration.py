@@ -1,0 +1,197 @@
+"""Writes `docs/configuration.md` and `docs/sidecar.schema.json`: `PYTHONPATH=tests python -m pages.configuration`.
+
+A test fails where the files differ from what this writes. Adds no fact of its own about any key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import attrs
+import yaml
+
+from sidecar.config import kinds
+from sidecar.config.kinds import Kind
+from sidecar.config.load import keys_of, kind_of
+from sidecar.config.schema import Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+INTRODUCTION = """\
+# The configuration file
+
+`matrix-sidecar` reads one YAML file, `/etc/matrix-sidecar/sidecar.yaml` unless `--config` names another. Three lines
+are a complete one ([conf/minimal.yaml](../conf/minimal.yaml)); [conf/sidecar.yaml](../conf/sidecar.yaml) shows every
+key, [conf/explicit.yaml](../conf/explicit.yaml) workers that are stated by hand. `matrix-sidecar check` tells all that
+is wrong with a file, each fault with its line. [sidecar.schema.json](sidecar.schema.json) lets an editor complete and
+check keys; those that use yaml-language-server look for it where the first line of the file says:
+
+```yaml
+# yaml-language-server: $schema=/opt/venvs/matrix-sidecar/share/matrix-sidecar/sidecar.schema.json
+```
+
+This page is made from `sidecar/config/schema.py` and `limits.py` by `PYTHONPATH=tests python -m pages.configuration`.
+
+## How values are written
+
+- **Unknown keys and repeated keys are errors.** A key without a value counts as absent, so that every line of a section
+  can be commented out.
+- **Lists** of single values may be written as one value where there is only one.
+- **Relative paths**, those in endpoint strings too, are relative to the directory of the file.
+- **YAML 1.1** reads `on`, `no`, `1.10` or `12:30` as something other than text. Where text is wanted, put such values
+  in quotes.
+- The file is UTF-8, at most 4 MiB, nested at most 64 deep, with at most 200000 values after aliases are expanded.
+"""
+
+_NOTES = {
+    "duration": "A number with `ms`, `s`, `m`, `h` or `d`, or a number of seconds; at most 365d.",
+    "size": "A whole number of bytes, or one with `K`, `M` or `G` (1024, 1024², 1024³).",
+    "network": "An address or a network of IPv4 or IPv6. No bits may be set behind the prefix length.",
+    "server endpoint": "A Twisted server endpoint string: `tcp:`, `tcp6:`, `ssl:`, `unix:`, `systemd:`, `haproxy:` "
+    "before one of them, or what a Twisted plugin brings. `ssl:` and `systemd:` take the files for TLS. "
+    "Colons in a value, as in IPv6 addresses, are written `\\:`.",
+    "client endpoint": "A Twisted client endpoint string: `unix:` with a path, or `tcp:` with host and port.",
+    "path": "A file or a directory.",
+    "name": "Letters, digits and `_ . : @ + -`, at most 128. The main process is always `main`.",
+    "name or glob": "A name in which `*`, `?` and `[…]` stand for what they stand for in a shell.",
+    "path pattern": "Segments divided by `/`: text, `{name}` for exactly one segment, a last `**` for any rest.",
+    "password hash": "The line that `matrix-sidecar password` prints, in quotes.",
+    "host name": "Without port; `*.` in front stands for everything below.",
+}
+
+
+def markdown() -> str:
+    """The text of `docs/configuration.md`."""
+    parts = [INTRODUCTION, *_kinds(), *_sections()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def json_schema() -> str:
+    """The text of `docs/sidecar.schema.json`."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "sidecar.yaml of matrix-sidecar",
+        **_schema_of(Settings),
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _all_kinds() -> dict[str, Kind]:
+    found = (kind_of(value) for value in vars(kinds).values())
+    return {kind.name: kind for kind in found if kind is not None}
+
+
+def _kinds() -> Iterator[str]:
+    yield "| kind | example | |\n| --- | --- | --- |"
+    for name, kind in _all_kinds().items():
+        if name in _NOTES:
+            yield f"| {name} | `{kind.example}` | {_NOTES[name]} |"
+    yield ""
+
+
+def _sections() -> Iterator[str]:
+    yield from _section("## All keys", Settings)
+    for name, key in keys_of(Settings).items():
+        section, title = _section_of(key.type), f"`{name}`"
+        if section is None:
+            continue
+        if get_origin(key.type) is not None:
+            title = f"`{name}.NAME`" if get_origin(key.type) is not tuple else f"each of `{name}`"
+        yield from _section(f"## {title}", section)
+        for inner_name, inner in keys_of(section).items():
+            deeper = _section_of(inner.type)
+            if deeper is not None:
+                yield from _section(f"### `{inner_name}` in {title}", deeper)
+
+
+def _section(heading: str, section: type) -> Iterator[str]:
+    purpose = (inspect.getdoc(section) or "").partition("`. ")[2]
+    yield f"{heading}\n"
+    if purpose:
+        yield f"{purpose}\n"
+    yield "| key | kind | default | meaning |\n| --- | --- | --- | --- |"
+    for name, key in keys_of(section).items():
+        meaning = str(key.metadata["doc"]).replace("|", "\\|")
+        yield f"| `{name}` | {_kind_text(key.type)} | {_default_text(key)} | {meaning} |"
+    yield ""
+
+
+def _section_of(annotation: Any) -> type | None:
+    """The section that an annotation leads to, directly, in a list or in a mapping."""
+    if attrs.has(annotation):
+        section: type = annotation
+        return section
+    inner = [_section_of(part) for part in get_args(annotation)] if kind_of(annotation) is None else []
+    return next((section for section in inner if section is not None), None)
+
+
+def _given(annotation: Any) -> Any:
+    """An annotation without `| None`."""
+    parts = get_args(annotation)
+    if kind_of(annotation) is None and type(None) in parts:
+        return next(part for part in parts if part is not type(None))
+    return annotation
+
+
+def _kind_text(annotation: Any) -> str:
+    annotation = _given(annotation)
+    kind = kind_of(annotation)
+    if kind is not None:
+        words = kind.json.get("enum")
+        return ", ".join(f"`{word}`" for word in words) if words else kind.name
+    if get_origin(annotation) is tuple:
+        return f"list: {_kind_text(get_args(annotation)[0])}"
+    if get_args(annotation):
+        key, value = get_args(annotation)
+        return f"{_kind_text(key)}: {_kind_text(value)}"
+    return "section"
+
+
+def _default_text(key: attrs.Attribute[Any]) -> str:
+    if key.default is attrs.NOTHING:
+        return "needed"
+    annotation = _given(key.type)
+    is_list = get_origin(annotation) is tuple
+    kind = kind_of(get_args(annotation)[0] if is_list else annotation)
+    values: Any = key.default if is_list else (key.default,)
+    if kind is None or key.default in (None, ""):
+        return ""
+    return ", ".join(f"`{kind.write(value)}`" for value in values or ())
+
+
+def _schema_of(annotation: Any) -> dict[str, Any]:
+    annotation = _given(annotation)
+    kind = kind_of(annotation)
+    if kind is not None:
+        return dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
+    if get_origin(annotation) is tuple:
+        item = _schema_of(get_args(annotation)[0])
+        several = {"type": "array", "items": item}
+        return several if "properties" in item else {"anyOf": [item, several]}
+    if get_origin(annotation) is not None:
+        return {"type": "object", "additionalProperties": _nullable(get_args(annotation)[1])}
+    keys = keys_of(annotation)
+    needed = [name for name, key in keys.items() if key.default is attrs.NOTHING]
+    properties = {name: {"description": key.metadata["doc"], **_schema_of(key.type)} for name, key in keys.items()}
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
+    return {**schema, "required": needed} if needed else schema
+
+
+def _nullable(annotation: Any) -> Mapping[str, Any]:
+    schema = _schema_of(annotation)
+    return schema if _given(annotation) is annotation else {"anyOf": [schema, {"type": "null"}]}
+
+
+def main(docs: Path = DOCS) -> None:
+    """Write both files into `docs`."""
+    (docs / "configuration.md").write_text(markdown(), encoding="utf-8")
+    (docs / "sidecar.schema.json").write_text(json_schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:2]))
