@@ -17,8 +17,8 @@ from sidecar.importing.haproxy_words import Line
 from sidecar.routing.access import is_within
 
 _ADDRESSES = frozenset(("src",))
-_NUMBERS = frozenset(("dst_port", "nbsrv", "hdr_cnt", "req.hdr_cnt", "req.fhdr_cnt"))
-_FLAGS = frozenset(("ssl_fc", "always_true", "always_false"))
+_NUMBERS = frozenset(("dst_port", "nbsrv", "hdr_cnt", "req.hdr_cnt", "req.fhdr_cnt", "length"))
+_FLAGS = frozenset(("ssl_fc", "always_true", "always_false", "bool", "not"))
 _OPERATORS = frozenset(("eq", "ge", "gt", "le", "lt"))
 
 
@@ -148,10 +148,11 @@ def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
 
 
 def _usual(found: Sample | None, values: Sequence[str]) -> str:
-    fetch = found.fetch if found else ""
+    """How values are compared where the rule does not say it: by what the last step of the sample makes."""
+    fetch = (found.converters[-1][0] if found.converters else found.fetch) if found else ""
     if fetch in _ADDRESSES:
         return "ip"
-    if fetch in _NUMBERS:
+    if fetch in _NUMBERS or fetch.endswith("_int"):
         return "int"
     return "bool" if fetch in _FLAGS or not values else "str"
 

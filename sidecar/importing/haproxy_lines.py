@@ -161,7 +161,7 @@ def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Rema
     found = [listener for listener in map(_listener, addresses) if listener]
     if "accept-proxy" in line.args:
         return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and name the balancers in {_BALANCERS}')
-    draft.listen += found
+    draft.listen += [each for each in dict.fromkeys(found) if each not in draft.listen]
     return Remark("taken", "listen") if found else Remark("lost", "its address is none that can be told")
 
 

@@ -60,9 +60,8 @@ def own_routes(site: HaproxySite) -> Iterator[OwnRoute]:
 
 
 def _views(site: HaproxySite) -> Iterator[_View]:
-    secured = any(tls for name in site.fronts for tls in site.parts[name].ports.values())
-    for name in site.fronts:
-        front = site.parts[name]
+    secured = any(tls for front in site.fronts.values() for tls in front.ports.values())
+    for front in site.fronts.values():
         seen: dict[bool, int] = {}
         for port, tls in (front.ports or {0: False}).items():
             seen.setdefault(tls, port)
@@ -84,7 +83,7 @@ def _of_front(view: _View) -> Iterator[OwnRoute]:
     if front.default is not None:
         name = front.default.args[0]
         yield own_route(front.default.place, view.base, _through(view, name, view.asked(view.base)))
-    elif front.name in view.site.upstreams:
+    elif view.site.is_own_pool(front):
         yield own_route(front.place, view.base, _through(view, front.name, view.asked(view.base)))
     else:
         yield own_route(front.place, view.base, Verdict(action="refuse", status=503))
@@ -258,8 +257,8 @@ def paths_of(site: HaproxySite) -> list[str]:
     """The plain paths of which conditions speak."""
     tests = (
         test
-        for name in site.fronts
-        for rule in (*site.parts[name].requests, *site.parts[name].redirects, *site.parts[name].backends)
+        for front in site.fronts.values()
+        for rule in (*front.requests, *front.redirects, *front.backends)
         for test in rule.condition.tests()
     )
     found = (

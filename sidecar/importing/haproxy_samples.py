@@ -89,6 +89,8 @@ class Sight:
     def _converter(self, name: str, args: Sequence[str]) -> Convert | None:
         if name.startswith("map") and args:
             return self._map(name, args)
+        if name == "nbsrv":
+            return lambda value, _args: str(self.servers[value]) if value in self.servers else None
         return self._concatenated if name == "concat" else _CONVERTERS.get(name)
 
     def _concatenated(self, value: str, args: Sequence[str]) -> str:

@@ -32,17 +32,17 @@ class HaproxySite:
     """The whole of it. Implements `sidecar.importing.asked.Proxy`."""
 
     upstreams: Mapping[str, Upstream]
-    parts: Mapping[str, Part]
-    fronts: tuple[str, ...]
-    """Names of frontends and `listen` sections, the one with the most rules first."""
+    backs: Mapping[str, Part]
+    """Backends and `listen` sections. A frontend may have the name of a backend."""
+    fronts: Mapping[str, Part]
+    """Frontends and `listen` sections, the one with the most rules first."""
     ports: Mapping[int, str] = field(factory=dict)
     patterns: Patterns = lambda _name: None
 
     @property
     def entrances(self) -> Sequence[Entrance]:
         found: dict[Entrance, None] = {}
-        for name in self.fronts:
-            front = self.parts[name]
+        for name, front in self.fronts.items():
             for port, tls in (front.ports or {0: False}).items():
                 if not front.ports or self.ports.get(port) == name:
                     names = hosts_of(front)
@@ -59,13 +59,12 @@ class HaproxySite:
             asked,
             asked.source,
             self.patterns,
-            {name: len(upstream.servers) for name, upstream in self.upstreams.items()},
+            {name: len(self.upstreams[name].servers) if name in self.upstreams else 0 for name in self.backs},
         )
 
     def verdict(self, asked: Asked) -> Verdict:
-        first = self.fronts[0] if self.fronts else ""
-        name = first if not asked.port else self.ports.get(asked.port, "")
-        front = self.parts.get(name)
+        name = self.ports.get(asked.port, "") if asked.port else next(iter(self.fronts), "")
+        front = self.fronts.get(name)
         if front is None:
             return Verdict(action="unclear", doubts=("there is no frontend",))
         sight = self.sight(asked)
@@ -82,8 +81,10 @@ class HaproxySite:
 
     def beyond(self, name: str, sight: Sight, beside: Part | None = None) -> Verdict:
         """What becomes of a request that is sent to a backend. `beside`: a part whose rules were asked already."""
-        back = self.parts.get(name)
+        back = self.backs.get(name)
         if back is None:
+            if name:
+                sight.doubts.append(f"the backend `{name}`, which no file has")
             return Verdict(action="refuse", status=503)
         answer = _answer(back, sight) if back is not beside else None
         if answer is not None or name not in self.upstreams:
@@ -94,12 +95,16 @@ class HaproxySite:
         for rule in front.backends:
             if rule.condition.holds(sight) and rule.args:
                 name = filled(rule.args[0], sight)
-                if name in self.parts or "%[" not in rule.args[0]:
+                if name in self.backs or "%[" not in rule.args[0]:
                     return rule.line, name
         if front.default is not None:
             return front.default, front.default.args[0]
         own = Line(("listen", front.name), front.place)
-        return (own, front.name) if front.name in self.upstreams else (None, "")
+        return (own, front.name) if self.is_own_pool(front) else (None, "")
+
+    def is_own_pool(self, front: Part) -> bool:
+        """Whether it is a `listen` section with servers."""
+        return self.backs.get(front.name) is front and front.name in self.upstreams
 
 
 def _answer(part: Part, sight: Sight) -> Verdict | None:
@@ -190,10 +195,10 @@ def _key(back: Part, sight: Sight) -> str | None:
 
 def haproxy_site(parts: Sequence[Section], patterns: Patterns = lambda _name: None) -> HaproxySite:
     """The configuration that these sections make. `patterns` reads the files of `acl … -f FILE`."""
-    found: dict[str, Part] = {}
+    backs: dict[str, Part] = {}
+    fronts: dict[str, Part] = {}
     upstreams: dict[str, Upstream] = {}
     defaults: dict[str, tuple[Line, ...]] = {}
-    fronts: list[str] = []
     for section in parts:
         if section.kind == "defaults":
             # The last one holds for what names none.
@@ -201,22 +206,24 @@ def haproxy_site(parts: Sequence[Section], patterns: Patterns = lambda _name: No
         if section.kind not in ("frontend", "backend", "listen"):
             continue
         before = defaults.get(section.origin, defaults.get("", ()))
-        found[section.name] = _part(section, before, patterns)
-        if section.kind != "backend" and found[section.name].is_http:
-            fronts.append(section.name)
+        part = _part(section, before, patterns)
+        if section.kind != "backend" and part.is_http:
+            fronts[section.name] = part
         if section.kind != "frontend":
+            backs[section.name] = part
             upstream = upstream_of(section, before)
             if upstream.servers:
                 upstreams[section.name] = upstream
     # Those that only show the operator something forward nothing.
-    fronts = [name for name in fronts if _leads_anywhere(found[name], upstreams)] or fronts
-    fronts.sort(key=lambda name: -len(found[name].backends))
-    ports = {port: name for name in reversed(fronts) for port in found[name].ports}
-    return HaproxySite(upstreams, found, tuple(fronts), ports, patterns)
+    site = HaproxySite(upstreams, backs, fronts, patterns=patterns)
+    leading = {name: part for name, part in fronts.items() if _leads_anywhere(part, site)} or fronts
+    site.fronts = dict(sorted(leading.items(), key=lambda each: -len(each[1].backends)))
+    site.ports = {port: name for name, part in reversed(site.fronts.items()) for port in part.ports}
+    return site
 
 
-def _leads_anywhere(part: Part, upstreams: Mapping[str, Upstream]) -> bool:
-    return bool(part.backends or part.default or part.redirects or part.name in upstreams) or any(
+def _leads_anywhere(part: Part, site: HaproxySite) -> bool:
+    return bool(part.backends or part.default or part.redirects or site.is_own_pool(part)) or any(
         rule.args[:1] and rule.args[0] in ("redirect", "return", "deny") for rule in part.requests
     )
 

@@ -9,6 +9,8 @@ from itertools import pairwise
 from sidecar.importing.asked import Server, Upstream
 from sidecar.importing.haproxy_words import Line, Section
 
+_SERVICE = re.compile(r"_[\w-]+\._tcp\.([\w.-]*\w)\.?", re.ASCII)
+_USUAL_PORT = 8008
 _ADDRESS = re.compile(r"[\w./:@-]+", re.ASCII)
 
 
@@ -37,7 +39,11 @@ def _server(line: Line, name: str, words: tuple[str, ...], usual: tuple[str, ...
     said = dict(pairwise(options))
     weight = said.get("weight", "1")
     found, fault = endpoint(address), ""
-    if not found:
+    service = _SERVICE.fullmatch(address)
+    if service is not None:
+        found = f"tcp:{service[1]}:{_USUAL_PORT}"
+        fault = f"its port is in DNS, in an SRV record; {_USUAL_PORT} is a guess: correct it if it is another"
+    elif not found:
         fault = f"`{address}` is no address without what HAProxy adds to it; write the worker's `endpoint` by hand"
     elif "ssl" in (*options, *usual):
         fault = "it is spoken to with TLS there, and the sidecar speaks plain HTTP; let it listen without TLS"

@@ -59,6 +59,10 @@ frontend main
     acl url_all url_beg /url?
     acl dec path,url_dec -m str "/a b"
     acl sized req.hdr(x-list),length 3
+    acl long req.hdr(x-list),length gt 8
+    acl crowded hdr(x-crowd),nbsrv ge 3
+    acl empty hdr(x-crowd),nbsrv lt 1
+    acl paired str(st),concat(ick,txn.none,2),nbsrv eq 2
     http-request deny if { path /denied }
     http-request deny deny_status 429 if { path /limited } METH_POST
     http-request redirect location https://x.example.org/%[path] code 301 if { path_beg /away }
@@ -91,6 +95,11 @@ frontend main
     use_backend be1 if url_all
     use_backend be2 if dec
     use_backend be3 if sized
+    use_backend be2 if long
+    use_backend be3 if crowded
+    use_backend be2 if empty
+    use_backend be2 if paired { path /paired }
+    use_backend main if { path /namesake }
     use_backend be1 if { var(txn.who) -m str ALICE }
     use_backend be2 if never
     use_backend %[path,map_reg(@PLACE@/routes.map)] if { path_beg /mapped/ }
@@ -120,6 +129,10 @@ backend be2
     server w2 unix@@PLACE@/w2.sock
 backend be3
     server w3 unix@@PLACE@/w3.sock
+backend main
+    server w3 unix@@PLACE@/w3.sock
+backend bare
+    balance roundrobin
 backend rest
     server w1 unix@@PLACE@/w1.sock
 backend stick
@@ -186,7 +199,17 @@ TARGETS = (
         "/begun/y",
         "/q?kind=guest",
     ),
-    *("/q?Kind=guest", "/guarded/x", "/guarded/x.secret", "/guarded/x.moved", "//api/x", "/%61pi/x", "/api/../x"),
+    *(
+        "/q?Kind=guest",
+        "/guarded/x",
+        "/guarded/x.secret",
+        "/guarded/x.moved",
+        "//api/x",
+        "/%61pi/x",
+        "/api/../x",
+        "/paired",
+        "/namesake",
+    ),
 )
 FIELDS: tuple[dict[str, str], ...] = (
     {"Host": "dom.example.org"}, {"Host": "a.dom.example.org:80"}, {"Host": "xdom.example.org"}, {"Host": "BEGIN.any"},
@@ -194,7 +217,8 @@ FIELDS: tuple[dict[str, str], ...] = (
     {"X-List": "one, two"},
     {"X-List": "onetwo"}, {"X-List": "exactly"}, {"X-List": "abc"}, {"Cookie": "x=y; user=alice"},
     {"Cookie": "user=bob"}, {"X-Who": "alice"},
-    {"X-Backend": "be3"}, {"X-Backend": "nowhere"}, {},
+    {"X-Backend": "be3"}, {"X-Backend": "nowhere"}, {}, {"X-List": "elongated"},
+    {"X-Crowd": "stick"}, {"X-Crowd": "be1"}, {"X-Crowd": "bare"}, {"X-Crowd": "nowhere"},
 )  # fmt: skip
 
 

@@ -91,6 +91,30 @@ def test_every_name_and_port_is_asked() -> None:
     assert "The homeserver is taken to be https://chat.example.org:443.\n" in told
 
 
+def test_a_frontend_and_a_backend_of_one_name_are_two(tmp_path: Path) -> None:
+    """The port of the frontend is asked, and what it sends to its namesake gets there."""
+    path = tmp_path / "a.cfg"
+    path.write_text(
+        "frontend web\n bind :80\n bind [::]:80 v6only\n default_backend main\n"
+        "frontend federation\n bind :8448\n default_backend federation\n"
+        "backend main\n server m 127.0.0.1:1\nbackend federation\n server f 127.0.0.1:2\n"
+    )
+    done = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    assert "    http://*:8448\n" in done.stderr
+    assert "there f; here main; at http://*:8448" in done.stderr
+    assert yaml.safe_load(done.stdout)["listen"] == ["tcp:80", "tcp:8448"]
+
+
+def test_a_backend_that_is_missing_is_named(tmp_path: Path) -> None:
+    """HAProxy does not start with such a file; a part of a configuration may lack it."""
+    path = tmp_path / "a.cfg"
+    path.write_text(
+        "frontend f\n bind :80\n use_backend m if { path /x }\n default_backend lost\nbackend m\n server m a:1\n"
+    )
+    said = CliRunner().invoke(main, ["import", "haproxy", str(path)]).stderr
+    assert "not understood: the backend `lost`, which no file has" in said
+
+
 def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
     """And the rest starts; where nothing is left, the exit status says so."""
     path = tmp_path / "a.cfg"
@@ -98,6 +122,13 @@ def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
     partly = CliRunner().invoke(main, ["import", "haproxy", str(path)])
     assert partly.exit_code == 0
     assert "a.cfg:4: m: `$ADDRESS` is no address without what HAProxy adds to it; write the worker's" in partly.stderr
+    path.write_text(
+        "frontend f\n default_backend m\nbackend m\n server-template m 3 _http._tcp.main.ns.svc. resolvers k\n"
+    )
+    service = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    assert service.exit_code == 0
+    assert "endpoint: 'tcp:main.ns.svc:8008'" in service.stdout
+    assert "a.cfg:4: m: its port is in DNS, in an SRV record; 8008 is a guess" in service.stderr
     path = tmp_path / "a.conf"
     path.write_text("server { location = /x { proxy_pass http://x; } location / { proxy_pass http://$nobody:80; } }\n")
     nothing = CliRunner().invoke(main, ["import", "nginx", str(path), "-o", str(tmp_path / "sidecar.yaml")])
