@@ -20,7 +20,7 @@ from sidecar.importing.nginx_tree import Directive
 _PLACE_OF_PORTS = 20000
 _UNUSED = re.compile(
     r"user|pid|daemon|error_log|access_log|log_format|load_module|worker_.*|ssl_.*|resolver.*|http2|http3|quic.*"
-    r"|auth_request.*|pcre_jit|multi_accept|use|events|include|js_.*|more_.*|proxy_ssl_.*|proxy_cache.*|keepalive_timeout|zone"
+    r"|pcre_jit|multi_accept|use|events|include|more_.*|proxy_ssl_.*|proxy_cache.*|keepalive_timeout|zone"
     r"|proxy_temp.*|client_body_temp.*|aio|resolve|set_real_ip_from|modsecurity.*|brotli.*|geoip.*|charset_map"
 )
 _TRIES = 30
