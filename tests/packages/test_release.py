@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from pages import manual
 
 import sidecar
-from sidecar import manual
 
 from .trees import ROOT, run
 
@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
     import tomllib
 
 PROJECT = ROOT / "pyproject.toml"
-LOCK = ROOT / "requirements.lock"
+LOCK = ROOT / "debian" / "requirements.lock"
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ; .*?)? \\$((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)", re.MULTILINE)
 
 

@@ -163,7 +163,7 @@ def wheels(suite: str, to: Path) -> Path:
                 f"--dest={fresh}",
             )
             chosen = (f"--python-version={PYTHONS[suite]}", *(f"--platform={name}" for name in PLATFORMS))
-            run(*pip, "--only-binary=:all:", *chosen, f"--requirement={ROOT / 'requirements.lock'}")
+            run(*pip, "--only-binary=:all:", *chosen, f"--requirement={ROOT / 'debian' / 'requirements.lock'}")
             run(*pip, f"--requirement={ROOT / 'debian' / 'requirements-build.lock'}")
     return to
 
