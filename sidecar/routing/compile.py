@@ -188,9 +188,13 @@ class _Compiler:
             caller_at=caller_at(row),
             guarded=row.path[0] == "_synapse" or row.path[-1] == "**",
             replayable=row.replayable,
+            main_knows=self._main_knows(row),
             reason=reason_of(self.pools, row, pool, members),
         )
         return self._finished(step)
+
+    def _main_knows(self, row: Endpoint) -> bool:
+        return self.pools.serves(self.pools.main, row)
 
     def _finished(self, step: Step) -> Step:
         """Add what depends on the pool and on the members, not on the endpoint."""
@@ -201,7 +205,6 @@ class _Compiler:
         elif limits:
             step.body_limit = min(*limits, self.settings.limits.request_body)
         step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
-        step.main_knows = step.row is not None and self.pools.serves(self.pools.main, step.row)
         fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
         step.spread = tuple(step.decision("none", None, order, fallback) for order in rotations(step.members) or ((),))
         return step
@@ -229,7 +232,8 @@ class _Compiler:
     def _unknown(self) -> Step:
         reason = "no endpoint row has this path and method; main answers it, because modules of Synapse mount their own"
         main = {self.pools.main.name: 1.0}
-        return self._finished(Step(UNKNOWN, MAIN, "none", None, main, (), guarded=True, reason=reason))
+        step = Step(UNKNOWN, MAIN, "none", None, main, (), guarded=True, main_knows=False, reason=reason)
+        return self._finished(step)
 
     def _preflight(self, step: Step) -> Step:
         """OPTIONS, which every process answers alike, so that even a writer has substitutes."""
@@ -247,6 +251,7 @@ class _Compiler:
                 reason=reason,
                 guarded=step.guarded,
                 replayable=True,
+                main_knows=step.main_knows,
             )
         )
 
@@ -269,6 +274,7 @@ class _Compiler:
                 fallback=tuple(fallback),
                 row=row,
                 replayable=step.replayable,
+                main_knows=row is not None and self._main_knows(row),
                 strangers=self._strangers(row, (*members, *(name for group in fallback for name in group))),
                 reason=f"a route of the configuration sends it to pool {pool}",
             )

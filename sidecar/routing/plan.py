@@ -61,7 +61,8 @@ class Step:
     """What the file says of the pool."""
     body_limit: int | None = None
     federation: bool = False
-    main_knows: bool = field(init=False)
+    main_knows: bool = field(kw_only=True)
+    """See `Decision.main_knows`."""
     strangers: tuple[str, ...] = ()
     reason: str = ""
     spread: tuple[Decision, ...] = ()
