@@ -16,19 +16,24 @@ INPUTS = Path(__file__).parent / "inputs"
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "alike"),
     [
-        *(pytest.param(name, marks=pytest.mark.needs("nginx")) for name in ("services.conf", "workers.conf")),
-        *(pytest.param(name, marks=pytest.mark.needs("haproxy")) for name in ("services.cfg", "workers.cfg")),
+        pytest.param("services.conf", 0.85, marks=pytest.mark.needs("nginx")),
+        pytest.param("workers.conf", 0.4, marks=pytest.mark.needs("nginx")),
+        pytest.param("services.cfg", 0.85, marks=pytest.mark.needs("haproxy")),
+        pytest.param("workers.cfg", 0.75, marks=pytest.mark.needs("haproxy")),
     ],
 )
-def test_every_difference_is_told(name: str) -> None:
-    """Over all names and ports, before the same workers. What Synapse's files close is one difference that there is."""
+def test_every_difference_is_told(name: str, alike: float) -> None:
+    """Over all names and ports, before the same workers; and at least this share of the requests is alike.
+
+    That of workers.conf is low: its port for federation, half of its entrances, answers 404 to everything else.
+    """
     result = compare(INPUTS / name)
     assert result.exit_code == 0, result.report
     assert result.asked >= FEWEST
     assert result.untold == []
-    assert result.same > result.asked / 3
+    assert result.same >= result.asked * alike
     assert result.differing
 
 
