@@ -74,7 +74,9 @@ class Draft:
     def listeners(self) -> list[str]:
         """Where it listens: where the proxy does, but for places that are a worker's."""
         taken = {_port(process.server.address) for process in (*self.workers, *self.idle)}
-        return [each for each in self.listen if _port(each) not in taken] or [_free(self.workers)]
+        # A socket for all addresses of IPv6 takes those of IPv4 as well, and leaves no room for another.
+        wanted = [each for each in self.listen if f"{each}:interface=\\:\\:" not in self.listen]
+        return [each for each in wanted if _port(each) not in taken] or [_free(self.workers)]
 
     def pool(self, workers: Iterable[str], affinity: str | None) -> str | None:
         """A pool that is there and has these workers; the one for everything that clients ask before others."""

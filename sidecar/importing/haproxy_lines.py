@@ -173,7 +173,7 @@ def _listener(address: str) -> str:
     if not port.isdigit():
         return ""
     interface = host.strip("[]").replace(":", r"\:")
-    return f"tcp:{port}" if host in ("", "*", "::", "[::]") else f"tcp:{port}:interface={interface}"
+    return f"tcp:{port}" if host in ("", "*") else f"tcp:{port}:interface={interface}"
 
 
 def _timeout(args: Sequence[str], draft: Draft) -> Remark:

@@ -213,7 +213,7 @@ def _listen(args: Sequence[str], draft: Draft) -> Remark:
     if "ssl" in args:
         return Remark("lost", f'`listen: "ssl:{port}:privateKey=…:certKey=…"` ends TLS here, or keep a proxy in front')
     interface = host.strip("[]").replace(":", r"\:")
-    endpoint = f"tcp:{port}" + (f":interface={interface}" if host not in ("", "*", "0.0.0.0", "[::]") else "")  # noqa: S104
+    endpoint = f"tcp:{port}" + (f":interface={interface}" if host not in ("", "*", "0.0.0.0") else "")  # noqa: S104
     if endpoint not in draft.listen:
         draft.listen.append(endpoint)
     return Remark("taken", "listen")

@@ -107,7 +107,7 @@ def test_a_frontend_and_a_backend_of_one_name_are_two(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import", "haproxy", str(path)])
     assert "    http://*:8448\n" in done.stderr
     assert "there f; here main; at http://*:8448" in done.stderr
-    assert yaml.safe_load(done.stdout)["listen"] == ["tcp:80", "tcp:8448"]
+    assert yaml.safe_load(done.stdout)["listen"] == ["tcp:80:interface=\\:\\:", "tcp:8448"]
 
 
 def test_a_backend_that_is_missing_is_named(tmp_path: Path) -> None:
