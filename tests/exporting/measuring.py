@@ -95,15 +95,32 @@ class Difference:
     theirs: str
 
 
+class Listening(AnsweringWorker):
+    """A worker that keeps the heads of what it is asked."""
+
+    def __init__(self, at: Path, name: str, heads: list[str]) -> None:
+        self._heads = heads
+        super().__init__(at, name)
+
+    def heard(self, head: bytes) -> None:
+        self._heads.append(head.decode("latin-1"))
+
+
 @contextmanager
-def exported_by(program: str, settings: Mapping[str, Any]) -> Iterator[tuple[Deployment, int]]:
-    """A proxy that runs with the export of `settings`, and the port on which it listens."""
+def exported_by(
+    program: str, settings: Mapping[str, Any], heads: list[str] | None = None
+) -> Iterator[tuple[Deployment, int]]:
+    """A proxy that runs with the export of `settings`, and the port on which it listens.
+
+    What its workers are asked, health checks included, is added to `heads`.
+    """
+    heads = [] if heads is None else heads
     with tempfile.TemporaryDirectory(prefix="export-", dir="/tmp") as path, ExitStack() as stack:
         place = Path(path)
         place.chmod(0o755)
         port = free_port()
         for name in settings["workers"]:
-            worker = AnsweringWorker(place, name)
+            worker = Listening(place, name, heads)
             stack.callback(worker.close)
             (place / f"{name}.sock").chmod(0o777)
         config = place / "sidecar.yaml"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+from processes import PATIENCE
 from system_programs import find
 
 from .measuring import ALICE, PROGRAMS, SPLIT, Asked, answers, decision, exported_by, measured
@@ -156,3 +159,41 @@ def test_closed_paths_stay_closed_however_they_are_spelled(program: str) -> None
         found = answers(port, [Asked("GET", target, ()) for target in CLOSED])
         assert [answer.status for answer in found] == [403] * len(CLOSED)
         assert answers(port, [Asked("GET", "/_synapse/client/x", ())])[0].worker
+
+
+def _asked(heads: list[str], path: str) -> dict[str, list[str]]:
+    """Target and fields of the last request for a path."""
+    lines = next(head for head in reversed(heads) if path in head).split("\r\n")
+    found: dict[str, list[str]] = {"target": [lines[0].split(" ")[1]]}
+    for name, _, value in (line.partition(":") for line in lines[1:]):
+        found.setdefault(name.lower(), []).append(value.strip())
+    return found
+
+
+def test_what_a_worker_is_sent(program: str) -> None:
+    """The path as it was sent, one word about the client, and WebSockets to what is not Synapse."""
+    heads: list[str] = []
+    target = "/_matrix/client/v3/rooms/%21a%2Fb//x/state?f={%22a%22:1}&"
+    forwarded = ("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https")
+    key = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
+    upgrade = ("Host: element.example.org", "Connection: Upgrade", "Upgrade: websocket", *key)
+    with exported_by(program, OWN, heads) as (_deployment, port):
+        assert answers(port, [Asked("GET", target, forwarded)])[0].worker
+        sent = _asked(heads, "/rooms/")
+        assert sent["target"] == [target]
+        assert [value.split(",")[0] for value in sent["x-forwarded-for"]] == ["198.51.100.7"]
+        assert sent["x-forwarded-proto"] == ["https"]
+        assert answers(port, [Asked("GET", "/socket", upgrade)])[0].worker in ("web1", "web2")
+        assert [value.lower() for value in _asked(heads, "/socket")["upgrade"]] == ["websocket"]
+
+
+def test_a_body_beyond_the_limit_is_refused(program: str) -> None:
+    """By what it is announced with, before a worker gets it."""
+    head = b"POST /_matrix/media/v3/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1100000\r\n\r\n"
+    settings = {**OWN, "limits": {"request_body": "1M"}}
+    with (
+        exported_by(program, settings) as (_deployment, port),
+        socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+    ):
+        client.sendall(head + b"x" * 1_100_000)
+        assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
