@@ -53,6 +53,8 @@ class Crowd:
         self.process.stdin.close()
         lost = self._read()
         self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return lost
 
     def _read(self) -> list[str]:
