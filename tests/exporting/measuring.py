@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from attrs import frozen
 from busy import AnsweringWorker
-from click.testing import CliRunner
 from processes import PATIENCE, Running, exchange
+from runners import runner
 from system_programs import find
 
 from benchmarks import coverage
@@ -128,7 +128,7 @@ def exported_by(
         listen = f"tcp:{port}:interface=127.0.0.1"
         text = {**settings, "workers": workers, "listen": listen, "synapse": {"version": RELEASE}}
         config.write_text(yaml.safe_dump(text))
-        done = CliRunner().invoke(main, ["export", program, "-c", str(config), "-o", str(place)])
+        done = runner().invoke(main, ["export", program, "-c", str(config), "-o", str(place)])
         assert done.exit_code == 0, done.output
         process = stack.enter_context(Running(_arguments(program, place), place, [str(find(program))]))
         await_listener(port, process)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
+from runners import runner
 
 from sidecar.cli import main
 
@@ -26,7 +27,7 @@ def _settings(**more: object) -> dict[str, object]:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+    return runner().invoke(main, ["export", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

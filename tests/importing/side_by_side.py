@@ -23,11 +23,11 @@ import crossplane
 import yaml
 from attrs import define, field, frozen
 from busy import AnsweringWorker
-from click.testing import CliRunner
 from parity.systems import await_listener
 from parity.traffic import Made, Sent
 from pem import Authority
 from processes import PATIENCE, Running
+from runners import runner
 from system_programs import find
 
 from sidecar.cli import main
@@ -101,7 +101,7 @@ def compare(path: Path) -> Result:
     kind = "haproxy" if path.suffix == ".cfg" else "nginx"
     with tempfile.TemporaryDirectory(prefix="beside-", dir="/tmp") as name, ExitStack() as stack:
         place = Path(name)
-        made = CliRunner().invoke(
+        made = runner().invoke(
             main, ["import", kind, str(path), "-o", str(place / "imported.yaml"), "--all", "--synapse", RELEASE]
         )
         if made.exception is not None and not isinstance(made.exception, SystemExit):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
+from runners import runner
 
 from sidecar.cli import main
 
@@ -39,7 +40,7 @@ def test_every_difference_is_told(name: str, alike: float) -> None:
 
 def run(name: str, *arguments: str) -> Result:
     kind = "haproxy" if name.endswith(".cfg") else "nginx"
-    return CliRunner().invoke(main, ["import", kind, str(INPUTS / name), *arguments])
+    return runner().invoke(main, ["import", kind, str(INPUTS / name), *arguments])
 
 
 def routes(result: Result) -> list[dict[str, object]]:
@@ -80,7 +81,7 @@ def test_filters_are_told_first(tmp_path: Path) -> None:
         "frontend f\n mode http\n bind :80\n tcp-request connection reject if { src 192.0.2.9 }\n default_backend m\n"
         "backend m\n mode http\n http-request deny if { path /x }\n server m 127.0.0.1:1\n"
     )
-    said = CliRunner().invoke(main, ["import", "haproxy", str(path)]).stderr
+    said = runner().invoke(main, ["import", "haproxy", str(path)]).stderr
     first, second = said.index("a.cfg:4: tcp-request"), said.index("a.cfg:8: http-request deny")
     assert first < second < said.index("a.cfg:2: mode http")
     assert said.count("a filter that is not carried over") == 2
@@ -104,7 +105,7 @@ def test_a_frontend_and_a_backend_of_one_name_are_two(tmp_path: Path) -> None:
         "frontend federation\n bind :8448\n default_backend federation\n"
         "backend main\n server m 127.0.0.1:1\nbackend federation\n server f 127.0.0.1:2\n"
     )
-    done = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    done = runner().invoke(main, ["import", "haproxy", str(path)])
     assert "    http://*:8448\n" in done.stderr
     assert "there f; here main; at http://*:8448" in done.stderr
     assert yaml.safe_load(done.stdout)["listen"] == ["tcp:80:interface=\\:\\:", "tcp:8448"]
@@ -116,7 +117,7 @@ def test_a_backend_that_is_missing_is_named(tmp_path: Path) -> None:
     path.write_text(
         "frontend f\n bind :80\n use_backend m if { path /x }\n default_backend lost\nbackend m\n server m a:1\n"
     )
-    said = CliRunner().invoke(main, ["import", "haproxy", str(path)]).stderr
+    said = runner().invoke(main, ["import", "haproxy", str(path)]).stderr
     assert "not understood: the backend `lost`, which no file has" in said
 
 
@@ -124,19 +125,19 @@ def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
     """And the rest starts; where nothing is left, the exit status says so."""
     path = tmp_path / "a.cfg"
     path.write_text("frontend f\n default_backend m\nbackend m\n server m $ADDRESS\n server n 127.0.0.1:1\n")
-    partly = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    partly = runner().invoke(main, ["import", "haproxy", str(path)])
     assert partly.exit_code == 0
     assert "a.cfg:4: m: `$ADDRESS` is no address without what HAProxy adds to it; write the worker's" in partly.stderr
     path.write_text(
         "frontend f\n default_backend m\nbackend m\n server-template m 3 _http._tcp.main.ns.svc. resolvers k\n"
     )
-    service = CliRunner().invoke(main, ["import", "haproxy", str(path)])
+    service = runner().invoke(main, ["import", "haproxy", str(path)])
     assert service.exit_code == 0
     assert "endpoint: 'tcp:main.ns.svc:8008'" in service.stdout
     assert "a.cfg:4: m: its port is in DNS, in an SRV record; 8008 is a guess" in service.stderr
     path = tmp_path / "a.conf"
     path.write_text("server { location = /x { proxy_pass http://x; } location / { proxy_pass http://$nobody:80; } }\n")
-    nothing = CliRunner().invoke(main, ["import", "nginx", str(path), "-o", str(tmp_path / "sidecar.yaml")])
-    checked = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
+    nothing = runner().invoke(main, ["import", "nginx", str(path), "-o", str(tmp_path / "sidecar.yaml")])
+    checked = runner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
     assert (nothing.exit_code == 2) is (checked.exit_code == 2)
     assert "`:80` is no address without its variables" in nothing.stderr
