@@ -5,7 +5,7 @@ One map finds the group by method and path, and where in the path the key stands
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sidecar.config.endpoints import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, OwnRule, SocketAddress
@@ -107,9 +107,7 @@ def _conditions(rule: OwnRule) -> Iterator[str]:
 def _outcome(exported: Exported, rule: OwnRule) -> Iterator[str]:
     route = rule.route
     if rule.choice is not None:
-        place = rule.choice.key_at
-        source = f"{'/[^/?]*' * (place - 1)}/([^/?]*)" if place else ""
-        yield from _keys([("{uri}", source)] if place else [])
+        yield from _keys(())
         yield from _proxy(exported, rule.choice.group)
     elif rule.answer is not None:
         yield from _answer(rule.answer)
@@ -131,7 +129,7 @@ def _table(exported: Exported) -> Iterator[str]:
     yield f"\tdefault {exported.rest.group.name} 0"
     yield "}"
     patterns = [f"^{place} {'/[^/?]*' * (place - 1)}/([^/?]*)" for place in exported.keys_at]
-    yield from _keys([("{matrix_key_at} {uri}", pattern) for pattern in patterns])
+    yield from _keys(patterns)
     for group in exported.groups:
         yield f"@group_{group.name} vars {{matrix_group}} {group.name}"
         yield f"handle @group_{group.name} {{"
@@ -139,7 +137,7 @@ def _table(exported: Exported) -> Iterator[str]:
         yield "}"
 
 
-def _keys(segments: list[tuple[str, str]]) -> Iterator[str]:
+def _keys(segments: Sequence[str]) -> Iterator[str]:
     yield "map `{header.Authorization} {query.access_token}` {matrix_user} {"
     for pattern in ("^Bearer syt_([^_ ]+)_", "^Bearer ([^ ]+)", "^ syt_([^_ ]+)_", "^ (.+)$"):
         yield f"\t`~{pattern}` ${{1}}"
@@ -150,8 +148,8 @@ def _keys(segments: list[tuple[str, str]]) -> Iterator[str]:
     yield "\tdefault {remote_host}"
     yield "}"
     if segments:
-        yield f"map `{segments[0][0]}` {{matrix_segment}} {{"
-        yield from (f"\t`~{pattern}` ${{1}}" for _, pattern in segments)
+        yield "map `{matrix_key_at} {uri}` {matrix_segment} {"
+        yield from (f"\t`~{pattern}` ${{1}}" for pattern in segments)
         yield '\tdefault ""'
         yield "}"
 

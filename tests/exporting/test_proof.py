@@ -195,5 +195,6 @@ def test_a_body_beyond_the_limit_is_refused(program: str) -> None:
         exported_by(program, settings) as (_deployment, port),
         socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
     ):
-        client.sendall(head + b"x" * 1_100_000)
+        # Caddy counts what it reads; the others go by the head, and may reset a client that sends more.
+        client.sendall(head + b"x" * 1_100_000 if program == "caddy" else head)
         assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
