@@ -36,7 +36,7 @@ from sidecar.records.request_id import RequestIds
 from sidecar.records.tally import Tallies
 from sidecar.relay.admission import GateLimits
 from sidecar.relay.gateway import Decide, Gateway
-from sidecar.relay.session import Listener, Session
+from sidecar.relay.session import ClientConnection, Listener
 from sidecar.synapse.names import MAIN
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
@@ -304,7 +304,7 @@ class SidecarService(Service):
     def _tell(self, *, running: bool) -> None:
         """Tell the connections with an exchange, or those without, to end."""
         for connection in self._connections():
-            if (connection.passage is not None) is running:
+            if connection.busy is running:
                 connection.drain()
         if not running:
             self._abort_awaited()
@@ -317,10 +317,10 @@ class SidecarService(Service):
 
     def in_flight(self) -> Counter[str]:
         """Requests that have begun and not ended, by endpoint."""
-        passages = (connection.passage for connection in self._connections())
-        return Counter(passage.decision.endpoint for passage in passages if passage is not None)
+        passages = (passage for connection in self._connections() for passage in connection.passages)
+        return Counter(passage.decision.endpoint for passage in passages)
 
-    def _connections(self) -> list[Session]:
+    def _connections(self) -> list[ClientConnection]:
         return [connection for listener in self.listeners for connection in listener.connections]
 
     def _give_up(self) -> None:

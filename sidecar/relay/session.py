@@ -6,7 +6,7 @@ and the ways to end. Knows no workers and no routes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sidecar.errors import WireError
@@ -20,7 +20,7 @@ from sidecar.transport.link import NOTHING, Link, UnderWay
 from sidecar.transport.splicing import WORTH_IT
 from sidecar.wire.forwarded import neighbourhood
 from sidecar.wire.head import RequestHead
-from sidecar.wire.reader import END, RequestEvent, RequestReader
+from sidecar.wire.reader import END, ReaderLimits, RequestEvent, RequestReader
 
 _ANYTHING: UnderWay = (1 << 62, 0)
 
@@ -39,7 +39,7 @@ class Session:
 
     link: Link
 
-    def __init__(self, listener: Listener, scheme: str | None = None) -> None:
+    def __init__(self, listener: SessionOwner, scheme: str | None = None) -> None:
         """`scheme`: what the client used with a balancer before us, empty where nobody knows; None: see `listener`."""
         self._listener = listener
         self.gateway: Gateway = listener.gateway
@@ -63,6 +63,16 @@ class Session:
     def use(self, gateway: Gateway) -> None:
         """Work with `gateway` from the next request on; one that runs keeps what it has."""
         self.gateway = gateway
+
+    @property
+    def busy(self) -> bool:
+        """A request runs."""
+        return self.passage is not None
+
+    @property
+    def passages(self) -> Iterable[Passage]:
+        """The requests that run."""
+        return () if self.passage is None else (self.passage,)
 
     # The link tells.
 
@@ -102,7 +112,7 @@ class Session:
         try:
             events = reader.feed(octets)
         except WireError as error:
-            self._invalid(error)
+            self.invalid(error)
             return
         if events:
             self._requests(events)
@@ -193,7 +203,7 @@ class Session:
                 try:
                     events = reader.next_message()
                 except WireError as error:
-                    self._invalid(error)
+                    self.invalid(error)
                     return
                 self.unhold(PIPELINED)
                 self.expect(IDLE, self.gateway.timeouts.idle)
@@ -214,40 +224,21 @@ class Session:
         if self.passage is None and self.awaited is not HEAD and self.reader.in_head:
             self.expect(HEAD, self.gateway.timeouts.head)
 
-    def _invalid(self, error: WireError) -> None:
+    def invalid(self, error: WireError) -> None:
         """What the client sent is no request that we serve; nothing after it is interpreted."""
         self.gateway.counters.refused += 1
         status = STATUS_OF_FAULT[error.fault]
         if self.passage is not None:
             self.passage.invalid(status, error)
         else:
-            self._note(status, "malformed")
+            note_refused(self.gateway, self.peer, status, "malformed")
             self.close_after(refusal(status, str(error)))
 
     def _refuse(self, status: int, failure: Failure) -> None:
         """Refuse what is no request yet."""
         self.gateway.counters.refused += 1
-        self._note(status, failure.ending)
+        note_refused(self.gateway, self.peer, status, failure.ending)
         self.close_after(refusal(status, failure.reason))
-
-    def _note(self, status: int, ending: str) -> None:
-        """What the client sent is no request, so that there is no exchange."""
-        gateway = self.gateway
-        if gateway.observed:
-            now = gateway.deadlines.now()
-            request_id = "-" if gateway.request_ids is None else gateway.request_ids.make()
-            gateway.notes.take(
-                Record(
-                    client=self.peer or "127.0.0.1",
-                    method=b"-",
-                    endpoint=NO_ENDPOINT,
-                    status=status,
-                    began=now,
-                    ended=now,
-                    ending=ending,
-                    request_id=request_id,
-                )
-            )
 
     # Deadlines.
 
@@ -363,6 +354,72 @@ _OF_THE_CLIENT = frozenset((IDLE, Awaited.LINGER, Awaited.STALL, Awaited.TUNNEL)
 """What a client is late for that may still be taking what it was sent."""
 
 
+def note_refused(gateway: Gateway, peer: str, status: int, ending: str) -> None:
+    """What a client at `peer` sent is no request, so that there is no exchange; it is noted all the same."""
+    if gateway.observed:
+        now = gateway.deadlines.now()
+        request_id = "-" if gateway.request_ids is None else gateway.request_ids.make()
+        gateway.notes.take(
+            Record(
+                client=peer or "127.0.0.1",
+                method=b"-",
+                endpoint=NO_ENDPOINT,
+                status=status,
+                began=now,
+                ended=now,
+                ending=ending,
+                request_id=request_id,
+            )
+        )
+
+
+class ClientConnection(Protocol):
+    """What is asked of a client connection, whatever is spoken on it."""
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+
+    @property
+    def busy(self) -> bool:
+        """A request runs on it."""
+
+    @property
+    def passages(self) -> Iterable[Passage]:
+        """The requests that run on it."""
+
+    def use(self, gateway: Gateway) -> None:
+        """Work with `gateway` from the next request on."""
+
+    def drain(self) -> None:
+        """The sidecar is stopping: end with what is running, or now if that is nothing."""
+
+    def abort(self) -> None:
+        """Reset."""
+
+
+class SessionOwner(Protocol):
+    """Who counts a session, and says how it begins."""
+
+    @property
+    def gateway(self) -> Gateway:
+        """What it begins with."""
+
+    @property
+    def scheme(self) -> str:
+        """What its client used, where nobody else says so."""
+
+    @property
+    def reader_limits(self) -> ReaderLimits:
+        """The bounds of its requests."""
+
+    def opened(self, connection: Session) -> bool:
+        """It has begun; False if its address has too many."""
+
+    def closed(self, connection: Session) -> None:
+        """It is over."""
+
+
 class Abortable(Protocol):
     """A connection on which there is no request yet."""
 
@@ -378,7 +435,7 @@ class Listener:
         self.gateway = gateway
         self.scheme = "https" if secure else "http"
         self.reader_limits = request_limits(gateway.limits)
-        self.connections: set[Session] = set()
+        self.connections: set[ClientConnection] = set()
         self.awaited: set[Abortable] = set()
         """Connections whose balancer has not said yet whose they are."""
         self.on_change: Callable[[], None] = lambda: None
@@ -398,7 +455,7 @@ class Listener:
         for connection in self.connections:
             connection.use(gateway)
 
-    def opened(self, connection: Session) -> bool:
+    def opened(self, connection: ClientConnection) -> bool:
         """Count a connection; False if its address has too many."""
         counters = self.gateway.counters
         counters.connections += 1
@@ -410,7 +467,7 @@ class Listener:
         self.on_change()
         return count <= self.gateway.limits.connections_per_address or self.gateway.forwarded.vouches(connection.peer)
 
-    def closed(self, connection: Session) -> None:
+    def closed(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)
         self.gateway.counters.connections_open -= 1
         address = neighbourhood(connection.peer)
