@@ -25,10 +25,8 @@ from pathlib import Path
 
 import yaml
 from attrs import evolve, frozen
-
-from benchmarks import load, traffic
-from tests.end_to_end.children import Child, answers
-from tests.end_to_end.laboratory import (
+from end_to_end.children import Child, answers
+from end_to_end.laboratory import (
     Laboratory,
     free_port,
     register,
@@ -36,7 +34,9 @@ from tests.end_to_end.laboratory import (
     running_synapse,
     scratch_directory,
 )
-from tests.end_to_end.topology import MONOLITH
+from end_to_end.topology import MONOLITH
+
+from benchmarks import load, traffic
 
 WHOAMI = "/_matrix/client/v3/account/whoami"
 PROBES = 25.0

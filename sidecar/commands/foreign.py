@@ -21,7 +21,7 @@ from sidecar.commands.checking import status_of
 from sidecar.document import MOST_BYTES
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.importing.asked import NOBODYS
-from sidecar.importing.examination import Examined, Foreign, Synapse, examine
+from sidecar.importing.examination import Examined, Foreign, SynapseFiles, examine
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.loading.deployment import deployment_of
 from sidecar.synapse.endpoints import load_endpoints
@@ -219,7 +219,7 @@ def _problems(path: Path) -> Sequence[Problem]:
         return error.problems
 
 
-def _synapse(wanted: _Wanted) -> Synapse | None:
+def _synapse(wanted: _Wanted) -> SynapseFiles | None:
     """Synapse's own files, where they are named. Raises ConfigError where no process was found in them."""
     config, workers = (
         [os.path.abspath(path) for path in paths] for paths in (wanted.synapse_config, wanted.synapse_workers)
@@ -229,7 +229,7 @@ def _synapse(wanted: _Wanted) -> Synapse | None:
     topology = read_topology(config, workers)
     if not topology.processes:
         raise ConfigError(topology.problems)
-    return Synapse(topology, {"config": config, **({"workers": workers} if workers else {})})
+    return SynapseFiles(topology, {"config": config, **({"workers": workers} if workers else {})})
 
 
 def _print_told(lines: Iterable[Told]) -> None:

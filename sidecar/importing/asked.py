@@ -40,7 +40,7 @@ class Asked:
 
 
 @frozen
-class Entrance:
+class ProxyEntrance:
     """A name and a port under which a proxy is asked."""
 
     host: str
@@ -71,8 +71,8 @@ NOBODYS = "/nobodys"
 
 
 @frozen
-class Place:
-    """A line of a configuration file."""
+class Position:
+    """Where something stands: a line of a configuration file."""
 
     file: str
     line: int
@@ -82,7 +82,7 @@ class Place:
 
 
 @frozen(kw_only=True)
-class Verdict:
+class ProxyVerdict:
     """What a proxy does with a request."""
 
     action: Action
@@ -97,7 +97,7 @@ class Verdict:
     """Of an answer of the proxy's own."""
     rewrites: str = ""
     """What it puts in place of the path, where it does."""
-    place: Place | None = None
+    place: Position | None = None
     """The line that decided: of a location, of a `use_backend`."""
     doubts: tuple[str, ...] = ()
     """What on the way here could not be worked out."""
@@ -109,7 +109,7 @@ class Server:
 
     name: str
     address: str
-    place: Place
+    place: Position
     weight: float = 1.0
     backup: bool = False
     fault: str = ""
@@ -117,25 +117,25 @@ class Server:
 
 
 @frozen
-class Upstream:
+class ProxyPool:
     """A pool as the proxy has it. `balance` is said in the proxy's own words."""
 
     name: str
     servers: tuple[Server, ...]
     balance: str = ""
-    place: Place | None = None
+    place: Position | None = None
 
 
 class Proxy(Protocol):
     """A configuration that was read: what is asked of it by everything else here."""
 
     @property
-    def upstreams(self) -> Mapping[str, Upstream]:
+    def upstreams(self) -> Mapping[str, ProxyPool]:
         """Every pool that a request may go to, by name."""
 
     @property
-    def entrances(self) -> Sequence[Entrance]:
+    def entrances(self) -> Sequence[ProxyEntrance]:
         """Every name and port that it answers for, and for each port any other name."""
 
-    def verdict(self, asked: Asked) -> Verdict:
+    def verdict(self, asked: Asked) -> ProxyVerdict:
         """What becomes of a request. Never raises."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from sidecar.importing.asked import Entrance, Place, Proxy
+from sidecar.importing.asked import Position, Proxy, ProxyEntrance
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
 from sidecar.importing.ordering import Ordering, Settled, Spelled, takes_all
 from sidecar.importing.outcomes import outcome_of
@@ -52,7 +52,7 @@ class Conversion:
     shaky: frozenset[int]
     """Identities of probes that go elsewhere when a room in them is of another version."""
     own: Sequence[OwnRoute]
-    home: Entrance
+    home: ProxyEntrance
     """Where clients find the homeserver."""
     draft: Draft = field(factory=Draft)
     settled: list[Settled] = field(factory=list)
@@ -135,7 +135,7 @@ class Conversion:
     def _own_pool(self, upstream: str) -> str:
         return self._pool_name(upstream) if self.roles.members.get(upstream) else ""
 
-    def _spelled(self, place: Place) -> list[Spelled]:
+    def _spelled(self, place: Position) -> list[Spelled]:
         """What a line does with endpoints of Synapse that are not Synapse's to answer there."""
         found: list[Spelled] = []
         for each in self.plain:

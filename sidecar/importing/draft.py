@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Place
-from sidecar.importing.roles import Process
+from sidecar.importing.asked import Position
+from sidecar.importing.roles import ProxiedProcess
 
 _GENERAL = ("client", "rooms", "federation", "media")
 
@@ -37,7 +37,7 @@ class OwnRoute:
     It is a route, or `why_not` says why there can be none. Where `upstream` is Synapse's, the endpoint table knows it.
     """
 
-    place: Place
+    place: Position
     conditions: Mapping[str, Any] = field(factory=dict)
     """`host`, `method`, `path`, `source`, as they stand in the file."""
     outcome: Mapping[str, Any] = field(factory=dict)
@@ -61,8 +61,8 @@ class Draft:
     """`config` and `workers`, where Synapse's own files are known."""
     unsaid: frozenset[str] = frozenset()
     """Workers of which Synapse's files say everything."""
-    workers: list[Process] = field(factory=list)
-    idle: list[Process] = field(factory=list)
+    workers: list[ProxiedProcess] = field(factory=list)
+    idle: list[ProxiedProcess] = field(factory=list)
     """Those that get nothing, which are written as comments."""
     pools: list[DraftPool] = field(factory=list)
     routes: list[dict[str, Any]] = field(factory=list)
@@ -128,14 +128,14 @@ def _port(endpoint: str) -> str:
     return match[1] if match is not None else endpoint
 
 
-def _free(workers: Iterable[Process]) -> str:
+def _free(workers: Iterable[ProxiedProcess]) -> str:
     """A port of loopback that no worker has."""
     taken = {_port(process.server.address) for process in workers}
     port = next(port for port in count(8008) if str(port) not in taken)
     return f"tcp:{port}:interface=127.0.0.1"
 
 
-def _worker(process: Process) -> dict[str, Any]:
+def _worker(process: ProxiedProcess) -> dict[str, Any]:
     told: dict[str, Any] = {"endpoint": process.server.address}
     if not process.is_main and not process.told:
         told["serves"] = sorted(process.serves)

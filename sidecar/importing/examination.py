@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from sidecar.config.load import settle
 from sidecar.document import parse_document
 from sidecar.errors import ConfigError
-from sidecar.importing.asked import Asked, Entrance, Place, Proxy
+from sidecar.importing.asked import Asked, Position, Proxy, ProxyEntrance
 from sidecar.importing.comparison import Compared, Comparison
 from sidecar.importing.conversion import Conversion
 from sidecar.importing.draft import Draft, OwnRoute
@@ -48,7 +48,7 @@ class Remark:
 class FileLine:
     """A line of the file. `decides`: it is one that sends requests somewhere."""
 
-    place: Place
+    place: Position
     text: str
     decides: bool = False
     remark: Remark | None = None
@@ -75,7 +75,7 @@ class Foreign:
 
 
 @frozen(eq=False)
-class Synapse:
+class SynapseFiles:
     """Synapse's own files: what they say, and where they are."""
 
     topology: Topology
@@ -88,13 +88,13 @@ class Examined:
     """Everything that was found out."""
 
     foreign: Foreign
-    home: Entrance
+    home: ProxyEntrance
     """Where clients find the homeserver."""
     guessed: bool
     """Nobody said what it is called."""
-    entrances: Sequence[Entrance]
+    entrances: Sequence[ProxyEntrance]
     """Where it was asked."""
-    unasked: Sequence[Entrance]
+    unasked: Sequence[ProxyEntrance]
     """Where it was not, because there are too many."""
     roles: Roles
     draft: Draft
@@ -115,7 +115,7 @@ class Examined:
 
 
 def examine(
-    foreign: Foreign, table: EndpointTable, name: str | None = None, synapse: Synapse | None = None
+    foreign: Foreign, table: EndpointTable, name: str | None = None, synapse: SynapseFiles | None = None
 ) -> Examined:
     """Ask, convert, compare. `name`: the homeserver's, if it is not to be found out."""
     plain = list(probes(_existing(table.endpoints, synapse)))
@@ -160,15 +160,15 @@ def examine(
     )
 
 
-def _at(where: Entrance, _probe: Probe) -> Entrance:
+def _at(where: ProxyEntrance, _probe: Probe) -> ProxyEntrance:
     return where
 
 
-def _home(proxy: Proxy, entrances: Sequence[Entrance], plain: Sequence[Probe], said: str) -> Entrance:
+def _home(proxy: Proxy, entrances: Sequence[ProxyEntrance], plain: Sequence[Probe], said: str) -> ProxyEntrance:
     """Where clients find the homeserver: of the names that may be meant, that for which most upstreams are chosen."""
     some = plain[:: max(1, len(plain) // 50)]
 
-    def variety(where: Entrance) -> tuple[bool, bool, bool, int, int, bool]:
+    def variety(where: ProxyEntrance) -> tuple[bool, bool, bool, int, int, bool]:
         verdicts = [proxy.verdict(probe.asked(where)) for probe in some]
         pools = {verdict.pool for verdict in verdicts if verdict.action == "forward"}
         forwarded = sum(verdict.action == "forward" for verdict in verdicts)
@@ -178,7 +178,7 @@ def _home(proxy: Proxy, entrances: Sequence[Entrance], plain: Sequence[Probe], s
     meant = [each for each in entrances if _bare(each.host) == said] if said else []
     below = [each for each in entrances if _bare(each.host).endswith(f".{said}")] if said else []
     candidates = below if not any(variety(each)[0] for each in meant) else meant
-    best = max(candidates or meant or entrances or [Entrance("matrix.invalid")], key=variety)
+    best = max(candidates or meant or entrances or [ProxyEntrance("matrix.invalid")], key=variety)
     return evolve(best, host=said, named=True) if said and not candidates and not meant else best
 
 
@@ -187,7 +187,9 @@ def _bare(host: str) -> str:
     return name if colon and port.isdigit() else host
 
 
-def _entrance(proxy: Proxy, entrances: Sequence[Entrance], home: Entrance) -> Callable[[Probe], Entrance]:
+def _entrance(
+    proxy: Proxy, entrances: Sequence[ProxyEntrance], home: ProxyEntrance
+) -> Callable[[Probe], ProxyEntrance]:
     """Where a request usually comes in: other servers come to a port of their own, where there is one."""
     version = "/_matrix/federation/v1/version"
     ports = [each for each in entrances if each.port in _FEDERATION_PORTS and each.host == home.host]
@@ -196,7 +198,7 @@ def _entrance(proxy: Proxy, entrances: Sequence[Entrance], home: Entrance) -> Ca
         (each for each in ports if proxy.verdict(each.asked("GET", version, OUTSIDE)).action == "forward"), home
     )
 
-    def entrance(probe: Probe) -> Entrance:
+    def entrance(probe: Probe) -> ProxyEntrance:
         return found if probe.path[:2] in (("_matrix", "federation"), ("_matrix", "key")) else home
 
     return entrance
@@ -216,7 +218,7 @@ def _shaky(plain: Iterable[Answered], odd: Iterable[Answered]) -> frozenset[int]
     )
 
 
-def _existing(rows: Sequence[Endpoint], synapse: Synapse | None) -> Sequence[Endpoint]:
+def _existing(rows: Sequence[Endpoint], synapse: SynapseFiles | None) -> Sequence[Endpoint]:
     """The endpoints that this homeserver has."""
     if synapse is None:
         return rows
@@ -228,7 +230,7 @@ def _existing(rows: Sequence[Endpoint], synapse: Synapse | None) -> Sequence[End
     ]
 
 
-def _plan_or_none(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None) -> Plan | None:
+def _plan_or_none(draft: Draft, rows: Sequence[Endpoint], synapse: SynapseFiles | None) -> Plan | None:
     """The plan; None where there is nothing to forward to, which `check` will say of the draft."""
     try:
         return plan_of(draft, rows, synapse)
@@ -236,7 +238,7 @@ def _plan_or_none(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | Non
         return None
 
 
-def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None = None) -> Plan:
+def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: SynapseFiles | None = None) -> Plan:
     """The plan of a draft. Raises ConfigError where it is none."""
     settings = settle(parse_document(draft.text("a test").encode(), "/sidecar.yaml"))
     if synapse is None:
@@ -245,9 +247,9 @@ def plan_of(draft: Draft, rows: Sequence[Endpoint], synapse: Synapse | None = No
     return compile_plan(settings, workers, rows, facts)
 
 
-def by_place(compared: Iterable[Compared]) -> dict[Place, list[Compared]]:
+def by_place(compared: Iterable[Compared]) -> dict[Position, list[Compared]]:
     """The comparisons by the line that decided there."""
-    found: dict[Place, list[Compared]] = {}
+    found: dict[Position, list[Compared]] = {}
     for each in compared:
         if each.answered.verdict.place is not None:
             found.setdefault(each.answered.verdict.place, []).append(each)

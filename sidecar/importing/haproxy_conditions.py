@@ -23,7 +23,7 @@ _OPERATORS = frozenset(("eq", "ge", "gt", "le", "lt"))
 
 
 @frozen(eq=False)
-class Comparison:
+class ValueTest:
     """One comparison: whether any value of a sample fits any of the patterns."""
 
     sample: Sample | None
@@ -113,7 +113,7 @@ def _in_range(value: str, pattern: str) -> bool:
         return False
 
 
-def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
+def comparison(words: Sequence[str], patterns: Patterns) -> ValueTest:
     """What an ACL line, without its name, or a nameless ACL says."""
     found = sample(words[0]) if words else None
     method, ignore_case, unread, is_map = "", False, "", False
@@ -136,7 +136,7 @@ def comparison(words: Sequence[str], patterns: Patterns) -> Comparison:
             rest.pop(0)
     values += rest[1:] if rest[:1] == ["--"] else rest
     method = method or (found.method if found else "") or _usual(found, values)
-    return Comparison(
+    return ValueTest(
         found,
         method,
         ignore_case,
@@ -161,7 +161,7 @@ def _usual(found: Sample | None, values: Sequence[str]) -> str:
 class Condition:
     """What follows `if` or `unless`: alternatives of terms, each negated or not, and tests of which one must hold."""
 
-    alternatives: tuple[tuple[tuple[bool, tuple[Comparison, ...]], ...], ...]
+    alternatives: tuple[tuple[tuple[bool, tuple[ValueTest, ...]], ...], ...]
     unless: bool = False
 
     def holds(self, sight: Sight) -> bool:
@@ -171,7 +171,7 @@ class Condition:
         )
         return found is not self.unless
 
-    def tests(self) -> Iterator[Comparison]:
+    def tests(self) -> Iterator[ValueTest]:
         """Everything that it compares."""
         for terms in self.alternatives:
             for _, tests in terms:
@@ -181,13 +181,13 @@ class Condition:
 ALWAYS = Condition(((),))
 
 
-def condition(words: Sequence[str], acls: Mapping[str, Sequence[Comparison]], patterns: Patterns) -> Condition:
+def condition(words: Sequence[str], acls: Mapping[str, Sequence[ValueTest]], patterns: Patterns) -> Condition:
     """The condition of a rule whose words, from `if` or `unless` on, are given; none is always."""
     at = next((number for number, word in enumerate(words) if word in ("if", "unless")), None)
     if at is None:
         return ALWAYS
-    alternatives: list[tuple[tuple[bool, tuple[Comparison, ...]], ...]] = []
-    terms: list[tuple[bool, tuple[Comparison, ...]]] = []
+    alternatives: list[tuple[tuple[bool, tuple[ValueTest, ...]], ...]] = []
+    terms: list[tuple[bool, tuple[ValueTest, ...]]] = []
     rest, wanted = list(words[at + 1 :]), True
     while rest:
         word = rest.pop(0)
@@ -201,7 +201,7 @@ def condition(words: Sequence[str], acls: Mapping[str, Sequence[Comparison]], pa
                 word, wanted = word[1:], not wanted
             if word == "{":
                 end = rest.index("}") if "}" in rest else len(rest)
-                tests: Sequence[Comparison] = (comparison(rest[:end], patterns),)
+                tests: Sequence[ValueTest] = (comparison(rest[:end], patterns),)
                 del rest[: end + 1]
             else:
                 tests = acls.get(word) or (_predefined(word, patterns),)
@@ -223,13 +223,13 @@ _PREDEFINED = {
 }
 
 
-def _predefined(name: str, patterns: Patterns) -> Comparison:
+def _predefined(name: str, patterns: Patterns) -> ValueTest:
     return comparison(_PREDEFINED.get(name, (name, "unknown")), patterns)
 
 
-def acls_of(lines: Sequence[Line], patterns: Patterns) -> dict[str, list[Comparison]]:
+def acls_of(lines: Sequence[Line], patterns: Patterns) -> dict[str, list[ValueTest]]:
     """The ACLs of a section; those of one name are alternatives."""
-    found: dict[str, list[Comparison]] = {}
+    found: dict[str, list[ValueTest]] = {}
     for line in lines:
         if line.keyword == "acl" and len(line.args) > 1:
             found.setdefault(line.args[0], []).append(comparison(line.args[1:], patterns))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Place
-from sidecar.importing.haproxy_conditions import Comparison, Condition
+from sidecar.importing.asked import Position
+from sidecar.importing.haproxy_conditions import Condition, ValueTest
 from sidecar.importing.haproxy_samples import Sample
 from sidecar.importing.haproxy_words import Line
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+(?::\d+)?")
 
 
 @frozen(eq=False)
-class Rule:
+class ConditionalLine:
     """A line with its condition."""
 
     line: Line
@@ -45,10 +45,10 @@ class Part:
     """A frontend, a backend, or a `listen` section, which is both."""
 
     name: str
-    place: Place
-    requests: tuple[Rule, ...]
-    redirects: tuple[Rule, ...]
-    backends: tuple[Rule, ...]
+    place: Position
+    requests: tuple[ConditionalLine, ...]
+    redirects: tuple[ConditionalLine, ...]
+    backends: tuple[ConditionalLine, ...]
     default: Line | None
     sticking: tuple[Sticking, ...]
     ports: Mapping[int, bool] = field(factory=dict)
@@ -66,7 +66,7 @@ def hosts_of(front: Part) -> list[str]:
     return [name for name in names if _NAME.fullmatch(name)]
 
 
-def names_host(test: Comparison) -> bool:
+def names_host(test: ValueTest) -> bool:
     """Whether a comparison is about the name that was asked for."""
     found = test.sample
     if found is None:
@@ -74,7 +74,7 @@ def names_host(test: Comparison) -> bool:
     return found.fetch in _SNI or (found.fetch in HOSTS and found.args[:1] == ("host",)) or found.fetch == "var"
 
 
-def _names(test: Comparison) -> Iterator[str]:
+def _names(test: ValueTest) -> Iterator[str]:
     """Names that fit a comparison."""
     for pattern in map(str.lower, test.patterns):
         if test.method in ("str", "dom", "sub"):

@@ -10,10 +10,10 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from sidecar.importing.asked import OTHER_HOST, Asked, Verdict
+from sidecar.importing.asked import OTHER_HOST, Asked, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
-from sidecar.importing.haproxy_conditions import ALWAYS, Comparison, Condition
-from sidecar.importing.haproxy_parts import Part, Rule, hosts_of, names_host
+from sidecar.importing.haproxy_conditions import ALWAYS, Condition, ValueTest
+from sidecar.importing.haproxy_parts import ConditionalLine, Part, hosts_of, names_host
 from sidecar.importing.haproxy_site import HaproxySite, answered, filled, redirected
 from sidecar.importing.outcomes import merged, own_route
 from sidecar.importing.paths import of_exact, of_expression, of_prefix, sample_of
@@ -34,7 +34,7 @@ _MOST = 200
 
 
 @frozen(eq=False)
-class _View:
+class _FrontendView:
     """A frontend as it is seen from one of its ports."""
 
     site: HaproxySite
@@ -59,17 +59,17 @@ def own_routes(site: HaproxySite) -> Iterator[OwnRoute]:
         yield from (evolve(each, port=view.port or None) for each in _of_front(view))
 
 
-def _views(site: HaproxySite) -> Iterator[_View]:
+def _views(site: HaproxySite) -> Iterator[_FrontendView]:
     secured = any(tls for front in site.fronts.values() for tls in front.ports.values())
     for front in site.fronts.values():
         seen: dict[bool, int] = {}
         for port, tls in (front.ports or {0: False}).items():
             seen.setdefault(tls, port)
         for tls, port in seen.items():
-            yield _View(site, front, port, tls, {"scheme": "http"} if secured and not tls else {})
+            yield _FrontendView(site, front, port, tls, {"scheme": "http"} if secured and not tls else {})
 
 
-def _of_front(view: _View) -> Iterator[OwnRoute]:
+def _of_front(view: _FrontendView) -> Iterator[OwnRoute]:
     front = view.front
     for rule in front.requests:
         if rule.args[:1] and rule.args[0] in ANSWERS:
@@ -86,10 +86,10 @@ def _of_front(view: _View) -> Iterator[OwnRoute]:
     elif view.site.is_own_pool(front):
         yield own_route(front.place, view.base, _through(view, front.name, view.asked(view.base)))
     else:
-        yield own_route(front.place, view.base, Verdict(action="refuse", status=503))
+        yield own_route(front.place, view.base, ProxyVerdict(action="refuse", status=503))
 
 
-def _answer(view: _View, rule: Rule, asked: Asked) -> Verdict:
+def _answer(view: _FrontendView, rule: ConditionalLine, asked: Asked) -> ProxyVerdict:
     sight = view.site.sight(asked)
     if rule.kind == "redirect":
         return redirected(rule.args, rule, sight)
@@ -97,16 +97,18 @@ def _answer(view: _View, rule: Rule, asked: Asked) -> Verdict:
     return answered(verb, rest, rule, sight)
 
 
-def _chosen(view: _View, rule: Rule, asked: Asked) -> Verdict:
+def _chosen(view: _FrontendView, rule: ConditionalLine, asked: Asked) -> ProxyVerdict:
     return _through(view, filled(rule.args[0], view.site.sight(asked)), asked)
 
 
-def _through(view: _View, name: str, asked: Asked) -> Verdict:
+def _through(view: _FrontendView, name: str, asked: Asked) -> ProxyVerdict:
     """What becomes of a request that is sent to a backend."""
     return view.site.beyond(name, view.site.sight(asked))
 
 
-def _of_rule(view: _View, rule: Rule, verdict: Callable[[Asked], Verdict]) -> Iterator[OwnRoute]:
+def _of_rule(
+    view: _FrontendView, rule: ConditionalLine, verdict: Callable[[Asked], ProxyVerdict]
+) -> Iterator[OwnRoute]:
     place, is_filter = rule.line.place, rule.kind == "http-request" and rule.args[0] in FILTERS
     choices = list(islice(_choices(rule.condition, view), _MOST + 1))
     if len(choices) > _MOST:
@@ -141,7 +143,7 @@ class _Choice:
     unwanted: tuple[Conditions, ...] = ()
 
 
-def _choices(condition: Condition, view: _View) -> Iterator[_Choice | None]:
+def _choices(condition: Condition, view: _FrontendView) -> Iterator[_Choice | None]:
     """What a condition asks for, each of which will do; None for what has no counterpart."""
     alternatives = [_terms(terms, view) for terms in condition.alternatives]
     if condition.unless:
@@ -163,7 +165,7 @@ def _choices(condition: Condition, view: _View) -> Iterator[_Choice | None]:
 _Terms = list[tuple[bool, list[Conditions]]]
 
 
-def _terms(terms: Sequence[tuple[bool, tuple[Comparison, ...]]], view: _View) -> _Terms | None:
+def _terms(terms: Sequence[tuple[bool, tuple[ValueTest, ...]]], view: _FrontendView) -> _Terms | None:
     """What is left of terms where what is the same for every request here is known; None: it cannot be said.
 
     A term that never holds has no choices; one that always does is left out.
@@ -197,7 +199,7 @@ def _denied(alternatives: Sequence[_Terms | None]) -> Iterator[_Choice | None]:
     yield _Choice({}, tuple(unwanted))
 
 
-def _of_test(test: Comparison, view: _View) -> list[Conditions] | None:
+def _of_test(test: ValueTest, view: _FrontendView) -> list[Conditions] | None:
     found = test.sample
     if found is None or test.unread or any(name not in ("lower", "field", "host_only") for name, _ in found.converters):
         return None
@@ -214,7 +216,7 @@ def _of_test(test: Comparison, view: _View) -> list[Conditions] | None:
     return None
 
 
-def _of_paths(test: Comparison) -> list[Conditions] | None:
+def _of_paths(test: ValueTest) -> list[Conditions] | None:
     make = _PATHS.get(test.method)
     found: list[Conditions] = []
     for pattern in test.patterns if make is not None else ():
@@ -227,7 +229,7 @@ def _of_paths(test: Comparison) -> list[Conditions] | None:
     return found or None
 
 
-def _of_hosts(test: Comparison, view: _View) -> list[Conditions] | None:
+def _of_hosts(test: ValueTest, view: _FrontendView) -> list[Conditions] | None:
     """By name; where a comparison is about parts of names, those that the file speaks of and that fit."""
     if test.method == "dom":
         return [{"host": [name for pattern in test.patterns for name in (_bare(pattern), f"*.{_bare(pattern)}")]}]

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 from attrs import define, evolve, field
 
-from sidecar.importing.asked import OTHER_HOST, Asked, Entrance, Upstream, Verdict
+from sidecar.importing.asked import OTHER_HOST, Asked, ProxyEntrance, ProxyPool, ProxyVerdict
 from sidecar.importing.haproxy_conditions import Condition, acls_of, condition
-from sidecar.importing.haproxy_parts import Part, Rule, Sticking, hosts_of
+from sidecar.importing.haproxy_parts import ConditionalLine, Part, Sticking, hosts_of
 from sidecar.importing.haproxy_samples import Patterns, Sight, sample
 from sidecar.importing.haproxy_upstreams import upstream_of
 from sidecar.importing.haproxy_words import Line, Section
@@ -31,7 +31,7 @@ _ANSWERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "return", "redi
 class HaproxySite:
     """The whole of it. Implements `sidecar.importing.asked.Proxy`."""
 
-    upstreams: Mapping[str, Upstream]
+    upstreams: Mapping[str, ProxyPool]
     backs: Mapping[str, Part]
     """Backends and `listen` sections. A frontend may have the name of a backend."""
     fronts: Mapping[str, Part]
@@ -40,8 +40,8 @@ class HaproxySite:
     patterns: Patterns = lambda _name: None
 
     @property
-    def entrances(self) -> Sequence[Entrance]:
-        found: dict[Entrance, None] = {}
+    def entrances(self) -> Sequence[ProxyEntrance]:
+        found: dict[ProxyEntrance, None] = {}
         for name, front in self.fronts.items():
             for port, tls in (front.ports or {0: False}).items():
                 if not front.ports or self.ports.get(port) == name:
@@ -49,8 +49,8 @@ class HaproxySite:
                     bare = [
                         host for host in names if host.partition(":")[0] == host or host.partition(":")[0] not in names
                     ]
-                    found |= dict.fromkeys(Entrance(host, port, tls) for host in bare)
-                    found[Entrance(OTHER_HOST, port, tls, named=False)] = None
+                    found |= dict.fromkeys(ProxyEntrance(host, port, tls) for host in bare)
+                    found[ProxyEntrance(OTHER_HOST, port, tls, named=False)] = None
         return tuple(found)
 
     def sight(self, asked: Asked) -> Sight:
@@ -62,16 +62,16 @@ class HaproxySite:
             {name: len(self.upstreams[name].servers) if name in self.upstreams else 0 for name in self.backs},
         )
 
-    def verdict(self, asked: Asked) -> Verdict:
+    def verdict(self, asked: Asked) -> ProxyVerdict:
         name = self.ports.get(asked.port, "") if asked.port else next(iter(self.fronts), "")
         front = self.fronts.get(name)
         if front is None:
-            return Verdict(action="unclear", doubts=("there is no frontend",))
+            return ProxyVerdict(action="unclear", doubts=("there is no frontend",))
         sight = self.sight(asked)
         verdict = self._through(front, sight)
         return evolve(verdict, doubts=tuple(dict.fromkeys((*verdict.doubts, *sight.doubts))))
 
-    def _through(self, front: Part, sight: Sight) -> Verdict:
+    def _through(self, front: Part, sight: Sight) -> ProxyVerdict:
         answer = _answer(front, sight)
         if answer is not None:
             return answer
@@ -79,17 +79,17 @@ class HaproxySite:
         verdict = self.beyond(name, sight, beside=front)
         return evolve(verdict, place=verdict.place or (line.place if line is not None else front.place))
 
-    def beyond(self, name: str, sight: Sight, beside: Part | None = None) -> Verdict:
+    def beyond(self, name: str, sight: Sight, beside: Part | None = None) -> ProxyVerdict:
         """What becomes of a request that is sent to a backend. `beside`: a part whose rules were asked already."""
         back = self.backs.get(name)
         if back is None:
             if name:
                 sight.doubts.append(f"the backend `{name}`, which no file has")
-            return Verdict(action="refuse", status=503)
+            return ProxyVerdict(action="refuse", status=503)
         answer = _answer(back, sight) if back is not beside else None
         if answer is not None or name not in self.upstreams:
-            return answer or Verdict(action="refuse", status=503)
-        return Verdict(action="forward", pool=name, key=_key(back, sight), rewrites=sight.rewrites)
+            return answer or ProxyVerdict(action="refuse", status=503)
+        return ProxyVerdict(action="forward", pool=name, key=_key(back, sight), rewrites=sight.rewrites)
 
     def _choice(self, front: Part, sight: Sight) -> tuple[Line | None, str]:
         for rule in front.backends:
@@ -107,7 +107,7 @@ class HaproxySite:
         return self.backs.get(front.name) is front and front.name in self.upstreams
 
 
-def _answer(part: Part, sight: Sight) -> Verdict | None:
+def _answer(part: Part, sight: Sight) -> ProxyVerdict | None:
     """What the rules of a section answer by themselves."""
     for rule in part.requests:
         verb, *rest = rule.args
@@ -131,12 +131,12 @@ def _set(verb: str, rest: Sequence[str], sight: Sight) -> None:
         sight.variables[verb[len("set-var(") :].rstrip(")").partition(",")[0]] = value
 
 
-def answered(verb: str, rest: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+def answered(verb: str, rest: Sequence[str], rule: ConditionalLine, sight: Sight) -> ProxyVerdict:
     """What a rule that answers by itself answers."""
     if verb == "redirect":
         return redirected(rest, rule, sight)
     if verb == "use-service":
-        return Verdict(action="respond", status=200, body="…", place=rule.line.place)
+        return ProxyVerdict(action="respond", status=200, body="…", place=rule.line.place)
     options = dict(pairwise(rest))
     code = options.get("status") or options.get("deny_status") or ("200" if verb == "return" else _DENIED.get(verb, ""))
     status = int(code) if code.isdigit() and 200 <= int(code) < 600 else 403
@@ -145,7 +145,7 @@ def answered(verb: str, rest: Sequence[str], rule: Rule, sight: Sight) -> Verdic
         sight.doubts.append(f"the answer of {rule.line.place}, which is in a file")
     headers = {"Content-Type": options["content-type"]} if "content-type" in options else {}
     headers |= {one: filled(two, sight) for word, one, two in zip(rest, rest[1:], rest[2:]) if word == "hdr"}  # noqa: B905
-    return Verdict(
+    return ProxyVerdict(
         action="respond" if status < 400 else "refuse",
         status=status,
         body=body,
@@ -154,7 +154,7 @@ def answered(verb: str, rest: Sequence[str], rule: Rule, sight: Sight) -> Verdic
     )
 
 
-def redirected(args: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
+def redirected(args: Sequence[str], rule: ConditionalLine, sight: Sight) -> ProxyVerdict:
     """What a rule that redirects answers."""
     options = dict(pairwise(args))
     code = options.get("code", "302")
@@ -166,7 +166,7 @@ def redirected(args: Sequence[str], rule: Rule, sight: Sight) -> Verdict:
     elif "scheme" in options:
         location = f"{filled(options['scheme'], sight)}://{sight.asked.fields.get('host', '')}{sight.asked.target}"
     status = int(code) if code in ("301", "302", "303", "307", "308") else 302
-    return Verdict(action="redirect", status=status, location=location, place=rule.line.place)
+    return ProxyVerdict(action="redirect", status=status, location=location, place=rule.line.place)
 
 
 def filled(text: str, sight: Sight) -> str:
@@ -197,7 +197,7 @@ def haproxy_site(parts: Sequence[Section], patterns: Patterns = lambda _name: No
     """The configuration that these sections make. `patterns` reads the files of `acl … -f FILE`."""
     backs: dict[str, Part] = {}
     fronts: dict[str, Part] = {}
-    upstreams: dict[str, Upstream] = {}
+    upstreams: dict[str, ProxyPool] = {}
     defaults: dict[str, tuple[Line, ...]] = {}
     for section in parts:
         if section.kind == "defaults":
@@ -232,10 +232,10 @@ def _part(section: Section, defaults: Sequence[Line], patterns: Patterns) -> Par
     acls = acls_of((*defaults, *section.lines), patterns)
     everything = (*defaults, *section.lines)
 
-    def rules(*keywords: str) -> Iterator[Rule]:
+    def rules(*keywords: str) -> Iterator[ConditionalLine]:
         for line in everything:
             if line.keyword in keywords and _unconditional(line.args):
-                yield Rule(line, condition(line.args, acls, patterns), _unconditional(line.args))
+                yield ConditionalLine(line, condition(line.args, acls, patterns), _unconditional(line.args))
 
     default = [line for line in everything if line.keyword == "default_backend" and line.args]
     balance = [line for line in everything if line.keyword == "balance"]

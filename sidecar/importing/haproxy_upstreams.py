@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from sidecar.importing.asked import Server, Upstream
+from sidecar.importing.asked import ProxyPool, Server
 from sidecar.importing.haproxy_words import Line, Section
 
 _SERVICE = re.compile(r"_[\w-]+\._tcp\.([\w.-]*\w)\.?", re.ASCII)
@@ -14,14 +14,14 @@ _USUAL_PORT = 8008
 _ADDRESS = re.compile(r"[\w./:@-]+", re.ASCII)
 
 
-def upstream_of(section: Section, defaults: Iterable[Line]) -> Upstream:
+def upstream_of(section: Section, defaults: Iterable[Line]) -> ProxyPool:
     """A backend or `listen` section with what it says of its servers."""
     balance = [line for line in (*defaults, *section.lines) if line.keyword == "balance"]
     sticks = [str(line) for line in section.having("stick")]
     words = " ".join(balance[-1].args) if balance else "roundrobin"
     usual = tuple(word for line in section.having("default-server") for word in line.args)
     servers = tuple(_servers(section, usual))
-    return Upstream(section.name, servers, "; ".join([f"balance {words}", *sticks]), section.place)
+    return ProxyPool(section.name, servers, "; ".join([f"balance {words}", *sticks]), section.place)
 
 
 def _servers(section: Section, usual: tuple[str, ...]) -> Iterator[Server]:

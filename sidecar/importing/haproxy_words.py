@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 
 SECTIONS = frozenset(
     (
@@ -27,7 +27,7 @@ class Line:
     """The words of one line."""
 
     words: tuple[str, ...]
-    place: Place
+    place: Position
 
     @property
     def keyword(self) -> str:
@@ -47,7 +47,7 @@ class Section:
 
     kind: str
     name: str
-    place: Place
+    place: Position
     lines: tuple[Line, ...]
     origin: str = ""
     """The named `defaults` that it begins with."""
@@ -87,7 +87,7 @@ def lines(text: str, file: str) -> Iterator[Line]:
         words = tuple(_words(held + raw))
         held = ""
         if words:
-            yield Line(words, Place(file, start))
+            yield Line(words, Position(file, start))
 
 
 def _words(line: Iterable[str]) -> Iterator[str]:

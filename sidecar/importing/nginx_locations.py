@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_tree import Directive, first
 
@@ -20,7 +20,7 @@ class Location:
     """`=`, `^~`, `~`, `~*`, `@`, or empty for a prefix."""
     text: str
     directives: tuple[Directive, ...]
-    place: Place
+    place: Position
     pattern: re.Pattern[str] | None
     inner: tuple[Location, ...]
     above: tuple[Location, ...] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from sidecar.importing.asked import OTHER_HOST, Asked, Verdict
+from sidecar.importing.asked import OTHER_HOST, Asked, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.nginx_locations import Location, find
 from sidecar.importing.nginx_servers import Virtual
@@ -24,7 +24,7 @@ _SOURCE = "192.0.2.1"
 
 
 @frozen(eq=False)
-class _View:
+class _ServerView:
     """A server as it is seen from one of its ports."""
 
     site: NginxSite
@@ -49,7 +49,7 @@ def own_routes(site: NginxSite) -> Iterator[OwnRoute]:
         yield from (evolve(each, port=view.port or None) for each in _of_server(view))
 
 
-def _views(site: NginxSite) -> Iterator[_View]:
+def _views(site: NginxSite) -> Iterator[_ServerView]:
     """Each server from its first plain port and its first secure one; one of them where both are the same."""
     secured = {name for each in site.servers if each.secure for name in each.names or ("",)}
     for server in site.servers:
@@ -61,7 +61,7 @@ def _views(site: NginxSite) -> Iterator[_View]:
             scheme = {"scheme": "http"} if beside else {}
             hosts = _hosts(server)
             named = {"host": hosts} if hosts and site.default_of(port) is not server else {}
-            view = _View(site, server, port, tls, {**named, **scheme})
+            view = _ServerView(site, server, port, tls, {**named, **scheme})
             if tls or len(seen) == 1 or _differs(view):
                 yield view
 
@@ -78,7 +78,7 @@ def _hosts(server: Virtual) -> list[str]:
     return list(found)
 
 
-def _differs(view: _View) -> bool:
+def _differs(view: _ServerView) -> bool:
     """Whether its plain port answers anything else than its secure one."""
     secure = next(iter(view.server.secure))
     return any(
@@ -87,11 +87,11 @@ def _differs(view: _View) -> bool:
     )
 
 
-def _outcome(verdict: Verdict) -> tuple[object, ...]:
+def _outcome(verdict: ProxyVerdict) -> tuple[object, ...]:
     return (verdict.action, verdict.pool, verdict.status, verdict.location)
 
 
-def _of_server(view: _View) -> Iterator[OwnRoute]:
+def _of_server(view: _ServerView) -> Iterator[OwnRoute]:
     everywhere = [view.site.verdict(evolve(view.asked(view.base), target=target)) for target in _EVERYWHERE]
     places = {each.place for each in everywhere}
     busy = {each.place for each in _flat(view.server.root)}
@@ -107,7 +107,7 @@ def _of_server(view: _View) -> Iterator[OwnRoute]:
         yield own_route(view.server.root.place, view.base, view.site.at(view.server, view.server.root, asked), asked)
 
 
-def _of_conditions(view: _View) -> Iterator[OwnRoute]:
+def _of_conditions(view: _ServerView) -> Iterator[OwnRoute]:
     """`if` around an answer, at the server: by method, or not at all."""
     for each in view.server.root.directives:
         answers = each.name == "if" and any(inner.name == "return" for inner in each.block or ())
@@ -136,7 +136,7 @@ def _ordered(locations: Iterable[Location]) -> list[Location]:
     )
 
 
-def _of_location(view: _View, where: Location) -> Iterator[OwnRoute]:
+def _of_location(view: _ServerView, where: Location) -> Iterator[OwnRoute]:
     paths = _paths(where)
     for path in paths or ():
         conditions = merged(view.base, {} if path is None else {"path": path})
@@ -149,7 +149,7 @@ def _of_location(view: _View, where: Location) -> Iterator[OwnRoute]:
         yield evolve(said, outcome={}, why_not="its expression is no path of ours; write a route by hand")
 
 
-def _of_path(view: _View, where: Location, conditions: Conditions) -> Iterator[OwnRoute]:
+def _of_path(view: _ServerView, where: Location, conditions: Conditions) -> Iterator[OwnRoute]:
     """The route; with `allow` and `deny`, one for those who may, and one that keeps the others away."""
     asked = view.asked(conditions)
     rules = where.settings("allow", "deny")

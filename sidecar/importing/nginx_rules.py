@@ -10,7 +10,7 @@ from ipaddress import ip_network
 
 from attrs import frozen
 
-from sidecar.importing.asked import Action, Place, Verdict
+from sidecar.importing.asked import Action, Position, ProxyVerdict
 from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_locations import Location
 from sidecar.importing.nginx_tree import Directive, first
@@ -42,7 +42,7 @@ def target_of(value: str) -> Target:
     return Target(pool, slash + rest)
 
 
-def rewritten(directives: Iterable[Directive], values: Values, place: Place | None) -> Verdict | None:
+def rewritten(directives: Iterable[Directive], values: Values, place: Position | None) -> ProxyVerdict | None:
     """The answer of the rewrite phase; None where the request goes on. `place` None: the line that answers."""
     for each in directives:
         if each.name == "set" and len(each.args) > 1:
@@ -62,21 +62,21 @@ def rewritten(directives: Iterable[Directive], values: Values, place: Place | No
     return None
 
 
-def returned(directive: Directive, values: Values, place: Place) -> Verdict:
+def returned(directive: Directive, values: Values, place: Position) -> ProxyVerdict:
     """The verdict of a `return`."""
     code, *text = directive.args
     if not code.isdigit():
         code, text = "302", [code]
     status, body = int(code), values.fill(text[0]) if text else ""
     if status in _REDIRECTS:
-        return Verdict(action="redirect", status=status, location=body, place=place, doubts=tuple(values.doubts))
+        return ProxyVerdict(action="redirect", status=status, location=body, place=place, doubts=tuple(values.doubts))
     action: Action = "refuse" if status >= 400 else "respond"
     # A code without an answer: nginx hangs up.
     status = status if 200 <= status < 600 else _CLOSED
-    return Verdict(action=action, status=status, body=body, place=place, doubts=tuple(values.doubts))
+    return ProxyVerdict(action=action, status=status, body=body, place=place, doubts=tuple(values.doubts))
 
 
-def _rewrite(directive: Directive, values: Values, place: Place) -> Verdict | None:
+def _rewrite(directive: Directive, values: Values, place: Position) -> ProxyVerdict | None:
     expression, replacement, *flags = directive.args
     pattern = compiled(expression)
     match = pattern.search(values.uri) if pattern is not None else None
@@ -85,7 +85,7 @@ def _rewrite(directive: Directive, values: Values, place: Place) -> Verdict | No
     values.matched(match)
     if replacement.startswith(("http://", "https://", "$scheme")) or {"redirect", "permanent"} & set(flags):
         status = 301 if "permanent" in flags else 302
-        return Verdict(action="redirect", status=status, location=values.fill(replacement), place=place)
+        return ProxyVerdict(action="redirect", status=status, location=values.fill(replacement), place=place)
     values.rewrite(values.fill(replacement), directive.place)
     return None
 
@@ -124,19 +124,19 @@ def _within(address: str, network: str) -> bool:
         return False
 
 
-def served(location: Location, values: Values) -> Verdict:
+def served(location: Location, values: Values) -> ProxyVerdict:
     """What a location does with a request that no rewriting answers."""
     doubts = tuple(dict.fromkeys(values.doubts))
     if not admitted(location.settings("allow", "deny"), values.real_ip):
-        return Verdict(action="refuse", status=403, place=location.place, doubts=doubts)
+        return ProxyVerdict(action="refuse", status=403, place=location.place, doubts=doubts)
     basic = location.setting("auth_basic")
     told = values.asked.fields.get("authorization", "").lower()
     if basic is not None and basic.args[:1] != ("off",) and not told.startswith("basic "):
-        return Verdict(action="refuse", status=401, place=location.place, doubts=doubts)
+        return ProxyVerdict(action="refuse", status=401, place=location.place, doubts=doubts)
     proxy = first(location.directives, "proxy_pass")
     if proxy is not None and proxy.args:
         target = target_of(values.fill(proxy.args[0]))
-        return Verdict(
+        return ProxyVerdict(
             action="forward",
             pool=target.pool or proxy.args[0],
             place=location.place,
@@ -144,8 +144,10 @@ def served(location: Location, values: Values) -> Verdict:
             doubts=tuple(dict.fromkeys(values.doubts)),
         )
     if any(first(location.directives, name) for name in _PASSES):
-        return Verdict(action="unclear", place=location.place, doubts=(*doubts, "it is passed on by another protocol"))
-    return Verdict(action="files", place=location.place, doubts=doubts)
+        return ProxyVerdict(
+            action="unclear", place=location.place, doubts=(*doubts, "it is passed on by another protocol")
+        )
+    return ProxyVerdict(action="files", place=location.place, doubts=doubts)
 
 
 def _replaced(rest: str, proxy: Directive, location: Location, values: Values) -> str:

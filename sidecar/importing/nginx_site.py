@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, evolve
 
-from sidecar.importing.asked import OTHER_HOST, Asked, Entrance, Place, Upstream, Verdict
+from sidecar.importing.asked import OTHER_HOST, Asked, Position, ProxyEntrance, ProxyPool, ProxyVerdict
 from sidecar.importing.nginx_locations import Found, Location, find, location
 from sidecar.importing.nginx_rules import REWRITING, rewritten, served
 from sidecar.importing.nginx_servers import Virtual, real_ip, virtual
@@ -19,7 +19,7 @@ from sidecar.importing.nginx_upstreams import bare_addresses, server_at, upstrea
 from sidecar.importing.nginx_uri import normalized
 from sidecar.importing.nginx_values import Mapped, Values, mapped
 
-_NOWHERE = Place("", 0)
+_NOWHERE = Position("", 0)
 _MOST_REWRITES = 8
 """Of one request, after which nginx answers 500."""
 _IN_SERVER = frozenset(("location", "listen", "server_name", "return", "rewrite", "set", "if"))
@@ -29,39 +29,41 @@ _IN_SERVER = frozenset(("location", "listen", "server_name", "return", "rewrite"
 class NginxSite:
     """The whole of it. Implements `sidecar.importing.asked.Proxy`."""
 
-    upstreams: dict[str, Upstream]
+    upstreams: dict[str, ProxyPool]
     servers: tuple[Virtual, ...]
     maps: Mapping[str, Mapped]
     port: int
     """That of the server with the most rules."""
 
     @property
-    def entrances(self) -> Sequence[Entrance]:
-        found: dict[Entrance, None] = {}
+    def entrances(self) -> Sequence[ProxyEntrance]:
+        found: dict[ProxyEntrance, None] = {}
         for server in self.servers:
             for port in server.ports:
                 for name in server.hosts():
-                    found[Entrance(name, port, port in server.secure)] = None
+                    found[ProxyEntrance(name, port, port in server.secure)] = None
         for port in dict.fromkeys(port for server in self.servers for port in server.ports):
-            found[Entrance(OTHER_HOST, port, any(port in each.secure for each in self.servers), named=False)] = None
+            found[ProxyEntrance(OTHER_HOST, port, any(port in each.secure for each in self.servers), named=False)] = (
+                None
+            )
         return tuple(found)
 
-    def verdict(self, asked: Asked) -> Verdict:
+    def verdict(self, asked: Asked) -> ProxyVerdict:
         server = self._server(asked)
         if server is None:
-            return Verdict(action="unclear", doubts=("there is no server block",))
+            return ProxyVerdict(action="unclear", doubts=("there is no server block",))
         # The request-line is read before the host is known: what the default server says of slashes holds.
         merges = self._default(asked).root.setting("merge_slashes")
         uri = normalized(asked.path, merge_slashes=merges is None or merges.args[:1] != ("off",))
         if uri is None:
-            return Verdict(action="refuse", status=400, place=server.root.place)
+            return ProxyVerdict(action="refuse", status=400, place=server.root.place)
         values = Values(asked, self.maps, uri, real_ip(server.root, asked))
         verdict = rewritten(_rewriting(server.root), values, None)
         if verdict is None:
             verdict = self._found(server.root, values)
         return self._finished(verdict, values)
 
-    def at(self, server: Virtual, where: Location, asked: Asked) -> Verdict:
+    def at(self, server: Virtual, where: Location, asked: Asked) -> ProxyVerdict:
         """What one of its locations does with a request, whether or not another one would be found first."""
         uri = normalized(asked.path) or "/"
         values = Values(asked, self.maps, uri, real_ip(server.root, asked))
@@ -69,25 +71,25 @@ class NginxSite:
         match = where.pattern.search(uri) if where.pattern is not None else None
         return self._finished(verdict or self._located(Found(where, match), values, server.root, 0), values)
 
-    def _finished(self, verdict: Verdict, values: Values) -> Verdict:
+    def _finished(self, verdict: ProxyVerdict, values: Values) -> ProxyVerdict:
         if not verdict.pool:
             return verdict
         self._note(verdict)
         return evolve(verdict, key=self._key(verdict.pool, values))
 
-    def _note(self, verdict: Verdict) -> None:
+    def _note(self, verdict: ProxyVerdict) -> None:
         """An address that only a request makes, out of variables, is an upstream like any other."""
         if verdict.pool not in self.upstreams:
             place = verdict.place or _NOWHERE
-            self.upstreams[verdict.pool] = Upstream(verdict.pool, (server_at(verdict.pool, place),), place=place)
+            self.upstreams[verdict.pool] = ProxyPool(verdict.pool, (server_at(verdict.pool, place),), place=place)
 
-    def _found(self, root: Location, values: Values, depth: int = 0) -> Verdict:
+    def _found(self, root: Location, values: Values, depth: int = 0) -> ProxyVerdict:
         return self._located(find(values.uri, root) or Found(root), values, root, depth)
 
-    def _located(self, found: Found, values: Values, root: Location, depth: int) -> Verdict:
+    def _located(self, found: Found, values: Values, root: Location, depth: int) -> ProxyVerdict:
         where = found.location
         if found.slash:
-            return Verdict(action="redirect", status=301, location=f"{values.uri}/", place=where.place)
+            return ProxyVerdict(action="redirect", status=301, location=f"{values.uri}/", place=where.place)
         if found.match is not None:
             values.matched(found.match)
         before = values.uri

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
@@ -20,7 +20,7 @@ class Directive:
 
     name: str
     args: tuple[str, ...]
-    place: Place
+    place: Position
     block: tuple[Directive, ...] | None = None
 
     def inside(self, *names: str) -> Iterator[Directive]:
@@ -52,7 +52,7 @@ def _of_block(
             block = each.get("block")
             inner = None if block is None else tuple(_of_block(files, block, file, open_files))
             args = tuple(_unescaped(argument) for argument in each["args"])
-            yield Directive(str(each["directive"]), args, Place(file, int(each["line"])), inner)
+            yield Directive(str(each["directive"]), args, Position(file, int(each["line"])), inner)
 
 
 def _unescaped(argument: str) -> str:

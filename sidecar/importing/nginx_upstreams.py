@@ -7,29 +7,29 @@ from collections.abc import Iterable, Iterator
 
 from attrs import evolve
 
-from sidecar.importing.asked import Place, Server, Upstream
+from sidecar.importing.asked import Position, ProxyPool, Server
 from sidecar.importing.nginx_rules import target_of
 from sidecar.importing.nginx_tree import Directive, every
 
 _ADDRESS = re.compile(r"[\w./:@-]+", re.ASCII)
 
 
-def upstream_of(directive: Directive) -> Upstream:
+def upstream_of(directive: Directive) -> ProxyPool:
     servers = [_server(each) for each in directive.inside("server") if each.args and "down" not in each.args]
     balance = ""
     for each in directive.inside("hash", "ip_hash", "least_conn", "random"):
         balance = " ".join([each.name, *each.args])
-    return Upstream(directive.args[0], tuple(servers), balance, directive.place)
+    return ProxyPool(directive.args[0], tuple(servers), balance, directive.place)
 
 
-def bare_addresses(http: Iterable[Directive]) -> Iterator[tuple[str, Upstream]]:
+def bare_addresses(http: Iterable[Directive]) -> Iterator[tuple[str, ProxyPool]]:
     """Addresses to which requests are passed without an `upstream`, each an upstream of its own."""
     for each in every(http):
         for value in each.args[-1:] if each.name in ("proxy_pass", "set") else ():
             if value.startswith(("http://", "https://")) and "$" not in value:
                 name = target_of(value).pool
                 server = server_at(name, each.place, secure=value.startswith("https://"))
-                yield name, Upstream(name, (server,), place=each.place)
+                yield name, ProxyPool(name, (server,), place=each.place)
 
 
 def _server(directive: Directive) -> Server:
@@ -42,7 +42,7 @@ def _server(directive: Directive) -> Server:
     )
 
 
-def server_at(address: str, place: Place, *, secure: bool = False) -> Server:
+def server_at(address: str, place: Position, *, secure: bool = False) -> Server:
     """The server at an address of nginx, with what is wrong with that."""
     found, fault = endpoint(address), ""
     if not found:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Asked, Place
+from sidecar.importing.asked import Asked, Position
 from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_tree import Directive
 
@@ -107,7 +107,7 @@ class Values:
         self.doubts.append(f"the variable ${name} is not known here")
         return ""
 
-    def rewrite(self, target: str, place: Place) -> None:
+    def rewrite(self, target: str, place: Position) -> None:
         """Go on with another path."""
         self.uri = target.partition("?")[0] or "/"
         self.rewrites = f"{place} makes another path of it"

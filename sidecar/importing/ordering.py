@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
 
@@ -45,7 +45,7 @@ class Ordering:
     is_synapse: Callable[[str], bool]
     pool_name: Callable[[str], str]
     """The pool of an upstream; empty where none of its servers has an address."""
-    spelled: Callable[[Place], Sequence[Spelled]]
+    spelled: Callable[[Position], Sequence[Spelled]]
     routes: list[Route] = field(factory=list)
     settled: list[Settled] = field(factory=list)
     _held: list[tuple[Route, bool]] = field(factory=list)

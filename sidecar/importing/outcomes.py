@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.importing.asked import Asked, Place, Verdict
+from sidecar.importing.asked import Asked, Position, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
 
@@ -14,9 +14,9 @@ _HUNG_UP = 444
 
 
 def own_route(
-    place: Place,
+    place: Position,
     conditions: Mapping[str, Any],
-    verdict: Verdict,
+    verdict: ProxyVerdict,
     asked: Asked | None = None,
     *,
     is_filter: bool = False,
@@ -36,7 +36,7 @@ def own_route(
     )
 
 
-def outcome_of(verdict: Verdict, asked: Asked | None = None) -> dict[str, Any]:
+def outcome_of(verdict: ProxyVerdict, asked: Asked | None = None) -> dict[str, Any]:
     """The outcome of a route that answers like this; empty where there is none."""
     if verdict.action == "redirect":
         to = verdict.location

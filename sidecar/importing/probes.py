@@ -10,7 +10,7 @@ from itertools import product
 
 from attrs import frozen
 
-from sidecar.importing.asked import Asked, Entrance
+from sidecar.importing.asked import Asked, ProxyEntrance
 from sidecar.routing.matcher import alternatives
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN, RESOURCES
@@ -67,7 +67,7 @@ class Probe:
         """The value of that field."""
         return _SERVER if self.path[:2] == ("_matrix", "federation") else _TOKEN
 
-    def asked(self, entrance: Entrance, source: str = OUTSIDE) -> Asked:
+    def asked(self, entrance: ProxyEntrance, source: str = OUTSIDE) -> Asked:
         """The request, where it comes in and from an address."""
         return Asked(
             method=self.method,

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 from sidecar.importing.comparison import CLOSED, SPARED, Compared
 from sidecar.importing.examination import Examined, FileLine, Remark, by_place
 from sidecar.importing.ordering import Settled
@@ -29,7 +29,7 @@ _SHOWN = 8
 class Told:
     """A line of the file with what became of it."""
 
-    place: Place
+    place: Position
     text: str
     remark: Remark
 
@@ -38,7 +38,7 @@ class Told:
 class Amiss:
     """Requests that one line of the file sends to an upstream that cannot serve them, for one reason."""
 
-    place: Place | None
+    place: Position | None
     upstream: str
     why: str
     requests: tuple[str, ...]
@@ -49,7 +49,7 @@ def told(examined: Examined) -> Iterator[Told]:
     """Every line of the file, in its order."""
     usual = [each for each in examined.elsewhere if each.answered.probe.kind == PLAIN]
     places = by_place((*examined.compared, *usual))
-    settled: dict[Place, list[Settled]] = {}
+    settled: dict[Position, list[Settled]] = {}
     for each in examined.settled:
         settled.setdefault(each.own.place, []).append(each)
     for line in examined.foreign.lines:
@@ -76,7 +76,7 @@ def _of_upstream(upstream: str, examined: Examined) -> Remark:
     return Remark("superfluous", "nothing is sent to it")
 
 
-def faults(examined: Examined) -> list[tuple[Place, str, str]]:
+def faults(examined: Examined) -> list[tuple[Position, str, str]]:
     """The servers that the sidecar cannot use as they stand: the line, the upstream, and what to do."""
     used = {each.verdict.pool for each in (one.answered for one in (*examined.compared, *examined.elsewhere))}
     used |= {each.own.upstream for each in examined.settled}
@@ -187,7 +187,7 @@ def amiss(examined: Examined) -> list[Amiss]:
         and not examined.roles.serves(each.pool, each.probe.row)
         and _shape(each.probe, each.pool) not in known
     ]
-    found: dict[tuple[Place | None, str, str], dict[str, None]] = {}
+    found: dict[tuple[Position | None, str, str], dict[str, None]] = {}
     for answered in (*plain, *odd):
         why = examined.roles.why_not(answered.pool, answered.probe.row)
         found.setdefault((answered.verdict.place, answered.pool, why), {})[_shown(answered)] = None

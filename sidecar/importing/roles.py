@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from sidecar.importing.asked import NOBODYS, Asked, Entrance, Proxy, Server, Verdict
+from sidecar.importing.asked import NOBODYS, Asked, Proxy, ProxyEntrance, ProxyVerdict, Server
 from sidecar.importing.probes import Probe
 from sidecar.routing.pools import CLIENT, EVENTS, SYNC
 from sidecar.routing.workers import MAIN_SERVES
@@ -43,8 +43,8 @@ class Answered:
     """A request, and what the proxy does with it when it comes from where it may."""
 
     probe: Probe
-    entrance: Entrance
-    verdict: Verdict
+    entrance: ProxyEntrance
+    verdict: ProxyVerdict
     closed: bool = False
     """From anywhere else it is refused."""
 
@@ -60,7 +60,7 @@ class Answered:
 
 
 @frozen(kw_only=True)
-class Process:
+class ProxiedProcess:
     """A process behind the proxy. `serves` is empty for what is no Synapse."""
 
     name: str
@@ -91,7 +91,7 @@ class Roles:
 
     main: str
     """The upstream that is the main process, empty where there is none."""
-    processes: Mapping[str, Process]
+    processes: Mapping[str, ProxiedProcess]
     members: Mapping[str, tuple[str, ...]]
     writers: Mapping[str, tuple[str, ...]] = field(factory=dict)
 
@@ -100,7 +100,7 @@ class Roles:
         names = self.members.get(upstream, ())
         return bool(names) and all(self.process_serves(self.processes[name], row) for name in names)
 
-    def process_serves(self, process: Process, row: Endpoint) -> bool:
+    def process_serves(self, process: ProxiedProcess, row: Endpoint) -> bool:
         """Whether one process can."""
         if not _needed(process, row) & process.serves or ("media_repo" in row.needs and not process.has_media):
             return False
@@ -141,12 +141,12 @@ def _is_opaque(rows: Sequence[Endpoint], media: int) -> bool:
     return len({row.name for row in rows}) < _FEW and not plain
 
 
-def _needed(process: Process, row: Endpoint) -> frozenset[str]:
+def _needed(process: ProxiedProcess, row: Endpoint) -> frozenset[str]:
     return row.resources if process.is_main else row.worker_resources
 
 
 def answers(
-    proxy: Proxy, asked: Iterable[Probe], entrance: Callable[[Probe], Entrance], sources: Sequence[str]
+    proxy: Proxy, asked: Iterable[Probe], entrance: Callable[[Probe], ProxyEntrance], sources: Sequence[str]
 ) -> Iterator[Answered]:
     """What becomes of each request from the first of the sources; where that one is refused, from the others."""
     for probe in asked:
@@ -157,7 +157,7 @@ def answers(
         yield Answered(probe, where, inside if closed and inside is not None else verdict, closed)
 
 
-def roles(proxy: Proxy, plain: Iterable[Answered], home: Entrance) -> Roles:
+def roles(proxy: Proxy, plain: Iterable[Answered], home: ProxyEntrance) -> Roles:
     """What can be concluded from where plain requests go; `home` is where clients find the homeserver."""
     sent: dict[str, list[Endpoint]] = {}
     for each in plain:
@@ -183,7 +183,7 @@ class _Conclusion:
         }
         writers = self._writers(main, members)
         media = self._media(main)
-        processes: dict[str, Process] = {}
+        processes: dict[str, ProxiedProcess] = {}
         for upstream, known in self.proxy.upstreams.items():
             for server in filter(_identity, known.servers):
                 name = names[_identity(server)]
@@ -191,7 +191,7 @@ class _Conclusion:
                 serves = self._serves(upstream, has_media=upstream == media) | (before.serves if before else set())
                 if name == MAIN:
                     serves = MAIN_SERVES - ({_MEDIA} if media is not None else set())
-                processes[name] = Process(
+                processes[name] = ProxiedProcess(
                     name=name,
                     server=server,
                     serves=frozenset(serves),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sidecar.importing.asked import Proxy, Server
-from sidecar.importing.roles import Process, Roles
+from sidecar.importing.roles import ProxiedProcess, Roles
 from sidecar.synapse.names import MAIN
-from sidecar.synapse.processes import Process as SynapseProcess
+from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
 
 _HERE = frozenset(("localhost", "127.0.0.1", r"\:\:1", "0.0.0.0", r"\:\:", ""))  # noqa: S104
@@ -27,7 +27,7 @@ def told_roles(proxy: Proxy, topology: Topology, concluded: Roles) -> Roles:
         if (process := _at(server.address, topology)) is not None
     }
     names = _names(concluded, found)
-    processes: dict[str, Process] = {}
+    processes: dict[str, ProxiedProcess] = {}
     members: dict[str, tuple[str, ...]] = {}
     for upstream in proxy.upstreams.values():
         servers = [server for server in upstream.servers if server.address]
@@ -40,7 +40,7 @@ def told_roles(proxy: Proxy, topology: Topology, concluded: Roles) -> Roles:
     return Roles(main=main, processes=processes, members=members, writers=writers)
 
 
-def _names(concluded: Roles, found: Mapping[str, SynapseProcess]) -> dict[str, str]:
+def _names(concluded: Roles, found: Mapping[str, Process]) -> dict[str, str]:
     """The name of each server by its address; Synapse's own names come first."""
     names = {address: process.name for address, process in found.items()}
     for process in concluded.processes.values():
@@ -51,17 +51,17 @@ def _names(concluded: Roles, found: Mapping[str, SynapseProcess]) -> dict[str, s
     return names
 
 
-def _process(name: str, server: Server, process: SynapseProcess | None) -> Process:
+def _process(name: str, server: Server, process: Process | None) -> ProxiedProcess:
     if process is None:
-        return Process(name=name, server=server, serves=frozenset(), foreign=True)
+        return ProxiedProcess(name=name, server=server, serves=frozenset(), foreign=True)
     # Synapse ignores the resource `media` of a process whose media repository is disabled.
     serves = process.serves if process.media else process.serves - {_MEDIA}
-    return Process(
+    return ProxiedProcess(
         name=name, server=server, serves=serves, writes=tuple(sorted(process.writes)), media=process.media, told=True
     )
 
 
-def _at(address: str, topology: Topology) -> SynapseProcess | None:
+def _at(address: str, topology: Topology) -> Process | None:
     exact = [process for process in topology.processes if process.endpoint == address]
     if exact or not address.startswith("tcp:"):
         return exact[0] if exact else None
@@ -78,6 +78,6 @@ def _divided(endpoint: str) -> tuple[str, str]:
     return (host, port) if endpoint.startswith("tcp:") else ("", "")
 
 
-def addressed(process: Process, topology: Topology) -> bool:
+def addressed(process: ProxiedProcess, topology: Topology) -> bool:
     """Whether Synapse's files give the process the address that the proxy has for it."""
     return any(each.name == process.name and each.endpoint == process.server.address for each in topology.processes)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from net.turns import staged, turns
-from operated import Operated, received
 from twisted.internet.task import Clock
 
+from admin.operated import Operated, received
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.app.canary import ANSWERS, HELD_ANSWERS, LIFETIME, LONGEST_HOLD, MOST, Canaries
 from sidecar.routing.decision import Decision

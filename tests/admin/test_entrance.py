@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from net.turns import logged_failures, spin, staged, turns
-from operated import CONFIGURATION, Operated, received
 from twisted.internet.task import Clock
 
+from admin.operated import CONFIGURATION, Operated, received
 from sidecar.admin.answers import OperatorAnswer
 from sidecar.admin.listener import OperatorListener, OperatorSite
 from sidecar.app.reload import Reload

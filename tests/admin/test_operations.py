@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from net.turns import spin, staged, turns
-from operated import CONFIGURATION, Operated, received
 
+from admin.operated import CONFIGURATION, Operated, received
 from sidecar import __version__, tap
 from sidecar.admin.snapshot import snapshot
 

@@ -6,8 +6,8 @@ import socket
 import threading
 
 import pytest
-from installation import Proxy
 
+from doctor.installation import Proxy
 from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 
 import pytest
-from installation import Proxy
 
+from doctor.installation import Proxy
 from sidecar.doctor.asking import ServerAddress
 from sidecar.doctor.delegation import CLIENT, SERVER, examine_delegation
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from installation import Installation, Proxy, forwarded
 from runners import runner
 from terminals import Terminal
 
+from doctor.installation import Installation, Proxy, forwarded
 from sidecar.cli import main
 from sidecar.config.passwords import hashed
 from sidecar.doctor import examination, operators

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from installation import Installation, Proxy, forwarded, say_goodbye, target_changed
 from pem import Authority
 from processes import PlainWorker, connect
 
+from doctor.installation import Installation, Proxy, forwarded, say_goodbye, target_changed
 from sidecar.cli import main
 from sidecar.doctor import examination, front
 from sidecar.doctor.asking import ServerAddress

@@ -19,8 +19,9 @@ from attrs import frozen
 from end_to_end.children import Child
 from pem import Authority
 from processes import PATIENCE, ROOT, Running, connect
-from recording import RecordingWorker
 from system_programs import find
+
+from edges.recording import RecordingWorker
 
 CONF = ROOT / "conf"
 NAMES = ("example.com", "matrix.example.com")

@@ -17,8 +17,9 @@ import pytest
 from attrs import frozen
 from pem import Authority
 from processes import PATIENCE, ROOT
-from programs import NAMES, child, free_ports, program, sidecar_as_the_edge, workers
-from recording import ask, secure
+
+from edges.programs import NAMES, child, free_ports, program, sidecar_as_the_edge, workers
+from edges.recording import ask, secure
 
 EXAMPLE, MATRIX = NAMES
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from programs import NAMES, Ports, file, free_ports, haproxy, nginx, sidecar_as_the_edge, workers
-from recording import ask, plain_ask, secure
+
+from edges.programs import NAMES, Ports, file, free_ports, haproxy, nginx, sidecar_as_the_edge, workers
+from edges.recording import ask, plain_ask, secure
 
 EXAMPLE, MATRIX = NAMES
 VERSIONS = "/_matrix/client/versions"

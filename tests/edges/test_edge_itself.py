@@ -17,8 +17,9 @@ from attrs import frozen
 from end_to_end.children import ask as ask_operator
 from pem import Authority
 from processes import PATIENCE, ROOT, TWISTD, Running, environment
-from programs import NAMES, Ports, certificates, sidecar_as_the_edge, trusting, workers
-from recording import HOLD, RecordingWorker, ask, plain_ask, reply, secure
+
+from edges.programs import NAMES, Ports, certificates, sidecar_as_the_edge, trusting, workers
+from edges.recording import HOLD, RecordingWorker, ask, plain_ask, reply, secure
 
 EXAMPLE, MATRIX = NAMES
 VERSIONS = "/_matrix/client/versions"

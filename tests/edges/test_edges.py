@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from attrs import frozen
-from programs import EDGES, Ports, sidecar_as_the_edge, sidecar_behind_a_proxy, workers
-from recording import HOLD, RecordingWorker, Reply, ask, reply, secure
+
+from edges.programs import EDGES, Ports, sidecar_as_the_edge, sidecar_behind_a_proxy, workers
+from edges.recording import HOLD, RecordingWorker, Reply, ask, reply, secure
 
 MATRIX, EXAMPLE = "matrix.example.com", "example.com"
 ITSELF = "the sidecar itself"

@@ -10,9 +10,9 @@ from attrs import frozen
 from click.testing import CliRunner
 from pem import Authority
 from processes import ROOT
-from programs import EDGE, NAMES, file, sidecar, trusting, workers
-from recording import RecordingWorker, ask, plain_ask, secure
 
+from edges.programs import EDGE, NAMES, file, sidecar, trusting, workers
+from edges.recording import RecordingWorker, ask, plain_ask, secure
 from sidecar.cli import main
 
 EXAMPLE, MATRIX = NAMES

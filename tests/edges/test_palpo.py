@@ -20,8 +20,9 @@ import pytest
 import yaml
 from attrs import frozen
 from processes import ROOT, connect, read_until
-from programs import Ports, caddy, file, free_ports, sidecar, three_ports
-from recording import RecordingWorker, ask, reply, secure
+
+from edges.programs import Ports, caddy, file, free_ports, sidecar, three_ports
+from edges.recording import RecordingWorker, ask, reply, secure
 
 CONF = ROOT / "conf" / "palpo"
 EXAMPLE, MATRIX = "example.com", "matrix.example.com"

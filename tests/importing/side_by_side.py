@@ -31,7 +31,7 @@ from runners import runner
 from system_programs import find
 
 from sidecar.cli import main
-from sidecar.importing.asked import Entrance
+from sidecar.importing.asked import ProxyEntrance
 from sidecar.importing.examination import Foreign
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
@@ -52,7 +52,7 @@ FEWEST = 150
 class Asked:
     """A request, and where it is sent."""
 
-    entrance: Entrance
+    entrance: ProxyEntrance
     method: str
     target: str
     fields: tuple[tuple[str, str], ...] = ()

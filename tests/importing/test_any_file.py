@@ -6,7 +6,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.importing.asked import Place
+from sidecar.importing.asked import Position
 from sidecar.importing.examination import Examined, Foreign, examine
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
@@ -51,7 +51,7 @@ ARGS = st.lists(WORDS, max_size=4).map(tuple)
 
 
 def directive(name: str, args: tuple[str, ...], block: list[Directive] | None = None) -> Directive:
-    return Directive(name, args, Place("nginx.conf", 1), None if block is None else tuple(block))
+    return Directive(name, args, Position("nginx.conf", 1), None if block is None else tuple(block))
 
 
 LEAVES = st.one_of(

@@ -11,7 +11,7 @@ import pytest
 from parity.systems import await_listener, find, free_port, place
 from processes import PATIENCE, Running
 
-from sidecar.importing.asked import Asked, Verdict
+from sidecar.importing.asked import Asked, ProxyVerdict
 from sidecar.importing.nginx_site import NginxSite, nginx_site
 from sidecar.importing.nginx_tree import tree
 
@@ -168,7 +168,7 @@ def test_every_answer_is_the_one_that_the_reader_foretold(running: tuple[NginxSi
     assert {key: bodies for key, bodies in keys.items() if len(bodies) > 1} == {}
 
 
-def _agrees(site: NginxSite, verdict: Verdict, status: int, location: str, body: str) -> bool:
+def _agrees(site: NginxSite, verdict: ProxyVerdict, status: int, location: str, body: str) -> bool:
     if verdict.action == "forward":
         servers = site.upstreams[verdict.pool].servers if verdict.pool in site.upstreams else ()
         names = {Path(server.name).stem for server in servers if not server.backup}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.importing.asked import Place, Verdict
+from sidecar.importing.asked import Position, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.ordering import Ordering, takes_all
 from sidecar.importing.outcomes import merged, own_route
 from sidecar.importing.paths import covers, of_expression, sample_of
 
-HERE = Place("x", 1)
+HERE = Position("x", 1)
 
 
 def ordered(*lines: OwnRoute) -> Ordering:
@@ -102,8 +102,8 @@ def test_conditions_together() -> None:
 
 def test_what_is_refused_there_is_refused_here() -> None:
     """Who hangs up is answered, and counts as a filter; another path is no route."""
-    assert own_route(HERE, {}, Verdict(action="refuse", status=444)).outcome == {"refuse": 403}
-    assert own_route(HERE, {}, Verdict(action="refuse", status=401)).is_filter
-    assert not own_route(HERE, {}, Verdict(action="refuse", status=404)).is_filter
-    assert own_route(HERE, {}, Verdict(action="forward", pool="a", rewrites="x makes another path of it")).why_not
-    assert own_route(HERE, {}, Verdict(action="unclear")).why_not
+    assert own_route(HERE, {}, ProxyVerdict(action="refuse", status=444)).outcome == {"refuse": 403}
+    assert own_route(HERE, {}, ProxyVerdict(action="refuse", status=401)).is_filter
+    assert not own_route(HERE, {}, ProxyVerdict(action="refuse", status=404)).is_filter
+    assert own_route(HERE, {}, ProxyVerdict(action="forward", pool="a", rewrites="x makes another path of it")).why_not
+    assert own_route(HERE, {}, ProxyVerdict(action="unclear")).why_not

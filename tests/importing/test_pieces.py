@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.importing.asked import Asked, Place
+from sidecar.importing.asked import Asked, Position
 from sidecar.importing.expressions import compiled
 from sidecar.importing.haproxy_site import haproxy_site
 from sidecar.importing.haproxy_upstreams import endpoint as haproxy_endpoint
@@ -19,7 +19,7 @@ from sidecar.importing.nginx_upstreams import endpoint
 from sidecar.importing.nginx_uri import normalized
 from sidecar.importing.paths import of_exact, of_expression, of_prefix
 
-NOWHERE = Place("x", 1)
+NOWHERE = Position("x", 1)
 TARGETS = st.text(st.sampled_from("/.%2fFab!:~#?&=0\xe9é$@"), max_size=30).map(lambda text: f"/{text}")
 
 

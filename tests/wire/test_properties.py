@@ -8,9 +8,7 @@ import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reading import LIMITS, octet_by_octet, read_requests, read_response
 from strategies import BLANKS, END_TO_END_LINES, HOP_BY_HOP_LINES, chunked_bodies, pieces, requests, responses, spoilt
-from strict import dechunk, strict_request, strict_response
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire import head as head_module
@@ -18,6 +16,8 @@ from sidecar.wire.body import ChunkedDelimiter
 from sidecar.wire.framing import HOP_BY_HOP, NOT_PASSED_ON
 from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import ReaderLimits, RequestReader, ResponseReader
+from wire.reading import LIMITS, octet_by_octet, read_requests, read_response
+from wire.strict import dechunk, strict_request, strict_response
 
 SMALL = ReaderLimits(head=120, target=24, fields=6, chunk_line=12, chunk_extensions=20, trailers=40)
 

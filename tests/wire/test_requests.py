@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from reading import LIMITS, octet_by_octet, read_requests, refused
 
 from sidecar.errors import Fault, WireError
 from sidecar.exchange.replies import STATUS_OF_FAULT
 from sidecar.wire.framing import CHUNKED
 from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import END, ReaderLimits, RequestReader
+from wire.reading import LIMITS, octet_by_octet, read_requests, refused
 
 HOST = b"Host: hs1.test\r\n"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from reading import LIMITS, octet_by_octet, read_response
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
 from sidecar.wire.head import ResponseHead
 from sidecar.wire.reader import END, End, ReaderLimits, ResponseReader
+from wire.reading import LIMITS, octet_by_octet, read_response
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
