@@ -37,6 +37,7 @@ from sidecar.records.tally import Tallies
 from sidecar.relay.admission import GateLimits
 from sidecar.relay.gateway import Decide, Gateway
 from sidecar.relay.session import ClientConnection, Listener
+from sidecar.routing.changes import changes_anything
 from sidecar.synapse.names import MAIN
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
@@ -139,6 +140,7 @@ class SidecarService(Service):
             main=self.main,
             notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
             request_ids=self._request_ids(self.id_fields, access_log),
+            changes=changes_anything(settings),
         )
         self._resolve(None)
         counters = self.gateway.counters
@@ -149,7 +151,7 @@ class SidecarService(Service):
         """Find users whose tokens do not name them, where the configuration says so; `before`: who did until now."""
         gateway = self.gateway
         tokens, pools = self.settings.tokens, gateway.pools
-        gateway.whoami = continued(before, self.askable, tokens, pools, self.reactor, gateway.counters)
+        gateway.ask(continued(before, self.askable, tokens, pools, self.reactor, gateway.counters))
 
     def _heed(self, settings: Settings) -> None:
         """What of the settings is not the data path's."""
@@ -229,6 +231,7 @@ class SidecarService(Service):
             gates=make_gates(gates, before.gates),
             main=main,
             request_ids=self._request_ids(id_fields, access_log),
+            changes=changes_anything(settings),
         )
         self._resolve(before.whoami)
         self._heed(settings)

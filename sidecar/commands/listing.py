@@ -82,6 +82,7 @@ def conditions_of(route: Route) -> str:
     parts = [f"host is {' or '.join(route.host)}"] if route.host else []
     for kind, pairs in (("query", route.query), ("header", route.header)):
         parts += [f"{kind} {name}{_value(name, value)}" for name, value in (pairs or {}).items()]
+    parts += [f"header {name} is like {pattern!r}" for name, pattern in (route.header_like or {}).items()]
     parts += [f"scheme is {route.scheme}"] if route.scheme else []
     parts += [f"source is in {' or '.join(map(str, route.source))}"] if route.source else []
     return " and ".join(parts)

@@ -75,6 +75,13 @@ class Limits:
             "is not read. The same bound holds for what waits to be written in either direction."
         ),
     )
+    compressing: CountOrZero = field(
+        default=256,
+        metadata=doc(
+            "Answers that are being compressed at once, each of which takes 268 KiB until its client has it; more go "
+            "as they are."
+        ),
+    )
     connections: Count = field(
         default=10_000,
         metadata=doc("Client connections at once; more wait in the kernel's queue."),

@@ -210,6 +210,8 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
     for index, route in enumerate(settings.routes):
         yield from ((("routes", index, *path), message) for path, message in _route_faults(route))
+        if route.compress and settings.compress is None:
+            yield ("routes", index, "compress"), "there is no `compress`, which says how; write `compress: {}` as well"
 
 
 def _is_unheeded(endpoint: str, forwarded: Forwarded) -> bool:
@@ -224,6 +226,8 @@ def _route_faults(route: Route) -> Iterator[Fault]:
     if len(outcomes) != 1:
         given = f"not both {' and '.join(f'`{name}`' for name in outcomes)}" if outcomes else "and it has none"
         yield (), f"a route needs exactly one of {any_of(_OUTCOMES)}, {given}"
+    if route.compress is not None and route.pool is None:
+        yield ("compress",), "only what a pool answers is compressed; leave it out"
     if route.table is False:
         yield (
             ("table",),
@@ -266,7 +270,7 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
             yield path, "Twisted itself has no such kind of endpoint; a plugin must bring it"
     for index, route in enumerate(settings.routes[:-1]):
         conditions = (route.host, route.method, route.path, route.query, route.header, route.source, route.scheme)
-        if not any(conditions):
+        if not (any(conditions) or route.header_like):
             yield ("routes", index), "a route without conditions takes every request; the ones below are never reached"
 
 

@@ -47,6 +47,8 @@ def _pools(settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequen
             yield ("pools", name), f"nothing sends requests to this pool; {hint}", Severity.WARNING
         yield from _members(name, pool, workers)
         yield from _fallback(name, pool, settings, built_in)
+        if pool.strip_prefix or pool.add_prefix:
+            yield from _prefixes(name, pool, settings, workers, built_in)
 
 
 def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
@@ -78,6 +80,30 @@ def _fallback(name: str, pool: Pool, settings: Settings, built_in: Sequence[str]
             yield path, "a pool cannot be its own fallback; remove it", Severity.ERROR
         elif other not in settings.pools and other not in built_in:
             yield path, _no_pool(other, settings, built_in), Severity.ERROR
+
+
+def _prefixes(
+    name: str, pool: Pool, settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str]
+) -> Iterator[Fault]:
+    """Other servers sign the path of a request as they send it, and Synapse verifies that as it comes."""
+    key = "strip_prefix" if pool.strip_prefix else "add_prefix"
+    path = ("pools", name, key)
+    if name in built_in:
+        message = "requests to Synapse are signed with their path, so that it cannot be changed; use a pool of your own"
+        yield path, message, Severity.ERROR
+        return
+    for worker in workers:
+        if workers[worker] and (pool.workers is None or any(fnmatchcase(worker, each) for each in pool.workers)):
+            message = (
+                f"`{worker}` is a Synapse worker, whose requests are signed with their path; if it is another service, "
+                f"write `serves: []` under `workers.{worker}`"
+            )
+            yield path, message, Severity.ERROR
+    for other in pool.fallback or ():
+        substitute = settings.pools.get(other, Pool())
+        if (substitute.strip_prefix, substitute.add_prefix) != (pool.strip_prefix, pool.add_prefix):
+            message = f"the pool `{other}` of its fallback does not change paths alike; give it the same prefixes"
+            yield ("pools", name, "fallback"), message, Severity.ERROR
 
 
 def _no_pool(name: str, settings: Settings, built_in: Sequence[str]) -> str:

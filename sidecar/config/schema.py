@@ -13,7 +13,8 @@ from ipaddress import ip_network
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.authored import FieldValue, Location
+from sidecar.config.authored import FieldValue, Location, Prefix
+from sidecar.config.compression import Compress
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, doc
 from sidecar.config.kinds import Network as Network
 from sidecar.config.limits import Limits as Limits
@@ -23,6 +24,7 @@ from sidecar.config.operator import Operator as Operator
 from sidecar.config.services import ServiceUrl
 from sidecar.config.shares import HealthPath
 from sidecar.config.tokens import Tokens as Tokens
+from sidecar.config.wildcards import Wildcard
 from sidecar.document import Document
 from sidecar.errors import Problem
 
@@ -149,6 +151,17 @@ class Pool:
             "next candidate. Off by default, because it moves keys."
         ),
     )
+    strip_prefix: Prefix | None = field(
+        default=None,
+        metadata=doc(
+            "Taken from the beginning of the path, for a service that does not know below which path it is reached. "
+            "Not for Synapse's own workers, whose paths are signed."
+        ),
+    )
+    add_prefix: Prefix | None = field(
+        default=None,
+        metadata=doc("Put in front of the path, after strip_prefix has been taken off. For the same services."),
+    )
     sorry: Sorry | None = field(
         default=None,
         metadata=doc(
@@ -184,6 +197,13 @@ class Route:
     header: Mapping[kinds.FieldName, kinds.Line | None] | None = field(
         default=None, metadata=doc("Field lines: name and value, or name and null for «present».")
     )
+    header_like: Mapping[kinds.FieldName, Wildcard] | None = field(
+        default=None,
+        metadata=doc(
+            "Field lines: name and a pattern for the whole value, in which `*` stands for any text. Compared without "
+            'case: `User-Agent: "*element*"`.'
+        ),
+    )
     source: tuple[kinds.Addresses, ...] | None = field(default=None, metadata=doc("Networks of the client's address."))
     scheme: kinds.Scheme | None = field(
         default=None,
@@ -197,6 +217,13 @@ class Route:
     redirect: Redirect | None = field(default=None, metadata=doc("Answer with this redirect."))
     refuse: kinds.RefusalStatus | None = field(
         default=None, metadata=doc("Refuse with this status and a Matrix error.")
+    )
+    compress: kinds.Flag | None = field(
+        default=None,
+        metadata=doc(
+            "`false`: the answers of `pool` go as they are; `true`: they are compressed, those to other homeservers "
+            "too. Absent: as `compress` has it for the endpoint."
+        ),
     )
     table: kinds.Flag | None = field(
         default=None,
@@ -280,6 +307,13 @@ class Settings:
     pools: Mapping[kinds.Name, Pool] = field(factory=dict, metadata=doc("Pools that differ from the built-in ones."))
     routes: tuple[Route, ...] = field(
         default=(), metadata=doc("Own routes, first match wins, tried before the endpoint table.")
+    )
+    compress: Compress | None = field(
+        default=None,
+        metadata=doc(
+            "Answers to clients are compressed; absent: they pass byte for byte, as they came. Never media, nor what "
+            "a worker has compressed itself."
+        ),
     )
     forwarded: Forwarded = field(factory=Forwarded, metadata=doc("Whose word about the client is taken."))
     access: Access = field(factory=Access, metadata=doc("Who may reach the administrative paths."))

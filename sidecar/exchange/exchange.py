@@ -13,6 +13,8 @@ from typing import Final
 from attrs import frozen
 
 from sidecar.errors import Fault, WireError
+from sidecar.exchange.changing import Changing
+from sidecar.exchange.coding import Coder
 from sidecar.exchange.failures import Failure
 from sidecar.exchange.retries import IDEMPOTENT
 from sidecar.wire.framing import TUNNEL, UNTIL_CLOSE
@@ -57,8 +59,8 @@ class Exchange:
 
     __slots__ = (
         *("_body", "_interim", "_kept", "_leased", "_raw_head", "_replay_limit", "_upgrade", "attempts", "begun"),
-        *("close", "cut", "http11", "idempotent", "length", "method", "passed", "preflight", "received", "replayed"),
-        *("replays", "response", "sent", "tunnel"),
+        *("changing", "close", "coder", "cut", "http11", "idempotent", "length", "method", "passed", "preflight"),
+        *("received", "replayed", "replays", "response", "sent", "tunnel", "uncompressed", "verbatim"),
     )
 
     def __init__(
@@ -78,7 +80,7 @@ class Exchange:
         """
         # Not the head itself: thousands of long polls wait at once, and its fields are as large as all the rest.
         self.method = method = head.method
-        self.http11 = head.http11
+        self.http11 = self.verbatim = head.http11
         self.length = head.length
         self.preflight = method == b"OPTIONS" and head.fields.get(b"access-control-request-method") is not None
         self._upgrade = head.upgrade
@@ -100,6 +102,18 @@ class Exchange:
         self.cut = False
         self.tunnel = False
         self.response: ResponseHead | None = None
+        self.changing: Changing | None = None
+        """What is changed on the way; `verbatim`: nothing is, and the client can have all as it comes."""
+        self.coder: Coder | None = None
+        """What the content of the answer passes."""
+        self.uncompressed = 0
+        """Bytes of content that the answer had before that."""
+
+    def change(self, changing: Changing, most: int) -> None:
+        """Change this of the exchange, as far as the request's head has at most `most` bytes then."""
+        self.changing = changing
+        self.verbatim = False
+        self._raw_head = changing.request(self._raw_head, most)
 
     # The request.
 
@@ -214,12 +228,23 @@ class Exchange:
             self.cut = True
         if length == UNTIL_CLOSE or self.cut:
             self.close = True
+        if self.changing is not None:
+            octets, self.coder = self.changing.answer(head, close=self.close, decoded=not self.http11)
+            return octets
         return head.passed_on(close=self.close, decoded=not self.http11)
+
+    def end_coding(self) -> Coder:
+        """The content has passed its stage, or will not any more."""
+        coder = self.coder
+        assert coder is not None
+        self.coder = None
+        self.uncompressed = coder.taken
+        return coder
 
     @property
     def plain(self) -> bool:
         """All of the request has come, nothing of an answer, and both connections may go on as they are."""
-        return self.received and not (self.begun or self.close) and self.http11
+        return self.received and not (self.begun or self.close) and self.verbatim
 
     def pass_whole(self, head: ResponseHead, whole: bytes) -> bytes:
         """What the client gets of a final response that is here as a whole, to a request that is `plain` and sent."""

@@ -100,6 +100,7 @@ def _conditions(rule: OwnRule) -> Iterator[str]:
         yield f"remote_ip {' '.join(map(str, route.source))}"
     for name, value in (route.header or {}).items():
         yield f"header {name} {'*' if value is None else _text(value)}"
+    yield from (f"header_regexp {name} `(?i){expression}`" for name, expression in rule.likes)
     for name, value in (route.query or {}).items():
         yield f"query {_text(name + '=' + ('*' if value is None else value))}"
 

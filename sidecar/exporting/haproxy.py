@@ -144,6 +144,7 @@ def _conditions(rule: OwnRule) -> Iterator[str]:
         yield f"{{ src {' '.join(map(str, route.source))} }}"
     for name, value in (route.header or {}).items():
         yield f"{{ req.fhdr({name}) {'-m found' if value is None else '-m str -- ' + _text(value)} }}"
+    yield from (f"{{ req.fhdr({name}) -m reg -i -- {_text(expression)} }}" for name, expression in rule.likes)
     yield from (f"{{ query -m reg -- {_text(query)} }}" for query in rule.queries)
 
 

@@ -128,6 +128,12 @@ class OwnRule:
         return tuple(f"(?:^|&){literally(name)}{ending}" for (name, _), ending in zip(found, endings, strict=True))
 
     @property
+    def likes(self) -> tuple[tuple[str, str], ...]:
+        """Names of fields, and an expression for the whole value, without case."""
+        likes = (self.route.header_like or {}).items()
+        return tuple((name, f"^{'.*'.join(map(literally, pattern.split('*')))}$") for name, pattern in likes)
+
+    @property
     def methods(self) -> tuple[str, ...]:
         methods = tuple(method.upper() for method in self.route.method or ())
         return (*methods, "HEAD") if "GET" in methods and "HEAD" not in methods else methods

@@ -123,16 +123,20 @@ def _own(exported: Exported) -> Iterator[str]:
 def _conditions(rule: OwnRule) -> Iterator[tuple[str, str]]:
     """What is looked at, and the pattern that it must match."""
     for name, value in (rule.route.header or {}).items():
-        variable = "$http_" + name.lower().replace("-", "_")
-        yield variable, "~." if value is None else f"~^{literally(value)}$"
+        yield _field(name), "~." if value is None else f"~^{literally(value)}$"
+    yield from ((_field(name), f"~*{expression}") for name, expression in rule.likes)
     yield from (("$args", f"~{query}") for query in rule.queries)
+
+
+def _field(name: str) -> str:
+    return "$http_" + name.lower().replace("-", "_")
 
 
 def _own_patterns(rules: Sequence[OwnRule]) -> Iterator[tuple[str, str]]:
     flag = 0
     for rule in rules:
         bits = "[01]*"
-        if rule.route.header or rule.route.query or rule.route.source:
+        if rule.route.header or rule.likes or rule.route.query or rule.route.source:
             bits, flag = f"{'[01]' * flag}1[01]*", flag + 1
         hosts = [_host_expression(host) for host in rule.route.host or ()]
         words = (

@@ -185,6 +185,10 @@ CLIENTS = MetricGroup(
         Metric("requests_falling_back", "gauge", "Those of them that main is serving (limits.fallback)."),
         Metric("requests_replaying", "gauge", "Requests that are being sent a second time (limits.replays)."),
         Metric("requests_abandoned", "counter", "Requests whose client went away before the end of the answer."),
+        Metric("answers_compressed", "counter", "Answers that the sidecar compressed (compress)."),
+        Metric("answers_compressing", "gauge", "Those of them that are not over (limits.compressing)."),
+        Metric("answers_uncompressed_bytes", "counter", "Bytes of their content, as workers sent it."),
+        Metric("answers_compressed_bytes", "counter", "Bytes of their content, as clients were sent it."),
     ),
 )
 TOKENS = MetricGroup(
@@ -236,6 +240,10 @@ COUNTERS = {
     "fallen_back": "requests_fallen_back",
     "falling_back": "requests_falling_back",
     "client_gone": "requests_abandoned",
+    "compressed": "answers_compressed",
+    "compressing": "answers_compressing",
+    "compressed_from": "answers_uncompressed_bytes",
+    "compressed_to": "answers_compressed_bytes",
     "tokens_known": "tokens_known",
     "tokens_asked": "tokens_asked",
     "tokens_learnt": "tokens_learnt",

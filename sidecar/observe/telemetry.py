@@ -79,6 +79,14 @@ class Counters:
     """Requests that a worker did not know although it should."""
     misroutes: dict[tuple[str, str], int] = field(factory=dict)
     """The same by endpoint and worker."""
+    compressed: int = 0
+    """Answers that were compressed."""
+    compressing: int = 0
+    """Those of them that are not over."""
+    compressed_from: int = 0
+    """Bytes of their content as workers sent it."""
+    compressed_to: int = 0
+    """The same as clients were sent it."""
     client_gone: int = 0
     tokens_known: int = 0
     """Requests with a token that does not name its user, who was remembered."""

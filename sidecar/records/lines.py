@@ -113,7 +113,7 @@ class Lines:
                 and record.ending is DONE
                 and record.status < 500
                 and record.attempts < 2
-                and not record.queue
+                and not (record.queue or record.uncompressed)
                 and total < 1.0
             ):
                 group = _group(record)
@@ -154,14 +154,18 @@ class Lines:
             max(0, record.attempts - 1),
             record.ending,
             ended_by(record.ending),
-            self._share(share),
+            self._rest(record.uncompressed, share),
         )
         return (_WARNING if fault else _INFO) + line if self.levels else line
 
-    def _share(self, share: float) -> str:
-        if share == 1.0:
-            return ""
-        return f',"share":{share:g}' if self.json else f" share={share:g}"
+    def _rest(self, uncompressed: int, share: float) -> str:
+        """What few lines have."""
+        rest = ""
+        if uncompressed:
+            rest = f',"uncompressed":{uncompressed}' if self.json else f" uncompressed={uncompressed}"
+        if share != 1.0:
+            rest += f',"share":{share:g}' if self.json else f" share={share:g}"
+        return rest
 
     def _keep(self, group: _Group) -> str:
         """What is told of a group, remembered."""

@@ -46,7 +46,7 @@ class Record:
     bytes_up: int = 0
     """Sent to the worker, heads included."""
     bytes_down: int = 0
-    """Received from it and passed on, heads included."""
+    """Sent to the client, heads included."""
     queue: float = 0.0
     """Seconds in line for a connection to a worker, `connect` included."""
     connect: float = 0.0
@@ -57,6 +57,8 @@ class Record:
     """How often the request was sent."""
     moved: bool = False
     """Its affinity key has another worker as its first."""
+    uncompressed: int = 0
+    """Bytes of content that the worker sent and the client was sent compressed; 0: it was not."""
 
 
 NO_ENDPOINT = "-"

@@ -96,6 +96,8 @@ class Gateway:
     """Of each worker, where it is not 1."""
     whoami: Whoami | None = None
     """Finds users whose tokens do not name them; None: nobody is asked for."""
+    changes: bool = False
+    """Something is changed of some requests (`Decision.changes`)."""
     notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now, self.deadlines.set), takes_self=True))
     """Of every exchange that has ended."""
     request_ids: RequestIds | None = None
@@ -104,9 +106,17 @@ class Gateway:
     """Somebody is told of exchanges."""
     draining: bool = False
     """Every response from now on closes its connection."""
+    plain: bool = field(init=False)
+    """Requests go on as they come and by what is in them, so that nothing has to be prepared."""
 
     def __attrs_post_init__(self) -> None:
         self.observed = self.notes.wanted
+        self.plain = not self.changes and self.whoami is None
+
+    def ask(self, whoami: Whoami | None) -> None:
+        """From the next request on, find by this users whose tokens do not name them."""
+        self.whoami = whoami
+        self.plain = not self.changes and whoami is None
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from sidecar.callers.question import Question
 from sidecar.callers.whoami import Whoami
 from sidecar.errors import WireError
+from sidecar.exchange.changing import Changing
 from sidecar.exchange.exchange import KEEP, Exchange
 from sidecar.exchange.failures import Failure
 from sidecar.exchange.replies import authored, failure_reply, refusal, status_of
@@ -206,10 +207,10 @@ class Passage:
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
             self.body_limit = limit
-            if gateway.whoami is None:
+            if gateway.plain:
                 self._enter()
             else:
-                self._resolve(head, gateway.whoami)
+                self._prepare(head)
             if self.upstream is None:
                 return
             if self.exchange.received:
@@ -339,6 +340,20 @@ class Passage:
             self._expect_body(0)
 
     # RESOLVE: who is the caller?
+
+    def _prepare(self, head: RequestHead) -> None:
+        """See to what few sidecars are asked for, and let the request in."""
+        gateway, exchange, changes = self.gateway, self.exchange, self.decision.changes
+        if changes is not None:
+            most = gateway.limits.request_head
+            exchange.change(Changing(changes, head), most)
+            if exchange.head_size > most:
+                self.fail(Failure.HEAD_TOO_LARGE)
+                return
+        if gateway.whoami is None:
+            self._enter()
+        else:
+            self._resolve(head, gateway.whoami)
 
     def _resolve(self, head: RequestHead, whoami: Whoami) -> None:
         """Let the request in, now or when its caller is known."""
@@ -554,6 +569,8 @@ class Passage:
                 place.leave(self)
             self._stop_waiting()
         self._end_splice()
+        if self.exchange.coder is not None:
+            self._end_coding()
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
@@ -623,19 +640,34 @@ class Passage:
     def _interpret(self, upstream: Upstream, octets: bytes, down: list[bytes]) -> bool:
         """Add to `down` what goes on of an answer; whether it has ended. Raises WireError."""
         ended = False
+        exchange = self.exchange
         events = upstream.reader.feed(octets)
         if self.lesson is not None:
             self.lesson.hear(events)
         for event in events:
             if event.__class__ is bytes:
-                down.append(event)
+                if exchange.coder is None:
+                    down.append(event)
+                else:
+                    exchange.coder.take(event)
             elif event is END:
                 ended = True
             elif event.__class__ is ResponseHead:
                 if event.status in DOUBTFUL and self._doubts(event):
                     continue
                 down.append(self._answer_head(upstream, event))
+        if exchange.coder is not None:
+            down.append(exchange.coder.give(ended=ended))
+            if ended:
+                self._end_coding()
         return ended
+
+    def _end_coding(self) -> None:
+        """The answer is not being compressed any more."""
+        coder, counters = self.exchange.end_coding(), self.gateway.counters
+        counters.compressing -= 1
+        counters.compressed_from += coder.taken
+        counters.compressed_to += coder.given
 
     def _answer_head(self, upstream: Upstream, head: ResponseHead) -> bytes:
         exchange = self.exchange
@@ -645,7 +677,13 @@ class Passage:
             # Main knows what the worker did not.
             misrouted(self.gateway.counters, self.decision.endpoint, self.unknown_to)
             self.unknown_to = ""
+        counters = self.gateway.counters
+        if exchange.changing is not None and counters.compressing >= self.gateway.limits.compressing:
+            exchange.changing.may_code = False
         octets = exchange.pass_final(head, request_sent=not upstream.link.unsent)
+        if exchange.coder is not None:
+            counters.compressing += 1
+            counters.compressed += 1
         self.state = RELAY
         if exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
@@ -661,7 +699,7 @@ class Passage:
             self._begin_tunnel(upstream)
         elif not self.client.clogged:
             self.client.expect(ANSWER_BODY, self.gateway.timeouts.answer_body)
-            if upstream.reader.body_left > WORTH_IT:
+            if upstream.reader.body_left > WORTH_IT and self.exchange.coder is None:
                 self._splice_down(upstream)
 
     def _send_down(self, pieces: list[bytes]) -> bool:
@@ -949,7 +987,7 @@ class Passage:
     def _note(self, status: int, ending: str) -> None:
         decision, exchange = self.decision, self.exchange
         response = exchange.response
-        # By position, and only here: to name nineteen values costs as much as to write the line of the log.
+        # By position, and only here: to name twenty values costs as much as to write the line of the log.
         record = Record(
             self.address,
             exchange.method,
@@ -970,5 +1008,6 @@ class Passage:
             self.first_byte,
             exchange.attempts,
             self.moved,
+            exchange.uncompressed,
         )
         self.gateway.notes.take(record)

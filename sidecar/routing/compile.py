@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
-from sidecar.config.schema import Settings
+from sidecar.config.schema import Route, Settings
 from sidecar.routing.access import AccessRules, access_rules
+from sidecar.routing.changes import changes_of, changes_paths, compression_of
 from sidecar.routing.checking import idle_members
 from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.hashing import rotations
@@ -196,9 +197,10 @@ class _Compiler:
     def _main_knows(self, row: Endpoint) -> bool:
         return self.pools.serves(self.pools.main, row)
 
-    def _finished(self, step: Step) -> Step:
-        """Add what depends on the pool and on the members, not on the endpoint."""
+    def _finished(self, step: Step, route: Route | None = None) -> Step:
+        """Add what depends on the pool and on the members, not on the endpoint. `route`: what sends it there."""
         step.settings = self.settings.pools.get(step.pool, DEFAULTS)
+        step.changes = changes_of(step.settings, compression_of(self.settings.compress, step.row, route))
         limits = [limit for name in step.members if (limit := self.pools.workers[name].body_limit) is not None]
         if step.settings.request_body is not None:
             step.body_limit = step.settings.request_body
@@ -274,10 +276,11 @@ class _Compiler:
                 fallback=tuple(fallback),
                 row=row,
                 replayable=step.replayable,
-                main_knows=row is not None and self._main_knows(row),
+                main_knows=row is not None and self._main_knows(row) and not changes_paths(planned.settings),
                 strangers=self._strangers(row, (*members, *(name for group in fallback for name in group))),
                 reason=f"a route of the configuration sends it to pool {pool}",
-            )
+            ),
+            rule.route,
         )
 
     def _strangers(self, row: Endpoint | None, names: Iterable[str]) -> tuple[str, ...]:
@@ -288,7 +291,7 @@ class _Compiler:
         return tuple(each.name for each in workers if each.serves and not row.worker_resources & each.serves)
 
     def _substitutes(self, planned: PlannedPool, row: Endpoint | None) -> tuple[str, ...]:
-        if row is None or self._states_fallback(planned.name):
+        if row is None or self._states_fallback(planned.name) or changes_paths(planned.settings):
             return planned.fallback
         return tuple(worker.name for group in self.pools.after(planned.name, row) for worker in group)
 

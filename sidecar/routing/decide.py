@@ -123,7 +123,8 @@ def first_rule(
 def routed(plan: Plan, rule: Rule, step: Step) -> Step:
     """The step of a request that `rule` sends to a pool; `step` is what the table says of it."""
     # Rules of one pool share a step: hosts times endpoints could be many. The path matters only where no row has one.
-    place = (rule.route.pool, None if step.row is not None else rule.route.path, id(step))
+    route = rule.route
+    place = (route.pool, None if step.row is not None else route.path, route.compress, id(step))
     known = plan.routed.get(place)
     if known is None:
         known = plan.routed[place] = plan.route(rule, step)

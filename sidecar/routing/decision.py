@@ -8,6 +8,7 @@ from typing import Final, Literal
 from attrs import field, frozen
 
 from sidecar.config.schema import Pool
+from sidecar.exchange.changing import Changes
 
 Action = Literal["forward", "refuse", "respond", "redirect"]
 
@@ -46,6 +47,8 @@ class Decision:
     """Another server asks, which takes a failure harder than a client."""
     main_knows: bool = False
     """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
+    changes: Changes | None = None
+    """What is changed of the request and its answer; None: nothing, as nearly always."""
     strangers: tuple[str, ...] = ()
     """Workers to which a route sends the endpoint although their listeners do not serve it."""
     headers: tuple[tuple[str, str], ...] = ()

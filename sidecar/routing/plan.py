@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.errors import Problem
+from sidecar.exchange.changing import Changes
 from sidecar.routing.access import AccessRules
 from sidecar.routing.decision import DEFAULTS, Decision
 from sidecar.routing.hashing import ranked
@@ -61,6 +62,8 @@ class Step:
     """What the file says of the pool."""
     body_limit: int | None = None
     federation: bool = False
+    changes: Changes | None = None
+    """See `Decision.changes`."""
     main_knows: bool = field(kw_only=True)
     """See `Decision.main_knows`."""
     strangers: tuple[str, ...] = ()
@@ -98,6 +101,7 @@ class Step:
             body_limit=self.body_limit,
             federation=self.federation,
             main_knows=self.main_knows,
+            changes=self.changes,
             strangers=self.strangers,
         )
 
@@ -188,7 +192,7 @@ class Plan:
     """Whether users are asked for whose tokens do not name them (`tokens.resolve`)."""
     route: Callable[[Rule, Step], Step] = field(repr=False)
     """The step of a request that a rule sends to its pool; the other step is what the table says."""
-    routed: dict[tuple[str | None, str | None, int], Step] = field(factory=dict, repr=False)
+    routed: dict[tuple[str | None, str | None, bool | None, int], Step] = field(factory=dict, repr=False)
     memory: Memory = field(factory=Memory, repr=False)
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from attrs import frozen
 
 from sidecar.config.schema import Network, Route
+from sidecar.config.wildcards import is_like, parts_of
 from sidecar.routing.access import is_within
 from sidecar.routing.keys import Fields
 from sidecar.synapse.identifiers import query_pattern
@@ -30,6 +31,8 @@ class Rule:
     query: tuple[re.Pattern[bytes], ...]
     """Each finds a parameter that has to be there."""
     header: tuple[tuple[bytes, bytes | None], ...]
+    like: tuple[tuple[bytes, tuple[bytes, ...]], ...]
+    """Names of fields, and the parts of the pattern that one of the values has to be like."""
     source: tuple[Network, ...]
 
     def holds(self, method: bytes, query: bytes, fields: Fields, peer: str, scheme: str) -> bool:
@@ -40,6 +43,7 @@ class Rule:
             and (self.route.host is None or self._host_holds(host_of(fields)))
             and (not self.source or is_within(peer, self.source))
             and (not self.header or _headers_hold(self.header, fields))
+            and (not self.like or _are_like(self.like, fields))
             and (not self.query or _query_holds(self.query, b"&" + query))
         )
 
@@ -47,7 +51,9 @@ class Rule:
     def takes_all(self) -> bool:
         """Whether it has no condition but those on path and method."""
         route = self.route
-        return route.scheme is None and route.host is None and not (self.source or self.header or self.query)
+        return (
+            route.scheme is None and route.host is None and not (self.source or self.header or self.like or self.query)
+        )
 
     def _host_holds(self, host: bytes) -> bool:
         return host in self.hosts or host.endswith(self.domains)
@@ -83,6 +89,7 @@ def rule(number: int, route: Route) -> Rule:
         frozenset(methods | ({b"HEAD"} if b"GET" in methods else set())),
         tuple(query_pattern(*pair) for pair in _pairs(route.query or {})),
         tuple((name.lower(), value) for name, value in _pairs(route.header or {})),
+        tuple((name.lower().encode(), parts_of(pattern)) for name, pattern in (route.header_like or {}).items()),
         route.source or (),
     )
 
@@ -133,6 +140,10 @@ def _headers_hold(conditions: Iterable[tuple[bytes, bytes | None]], fields: Fiel
         if not values or (wanted is not None and wanted not in values):
             return False
     return True
+
+
+def _are_like(conditions: Iterable[tuple[bytes, tuple[bytes, ...]]], fields: Fields) -> bool:
+    return all(any(is_like(value, parts) for value in fields.get_all(name)) for name, parts in conditions)
 
 
 def _query_holds(conditions: Iterable[re.Pattern[bytes]], query: bytes) -> bool:

@@ -178,11 +178,19 @@ class ResponseFields(FieldSection):
         """
         return b"%b%b\r\n" % (self.without({*self.special, *self.options}), extra)
 
-    def edited(self, dropped: frozenset[bytes], extra: bytes) -> bytes:
-        """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines)."""
+    def recoded(self, dropped: Iterable[bytes], extra: bytes) -> bytes:
+        """The section for the same content in another coding and in chunks: without `dropped`, then `extra`."""
+        cut = {*self.special, *self.options, *dropped}
+        return b"%b%bTransfer-Encoding: chunked\r\n\r\n" % (self.without(cut), extra)
+
+    def edited(self, dropped: frozenset[bytes], extra: bytes, more: Iterable[bytes] = ()) -> bytes:
+        """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines).
+
+        `dropped` are names that every section knows of itself (`special`), `more` any others in lower case.
+        """
         special = self.special
         # What Connection names is of this hop, except what frames the message.
-        cut = {*(special & dropped), *self.options} - {b"content-length"}
+        cut = {*(special & dropped), *self.options, *more} - {b"content-length"}
         if b"transfer-encoding" not in dropped:
             cut.discard(b"transfer-encoding")
         if b"transfer-encoding" in special and b"transfer-encoding" not in cut:

@@ -33,6 +33,7 @@ LONGEST_SECTION = 2048
 
 
 _NOTHING = (0, UNTIL_CLOSE)
+_CLOSE = b"Connection: close\r\n"
 
 _Judged = TypeVar("_Judged")
 
@@ -213,18 +214,23 @@ class ResponseHead:
         """A 1xx other than 101, after which another response follows (RFC 9110 15.2)."""
         return self.status < 200 and self.status != 101
 
-    def passed_on(self, *, close: bool, decoded: bool) -> bytes:
+    def passed_on(self, *, close: bool, decoded: bool, cut: Iterable[bytes] = (), extra: bytes = b"") -> bytes:
         """The head for the client: the same lines but those of this hop.
 
         `close`: the connection ends after this response. `decoded`: the content goes on without its chunks, to a
-        client of HTTP/1.0, delimited by the close.
+        client of HTTP/1.0, delimited by the close. `cut` names more fields, in lower case, whose lines do not go on;
+        `extra` are lines that come to them.
         """
         if self.misframed:
-            return self._line + self.fields.unframed(b"Connection: close\r\n" if close else b"")
-        if not close:
+            return self._line + self.fields.unframed(_CLOSE if close else b"")
+        if not (close or cut or extra):
             return self._line + self.fields.passed_on()
         dropped = HOP_BY_HOP | {b"transfer-encoding"} if decoded else HOP_BY_HOP
-        return self._line + self.fields.edited(dropped, b"Connection: close\r\n")
+        return self._line + self.fields.edited(dropped, extra + _CLOSE if close else extra, cut)
+
+    def coded(self, cut: Iterable[bytes], extra: bytes, *, close: bool) -> bytes:
+        """The head for a client that gets the content in another coding and in chunks; the rest as in `passed_on`."""
+        return self._line + self.fields.recoded(cut, extra + _CLOSE if close else extra)
 
     def relayed(self, whole: bytes) -> bytes:
         """The response for a client whose connection goes on, as `passed_on`; `whole` is all of it as it came."""

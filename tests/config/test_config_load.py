@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.config import kinds
+from sidecar.config.compression import Compress
 from sidecar.config.load import keys_of, kind_of, load_settings, settle
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import UNKNOWN
@@ -66,11 +67,11 @@ def test_the_illustrations_in_the_complete_example_are_right() -> None:
     text = re.sub(r"(?m)^( +|)# (?=[- ]|\w+: [\"\d]|\w+:$)", r"\1", (CONF / "sidecar.yaml").read_text())
     settings = settle(parse_document(text.encode(), "/etc/s/sidecar.yaml"))
     assert settings.warnings == ()
-    assert len(settings.routes) == 7
+    assert len(settings.routes) == 9
     assert settings.pools["bridges"] == Pool(
         workers=("bridge1",), affinity="user", bounded=1.25, request_body=10 * 2**20
     )
-    for section in (Settings, Limits, Timeouts, Forwarded, Access, Log, Operator, type(settings.synapse)):
+    for section in (Settings, Compress, Limits, Timeouts, Forwarded, Access, Log, Operator, type(settings.synapse)):
         assert all(re.search(rf"\b{key}:", text) for key in keys_of(section))
 
 
@@ -421,6 +422,7 @@ SETTINGS = sections(Settings).flatmap(
             admin=None,
             operator=attrs.evolve(settings.operator, password_file=None),
             synapse=attrs.evolve(settings.synapse, config=("/hs.yaml",)),
+            compress=settings.compress or Compress(),
         )
     )
 )

@@ -18,6 +18,7 @@ WORKERS = {
     "sync1": frozenset(("client",)),
     "sync2": frozenset(("client",)),
     "fed1": frozenset(("federation",)),
+    "jwt": frozenset(),
 }
 
 
@@ -31,6 +32,7 @@ def told(text: str) -> list[str]:
     [
         "",
         "pools: {sync: {workers: [sync*], fallback: [client, main]}, initial_sync: {workers: sync2}}",
+        "pools: {x: {workers: jwt, strip_prefix: /a}}\nroutes: [{path: /a/**, pool: x}]",
         "pools: {own: {workers: sync1}, other: {fallback: own}}\nroutes: [{path: /a, pool: other}]",
         "pools: {federation: {workers: [fed1, main]}}\nroutes: [{path: /a, pool: media}]",
         "workers: {sync1: {writes: [typing, events]}, sync2: {writes: [receipts, events]}}",
@@ -48,13 +50,26 @@ def test_what_refers_to_something_is_right(text: str) -> None:
             "pools: {sync: {workers: [sync3]}}",
             "pools.sync.workers[0]: no worker has the name `sync3`; do you mean `sync",
         ),
-        ("pools: {sync: {workers: zzz}}", "known are main, sync1, sync2, fed1"),
+        ("pools: {sync: {workers: zzz}}", "known are main, sync1, sync2, fed1, jwt"),
         ("pools: {sync: {workers: x*}}", "warning: no worker matches `x*`"),
         (
             "pools: {snyc: {workers: sync1}}",
             "pools.snyc: warning: nothing sends requests to this pool; do you mean `sync`?",
         ),
         ("pools: {qqq: {workers: sync1}}", "name it in a route or a fallback, or remove it"),
+        (
+            "pools: {sync: {strip_prefix: /a}}",
+            "pools.sync.strip_prefix: requests to Synapse are signed with their path, so that it cannot be changed;",
+        ),
+        (
+            "pools: {x: {workers: sync1, add_prefix: /a}}\nroutes: [{path: /a, pool: x}]",
+            "pools.x.add_prefix: `sync1` is a Synapse worker, whose requests are signed with their path; if it is "
+            "another service, write `serves: []` under `workers.sync1`",
+        ),
+        (
+            "pools: {x: {workers: jwt, strip_prefix: /a, fallback: main}}\nroutes: [{path: /a, pool: x}]",
+            "pools.x.fallback: the pool `main` of its fallback does not change paths alike; give it the same prefixes",
+        ),
         ("pools: {sync: {fallback: mian}}", "there is no pool `mian`; do you mean `main`?"),
         ("pools: {sync: {fallback: qqq}}", "describe it under `pools`"),
         ("pools: {sync: {fallback: sync}}", "a pool cannot be its own fallback"),

@@ -58,7 +58,7 @@ class Town(Stage):
         }
         super().__init__(directory, workers=("main", *NAMES), decide=partial(decide, plan=PLAN), **kept)  # type: ignore[arg-type]
         self.tokens = Tokens(resolve="always", **tokens)  # type: ignore[arg-type]
-        self.gateway.whoami = continued(None, askable(PLAN), self.tokens, self.pools, self.clock, self.gateway.counters)
+        self.gateway.ask(continued(None, askable(PLAN), self.tokens, self.pools, self.clock, self.gateway.counters))
 
     @property
     def whoami(self) -> Whoami:

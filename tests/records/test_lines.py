@@ -44,6 +44,7 @@ RECORDS = st.builds(
     ended=st.just(1e6),
     attempts=st.integers(0, 3),
     moved=st.booleans(),
+    uncompressed=st.just(0) | st.integers(0, 2**40),
     ending=st.sampled_from(ENDINGS),
     request_id=st.from_regex(r"[A-Za-z0-9._:/+=@-]{1,128}", fullmatch=True),
 ).map(
@@ -100,6 +101,7 @@ def test_text() -> None:
     assert " pool=- worker=- key=none 503 up=512 down=1523 queue=10.000000 " in line(nobody, as_json=False)
     assert line(nobody, as_json=False).endswith(" no_worker by=sidecar\n")
     assert line(PLAIN, as_json=False, share=0.1).endswith(" done by=worker share=0.1\n")
+    assert line(noted(uncompressed=9000), as_json=False).endswith(" done by=worker uncompressed=9000\n")
 
 
 @given(RECORDS, SHARES)
@@ -116,6 +118,7 @@ def test_json_can_be_read_back(record: Record, share: float) -> None:
     assert told.pop("method") == record.method.decode()
     assert (told.pop("key") is None) is (record.key is None)
     assert told.pop("share", 1.0) == pytest.approx(1.0 if is_fault(record.status, record.ending) else share, rel=1e-4)
+    assert told.pop("uncompressed", 0) == record.uncompressed
     assert told.pop("total") == pytest.approx(record.ended - record.began, abs=1e-6)
     assert told.pop("retries") == max(0, record.attempts - 1)
     for name, value in told.items():

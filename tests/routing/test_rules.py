@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sidecar.config.compression import Compress
 from sidecar.config.schema import Pool, Redirect, Respond, Route, Sorry
+from sidecar.config.wildcards import is_like, parts_of
 from sidecar.routing.rules import rule
 
 from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
@@ -301,3 +306,86 @@ def test_workers_whose_listeners_lack_it() -> None:
 def test_a_route_with_no_condition_but_path_and_method_takes_all(route: Route, all_of_them: bool) -> None:
     """What it takes, no row of the table gets."""
     assert rule(0, route).takes_all is all_of_them
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "holds"),
+    [
+        ("*element*", b"Mozilla Element/1.2", True),
+        ("*element*", b"Elemen", False),
+        ("Element*iOS*", b"element/1 (iPhone; IOS 17)", True),
+        ("Element*iOS*", b"X Element iOS", False),
+        ("*bot", b"a bot", True),
+        ("*bot", b"bots", False),
+        ("bot", b"BOT", True),
+        ("bot", b"robot", False),
+        ("a*a", b"a", False),
+        ("a*b*b", b"ab", False),
+        ("*", b"", True),
+    ],
+)
+def test_a_field_is_like_a_pattern(pattern: str, value: bytes, holds: bool) -> None:
+    """The whole value, without case; `*` stands for any text."""
+    rules = plan(Route(header_like={"User-Agent": pattern}, pool="bots"))
+    assert (asked(rules, "GET", "/x", Headers([(b"user-agent", value)])).pool == "bots") is holds
+    assert asked(rules, "GET", "/x").pool == "main"
+
+
+@given(st.lists(st.text("ab", max_size=3), min_size=1, max_size=5), st.text("abAB", max_size=12))
+def test_patterns_mean_what_expressions_do(parts: list[str], value: str) -> None:
+    """As the regular expression with `.*` in place of each `*`."""
+    pattern = "*".join(parts)
+    expected = re.fullmatch(".*".join(map(re.escape, parts)), value, re.IGNORECASE) is not None
+    assert is_like(value.encode(), parts_of(pattern)) is expected
+
+
+def test_a_pattern_costs_one_pass() -> None:
+    """What would take an expression longer than anybody waits."""
+    parts = parts_of("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b")
+    assert not is_like(b"a" * 100_000, parts)
+
+
+def test_what_is_changed_of_whom() -> None:
+    """Answers to clients are compressed; not media, rendezvous, pages of logins, servers, nor what nobody knows."""
+    routes = (
+        Route(path="/app/**", pool="mas"),
+        Route(path="/plain/**", pool="mas", compress=False),
+        Route(path="/_matrix/federation/v1/version", pool="mas", compress=True),
+        Route(path="/_synapse/client/rendezvous/**", pool="mas", compress=True),
+    )
+    compress = Compress()
+    rules = plan_of(WORKERS, pools=POOLS, routes=routes, compress=compress)
+
+    def changed(method: str, target: str) -> bool:
+        changes = asked(rules, method, target).changes
+        return changes is not None and changes.compress is compress
+
+    assert changed("GET", "/_matrix/client/v3/sync")
+    assert changed("GET", "/_matrix/client/v3/sync?since=s1")
+    assert changed("GET", "/app/config.json")
+    assert changed("GET", "/_matrix/federation/v1/version")
+    for target in (
+        "/plain/a",
+        "/_matrix/federation/v1/event/$a",
+        "/_matrix/key/v2/server",
+        "/_matrix/client/v1/media/download/x/y",
+        "/_matrix/media/v3/config",
+        "/_synapse/client/rendezvous/a",
+        "/_synapse/client/pick_idp",
+        "/_matrix/client/unstable/org.matrix.msc4108/rendezvous/a",
+        "/nobody/knows",
+    ):
+        assert not changed("GET", target), target
+    servers = plan_of(WORKERS, pools=POOLS, compress=Compress(federation=True))
+    assert asked(servers, "GET", "/_matrix/federation/v1/event/$a").changes
+    assert asked(plan(), "GET", "/_matrix/client/v3/sync").changes is None
+
+
+def test_a_service_with_another_path_is_never_replaced_by_synapse() -> None:
+    """Not even where Synapse knows the path as clients send it."""
+    pools = {"mas": Pool(workers=("mas",), strip_prefix="/_matrix")}
+    rules = plan_of(WORKERS, pools=pools, routes=(Route(path="/_matrix/client/{version}/login", pool="mas"),))
+    decision = asked(rules, "POST", "/_matrix/client/v3/login")
+    assert (decision.candidates, decision.fallback, decision.main_knows) == (("mas",), (), False)
+    assert decision.changes is not None
+    assert decision.changes.strip == b"/_matrix"

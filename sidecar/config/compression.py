@@ -1,0 +1,59 @@
+"""`compress:`. Which answers are compressed on their way to clients, and how hard."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from attrs import field, frozen
+
+from sidecar.config.kinds import Flag, Kind, RefusedError, SizeOrZero, doc, shown
+from sidecar.config.units import KIB
+
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}", re.ASCII)
+_FASTEST, _SMALLEST = 1, 9
+
+
+def _read_type(value: Any, _base: str) -> str:
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise RefusedError(f"{shown(value)} is no media type; write it without parameters: `application/json`")
+    if text.startswith(("audio/", "video/")) or (text.startswith("image/") and not text.endswith(("+xml", "/bmp"))):
+        raise RefusedError(f"{shown(value)} is compressed already, and would only cost time; leave it out")
+    return text
+
+
+def _read_level(value: Any, _base: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not _FASTEST <= value <= _SMALLEST:
+        raise RefusedError(f"must be from {_FASTEST} (fast) to {_SMALLEST} (small), not {shown(value)}")
+    return value
+
+
+MediaType = Annotated[str, Kind("media type", "application/json", _read_type)]
+CompressionLevel = Annotated[
+    int,
+    Kind("level", "1", _read_level, json={"type": "integer", "minimum": _FASTEST, "maximum": _SMALLEST}),
+]
+
+
+@frozen(kw_only=True)
+class Compress:
+    """`compress:`. Answers that go to clients in gzip. `compress: {}` takes the defaults."""
+
+    types: tuple[MediaType, ...] = field(
+        default=(
+            *("application/json", "application/javascript", "text/javascript", "text/css", "text/html"),
+            *("text/plain", "image/svg+xml", "application/wasm", "application/manifest+json"),
+        ),
+        metadata=doc("Media types of answers that are compressed, without parameters."),
+    )
+    min: SizeOrZero = field(
+        default=1 * KIB,
+        metadata=doc("Answers with fewer bytes go as they are; one that does not tell its length is compressed."),
+    )
+    level: CompressionLevel = field(
+        default=1, metadata=doc("1 is the fastest, 9 the smallest; 6 takes twice the time of 1 for a tenth less.")
+    )
+    federation: Flag = field(
+        default=False, metadata=doc("Answers to other homeservers, too; few of them gain, and all cost time.")
+    )
