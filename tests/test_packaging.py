@@ -35,6 +35,7 @@ CONFIGURATIONS = {
         for name in ("deployment", "disruption", "homeserver", "kustomization", "network", "service", "sidecar")
     ),
     *(f"conf/kubernetes/worker-{name}.yaml" for name in ("client-0", "sync-0", "sync-1")),
+    *("conf/kubernetes/ess/sidecar.yaml", "conf/kubernetes/ess/values.yaml"),
     *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
     *("conf/behind-a-proxy.yaml", "conf/edge.yaml", "conf/mas.yaml", "conf/palpo.yaml"),
     "conf/palpo/Caddyfile",

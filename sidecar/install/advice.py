@@ -73,7 +73,7 @@ def _mend(mode: int) -> str:
     if mode & _OTHERS_WRITE:
         return "let the directory be passed (`chmod o+x`), or let the sidecar run in its group"
     if mode & _GROUP_WRITES:
-        return "let the sidecar run in Synapse's group (`SupplementaryGroups=` of its unit), or write `mode: 0666`"
+        return "let the sidecar run in Synapse's group (`Group=` of its unit), or write `mode: 0666`"
     return "only Synapse's own user may connect to it: write `mode: 0660` and let the sidecar run in its group"
 
 

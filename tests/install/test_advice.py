@@ -70,7 +70,7 @@ def test_a_port_of_every_address_can_be_reached_past_the_sidecar(place: Path) ->
     [
         ("0o660", STRANGER, "`mode` is a text"),
         (660, STRANGER, "decimal number 660; write it with a leading zero"),
-        (0o660, STRANGER, "SupplementaryGroups="),
+        (0o660, STRANGER, "`Group=`"),
         (0o600, MEMBER, "only Synapse's own user may connect to it"),
     ],
 )

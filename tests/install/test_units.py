@@ -20,7 +20,7 @@ def test_the_units_say_what_is_known_of_them() -> None:
     service = (ROOT / "systemd" / "matrix-sidecar.service").read_text()
     listening = (ROOT / "systemd" / "matrix-sidecar.socket").read_text()
     assert f"ExecStart={units.HOME}/bin/twistd" in service
-    assert f"SupplementaryGroups={units.GROUP}\n" in service
+    assert f"\nGroup={units.GROUP}\n" in service
     assert f'admin: "{units.ADMIN}"' in service
     assert "ListenStream=127.0.0.1:8008\n" in listening
     assert units.PORT == "tcp:8008:interface=127.0.0.1"

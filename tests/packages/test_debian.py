@@ -182,6 +182,22 @@ def test_three_lines_and_one_command_serve_a_real_synapse(scene: Scene) -> None:
     assert scene.begin().lost() == []
 
 
+def test_synapse_s_group_reaches_the_operator_s_socket(scene: Scene) -> None:
+    """A member sees and drains like root; nobody else gets near it."""
+    machine = scene.machine
+    machine.does("useradd --groups matrix-synapse member && useradd stranger")
+    assert "reader1" in machine.does("runuser -u member -- matrix-sidecar top --once")
+    machine.does("runuser -u member -- matrix-sidecar drain reader1")
+    machine.does("runuser -u member -- matrix-sidecar undrain reader1")
+    told = machine.run("runuser -u member -- matrix-sidecar doctor")
+    assert "reader1" in told.output
+    assert "answers nobody" not in told.output
+    refused = machine.run("runuser -u stranger -- curl -s --unix-socket /run/matrix-sidecar/admin.sock http://sidecar/api/status")
+    assert (refused.status, refused.output) == (7, "")
+    assert scene.crowd is not None
+    assert scene.crowd.lost() == []
+
+
 def test_no_reload_loses_a_request(scene: Scene) -> None:
     """Nor one of a file with an error, after which the old configuration stays in force."""
     assert scene.crowd is not None

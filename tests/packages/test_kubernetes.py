@@ -12,6 +12,26 @@ import yaml
 
 from sidecar.loading.deployment import read_deployment
 
+ESS = {
+    "01-homeserver-underrides": {"report_stats": False},
+    "04-homeserver-overrides": {
+        "server_name": "example.org",
+        "database": {"name": "psycopg2", "args": {"password": "${SYNAPSE_POSTGRES_PASSWORD}"}},
+        "redis": {"enabled": True, "host": "ess-redis"},
+        "instance_map": {
+            "main": {"host": "ess-synapse-main", "port": 9093},
+            "ess-synapse-event-persist-0": {"host": "ess-synapse-event-persist-0.ess-synapse-event-persist", "port": 9093},
+            "ess-synapse-typing-0": {"host": "ess-synapse-typing-0.ess-synapse-typing", "port": 9093},
+        },
+        "stream_writers": {"events": ["ess-synapse-event-persist-0"], "typing": ["ess-synapse-typing-0"]},
+    },
+    "05-main": {
+        "worker_app": "synapse.app.homeserver",
+        "listeners": [{"port": 8008, "type": "http", "resources": [{"names": ["client", "federation"]}]}],
+        "enable_media_repo": True,
+    },
+}
+"""Files of the shape that the chart's ConfigMap has."""
 PLACE = Path(__file__).parents[2] / "conf" / "kubernetes"
 MANIFESTS = ("deployment", "disruption", "network", "service")
 RELEASES = ("1.29", "1.34")
@@ -75,3 +95,28 @@ def test_the_configuration_is_one_that_the_sidecar_takes(tmp_path: Path) -> None
     assert spec["terminationGracePeriodSeconds"] > deployment.settings.timeouts.drain
     ports = {port["containerPort"] for port in container["ports"]}
     assert {f"tcp:{port}" for port in ports} == {*deployment.settings.listen, deployment.settings.admin}
+
+
+def test_beside_the_chart_of_ess_each_stream_goes_to_its_writer(tmp_path: Path) -> None:
+    """Which the chart's own files say, although they have no worker's name."""
+    text = (PLACE / "ess" / "sidecar.yaml").read_text()
+    (tmp_path / "sidecar.yaml").write_text(text.replace("/etc/synapse/", f"{tmp_path}/"))
+    for name, values in ESS.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    deployment = read_deployment(str(tmp_path / "sidecar.yaml"), version="1.163.2")
+    assert [str(problem) for problem in deployment.problems] == []
+    pools = {name: list(pool.workers) for name, pool in deployment.plan.pools.items()}
+    assert pools["typing"] == ["ess-synapse-typing-0"]
+    assert pools["events"] == ["ess-synapse-event-persist-0"]
+    assert pools["sync"] == ["ess-synapse-synchrotron-0", "ess-synapse-synchrotron-1"]
+
+
+def test_the_chart_of_ess_sends_everything_to_the_service() -> None:
+    """By its Ingress, with the name and the port that the Service here has."""
+    (service,) = (manifest for manifest in manifests() if manifest["kind"] == "Service")
+    values = yaml.safe_load((PLACE / "ess" / "values.yaml").read_text())
+    paths = {each["path"]: each["service"] for each in values["synapse"]["ingress"]["additionalPaths"]}
+    assert set(paths) == {"/_matrix", "/_synapse"}
+    for target in paths.values():
+        assert target["name"] == service["metadata"]["name"]
+        assert target["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}

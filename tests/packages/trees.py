@@ -83,6 +83,8 @@ def made_once(place: Path) -> Iterator[Path | None]:
 
 
 def copy(tree: Path, to: Path) -> Path:
+    """In the place of what a run that failed has left there."""
+    shutil.rmtree(to, ignore_errors=True)
     run("cp", "--archive", "--reflink=auto", tree, to)
     return to
 
