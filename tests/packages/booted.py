@@ -110,5 +110,5 @@ class Booted:
         try:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
-            self._process.terminate()
+            self._process.kill()
             self._process.wait(30)
