@@ -20,7 +20,10 @@ ESS = {
         "redis": {"enabled": True, "host": "ess-redis"},
         "instance_map": {
             "main": {"host": "ess-synapse-main", "port": 9093},
-            "ess-synapse-event-persist-0": {"host": "ess-synapse-event-persist-0.ess-synapse-event-persist", "port": 9093},
+            "ess-synapse-event-persist-0": {
+                "host": "ess-synapse-event-persist-0.ess-synapse-event-persist",
+                "port": 9093,
+            },
             "ess-synapse-typing-0": {"host": "ess-synapse-typing-0.ess-synapse-typing", "port": 9093},
         },
         "stream_writers": {"events": ["ess-synapse-event-persist-0"], "typing": ["ess-synapse-typing-0"]},
