@@ -33,6 +33,7 @@ from sidecar.loading.deployment import DEFAULT_PATH, Deployment, read_deployment
 from sidecar.observe.logbook import is_journal
 from sidecar.observe.ordinary_log import never_wait_for_standard_output, with_priority
 from sidecar.observe.telemetry import logger
+from sidecar.transport.own_reactor import the_reactor
 
 _log = logger("sidecar")
 
@@ -107,15 +108,14 @@ class Introduction(Service):
 
 def makeService(options: Options) -> IService:
     """The service for twistd. A faulty configuration ends the process with sentences and status 78."""
-    from twisted.internet import reactor
-
+    reactor = the_reactor()
     use_monotonic_clock(reactor)
     services = CommandLineService()
     path, introduction = options["config"], ""
     if options["demo"]:
         from sidecar.app.demo import DemoWorkers
 
-        demo = DemoWorkers(reactor, _free_port())  # type: ignore[arg-type]
+        demo = DemoWorkers(reactor, _free_port())
         demo.setServiceParent(services)
         path, introduction = str(demo.configuration), demo.introduction
     read = partial(read_deployment, path, listen=options["listen"], admin=options["admin"])
@@ -128,7 +128,7 @@ def makeService(options: Options) -> IService:
         _log.warn("{problem}", problem=str(problem))
     if options.parent is not None:
         never_wait_for_standard_output()
-    sidecar = SidecarService(**work_of(deployment), reactor=reactor, alone=True, introduction=introduction)
+    sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
     reload = Reload(sidecar, deployment, read, reactor, record=_record(directory_of(os.environ)))
     for part in _parts(sidecar, deployment, reload, reactor, demo=options["demo"]):
         part.setServiceParent(services)

@@ -54,10 +54,6 @@ way.
 """
 
 
-ALONE = (0.001, 8)
-"""In a process of our own: how many seconds more events are waited for before others get their turn, and how often."""
-
-
 def use_monotonic_clock(reactor: Any) -> None:
     """Let the reactor's timers follow the monotonic clock; to be called before the first timer is made.
 
@@ -102,8 +98,6 @@ class SidecarService(Service):
     """What clients are meant to use, as Synapse's files say."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log."""
-    alone: bool = False
-    """The process is ours: whatever else is in it can wait a moment."""
     measured: bool = False
     """Somebody is told what the exchanges add up to, even without an operator's listener."""
     identities: Identities = field(init=False, factory=Identities)
@@ -121,7 +115,7 @@ class SidecarService(Service):
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
-        self.poller = Poller(self.reactor, *(ALONE if self.alone else ()))
+        self.poller = Poller(self.reactor)
         self.sockets = SocketWatch(self.reactor)
         self.logbook = Logbook(self.reactor)
         access_log = self.logbook.use(settings.log, self.log_secret)

@@ -1,8 +1,9 @@
-"""One epoll for all sockets of the data path, which is one descriptor to the reactor that runs, whichever it is.
+"""One epoll for all sockets of the data path, beside the reactor that runs, whichever it is.
 
 Twisted sets up a logging context for each event that it hands to a descriptor, which costs more than the relaying of
-a small message: here it is one for each turn. Time, threads and the life of the process are left to the reactor. Knows
-no protocols.
+a small message. So to a reactor all our sockets are one descriptor; and in a process of our own not even that, because
+the reactor waits here (`sidecar.transport.own_reactor`). Time, threads and the life of the process are left to the
+reactor. Knows no protocols.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sidecar.observe.telemetry import logger
+from sidecar.transport.own_reactor import OwnReactor
 
 _log = logger("sidecar")
 
@@ -42,19 +44,16 @@ class Polled(Protocol):
 class Poller:
     """Tells sockets of their events; `close` ends it."""
 
-    def __init__(self, reactor: Any, patience: float = 0.0, turns: int = 1) -> None:
-        """After each turn of events it waits `patience` seconds for more, at most `turns` times; then others of the
-        process get theirs. In a process of our own that spares turns of the reactor, each of which costs as much as two
-        events."""
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._patience = patience
-        self._turns = turns
         self._epoll = epoll()
         self._polled: dict[int, Polled] = {}
         self._due: list[Callable[[], None]] = []
         self._turning = False
         self._called = False
-        reactor.addReader(self)
+        self._at_home = isinstance(reactor, OwnReactor) and reactor.wait_with(self)
+        if not self._at_home:
+            reactor.addReader(self)
 
     # Sockets ask.
 
@@ -81,14 +80,45 @@ class Poller:
 
     def close(self) -> None:
         """Leave the reactor that runs; what is left is ended."""
-        self._reactor.removeReader(self)
+        if self._at_home:
+            self._reactor.leave(self)
+        else:
+            self._reactor.removeReader(self)
         for polled in tuple(self._polled.values()):
             polled.do_fail()
         self._polled.clear()
         self._epoll.close()
         self._call_due()
 
-    # To the reactor we are one descriptor.
+    def turn(self, patience: float) -> None:
+        """Wait so many seconds for events, without end where negative, and tell of all that have happened."""
+        events = self._epoll.poll(patience, MOST_EVENTS)
+        polled = self._polled
+        self._turning = True
+        try:
+            for descriptor, event in events:
+                each = polled.get(descriptor)
+                if each is None:
+                    continue  # one that was told before has closed it
+                try:
+                    if event == READ:
+                        each.do_read()
+                    elif event & WRITE:
+                        each.do_write()
+                        if event != WRITE and polled.get(descriptor) is each:
+                            each.do_read()
+                    else:
+                        each.do_read()
+                except Exception:
+                    # Its connection ends, and the others go on.
+                    _log.failure("handling a connection failed")
+                    each.do_fail()
+            if self._due:
+                self._call_due()
+        finally:
+            self._turning = False
+
+    # To a reactor that is not ours we are one descriptor.
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -100,38 +130,7 @@ class Poller:
         """The reactor has ended; nobody polls us any more."""
 
     def doRead(self) -> None:
-        """Tell of all that has happened."""
-        polled, poll = self._polled, self._epoll.poll
-        self._turning = True
-        try:
-            events = poll(0, MOST_EVENTS)
-            turns = self._turns
-            while events:
-                for descriptor, event in events:
-                    each = polled.get(descriptor)
-                    if each is None:
-                        continue  # one that was told before has closed it
-                    try:
-                        if event == READ:
-                            each.do_read()
-                        elif event & WRITE:
-                            each.do_write()
-                            if event != WRITE and polled.get(descriptor) is each:
-                                each.do_read()
-                        else:
-                            each.do_read()
-                    except Exception:
-                        # Its connection ends, and the others go on.
-                        _log.failure("handling a connection failed")
-                        each.do_fail()
-                if self._due:
-                    self._call_due()
-                turns -= 1
-                if not turns or self._epoll.closed:
-                    return
-                events = poll(self._patience, MOST_EVENTS)
-        finally:
-            self._turning = False
+        self.turn(0)
 
     def _call_due(self) -> None:
         self._called = False

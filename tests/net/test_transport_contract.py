@@ -572,12 +572,11 @@ def test_a_fault_ends_its_connection_only() -> None:
     assert {str(failure.value) for failure in failures} == {"a fault of ours"}
 
 
-@pytest.mark.parametrize("patience", [0.0, 0.001])
-def test_a_connection_that_is_closed_by_another(patience: float) -> None:
+def test_a_connection_that_is_closed_by_another() -> None:
     """Of two connections that are ready in one turn, one may end the other."""
 
     async def whole() -> None:
-        poller = Poller(reactor, patience, 3)
+        poller = Poller(reactor)
         recorders = [Recorder(), Recorder()]
         ends = [linked(poller, recorder) for recorder in recorders]
         for one, other in (recorders, recorders[::-1]):
@@ -618,7 +617,7 @@ def test_others_of_the_process_get_their_turn() -> None:
     """However busy our sockets are, the reactor's own timers come between."""
 
     async def whole() -> None:
-        poller = Poller(reactor, 0.001, 4)
+        poller = Poller(reactor)
         one, other = Recorder(), Recorder()
         far, other_far = linked(poller, one), linked(poller, other)
         near_to_near = [far, other_far]
