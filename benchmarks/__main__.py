@@ -18,6 +18,10 @@ from benchmarks.programs import PROGRAMS, ROOT, Program, ProgramError
 from benchmarks.tables import tables
 
 _BEGIN, _END = "<!-- measured: python -m benchmarks --docs -->\n", "<!-- end of measured -->\n"
+_HOMESERVER, _HOMESERVER_END = (
+    "<!-- measured: python -m benchmarks --homeserver --docs -->\n",
+    "<!-- end of homeserver -->\n",
+)
 _OBSERVED, _OBSERVED_END = "<!-- measured: python -m benchmarks --observing --docs -->\n", "<!-- end of observed -->\n"
 
 
@@ -33,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.observing:
         return _observing(options)
+    if options.homeserver:
+        return _homeserver(options)
     report = results.from_json(options.read.read_text()) if options.read else _measured(options)
     print(tables(report), end="")
     if options.json:
@@ -59,6 +65,40 @@ def _observing(options: argparse.Namespace) -> int:
         page = ROOT / "docs" / "benchmarks.md"
         page.write_text(between(page.read_text(), _OBSERVED, _OBSERVED_END, f"\n{text}\n"))
     return 0
+
+
+def _homeserver(options: argparse.Namespace) -> int:
+    """What the proxies make a real Synapse pay; imported here, because it needs one."""
+    from benchmarks.homeserver import results as paid
+    from benchmarks.homeserver.run import BRIEF, Plan, run
+    from benchmarks.homeserver.tables import plot as picture
+    from benchmarks.homeserver.tables import tables as lines
+    from tests.end_to_end.children import LaboratoryError
+    from tests.end_to_end.services import missing
+
+    if not options.read and (absent := missing()):
+        print(f"a homeserver needs {', '.join(absent)}", file=sys.stderr)
+        return 1
+    plan = BRIEF if options.brief else Plan()
+    if options.rounds:
+        plan = evolve(plan, rounds=options.rounds)
+    try:
+        report = paid.from_json(options.read.read_text()) if options.read else run(plan, _say)
+    except (ProgramError, LaboratoryError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(lines(report), end="")
+    if options.json:
+        options.json.write_text(paid.to_json(report))
+    if options.plot:
+        options.plot.write_text(picture(report))
+    if options.docs:
+        page = ROOT / "docs" / "homeserver.md"
+        text = f"\n![Processor time of Synapse and PostgreSQL as bars](homeserver.svg)\n\n{lines(report)}\n"
+        page.write_text(between(page.read_text(), _HOMESERVER, _HOMESERVER_END, text))
+        page.with_suffix(".svg").write_text(picture(report))
+        page.with_suffix(".json").write_text(paid.to_json(report))
+    return 1 if any(row.problem for case in report.cases for row in case.rows) else 0
 
 
 def _say(line: str) -> None:
@@ -97,6 +137,8 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--docs", action="store_true", help="renew tables, picture and numbers in docs/")
     parser.add_argument("--from", dest="read", type=Path, metavar="FILE", help="measure nothing, read this JSON")
     parser.add_argument("--observing", action="store_true", help="what metrics and access log cost, instead")
+    parser.add_argument("--homeserver", action="store_true", help="what a real Synapse pays behind each, instead")
+    parser.add_argument("--brief", action="store_true", help="with --homeserver: one case, in a few minutes")
     parser.add_argument("--profile", action="store_true", help="sample the sidecar instead of comparing")
     return parser
 

@@ -77,6 +77,10 @@ class Services:
     def redis_socket(self, homeserver: str) -> Path:
         return self.root / f"{homeserver}.redis"
 
+    def pid(self, name: str) -> int:
+        """The newest process with this name: `postgres` or `redis`."""
+        return next(child.pid for child in reversed(self._children) if child.name == name)
+
     def start_redis(self, homeserver: str) -> None:
         """A Redis of its own for each.
 
