@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IDelayedCall
 
 from sidecar.admin.recent import Recent
 from sidecar.records.tally import Tallies
@@ -15,8 +15,9 @@ from sidecar.relay.gateway import Gateway
 
 EVERY = 1.0
 """Seconds."""
-PARTS = 10
-"""In how many steps it looks: with many workers and endpoints one would be felt by requests."""
+AT_ONCE = 200
+"""So many totals are looked at in one step, and with more of them there are more steps: all in one would be felt by
+requests. One step while there are few, because a process that sleeps pays more for waking up than for the step."""
 
 
 @define(eq=False)
@@ -26,26 +27,25 @@ class Sampling(Service):
     reactor: Any
     gateway: Callable[[], Gateway]
     recent: Recent
-    _part: int = field(default=0, init=False)
-    _loop: LoopingCall | None = field(default=None, init=False)
+    _next: IDelayedCall | None = field(default=None, init=False)
 
     def startService(self) -> None:
         super().startService()
-        self._loop = LoopingCall(self._step)
-        self._loop.clock = self.reactor
-        self._loop.start(EVERY / PARTS)
+        self._step(0, 1)
 
     def stopService(self) -> None:
         super().stopService()
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
 
-    def _step(self) -> None:
+    def _step(self, part: int, parts: int) -> None:
         """Gather one part of the totals; with the last one they are noted."""
         gateway = self.gateway()
         tallies = gateway.notes.told() or Tallies()
-        self.recent.gather(tallies, gateway.pools, self._part, PARTS)
-        self._part = (self._part + 1) % PARTS
-        if self._part == 0:
+        self.recent.gather(tallies, gateway.pools, part, parts)
+        part += 1
+        if part == parts:
             counters = {name: getattr(gateway.counters, name) for name in gateway.counters.__slots__ if name[0] != "_"}
             self.recent.note(self.reactor.seconds(), tallies, counters, gateway.pools)
+            part, parts = 0, 1 + len(tallies.cells) // AT_ONCE
+        self._next = self.reactor.callLater(EVERY / parts, self._step, part, parts)
