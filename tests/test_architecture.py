@@ -33,6 +33,7 @@ LAYERS = [
     {"metrics"},
     {"loading"},
     {"entrance"},
+    {"streams"},
     {"relay"},
     {"callers"},
     {"upstream"},
@@ -43,6 +44,7 @@ LAYERS = [
     {"exchange"},
     {"config"},
     {"synapse"},
+    {"http2"},
     {"wire"},
     {"document"},
     {"errors"},
@@ -51,7 +53,7 @@ LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {
     *("importing", "exporting", "wire", "routing", "config", "exchange", "records", "synapse"),
-    *("document", "errors"),
+    *("document", "errors", "http2"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
 ASKERS = {"synapse/asker.py", "synapse/registrations.py", "synapse/servlets.py"}

@@ -22,10 +22,9 @@ from sidecar.app.making import gate_limits
 from sidecar.app.sd_notify import reloading, tell
 from sidecar.app.service import SidecarService
 from sidecar.callers.whoami import Askable, askable
-from sidecar.config.endpoints import KeyFiles
 from sidecar.config.schema import Settings
 from sidecar.entrance.listening import address
-from sidecar.entrance.tls import Secrets
+from sidecar.entrance.tls import Face, Secrets
 from sidecar.errors import ConfigError, Problem, Severity, SidecarError
 from sidecar.loading.changes import changes
 from sidecar.loading.deployment import Deployment
@@ -228,11 +227,11 @@ class Reload(Service):
             return ReloadOutcome(False, ("the sidecar is stopping",))
         return self._accept(found, secrets)
 
-    def _read(self, version: str | None) -> tuple[Deployment, Mapping[KeyFiles, Secrets]]:
+    def _read(self, version: str | None) -> tuple[Deployment, Mapping[Face, Secrets]]:
         """All files, those of the certificates too; either all of them can be used or nothing changes."""
         return self.read(version=version), self.sidecar.identities.read_again()
 
-    def _accept(self, found: Deployment, secrets: Mapping[KeyFiles, Secrets]) -> ReloadOutcome:
+    def _accept(self, found: Deployment, secrets: Mapping[Face, Secrets]) -> ReloadOutcome:
         before = self.deployment
         reasons = refusals(before, found)
         if reasons:

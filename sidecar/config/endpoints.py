@@ -66,6 +66,7 @@ _NOT_TAKEN = {
     "sslmethod": "TLS 1.2 and 1.3 are spoken, and nothing older; leave `sslmethod` out",
     "dhParameters": "keys are agreed on with elliptic curves; leave `dhParameters` out",
 }
+_HTTP2 = "http2:"
 _ANNOUNCED = "haproxy:"
 
 CLIENT: Mapping[str, Form] = {
@@ -100,22 +101,30 @@ class ListenAddress:
     announced: bool = False
     """`haproxy:` stands before it: here connections begin with a header of the PROXY protocol."""
     tls: KeyFiles | None = None
+    http2: bool = False
+    """`http2:` stands before it: clients may speak HTTP/2."""
 
 
 def entrance(text: str) -> ListenAddress:
     """Take a server endpoint string apart that `server_endpoint` has checked."""
-    rest = text.removeprefix(_ANNOUNCED)
-    announced = rest != text
-    if is_foreign(rest):
-        return ListenAddress(rest, announced)
-    kind, parts = _split(rest)
+    bare = _bare(text)
+    before = text[: len(text) - len(bare)]
+    http2, announced = _HTTP2 in before, _ANNOUNCED in before
+    if is_foreign(bare):
+        return ListenAddress(bare, announced, http2=http2)
+    kind, parts = _split(bare)
     values = _parameters(parts, SERVER[kind].parameters)
     files = [values.pop(name, "") for name in ("privateKey", "certKey", "extraCertChain")]
     if not files[0]:
-        return ListenAddress(rest, announced)
+        return ListenAddress(bare, announced, http2=http2)
     plain = "tcp" if kind == "ssl" else kind
     address = ":".join((plain, *_written(values, SERVER[plain])))
-    return ListenAddress(address, announced, KeyFiles(files[0], files[1] or files[0], files[2]))
+    return ListenAddress(address, announced, KeyFiles(files[0], files[1] or files[0], files[2]), http2)
+
+
+def _bare(text: str) -> str:
+    """A server endpoint string without what may stand before one of Twisted's."""
+    return text.removeprefix(_HTTP2).removeprefix(_ANNOUNCED)
 
 
 def server_endpoint(text: str, base: str) -> str:
@@ -123,15 +132,16 @@ def server_endpoint(text: str, base: str) -> str:
 
     A kind that only a plugin of Twisted can know passes as it is.
     """
-    if text.startswith(_ANNOUNCED) and not text[len(_ANNOUNCED) :].startswith(_ANNOUNCED):
-        return f"{_ANNOUNCED}{server_endpoint(text[len(_ANNOUNCED) :], base)}"
-    return text if is_foreign(text) else _checked(text, base, SERVER)
+    bare = _bare(text)
+    if bare.startswith((_HTTP2, _ANNOUNCED)):
+        raise EndpointError(f"`{_HTTP2}` and `{_ANNOUNCED}` stand before it once each: `{_HTTP2}{_ANNOUNCED}tcp:8008`")
+    return text[: len(text) - len(bare)] + (bare if is_foreign(bare) else _checked(bare, base, SERVER))
 
 
 def is_foreign(text: str) -> bool:
     """Whether only a plugin of Twisted can know this kind of server endpoint."""
-    prefix, colon, _ = text.removeprefix(_ANNOUNCED).partition(":")
-    known = prefix in SERVER or f"{prefix}:" == _ANNOUNCED or get_close_matches(prefix, SERVER)
+    prefix, colon, _ = _bare(text).partition(":")
+    known = prefix in SERVER or f"{prefix}:" in (_HTTP2, _ANNOUNCED) or get_close_matches(prefix, SERVER)
     return bool(colon) and prefix.isidentifier() and not known
 
 
@@ -161,7 +171,7 @@ def address_of(text: str) -> tuple[str, str] | None:
 
 def place_of(text: str) -> tuple[str, str] | None:
     """As `address_of`, with the host as it is written; empty where every address of this host is meant."""
-    kind, parts = _split(text.removeprefix(_ANNOUNCED))
+    kind, parts = _split(_bare(text))
     form = SERVER.get(kind) or CLIENT.get(kind)
     if kind not in ("tcp", "tcp6", "ssl", "unix") or form is None:
         return None
@@ -176,7 +186,7 @@ def place_of(text: str) -> tuple[str, str] | None:
 
 def is_reached_from_afar(text: str) -> bool:
     """Whether other hosts can reach a server endpoint, as far as its string tells."""
-    kind, parts = _split(text.removeprefix("haproxy:"))
+    kind, parts = _split(_bare(text))
     if kind not in ("tcp", "tcp6", "ssl"):
         return False
     host = _parameters(parts, SERVER[kind].parameters).get("interface", "")
@@ -185,7 +195,7 @@ def is_reached_from_afar(text: str) -> bool:
 
 def is_open_socket(text: str) -> bool:
     """Whether a server endpoint is a UNIX socket that everybody on this host may connect to, as Twisted makes it."""
-    kind, parts = _split(text.removeprefix(_ANNOUNCED))
+    kind, parts = _split(_bare(text))
     return kind == "unix" and bool(int(_parameters(parts, SERVER[kind].parameters).get("mode", "666"), 8) & 0o002)
 
 

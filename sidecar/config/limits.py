@@ -93,6 +93,35 @@ class Limits:
             "Addresses in forwarded.trust are exempt, because they speak for many."
         ),
     )
+    http2_streams: Count = field(
+        default=100,
+        metadata=doc("Requests at once on one connection of HTTP/2; a client that makes more ends its connection."),
+    )
+    http2_window: Size = field(
+        default=256 * KIB,
+        metadata=doc(
+            "Bytes of the body of one HTTP/2 request that the sidecar keeps because its worker has not taken them yet. "
+            "It bounds how fast one body can come: so many bytes in each round trip. Less than 64K counts as that."
+        ),
+    )
+    http2_connection_window: Size = field(
+        default=MIB, metadata=doc("The same of all bodies of one connection together.")
+    )
+    http2_idle_frames: Count = field(
+        default=1_000,
+        metadata=doc(
+            "HTTP/2 frames in a minute that ask for nothing (SETTINGS, PING, PRIORITY, RST_STREAM, WINDOW_UPDATE, "
+            "CONTINUATION, empty DATA), with two more for each request and one for each 4 KiB of answers; more end "
+            "the connection."
+        ),
+    )
+    http2_resets: Count = field(
+        default=200,
+        metadata=doc(
+            "HTTP/2 requests in a minute that end without an answer by the client's doing, with one more for each that "
+            "is answered; more end the connection."
+        ),
+    )
     proxy_header: SizeOrZero = field(
         default=2 * KIB,
         metadata=doc(

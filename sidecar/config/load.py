@@ -203,6 +203,8 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
     if settings.admin is not None and entrance(settings.admin).announced:
         yield ("admin",), "the operator's listener does not know the PROXY protocol; leave `haproxy:` out"
+    if settings.admin is not None and entrance(settings.admin).http2:
+        yield ("admin",), "the operator's listener speaks HTTP/1.1 only; leave `http2:` out"
     if settings.operator.password_hash is not None and settings.operator.password_file is not None:
         yield ("operator", "password_file"), "there is a password_hash as well; leave one of them out"
     for name, worker in settings.workers.items():

@@ -294,7 +294,8 @@ class Settings:
         default=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
         metadata=doc(
             "A Twisted server endpoint string, or a list of them. `ssl:` speaks TLS; its files are read again with the "
-            "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol."
+            "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol; `http2:` in "
+            "front of both takes HTTP/2 besides HTTP/1.1."
         ),
     )
     admin: kinds.ServerEndpoint | None = field(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -12,7 +13,7 @@ from twisted.internet.protocol import Factory
 
 from sidecar.config.endpoints import entrance
 from sidecar.entrance.proxied import Complaints, Preamble
-from sidecar.entrance.tls import Identities, Identity, tls_protocols
+from sidecar.entrance.tls import HTTP1, HTTP2, Identities, Identity, tls_protocols
 from sidecar.errors import SidecarError
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.session import Listener, Session
@@ -21,6 +22,8 @@ from sidecar.transport.poller import Poller
 from sidecar.transport.secure import TlsTransport
 from sidecar.transport.transport import SocketLink
 from sidecar.transport.twisted_link import HalfCloseableLink, SecureLink
+
+HTTP2_MISSING = "HTTP/2 needs h2; install it with `pip install 'matrix-sidecar[http2]'`"
 
 
 class Entrance(Factory):
@@ -40,11 +43,16 @@ class Entrance(Factory):
         identity: Identity | None = None,
         everywhere: bool = True,
         here: bool = False,
+        http2: bool = False,
     ) -> None:
         """`identity`: who we are to clients inside TLS; None: there is none.
 
         `here`: a PROXY header is expected on this entry of `listen` in particular; `everywhere`: on none in particular.
+        `http2`: clients may speak HTTP/2. Raises SidecarError where what TLS or HTTP/2 needs is not installed.
         """
+        self._spoken: Callable[[str | None], Handler] = partial(Session, listener)
+        if http2:
+            self._spoken = partial(_arrival(), listener, poller)
         self.listener = listener
         self._poller = poller
         self._tls = None if identity is None else tls_protocols(identity, reactor)
@@ -65,19 +73,28 @@ class Entrance(Factory):
         if self._tls is not None:
             return TlsTransport(self._inside_tls)
         # Not inside TLS here; whether it was before the balancer, only the header can tell.
-        return Session(self.listener, scheme)
+        return self._spoken(scheme)
 
     def _inside_tls(self, link: Link) -> IProtocol:
         assert self._tls is not None
-        return self._tls(SecureLink(Session(self.listener), link))
+        return self._tls(SecureLink(self._spoken(None), link))
 
     def _announces(self, peer: str) -> bool:
         # UNIX peers are on this host and trusted; but a plain `unix:` has them without a header, as ever.
         return self.listener.gateway.forwarded.announces(peer) if peer else self._here
 
     def buildProtocol(self, addr: object) -> Any:
-        session = Session(self.listener)
-        return HalfCloseableLink(session) if self._tls is None else self._tls(SecureLink(session))
+        handler = self._spoken(None)
+        return HalfCloseableLink(handler) if self._tls is None else self._tls(SecureLink(handler))
+
+
+def _arrival() -> Callable[..., Handler]:
+    """What finds out what a client speaks; raises SidecarError where the library for HTTP/2 is not installed."""
+    try:
+        from sidecar.streams.arrival import Arrival
+    except ImportError as error:
+        raise SidecarError(HTTP2_MISSING) from error
+    return Arrival
 
 
 @frozen(eq=False)
@@ -103,8 +120,18 @@ def doors(
     for each in entrances:
         listener = Listener(gateway, secure=each.tls is not None)
         try:
-            identity = None if each.tls is None else identities.identity(each.tls)
-            made = Entrance(listener, reactor, poller, identity=identity, everywhere=everywhere, here=each.announced)
+            protocols = HTTP2 if each.http2 else HTTP1
+            identity = None if each.tls is None else identities.identity(each.tls, protocols)
+            made = Entrance(
+                listener,
+                reactor,
+                poller,
+                identity=identity,
+                everywhere=everywhere,
+                here=each.announced,
+                http2=each.http2,
+            )
         except SidecarError as error:
-            raise SidecarError(f"cannot listen on {each.address} with TLS: {error}") from error
+            means = " with TLS" if each.tls is not None else ""
+            raise SidecarError(f"cannot listen on {each.address}{means}: {error}") from error
         yield Door(each.address, made)

@@ -6,8 +6,8 @@ layout and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
@@ -18,14 +18,18 @@ from zope.interface import implementer
 from sidecar.config.endpoints import KeyFiles
 from sidecar.entrance.certificates import INSTALL, Credentials, read_credentials
 from sidecar.errors import SidecarError
+from sidecar.observe.telemetry import logger
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-ALPN = b"http/1.1"
-"""The only protocol that is spoken inside TLS (RFC 7301)."""
+HTTP1 = (b"http/1.1",)
+HTTP2 = (b"h2", *HTTP1)
+"""What is spoken inside TLS, what we like best first (RFC 7301)."""
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. No key below 112 bits."""
+
+_log = logger("sidecar")
 
 
 @frozen(eq=False)
@@ -34,6 +38,14 @@ class Secrets:
 
     credentials: Credentials
     context: SSL.Context
+
+
+@frozen
+class Face:
+    """What makes one TLS listener like another: its files, and what is spoken inside."""
+
+    files: KeyFiles
+    protocols: tuple[bytes, ...] = HTTP1
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -53,40 +65,43 @@ class Identity:
 class Identities:
     """All that we can be, by the files that say so."""
 
-    known: dict[KeyFiles, Identity] = field(factory=dict)
+    known: dict[Face, Identity] = field(factory=dict)
 
-    def identity(self, files: KeyFiles) -> Identity:
+    def identity(self, files: KeyFiles, protocols: tuple[bytes, ...] = HTTP1) -> Identity:
         """Read `files` unless they are known. Raises SidecarError with one sentence."""
-        if files not in self.known:
-            self.known[files] = Identity(read_secrets(files))
-        return self.known[files]
+        face = Face(files, protocols)
+        if face not in self.known:
+            self.known[face] = Identity(read_secrets(face))
+        return self.known[face]
 
-    def read_again(self) -> Mapping[KeyFiles, Secrets]:
+    def read_again(self) -> Mapping[Face, Secrets]:
         """What all files hold now, where it is something else; may run in a thread. Raises SidecarError."""
-        found = {files: read_credentials(files) for files in self.known}
+        found = {face: read_credentials(face.files) for face in self.known}
         return {
-            files: Secrets(credentials, context_of(credentials))
-            for files, credentials in found.items()
-            if credentials.identity != self.known[files].secrets.credentials.identity
+            face: Secrets(credentials, context_of(credentials, face.protocols))
+            for face, credentials in found.items()
+            if credentials.identity != self.known[face].secrets.credentials.identity
         }
 
-    def use(self, fresh: Mapping[KeyFiles, Secrets]) -> list[str]:
+    def use(self, fresh: Mapping[Face, Secrets]) -> list[str]:
         """Be that to connections that come from now on; one sentence for each that has changed."""
-        for files, secrets in fresh.items():
-            self.known[files].secrets = secrets
-        return [
-            f"{files.certificate}: another certificate is in use, until {secrets.credentials.expires:%Y-%m-%d}"
-            for files, secrets in fresh.items()
-        ]
+        for face, secrets in fresh.items():
+            self.known[face].secrets = secrets
+        told = {
+            face.files: f"{face.files.certificate}: another certificate is in use, until "
+            f"{secrets.credentials.expires:%Y-%m-%d}"
+            for face, secrets in fresh.items()
+        }
+        return list(told.values())
 
 
-def read_secrets(files: KeyFiles) -> Secrets:
+def read_secrets(face: Face) -> Secrets:
     """Read and prepare a key with its certificates. Raises SidecarError."""
-    credentials = read_credentials(files)
-    return Secrets(credentials, context_of(credentials))
+    credentials = read_credentials(face.files)
+    return Secrets(credentials, context_of(credentials, face.protocols))
 
 
-def context_of(credentials: Credentials) -> SSL.Context:
+def context_of(credentials: Credentials, protocols: tuple[bytes, ...] = HTTP1) -> SSL.Context:
     """TLS 1.2 and 1.3, forward secrecy, no compression, no renegotiation, no state kept of ended connections."""
     try:
         from OpenSSL import SSL
@@ -99,10 +114,17 @@ def context_of(credentials: Credentials) -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_cipher_list(_CIPHERS)
-    with suppress(MemoryError):
+    try:
+        context.set_alpn_select_callback(partial(_choose, protocols))
+    except MemoryError:
         # C cannot call Python where memory that is written is never executed (systemd's MemoryDenyWriteExecute=). What
         # a client offers is then not answered, which means HTTP/1.1, too.
-        context.set_alpn_select_callback(_choose)
+        if protocols != HTTP1:
+            _log.warn(
+                "clients inside TLS get HTTP/1.1 only: HTTP/2 has to be agreed on in the handshake (ALPN), and "
+                "MemoryDenyWriteExecute= of the unit forbids that; write MemoryDenyWriteExecute=no with "
+                "`systemctl edit matrix-sidecar`"
+            )
     own, *others = credentials.chain
     try:
         context.use_certificate(own)
@@ -120,12 +142,13 @@ def _reason(error: Exception) -> str:
     return str(queue[-1][-1]) if queue else "it does not say why"
 
 
-def _choose(_connection: Any, offered: Iterable[bytes]) -> bytes:
-    """HTTP/1.1, where it is offered; a client that wants something else altogether gets an alert (RFC 7301 3.2)."""
+def _choose(protocols: tuple[bytes, ...], _connection: Any, offered: Sequence[bytes]) -> bytes:
+    """What we like best of what is offered; who wants something else altogether gets an alert (RFC 7301 3.2)."""
     from OpenSSL import SSL
 
-    if ALPN in offered:
-        return ALPN
+    for protocol in protocols:
+        if protocol in offered:
+            return protocol
     raise SSL.Error([("", "", "no application protocol in common")])
 
 

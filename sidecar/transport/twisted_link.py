@@ -32,6 +32,11 @@ class TwistedLink(Protocol):
         self.handler = handler
         self.below = below
 
+    def hand_over(self, handler: Handler) -> None:
+        """Tell `handler` from now on."""
+        self.handler = handler
+        handler.connected(self)
+
     # Twisted calls.
 
     def connectionMade(self) -> None:
@@ -130,6 +135,13 @@ class SecureLink(TwistedLink):
     """A link inside TLS, which has no half of a close: what we end is ended when the other end says so too."""
 
     secure = True
+
+    @property
+    def negotiated(self) -> bytes | None:
+        """What is spoken inside, as both ends have agreed in the handshake (ALPN); None: they have not."""
+        transport: Any = self.transport
+        negotiated: bytes | None = transport.negotiatedProtocol
+        return negotiated
 
     def handshakeCompleted(self) -> None:
         self.handler.shaken()

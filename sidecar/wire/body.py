@@ -53,6 +53,11 @@ class ChunkedDelimiter:
     def done(self) -> bool:
         return self._state == _DONE
 
+    @property
+    def trailer(self) -> bytes:
+        """The lines of the trailer section that go on, each with its CRLF."""
+        return b"".join(self._trailer)
+
     def feed(self, data: bytes) -> bytes:
         """What goes on of `data`; raises WireError at the first octet that is no chunked body."""
         if self._pending:

@@ -126,7 +126,7 @@ def test_client_endpoints_are_read(text: str, absolute: str) -> None:
         ("ssl:8448:privateKey=/k:sslmethod=TLSv1_METHOD", "TLS 1.2 and 1.3 are spoken"),
         ("ssl:8448:privateKey=/k:dhParameters=/d", "leave `dhParameters` out"),
         ("systemd:domain=INET:index=0:certKey=/c", "add `privateKey=`"),
-        ("haproxy:haproxy:tcp:1", "it must begin with"),
+        ("haproxy:haproxy:tcp:1", "stand before it once each"),
     ],
 )
 def test_faulty_server_endpoints_are_sentences(text: str, sentence: str) -> None:

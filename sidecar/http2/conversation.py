@@ -1,0 +1,253 @@
+"""One connection of HTTP/2 without its socket: octets in, events out, and the octets that go back.
+
+The frames, windows and states are those of `h2`. What that leaves open is bounded here: how much may come for nothing,
+how many requests may be cancelled, how much is kept. Knows no clock; whoever calls says what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from attrs import frozen
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (
+    DataReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+
+from sidecar.http2.faults import ConversationError, ErrorCode
+from sidecar.http2.frames import LARGEST_FRAME, Allowance, FrameWatch, goaway
+
+_CLOSED_STREAMS = 1024
+"""Streams that have ended and are remembered, for frames that were on their way: 64 times as many in `h2`."""
+_LARGEST_TABLE = 4096
+"""Bytes that our side keeps to compress fields; a client could ask for 4 GiB."""
+_DEFAULT_WINDOW = 65535
+_EVERY_STREAM = 2**31 - 1
+_DATA_FOR_A_FRAME = 4096
+"""Bytes of an answer for which a client may send one more frame that asks for nothing, mostly a WINDOW_UPDATE."""
+_FRAMES_FOR_A_REQUEST = 2
+
+
+@frozen(slots=True, kw_only=True)
+class ConversationBounds:
+    """What a client may do. Bytes, but for those that say otherwise."""
+
+    streams: int = 100
+    """Requests at once."""
+    window: int = 256 * 1024
+    """Of the body of one request that nobody has taken yet."""
+    connection_window: int = 1024 * 1024
+    """Of the bodies of all requests together."""
+    fields: int = 22_400
+    """A list of fields, uncompressed, with 32 for each field; told to the client."""
+    idle_frames: int = 1000
+    """Frames in a minute that come for nothing."""
+    resets: int = 200
+    """Requests in a minute that end without an answer by the client's doing."""
+
+    @property
+    def most_fields(self) -> int:
+        """A list of fields that ends the connection, because to decode it would cost too much."""
+        return 4 * self.fields
+
+
+@frozen(slots=True)
+class StreamBegun:
+    """A request has come."""
+
+    stream: int
+    fields: Sequence[tuple[bytes, bytes]]
+    ended: bool
+
+
+@frozen(slots=True)
+class StreamContent:
+    """A part of its body; `size` is what it takes of the windows until it is `taken`."""
+
+    stream: int
+    octets: bytes
+    size: int
+    ended: bool
+
+
+@frozen(slots=True)
+class StreamTrailers:
+    """The end of its body, with fields."""
+
+    stream: int
+    fields: Sequence[tuple[bytes, bytes]]
+
+
+@frozen(slots=True)
+class StreamCancelled:
+    """The client does not want the answer any more, or has broken the rules of the stream."""
+
+    stream: int
+
+
+@frozen(slots=True)
+class RoomMade:
+    """The client takes more."""
+
+
+ROOM_MADE = RoomMade()
+
+ConversationEvent = StreamBegun | StreamContent | StreamTrailers | StreamCancelled | RoomMade
+
+
+class _Frames(H2Connection):
+    MAX_CLOSED_STREAMS = _CLOSED_STREAMS
+
+
+class Conversation:
+    """One connection with a client."""
+
+    __slots__ = ("_frames", "_idle", "_last", "_out", "_resets", "_watch", "unsent")
+
+    def __init__(self, bounds: ConversationBounds, now: float) -> None:
+        # Fields are judged by `requests`, each request for itself: here a fault of one would end all.
+        config = H2Configuration(
+            client_side=False,
+            header_encoding=None,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+        frames = _Frames(config)
+        self._frames: Any = frames
+        frames.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: bounds.streams,
+                SettingCodes.INITIAL_WINDOW_SIZE: bounds.window,
+                SettingCodes.MAX_HEADER_LIST_SIZE: bounds.fields,
+                SettingCodes.MAX_FRAME_SIZE: LARGEST_FRAME,
+            },
+        )
+        frames.decoder.max_header_list_size = bounds.most_fields
+        frames.initiate_connection()
+        if bounds.connection_window > _DEFAULT_WINDOW:
+            frames.increment_flow_control_window(bounds.connection_window - _DEFAULT_WINDOW)
+        self._watch = FrameWatch(bounds.most_fields)
+        self._idle = Allowance(bounds.idle_frames, now)
+        self._resets = Allowance(bounds.resets, now)
+        self._out = b""
+        self._last = 0
+        self.unsent = 0
+        """Bytes of answers that were not taken yet."""
+
+    @property
+    def in_block(self) -> bool:
+        """The fields of a request have begun to come, and are not all here."""
+        return self._watch.in_block
+
+    @property
+    def farewell(self) -> bool:
+        """The client makes no more requests."""
+        return self._watch.farewell
+
+    def receive(self, octets: bytes, now: float) -> list[ConversationEvent]:
+        """What the client's octets mean. Raises ConversationError."""
+        octets = self._watch.feed(octets)
+        idle = self._watch.take_idle()
+        if idle and not self._idle.spend(idle, now):
+            raise ConversationError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that ask for nothing")
+        try:
+            found = self._frames.receive_data(octets)
+        except ProtocolError as error:
+            # Its own GOAWAY is written; ours would be another one.
+            code = int(getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR))
+            self._frames.clear_outbound_data_buffer()
+            raise ConversationError(code, f"the rules of HTTP/2 are broken: {error}") from error
+        events: list[ConversationEvent] = []
+        for event in found:
+            meaning = self._meaning(event, now)
+            if meaning is not None:
+                events.append(meaning)
+        return events
+
+    def _meaning(self, event: Any, now: float) -> ConversationEvent | None:
+        kind = event.__class__
+        if kind is DataReceived:
+            ended = event.stream_ended is not None
+            return StreamContent(event.stream_id, event.data, event.flow_controlled_length, ended)
+        if kind is RequestReceived:
+            self._last = event.stream_id
+            self._idle.earn(_FRAMES_FOR_A_REQUEST)
+            return StreamBegun(event.stream_id, event.headers, event.stream_ended is not None)
+        if kind is WindowUpdated:
+            return ROOM_MADE
+        if kind is TrailersReceived:
+            return StreamTrailers(event.stream_id, event.headers)
+        if kind is StreamReset:
+            # Be it by the client's word or because it made us (CVE-2023-44487, CVE-2025-8671).
+            if not self._resets.spend(1, now):
+                raise ConversationError(ErrorCode.ENHANCE_YOUR_CALM, "too many cancelled requests")
+            return StreamCancelled(event.stream_id)
+        if kind is RemoteSettingsChanged:
+            self._frames.encoder.header_table_size = min(self._frames.encoder.header_table_size, _LARGEST_TABLE)
+            return ROOM_MADE
+        return None
+
+    # Answers. A client may have cancelled a request of which it has not been told yet: what is sent then goes nowhere.
+
+    def answer(self, stream: int, fields: Sequence[tuple[bytes, bytes]], *, ended: bool) -> None:
+        """Send the head of an answer, or its trailers; `ended`: nothing follows."""
+        with suppress(StreamClosedError):
+            self._frames.send_headers(stream, fields, end_stream=ended)
+            if ended:
+                self._resets.earn(1)
+
+    def room(self, stream: int) -> int:
+        """Bytes of an answer that can be sent now in one frame."""
+        try:
+            return min(int(self._frames.local_flow_control_window(stream)), LARGEST_FRAME)
+        except StreamClosedError:
+            return 0
+
+    def content(self, stream: int, octets: bytes, *, ended: bool) -> None:
+        """Send a part of an answer, for which there is room; `ended`: nothing follows."""
+        with suppress(StreamClosedError):
+            self._frames.send_data(stream, octets, end_stream=ended)
+            self.unsent += len(octets)
+            self._idle.earn(len(octets) / _DATA_FOR_A_FRAME)
+            if ended:
+                self._resets.earn(1)
+
+    def cut(self, stream: int, code: ErrorCode) -> None:
+        """End a stream in both directions."""
+        with suppress(StreamClosedError):
+            self._frames.reset_stream(stream, code)
+
+    def taken(self, stream: int, size: int) -> None:
+        """So much of a request's body has gone on: as much more may come."""
+        if size:
+            self._frames.acknowledge_received_data(size, stream)
+
+    # The connection.
+
+    def announce(self) -> None:
+        """Tell that it will end soon; what the client has asked and still asks is answered."""
+        self._out = self.take() + goaway(_EVERY_STREAM, ErrorCode.NO_ERROR)
+
+    def end(self, code: int = ErrorCode.NO_ERROR) -> None:
+        """Tell that it ends now, and which request was the last that was heard."""
+        self._out = self.take() + goaway(self._last, code)
+
+    def take(self) -> bytes:
+        """What is to be sent."""
+        octets: bytes = self._out + self._frames.data_to_send()
+        self._out = b""
+        self.unsent = 0
+        return octets
