@@ -23,7 +23,7 @@ from .booted import Booted
 PAGE = ROOT / "docs" / "getting-started.md"
 ONLY_HERE = "only a Debian that has booted can, and tests/packages boots one"
 INSTALL, UPGRADE = "### 1. Install", "### 7. Upgrade and remove"
-STEPS = ("### 2. Write the configuration", "### 3. Look before anything is sent to it", "### 4. Start it")
+STEPS = ("### 2. Write the configuration", "### 3. Check before you send traffic", "### 4. Start it")
 CLIENTS = 6
 AT_A_TERMINAL = r"printf '\n%.0s' {{1..9}} | script --quiet --return --flush --command {} /dev/null"
 SERVICE = "matrix-sidecar.service"
