@@ -21,11 +21,12 @@ from twisted.python.usage import UsageError
 from sidecar import __version__
 from sidecar.app.operating import operator_services
 from sidecar.app.outcome_file import directory_of, keep
-from sidecar.app.reload import Reload, work_of
+from sidecar.app.reload import Reload
 from sidecar.app.sd_notify import SystemdNotice, tell
 from sidecar.app.service import SidecarService, use_monotonic_clock
 from sidecar.app.signals import Signals, stop_or_hurry
 from sidecar.app.version_watch import VersionWatch
+from sidecar.app.work import work_of
 from sidecar.entrance.certificates import certificate_problems
 from sidecar.entrance.listening import address
 from sidecar.errors import ConfigError, Severity, SidecarError
@@ -128,7 +129,7 @@ def makeService(options: Options) -> IService:
         _log.warn("{problem}", problem=str(problem))
     if options.parent is not None:
         never_wait_for_standard_output()
-    sidecar = SidecarService(**work_of(deployment), reactor=reactor, introduction=introduction)
+    sidecar = SidecarService(work_of(deployment), reactor, introduction=introduction)
     reload = Reload(sidecar, deployment, read, reactor, record=_record(directory_of(os.environ)))
     for part in _parts(sidecar, deployment, reload, reactor, demo=options["demo"]):
         part.setServiceParent(services)

@@ -13,9 +13,10 @@ from net.turns import logged_failures, reactor, staged
 from processes import Running
 from twisted.python.failure import Failure
 
-from sidecar.app.reload import Reload, ReloadOutcome, work_of
+from sidecar.app.reload import Reload, ReloadOutcome
 from sidecar.app.service import SidecarService
 from sidecar.app.version_watch import VersionWatch
+from sidecar.app.work import work_of
 from sidecar.loading.changes import changes
 from sidecar.loading.deployment import Deployment, for_version, read_deployment
 
@@ -108,7 +109,7 @@ class Reloadable:
         self.write(configuration(0))
         self.threads = Threads()
         deployment = read_deployment(str(self.path))
-        self.sidecar = SidecarService(**work_of(deployment), reactor=reactor)
+        self.sidecar = SidecarService(work_of(deployment), reactor)
         self.reload = Reload(self.sidecar, deployment, partial(read_deployment, str(self.path)), self.threads)
         self.reload.startService()
 

@@ -17,8 +17,9 @@ from net.turns import reactor, staged
 from test_reload import Threads
 
 from sidecar.app.making import start
-from sidecar.app.reload import MOST_TOLD, Reload, ReloadOutcome, refused, work_of
+from sidecar.app.reload import MOST_TOLD, Reload, ReloadOutcome, refused
 from sidecar.app.service import SidecarService
+from sidecar.app.work import work_of
 from sidecar.errors import ConfigError, Problem
 from sidecar.loading.deployment import read_deployment
 from sidecar.metrics.status import unready
@@ -145,7 +146,7 @@ class Ten:
         """Begin anew with the files as they are."""
         path = str(self.files[0])
         deployment = read_deployment(path)
-        self.sidecar = SidecarService(**work_of(deployment), reactor=reactor)
+        self.sidecar = SidecarService(work_of(deployment), reactor)
         self.told: list[str] = []
         self.reload = Reload(
             self.sidecar, deployment, partial(read_deployment, path), self.threads, announce=self.told.append
@@ -407,4 +408,4 @@ def test_a_workers_file_of_which_nothing_is_known(fault: str, tmp_path: Path) ->
     FAULTS[fault](ten.file("media1.yaml"), 0)
     ten.start()
     assert "media1" in ten.reload.deployment.plan.pools["media"].workers
-    assert ten.reload.deployment.plan.workers["media1"].fault
+    assert ten.reload.deployment.plan.workers["media1"].process.fault

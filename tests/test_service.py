@@ -17,9 +17,11 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 
 from sidecar.app.service import SidecarService, use_monotonic_clock
+from sidecar.app.work import Work
 from sidecar.config.schema import Limits, Settings, Timeouts
 from sidecar.entrance.listening import listen
 from sidecar.errors import SidecarError
+from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.poller import Poller
 from sidecar.upstream import endpoints
 from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
@@ -66,9 +68,9 @@ class Running:
 def service(endpoint: str, *, listen: tuple[str, ...] = (LISTEN,), **others: Any) -> SidecarService:
     introduction = others.pop("introduction", "")
     settings = Settings(listen=listen, **others)
-    return SidecarService(
-        settings=settings, workers={"main": endpoint}, decide=forward(), reactor=reactor, introduction=introduction
-    )
+    main = PlannedWorker(name="main", endpoint=endpoint, serves=frozenset(), is_main=True)
+    work = Work(settings=settings, workers={"main": main}, decide=forward())
+    return SidecarService(work, reactor, introduction)
 
 
 @staged(Running)

@@ -11,8 +11,9 @@ from net.turns import reactor, spin
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from twisted.internet.defer import Deferred
 
-from sidecar.app.reload import Reload, work_of
+from sidecar.app.reload import Reload
 from sidecar.app.service import SidecarService
+from sidecar.app.work import work_of
 from sidecar.guest.shared_metrics import SharedMetrics
 from sidecar.loading.deployment import read_deployment
 
@@ -27,7 +28,7 @@ class Surroundings:
         path.write_text('synapse: {version: "1.163.2"}\nworkers: {main: {endpoint: "unix:main.sock"}}\n')
         self.registry = CollectorRegistry(auto_describe=True)
         deployment = read_deployment(str(path))
-        self.sidecar = SidecarService(**work_of(deployment), reactor=reactor, measured=True)
+        self.sidecar = SidecarService(work_of(deployment), reactor, measured=True)
         self.reload = Reload(self.sidecar, deployment, lambda **_: deployment, reactor)
 
     def metrics(self, where: Any = reactor, patience: float = 5.0) -> SharedMetrics:

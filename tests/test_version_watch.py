@@ -17,9 +17,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import LogEvent, globalLogPublisher
 
-from sidecar.app.reload import Reload, work_of
+from sidecar.app.reload import Reload
 from sidecar.app.service import SidecarService
 from sidecar.app.version_watch import VersionWatch
+from sidecar.app.work import work_of
 from sidecar.loading.deployment import Deployment, read_deployment, read_for_running_synapse
 from sidecar.synapse.asker import PATH
 from sidecar.wire.fields import FieldSection
@@ -75,7 +76,7 @@ class Running:
         globalLogPublisher.addObserver(self._note)
         read = configured(directory, stated, files=files)
         deployment = read(version=told)
-        self.service = SidecarService(**work_of(deployment), reactor=reactor)
+        self.service = SidecarService(work_of(deployment), reactor)
         self.reload = Reload(self.service, deployment, read, reactor)
         self.watch = VersionWatch(self.reload, reactor, timeout)
         self.mains: list[Worker] = []

@@ -16,6 +16,7 @@ from sidecar.config.schema import Limits, Settings
 from sidecar.relay.admission import Gate, GateLimits
 from sidecar.relay.gateway import response_limits
 from sidecar.routing.plan import PlannedPool
+from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.asking import serves
@@ -31,43 +32,36 @@ class UnknownPlaceError(Exception):
 
 
 def worker_pool(
-    name: str,
-    endpoint: str,
+    worker: PlannedWorker,
     settings: Settings,
     reactor: Any,
     poller: Poller,
     deadlines: Deadlines,
-    *,
-    sockets: SocketWatch | None = None,
-    health: str = "/health",
-    fault: str = "",
+    sockets: SocketWatch,
 ) -> WorkerPool:
-    """The pool of connections to the worker at `endpoint`, a Twisted client endpoint string.
-
-    `health` is the path at which it is asked for its health; empty: whether it takes connections is all. `fault` is why
-    nobody knows how to reach it: it is down for as long as it has this pool.
-    """
-    client, path = worker_endpoint(reactor, poller, endpoint, settings.timeouts.connect)
+    """The pool of connections to a worker. One whose file has a fault is down for as long as it has this pool."""
+    client, path = worker_endpoint(reactor, poller, worker.endpoint, settings.timeouts.connect)
 
     # Not `client`, which tells of nothing but failure.
-    asked = clientFromString(reactor, endpoint)
+    asked = clientFromString(reactor, worker.endpoint)
 
+    fault = worker.process.fault
     unknown = UnknownPlaceError(f"its file cannot be used: {fault}") if fault else None
 
     def ask() -> Deferred[bool]:
         if unknown is not None:
             return fail(unknown)
-        return Deferred.fromCoroutine(serves(reactor, asked, health, pool.health.limits.patience))
+        return Deferred.fromCoroutine(serves(reactor, asked, worker.settings.health, pool.health.limits.patience))
 
     def look() -> Exception | None:
         return unknown if unknown is not None or path is None else missing(path)
 
     def watch(wanted: bool) -> None:
-        if sockets is not None and path is not None and unknown is None:
+        if path is not None and unknown is None:
             (sockets.watch if wanted else sockets.ignore)(path, pool.health.appeared)
 
     pool = WorkerPool(
-        name=name,
+        name=worker.name,
         endpoint=client,
         socket_path=path,
         limits=pool_limits(settings),
@@ -75,7 +69,7 @@ def worker_pool(
         clock=reactor,
         deadlines=deadlines,
         health=Health(
-            name=name,
+            name=worker.name,
             ask=ask,
             clock=reactor,
             limits=health_limits(settings),

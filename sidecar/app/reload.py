@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 from twisted.application.service import Service
@@ -18,10 +18,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from sidecar import __version__
 from sidecar.admin.words import counted
-from sidecar.app.making import gate_limits
 from sidecar.app.sd_notify import reloading, tell
 from sidecar.app.service import SidecarService
-from sidecar.callers.whoami import Askable, askable
+from sidecar.app.work import work_of
 from sidecar.config.schema import Settings
 from sidecar.entrance.listening import address
 from sidecar.entrance.tls import Face, Secrets
@@ -31,9 +30,6 @@ from sidecar.loading.deployment import Deployment
 from sidecar.loading.refusal import reasons_of, refusals
 from sidecar.metrics.status import View
 from sidecar.observe.telemetry import logger
-from sidecar.relay.admission import GateLimits
-from sidecar.relay.gateway import Decide
-from sidecar.routing.decide import decide
 
 _log = logger("sidecar")
 
@@ -45,55 +41,6 @@ MOST_TOLD = 50
 
 LISTENERS = ("listen", "admin")
 """Keys that hold until the process starts anew."""
-
-
-class Work(TypedDict):
-    """What a deployment means for the data path."""
-
-    settings: Settings
-    workers: Mapping[str, str]
-    decide: Decide
-    weights: Mapping[str, float]
-    gates: Mapping[str, GateLimits]
-    health: Mapping[str, str]
-    faults: Mapping[str, str]
-    main: str
-    askable: Askable | None
-    id_fields: Sequence[str]
-    public_scheme: str
-    log_secret: bytes | None
-
-
-def work_of(deployment: Deployment) -> Work:
-    """What the sidecar works by under `deployment`."""
-    plan = deployment.plan
-    return Work(
-        settings=deployment.settings,
-        workers={name: worker.endpoint for name, worker in plan.workers.items()},
-        decide=partial(decide, plan=plan),
-        weights={name: worker.weight for name, worker in plan.workers.items()},
-        gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
-        health=_health(deployment),
-        faults={name: worker.fault for name, worker in plan.workers.items() if worker.fault},
-        main=plan.main,
-        askable=askable(plan),
-        id_fields=_id_fields(deployment),
-        public_scheme=deployment.topology.public_scheme,
-        log_secret=deployment.log_secret,
-    )
-
-
-def _health(deployment: Deployment) -> Mapping[str, str]:
-    """The path at which each worker is asked; what is no Synapse only has to take connections."""
-    service = deployment.plan.membership.facts.mas
-    beside = {} if service is None else {service.name: ""}
-    return {**beside, **{name: worker.health for name, worker in deployment.settings.workers.items()}}
-
-
-def _id_fields(deployment: Deployment) -> Sequence[str]:
-    """The names under which Synapse's processes read a request's id; more than one only where they differ."""
-    named = (process.request_id_header for process in deployment.topology.processes)
-    return tuple(dict.fromkeys(name for name in named if name))
 
 
 @frozen
@@ -170,7 +117,7 @@ class Reload(Service):
     def use(self, deployment: Deployment) -> None:
         """Serve by `deployment` from now on."""
         self.deployment = deployment
-        self.sidecar.use(**work_of(deployment))
+        self.sidecar.use(work_of(deployment))
         tallies = self.sidecar.gateway.notes.told()
         if tallies is not None:
             tallies.keep(deployment.plan.pools, deployment.plan.workers)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import define, evolve, field
@@ -20,7 +19,8 @@ from twisted.internet.interfaces import IListeningPort
 from sidecar.app.making import gates as make_gates
 from sidecar.app.making import start, worker_pool
 from sidecar.app.watching import SocketWatch
-from sidecar.callers.whoami import Askable, Whoami, continued
+from sidecar.app.work import Work
+from sidecar.callers.whoami import Whoami, continued
 from sidecar.config.schema import Settings
 from sidecar.entrance.accepting import Accepting
 from sidecar.entrance.descriptors import connection_ceiling
@@ -34,11 +34,10 @@ from sidecar.records.access_log import AccessLog
 from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
 from sidecar.records.tally import Tallies
-from sidecar.relay.admission import GateLimits
-from sidecar.relay.gateway import Decide, Gateway
+from sidecar.relay.gateway import Gateway
 from sidecar.relay.session import ClientConnection, Listener
 from sidecar.routing.changes import changes_anything
-from sidecar.synapse.names import MAIN
+from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.pool import WorkerPool
@@ -74,30 +73,10 @@ def forwarded_policy(settings: Settings, public_scheme: str) -> ForwardedPolicy:
 class SidecarService(Service):
     """The sidecar as a Twisted service: listens when started, drains when stopped."""
 
-    settings: Settings
-    workers: Mapping[str, str]
-    """Client endpoint string of each worker."""
-    decide: Decide
+    work: Work
     reactor: Any
     introduction: str = ""
     """Printed when everything listens."""
-    weights: Mapping[str, float] = field(factory=dict)
-    """Of each worker, where it is not 1."""
-    gates: Mapping[str, GateLimits] = field(factory=dict)
-    """How many requests each pool serves at once."""
-    health: Mapping[str, str] = field(factory=dict)
-    """Path at which each worker is asked for its health, where it is not /health."""
-    faults: Mapping[str, str] = field(factory=dict)
-    """Why a worker is down for as long as its file is as it is."""
-    main: str = MAIN
-    askable: Askable | None = None
-    """Who is asked for users whose tokens do not name them."""
-    id_fields: Sequence[str] = ()
-    """Fields in which Synapse's processes read the id of a request."""
-    public_scheme: str = ""
-    """What clients are meant to use, as Synapse's files say."""
-    log_secret: bytes | None = field(default=None, repr=False)
-    """By which keys are hashed in the access log."""
     measured: bool = False
     """Somebody is told what the exchanges add up to, even without an operator's listener."""
     identities: Identities = field(init=False, factory=Identities)
@@ -114,26 +93,26 @@ class SidecarService(Service):
     _accepting: Accepting = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        settings = self.settings
+        work, settings = self.work, self.settings
         self.poller = Poller(self.reactor)
         self.sockets = SocketWatch(self.reactor)
         self.logbook = Logbook(self.reactor)
-        access_log = self.logbook.use(settings.log, self.log_secret)
+        access_log = self.logbook.use(settings.log, work.log_secret)
         deadlines = Deadlines(self.reactor)
         # Whom would tallies be told without an operator's listener?
         tallies = Tallies() if self.measured or settings.admin is not None else None
         self.gateway = Gateway(
-            decide=self.decide,
-            pools={name: self._pool(name, endpoint, settings, deadlines) for name, endpoint in self.workers.items()},
-            forwarded=forwarded_policy(settings, self.public_scheme),
+            decide=work.decide,
+            pools={name: self._pool(worker, settings, deadlines) for name, worker in work.workers.items()},
+            forwarded=forwarded_policy(settings, work.public_scheme),
             limits=settings.limits,
             timeouts=settings.timeouts,
             deadlines=deadlines,
-            weights=self.weights,
-            gates=make_gates(self.gates, {}),
-            main=self.main,
+            weights=_weights(work),
+            gates=make_gates(work.gates, {}),
+            main=work.main,
             notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
-            request_ids=self._request_ids(self.id_fields, access_log),
+            request_ids=self._request_ids(work.id_fields, access_log),
             changes=changes_anything(settings),
         )
         self._resolve(None)
@@ -145,7 +124,7 @@ class SidecarService(Service):
         """Find users whose tokens do not name them, where the configuration says so; `before`: who did until now."""
         gateway = self.gateway
         tokens, pools = self.settings.tokens, gateway.pools
-        gateway.ask(continued(before, self.askable, tokens, pools, self.reactor, gateway.counters))
+        gateway.ask(continued(before, self.work.askable, tokens, pools, self.reactor, gateway.counters))
 
     def _heed(self, settings: Settings) -> None:
         """What of the settings is not the data path's."""
@@ -153,10 +132,8 @@ class SidecarService(Service):
         if self.running:
             self._accepting.use(connection_ceiling(settings.limits.connections))
 
-    def _pool(self, name: str, endpoint: str, settings: Settings, deadlines: Deadlines) -> WorkerPool:
-        health, fault = self.health.get(name, "/health"), self.faults.get(name, "")
-        make = partial(worker_pool, sockets=self.sockets, health=health, fault=fault)
-        return make(name, endpoint, settings, self.reactor, self.poller, deadlines)
+    def _pool(self, worker: PlannedWorker, settings: Settings, deadlines: Deadlines) -> WorkerPool:
+        return worker_pool(worker, settings, self.reactor, self.poller, deadlines, self.sockets)
 
     # Start.
 
@@ -186,45 +163,27 @@ class SidecarService(Service):
 
     # Change.
 
-    def use(
-        self,
-        *,
-        settings: Settings,
-        workers: Mapping[str, str],
-        decide: Decide,
-        weights: Mapping[str, float],
-        gates: Mapping[str, GateLimits],
-        health: Mapping[str, str],
-        faults: Mapping[str, str],
-        main: str,
-        askable: Askable | None,
-        id_fields: Sequence[str],
-        public_scheme: str,
-        log_secret: bytes | None,
-    ) -> None:
+    def use(self, work: Work) -> None:
         """Serve by these from the next request of each connection on; what runs keeps its decision and its pool.
 
         Where the sidecar listens does not change.
         """
-        before = self.gateway
+        before, settings = self.gateway, work.settings
         before.notes.tell()
-        before.notes.log = access_log = self.logbook.use(settings.log, log_secret)
-        self.health, self.faults = health, faults
-        pools = {name: self._taken_over(name, endpoint, settings) for name, endpoint in workers.items()}
-        self.settings, self.workers, self.decide = settings, workers, decide
-        self.weights, self.gates, self.main = weights, gates, main
-        self.askable = askable
+        before.notes.log = access_log = self.logbook.use(settings.log, work.log_secret)
+        pools = {name: self._taken_over(worker, settings) for name, worker in work.workers.items()}
+        self.work = work
         self.gateway = evolve(
             before,
-            decide=decide,
+            decide=work.decide,
             pools=pools,
-            forwarded=forwarded_policy(settings, public_scheme),
+            forwarded=forwarded_policy(settings, work.public_scheme),
             limits=settings.limits,
             timeouts=settings.timeouts,
-            weights=weights,
-            gates=make_gates(gates, before.gates),
-            main=main,
-            request_ids=self._request_ids(id_fields, access_log),
+            weights=_weights(work),
+            gates=make_gates(work.gates, before.gates),
+            main=work.main,
+            request_ids=self._request_ids(work.id_fields, access_log),
             changes=changes_anything(settings),
         )
         self._resolve(before.whoami)
@@ -245,18 +204,23 @@ class SidecarService(Service):
             return None
         return RequestIds(fields, self.logbook.ids)
 
-    def _taken_over(self, name: str, endpoint: str, settings: Settings) -> WorkerPool:
+    def _taken_over(self, worker: PlannedWorker, settings: Settings) -> WorkerPool:
         """The pool that a worker has, with new limits; a new one if the worker is new or elsewhere."""
-        fresh = self._pool(name, endpoint, settings, self.gateway.deadlines)
-        known = self.gateway.pools.get(name)
+        fresh = self._pool(worker, settings, self.gateway.deadlines)
+        known = self.gateway.pools.get(worker.name)
         if known is None:
             return fresh
-        if self.workers[name] != endpoint:
+        if self.work.workers[worker.name].endpoint != worker.endpoint:
             if known.draining:
                 fresh.drain()
             return fresh
         known.use(fresh)
         return known
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self.work.settings
 
     @property
     def ceiling(self) -> int:
@@ -336,6 +300,10 @@ class SidecarService(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
+
+
+def _weights(work: Work) -> dict[str, float]:
+    return {name: worker.settings.weight for name, worker in work.workers.items()}
 
 
 async def _deferred(result: Any) -> None:

@@ -194,7 +194,7 @@ class _Reader:
             own=tuple(self._own(number, route) for number, route in enumerate(self.settings.routes)),
             table=_needed(self._table(), rest),
             rest=rest,
-            faulty={name: worker.fault for name, worker in self.plan.workers.items() if worker.fault},
+            faulty={name: worker.process.fault for name, worker in self.plan.workers.items() if worker.process.fault},
         )
 
     def _table(self) -> list[TableRule]:
@@ -230,7 +230,7 @@ class _Reader:
         if route.pool is None:
             return OwnRule(number, route, None)
         pool = self.plan.pools[route.pool]
-        weights = {name: self.plan.workers[name].weight for name in pool.workers}
+        weights = {name: self.plan.workers[name].settings.weight for name in pool.workers}
         return OwnRule(number, route, Destination(self._grouped(pool.name, weights, pool.fallback, self._kind(pool))))
 
     def _kind(self, pool: PlannedPool) -> str:
@@ -247,7 +247,7 @@ class _Reader:
             scale = 1 if all(weight == int(weight) for weight in weights.values()) else 100
             first = [self._member(name, max(1, round(weight * scale))) for name, weight in weights.items()]
             others = [self._member(name, 1, backup=True) for name in backups]
-            members = tuple(member for member in (*first, *others) if not self.plan.workers[member.name].fault)
+            members = tuple(member for member in (*first, *others) if not self.plan.workers[member.name].process.fault)
             self.groups[known] = Group(self._name(pool, kind), members, kind, self._is_synapse(weights))
         return self.groups[known]
 

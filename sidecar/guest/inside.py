@@ -19,8 +19,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.server import Site
 
 from sidecar.app.operating import operator_services
-from sidecar.app.reload import Reload, work_of
+from sidecar.app.reload import Reload
 from sidecar.app.service import SidecarService
+from sidecar.app.work import work_of
 from sidecar.config.endpoints import address_of
 from sidecar.config.inside import Inside, read_inside, settings_inside
 from sidecar.document import Document, KeyPath, read_document
@@ -86,7 +87,7 @@ class Guest:
             _log.warn("{problem}", problem=str(problem))
         host = self.homeserver.get_reactor()
         self._reactor = reactor = MonotonicReactor(host)
-        sidecar = SidecarService(**work_of(deployment), reactor=reactor, measured=True)
+        sidecar = SidecarService(work_of(deployment), reactor, measured=True)
         self.reload = reload = Reload(sidecar, deployment, self._read, reactor, announce=_say_nothing)
         if deployment.settings.admin is not None:
             for part in operator_services(reload, deployment.settings.admin, reactor):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field
 
-from sidecar.config.schema import Route, Settings
+from sidecar.config.schema import Route, Settings, Worker
 from sidecar.routing.access import AccessRules, access_rules
 from sidecar.routing.changes import changes_of, changes_paths, compression_of
 from sidecar.routing.checking import idle_members
@@ -62,7 +62,11 @@ def compile_plan(
     rows = tuple(by_method(endpoints))
     if facts.mas is not None:
         name, endpoint = facts.mas.name, facts.mas.endpoint
-        known.setdefault(name, PlannedWorker(name=name, endpoint=endpoint, serves=frozenset(), media=False))
+        # No Synapse: it has no /health.
+        beside = PlannedWorker(
+            name=name, endpoint=endpoint, serves=frozenset(), media=False, settings=Worker(health="")
+        )
+        known.setdefault(name, beside)
         rows = with_mas(rows)
     pools = form_pools(known, settings.pools, facts)
     rows = tuple(row for row in rows if pools.exists(row))
@@ -201,7 +205,7 @@ class _Compiler:
         """Add what depends on the pool and on the members, not on the endpoint. `route`: what sends it there."""
         step.settings = self.settings.pools.get(step.pool, DEFAULTS)
         step.changes = changes_of(step.settings, compression_of(self.settings.compress, step.row, route))
-        limits = [limit for name in step.members if (limit := self.pools.workers[name].body_limit) is not None]
+        limits = [limit for name in step.members if (limit := self.pools.workers[name].process.body_limit) is not None]
         if step.settings.request_body is not None:
             step.body_limit = step.settings.request_body
         elif limits:
@@ -327,7 +331,7 @@ def segments_of(path: str) -> tuple[str, ...]:
 
 def _weights(workers: Iterable[PlannedWorker]) -> dict[str, float]:
     """Weights above zero by name. The main process cannot be taken out, because some requests have nowhere else."""
-    weights = {worker.name: worker.weight or float(worker.is_main) for worker in workers}
+    weights = {worker.name: worker.settings.weight or float(worker.is_main) for worker in workers}
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 

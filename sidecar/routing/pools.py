@@ -108,7 +108,7 @@ class Pools:
 
     def able(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         """All workers that serve the endpoint; dedicated writers only if nobody else does, main if no worker does."""
-        workers = [each for each in self.workers.values() if not each.is_main and each.weight > 0]
+        workers = [each for each in self.workers.values() if not each.is_main and each.settings.weight > 0]
         serving = [each for each in workers if self.serves(each, row)]
         free = [each for each in serving if each.name not in self.dedicated]
         return tuple(free or serving) or ((self.main,) if self.serves(self.main, row) else ())
@@ -134,7 +134,7 @@ class Pools:
         """
         if row.stream not in self.stated or "GET" in row.methods:
             return False
-        members = [each for each in self.members(pool, row) if each.weight > 0 or each.is_main]
+        members = [each for each in self.members(pool, row) if each.settings.weight > 0 or each.is_main]
         return bool(members) and all(each.name in self.writers[row.stream or ""] for each in members)
 
     def after(self, pool: str, row: Endpoint) -> list[tuple[PlannedWorker, ...]]:
@@ -157,7 +157,7 @@ class Pools:
 
     def _reachable_persisters(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         writers = self._listed(self.writers[EVENTS])
-        reachable = tuple(each for each in writers if self.serves(each, row) and each.weight > 0)
+        reachable = tuple(each for each in writers if self.serves(each, row) and each.settings.weight > 0)
         return () if reachable == (self.main,) else reachable
 
     def _listed(self, names: Sequence[str]) -> list[PlannedWorker]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
-from sidecar.config.schema import Settings
+from sidecar.config.schema import Settings, Worker
 from sidecar.errors import ConfigError, Problem
 from sidecar.routing.service import Service
 from sidecar.synapse.names import MAIN
@@ -17,24 +17,31 @@ from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology
 
 
+def _wherever_it_stands(process: Process) -> Process:
+    """What of a process makes it another one: its facts, but not which file has them."""
+    return evolve(process, file="", listener=None, others=())
+
+
 @frozen(kw_only=True)
 class PlannedWorker:
-    """What routing needs to know of a process. `endpoint` is a Twisted client endpoint string."""
+    """A process as routing wants it. What it does not work out itself is left where it was read."""
 
     name: str
     endpoint: str
+    """A Twisted client endpoint string."""
     serves: frozenset[str]
     """Listener resources that can be reached at `endpoint`."""
     writes: frozenset[str] = frozenset()
     """Streams."""
-    weight: float = 1.0
     media: bool = True
     """It may have the media repository loaded (`enable_media_repo`), which some resources need."""
     is_main: bool = False
-    body_limit: int | None = None
-    """Bytes of a request body that the process takes; None: unknown."""
-    fault: str = ""
-    """Why nobody knows how to reach it, so that it is down; empty: it can be tried."""
+    settings: Worker = field(default=Worker())
+    """What `workers:` says of it."""
+    process: Process = field(
+        default=Factory(lambda self: Process(name=self.name), takes_self=True), eq=_wherever_it_stands, repr=False
+    )
+    """What Synapse's files say of it."""
 
 
 @frozen(kw_only=True)
@@ -70,9 +77,9 @@ def planned_workers(settings: Settings) -> tuple[PlannedWorker, ...]:
             endpoint=worker.endpoint or "",
             serves=_served(worker.serves, is_main=name == MAIN),
             writes=frozenset(worker.writes or ()),
-            weight=worker.weight,
             media=_has_media(worker.serves, main_besides_media_worker=name == MAIN and says_media),
             is_main=name == MAIN,
+            settings=worker,
         )
         for name, worker in settings.workers.items()
     )
@@ -94,18 +101,17 @@ def workers_of(topology: Topology, settings: Settings) -> tuple[tuple[PlannedWor
 
 def _planned(process: Process, by_hand: PlannedWorker | None) -> PlannedWorker:
     if by_hand is not None and not process.file:
-        return evolve(by_hand, writes=process.writes)
+        return evolve(by_hand, writes=process.writes, process=process)
     return PlannedWorker(
         name=process.name,
         endpoint=process.endpoint,
         # Synapse ignores the resource `media` of a process whose media repository is disabled.
         serves=process.serves if process.media else process.serves - {"media"},
         writes=process.writes,
-        weight=process.weight,
         media=process.media,
         is_main=process.is_main,
-        body_limit=process.body_limit,
-        fault=process.fault,
+        settings=Worker() if by_hand is None else by_hand.settings,
+        process=process,
     )
 
 

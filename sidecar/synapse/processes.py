@@ -64,7 +64,6 @@ class Process:
     """Octets of a request body beyond which it cuts the connection; None: unknown."""
     features: frozenset[str] = frozenset()
     """What is configured of `Endpoint.needs`, except `media_repo`, which is `media`."""
-    weight: float = 1.0
     app: str | None = None
     """`worker_app`."""
     file: str = ""

@@ -48,8 +48,6 @@ class Stated(Protocol):
     def serves(self) -> Collection[str] | None: ...
     @property
     def writes(self) -> Collection[str] | None: ...
-    @property
-    def weight(self) -> float: ...
 
 
 @frozen(kw_only=True)
@@ -236,7 +234,7 @@ def _overridden(process: Process, worker: Stated) -> Process:
         process = evolve(process, endpoint=worker.endpoint, listener=None, x_forwarded=True, fault="")
     if worker.serves is not None:
         process = evolve(process, serves=frozenset(worker.serves))
-    return evolve(process, weight=worker.weight)
+    return process
 
 
 def _restated(stream: str, names: tuple[str, ...], stated: Mapping[str, Stated]) -> tuple[str, ...]:

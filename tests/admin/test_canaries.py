@@ -13,6 +13,8 @@ from twisted.internet.task import Clock
 from admin.operated import Operated, received
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.app.canary import ANSWERS, HELD_ANSWERS, LIFETIME, LONGEST_HOLD, MOST, Canaries
+from sidecar.app.reload import Reload
+from sidecar.app.work import work_of
 from sidecar.routing.decision import Decision
 from sidecar.wire.fields import FieldSection
 
@@ -84,25 +86,13 @@ async def test_other_requests_go_on_as_before(scene: Operated) -> None:
 async def test_a_reload_ends_it_until_it_is_opened_again(scene: Operated) -> None:
     """The new plan decides alone; what was open can be opened once more, and closing leaves the new plan alone."""
     await scene.ask("POST", f"/api/canary/{NAME}/open")
-    settings = scene.sidecar.settings
-    scene.sidecar.use(
-        **{
-            **_work(scene),
-            "settings": settings,
-        }
-    )
+    reload = next(each for each in scene.services if isinstance(each, Reload))
+    scene.sidecar.use(work_of(reload.deployment))
     fresh = scene.sidecar.gateway.decide
     await scene.ask("POST", f"/api/canary/{NAME}/open")
     assert (await told(scene))["canary"] == NAME
     await scene.ask("POST", f"/api/canary/{NAME}/close")
     assert scene.sidecar.gateway.decide is fresh
-
-
-def _work(scene: Operated) -> dict[str, Any]:
-    from sidecar.app.reload import Reload, work_of
-
-    reload = next(each for each in scene.services if isinstance(each, Reload))
-    return dict(work_of(reload.deployment))
 
 
 @staged(Operated)

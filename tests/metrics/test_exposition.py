@@ -260,7 +260,7 @@ async def test_series_are_bounded(scene: Operated) -> None:
     told = samples(text)
     allowed = {
         "endpoint": {endpoint.name for endpoint in load_endpoints(None).endpoints} | {"unknown"},
-        "pool": {"", *scene.sidecar.decide.keywords["plan"].pools},
+        "pool": {"", *scene.sidecar.work.decide.keywords["plan"].pools},
         "worker": set(gateway.pools),
     }
     series = [sample for name, found in told.items() if name.startswith(PREFIX) for sample in found]

@@ -350,11 +350,12 @@ def test_what_nobody_serves_goes_to_main_all_the_same() -> None:
 
 def test_limits_of_pools_and_processes_come_with_the_decision() -> None:
     """A pool's own limit, else the least of what its workers take, never more than the configuration allows."""
+    small, large = Process(name="", body_limit=13_107_200), Process(name="", body_limit=99_000_000_000)
     workers = [
-        PlannedWorker(name="main", endpoint="x", serves=frozenset({"client"}), is_main=True, body_limit=13_107_200),
-        PlannedWorker(name="w1", endpoint="x", serves=frozenset({"client"}), body_limit=13_107_200),
-        PlannedWorker(name="w2", endpoint="x", serves=frozenset({"client"}), body_limit=99_000_000_000),
-        PlannedWorker(name="m1", endpoint="x", serves=frozenset({"media"}), body_limit=99_000_000_000),
+        PlannedWorker(name="main", endpoint="x", serves=frozenset({"client"}), is_main=True, process=small),
+        PlannedWorker(name="w1", endpoint="x", serves=frozenset({"client"}), process=small),
+        PlannedWorker(name="w2", endpoint="x", serves=frozenset({"client"}), process=large),
+        PlannedWorker(name="m1", endpoint="x", serves=frozenset({"media"}), process=large),
     ]
     plan = plan_of({}, planned=workers, pools={"sync": Pool(request_body=5, answer=7.5)})
     assert asked(plan, "GET", "/_matrix/client/versions").body_limit == 13_107_200
@@ -377,9 +378,7 @@ def test_a_topology_read_from_synapse_becomes_a_plan() -> None:
     topology = Topology(
         processes=(
             Process(name="main", endpoint="unix:/m", serves=frozenset({"client"}), media=True, file="homeserver.yaml"),
-            Process(
-                name="w1", endpoint="unix:/w", serves=frozenset({"client"}), file="w1.yaml", weight=2.0, body_limit=9
-            ),
+            Process(name="w1", endpoint="unix:/w", serves=frozenset({"client"}), file="w1.yaml", body_limit=9),
             Process(name="extra", endpoint="unix:/e", writes=frozenset({"typing"})),
         ),
         writers={"typing": ("extra",), "events": ("main",)},
@@ -387,10 +386,11 @@ def test_a_topology_read_from_synapse_becomes_a_plan() -> None:
         features=frozenset({"oidc"}),
         appservices={"secret": "@b:x"},
     )
-    settings = Settings(workers={"extra": Worker(endpoint="unix:/e")})
+    settings = Settings(workers={"extra": Worker(endpoint="unix:/e"), "w1": Worker(weight=2.0)})
     workers, facts = workers_of(topology, settings)
     assert [worker.name for worker in workers] == ["main", "w1", "extra"]
-    assert (workers[0].is_main, workers[0].media, workers[1].weight, workers[1].body_limit) == (True, True, 2.0, 9)
+    assert (workers[0].is_main, workers[0].media) == (True, True)
+    assert (workers[1].settings.weight, workers[1].process.body_limit) == (2.0, 9)
     assert workers[2].serves >= {"client", "federation"}
     assert workers[2].writes == {"typing"}
     assert (facts.known, facts.features, "secret" in repr(facts)) == (True, {"oidc"}, False)

@@ -103,7 +103,6 @@ class Stated:
     endpoint: str | None = None
     serves: tuple[str, ...] | None = None
     writes: tuple[str, ...] | None = None
-    weight: float = 1.0
 
 
 def errors(topology: Topology) -> list[Problem]:
@@ -454,18 +453,14 @@ def test_stated_workers_add_and_override(synapse: str) -> None:
     """What `sidecar.yaml` says of a worker wins, what it does not say stays."""
     topology = topology_of(
         synapse,
-        media1=Stated(endpoint="tcp:10.0.0.5:8085", weight=3.0),
-        writer1=Stated(weight=0.5),
+        media1=Stated(endpoint="tcp:10.0.0.5:8085"),
+        writer1=Stated(),
         event1=Stated(endpoint="unix:/run/event1.sock", serves=("client",)),
         extra=Stated(endpoint="unix:/run/extra.sock", serves=("client",), writes=("to_device",)),
     )
     found = by_name(topology)
-    assert (found["media1"].endpoint, found["media1"].serves, found["media1"].weight) == (
-        "tcp:10.0.0.5:8085",
-        {"media"},
-        3,
-    )
-    assert (found["writer1"].endpoint, found["writer1"].weight) == ("unix:/run/matrix-synapse/writer1.sock", 0.5)
+    assert (found["media1"].endpoint, found["media1"].serves) == ("tcp:10.0.0.5:8085", {"media"})
+    assert found["writer1"].endpoint == "unix:/run/matrix-synapse/writer1.sock"
     assert found["event1"] in topology.processes
     assert found["event1"].writes == {"events"}
     assert found["extra"].writes == {"to_device"}
