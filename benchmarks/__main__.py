@@ -69,12 +69,13 @@ def _observing(options: argparse.Namespace) -> int:
 
 def _homeserver(options: argparse.Namespace) -> int:
     """What the proxies make a real Synapse pay; imported here, because it needs one."""
+    from end_to_end.children import LaboratoryError
+    from end_to_end.services import missing
+
     from benchmarks.homeserver import results as paid
     from benchmarks.homeserver.run import BRIEF, Plan, run
     from benchmarks.homeserver.tables import plot as picture
     from benchmarks.homeserver.tables import tables as lines
-    from tests.end_to_end.children import LaboratoryError
-    from tests.end_to_end.services import missing
 
     if not options.read and (absent := missing()):
         print(f"a homeserver needs {', '.join(absent)}", file=sys.stderr)

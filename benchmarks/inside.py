@@ -115,7 +115,14 @@ def gateway(place: str, root: Path, worker: Path) -> Iterator[tuple[Laboratory, 
         laboratory = stack.enter_context(running_synapse(services, evolve(MONOLITH, name=place), shared))
         processes = [laboratory.children["main"]]
         if place == "separate":
-            command = [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "matrix-sidecar", "--config", file]
+            command: list[str | Path] = [
+                Path(sys.executable).parent / "twistd",
+                "-n",
+                "--pidfile=",
+                "matrix-sidecar",
+                "--config",
+                file,
+            ]
             sidecar = Child("sidecar", command, root / "sidecar.log", directory=root)
             stack.callback(Child.stop_all, [sidecar])
             processes.append(sidecar)

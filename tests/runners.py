@@ -10,6 +10,6 @@ from click.testing import CliRunner
 def runner(environment: Mapping[str, str] | None = None) -> CliRunner:
     """Before click 8.2 both streams are one unless this says otherwise."""
     try:
-        return CliRunner(env=environment, mix_stderr=False)
+        return CliRunner(env=environment, mix_stderr=False)  # type: ignore[call-arg]
     except TypeError:  # click 8.2 has no such argument
         return CliRunner(env=environment)

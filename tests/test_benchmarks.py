@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -237,7 +238,7 @@ def test_lost_long_poll_is_noticed(worker: Workers, monkeypatch: pytest.MonkeyPa
 def test_wrong_answer_is_noticed(tmp_path: Path, answer: bytes, complaint: str) -> None:
     """What is not the answer of the worker fails the run."""
     path = str(tmp_path / "proxy.sock")
-    with load.socket.socket(load.socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         thread = threading.Thread(target=_answer_once, args=(listener, answer))
@@ -247,7 +248,7 @@ def test_wrong_answer_is_noticed(tmp_path: Path, answer: bytes, complaint: str) 
         thread.join()
 
 
-def _answer_once(listener: load.socket.socket, answer: bytes) -> None:
+def _answer_once(listener: socket.socket, answer: bytes) -> None:
     sock, _ = listener.accept()
     with sock:
         sock.recv(65536)

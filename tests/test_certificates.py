@@ -31,7 +31,7 @@ def written(directory: Path, **contents: bytes) -> KeyFiles:
     """Files with these contents; what is not given is not there."""
     for name, content in contents.items():
         (directory / name).write_bytes(content)
-    return KeyFiles(*(str(directory / name) for name in ("key", "certificate")), str(directory / "chain"))
+    return KeyFiles(str(directory / "key"), str(directory / "certificate"), str(directory / "chain"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -48,7 +49,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-def supposed(file: str, *arguments: str) -> dict[str, object]:
+def supposed(file: str, *arguments: str) -> dict[str, Any]:
     result = run("explain", "-c", file, "--json", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["what_if"]
@@ -159,7 +160,7 @@ def changed(file: str, *replacements: tuple[str, str]) -> str:
     return str(path)
 
 
-def differences(file: str, other: str) -> tuple[dict[str, tuple[str, str]], dict[str, dict[str, object]]]:
+def differences(file: str, other: str) -> tuple[dict[str, tuple[str, str]], dict[str, dict[str, Any]]]:
     result = run("diff", file, other, "--json", "--no-ask")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

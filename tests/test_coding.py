@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ JSON = b"Content-Type: application/json"
 ACCEPT = b"Accept-Encoding: gzip, deflate, br"
 
 
-def changing(*lines: bytes, start: bytes = b"GET /x HTTP/1.1", **changes: object) -> Changing:
+def changing(*lines: bytes, start: bytes = b"GET /x HTTP/1.1", **changes: Any) -> Changing:
     head = RequestHead(b"\r\n".join([start, b"Host: H.example:8448", *lines, b"\r\n"]))
     return Changing(Changes(**({"compress": Compress(min=0)} | changes)), head)
 
@@ -33,7 +34,7 @@ def answered(what: Changing, *lines: bytes, status: bytes = b"200 OK", method: b
     return what.answer(ResponseHead(raw, method), close=False, decoded=False)[0]
 
 
-def coded(what: Changing, *lines: bytes, **others: object) -> bool:
+def coded(what: Changing, *lines: bytes, **others: Any) -> bool:
     return b"Content-Encoding: gzip" in answered(what, *lines, **others)
 
 

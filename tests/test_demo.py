@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from net.turns import reactor, spin, turns
+from net.turns import port_of, reactor, spin, turns
 from processes import Running, connect, exchange
 from twisted.application.service import MultiService
 from twisted.python.usage import UsageError
@@ -82,7 +82,7 @@ def test_in_this_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         demo, _signals, sidecar = list(services)[:3]
         assert isinstance(sidecar, SidecarService)
         assert demo.configuration.exists()
-        with socket.create_connection(("127.0.0.1", sidecar.ports[0].getHost().port)) as client:
+        with socket.create_connection(("127.0.0.1", port_of(sidecar.ports[0]))) as client:
             client.sendall(b"GET /_matrix/media/v3/config?a=%21 HTTP/1.1\r\nHost: x\r\n\r\n")
             client.setblocking(False)
             got = b""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ def request(start: bytes = b"GET /x HTTP/1.1", *lines: bytes) -> RequestHead:
     return RequestHead(b"\r\n".join([start, b"Host: h", *lines, b"\r\n"]))
 
 
-def exchange(start: bytes = b"GET /x HTTP/1.1", *lines: bytes, **options: object) -> Exchange:
+def exchange(start: bytes = b"GET /x HTTP/1.1", *lines: bytes, **options: Any) -> Exchange:
     head = request(start, *lines)
     return Exchange(head, head.passed_on(b""), **options)
 
@@ -45,7 +47,7 @@ def sent(one: Exchange) -> Exchange:
     return one
 
 
-REQUESTS = {
+REQUESTS: dict[str, Any] = {
     "start": st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"HEAD"]),
     "version": st.sampled_from([b" /x HTTP/1.1", b" /x HTTP/1.1", b" /x HTTP/1.0"]),
     "close": st.booleans(),
@@ -226,7 +228,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(self.ends))
     @rule(**REQUESTS)
-    def next_request(self, **options: object) -> None:
+    def next_request(self, **options: Any) -> None:
         assert len(self.ends) == 1
         self.begin(**options)
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from net.peers import Peer
+from net.peers import connected
 from net.turns import reactor, spin, turns
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.web.resource import EncodingResourceWrapper, Resource
 from twisted.web.server import Site
@@ -179,10 +178,7 @@ def hosted(directory: Path, config: Any, play: Any, **options: Any) -> None:
 async def asked(guest: Guest, request: str = SYNC) -> bytes:
     """What a client of the guest is answered; to the end of the connection."""
     assert guest.reload is not None
-    host = guest.reload.sidecar.ports[0].getHost()
-    factory = Factory.forProtocol(Peer)
-    factory.noisy = False
-    peer: Peer = await TCP4ClientEndpoint(reactor, host.host, host.port).connect(factory)
+    peer = await connected(guest.reload.sidecar.ports[0])
     peer.send(request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode())
     answer = await peer.end()
     peer.close()
@@ -268,7 +264,7 @@ def test_what_nobody_foresaw(tmp_path: Path, said: Said, monkeypatch: pytest.Mon
     assert "which failed to start" in said
     assert "a fault of ours" in said
     monkeypatch.setattr(inside, "operator_services", operator_services)
-    monkeypatch.setattr(inside.Reload, "stopService", fail)
+    monkeypatch.setattr("sidecar.app.reload.Reload.stopService", fail)
     hosted(tmp_path, {"listen": LISTEN, "admin": LISTEN}, play)
     assert "did not stop in good order" in said
 
@@ -325,14 +321,14 @@ def test_a_module_s_configuration_that_is_in_no_file(tmp_path: Path, said: Said)
 
 def test_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the descriptors are left to Synapse: each of our connections may need two."""
-    monkeypatch.setattr(inside.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 4096))
 
     async def play(guest: Guest) -> None:
         assert guest.reload is not None
         assert guest.reload.deployment.settings.limits.connections == 256
 
     hosted(tmp_path, {"listen": LISTEN}, play)
-    monkeypatch.setattr(inside.resource, "getrlimit", lambda _: (inside.resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
 
     async def unlimited(guest: Guest) -> None:
         assert guest.reload is not None

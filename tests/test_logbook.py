@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from net.turns import observed
 from noted import noted
 from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel
 
 from sidecar.config.log import Log
 from sidecar.observe import sink
@@ -26,10 +27,10 @@ class Threads(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, ...]] = []
+        self.asked: list[tuple[Any, ...]] = []
 
     def callFromThread(self, *call: Any, **more: Any) -> None:
-        self.calls.append((*call, more))
+        self.asked.append((*call, more))
 
 
 @pytest.fixture(autouse=True)
@@ -104,12 +105,9 @@ def test_trouble() -> None:
     book.close(PATIENCE)
     assert book.written() == Written(failed=1)
     events: list[Any] = []
-    globalLogPublisher.addObserver(events.append)
-    try:
-        for call, *arguments, more in reactor.calls:
+    with observed(events.append):
+        for call, *arguments, more in reactor.asked:
             call(*arguments, **more)
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     (event,) = events
     assert event["log_level"] is LogLevel.error
     assert event["log_format"].format(**event) == "the access log cannot be written: No space left on device"

@@ -54,8 +54,8 @@ def test_every_command_and_option_is_in_it(tmp_path: Path) -> None:
             if isinstance(option, click.Option):
                 assert option.opts[-1] in text
                 assert " ".join((option.help or "").split()) in text
-    for option in (*(row[0] for row in Options.optParameters), *(row[0] for row in Options.optFlags), "listen"):
-        assert f"--{option}" in text
+    for name in (*(row[0] for row in Options.optParameters), *(row[0] for row in Options.optFlags), "listen"):
+        assert f"--{name}" in text
 
 
 def test_what_roff_would_take_for_its_own_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.logger import Logger, LogPublisher, textFileLogObserver
@@ -56,7 +57,7 @@ def test_what_is_lost_is_told() -> None:
     """Beyond the room lines are dropped; as soon as there is room again a line says how many."""
     with full_pipe() as pipe:
         sink = Sink(pause=0.0, room=1000)
-        stream = LogStream(sink)
+        stream: Any = LogStream(sink)
         for number in range(100):
             assert stream.write(f"line {number:>4}\n") == 10
         assert sink.dropped == 0
@@ -77,7 +78,7 @@ def test_what_is_lost_is_told() -> None:
 def test_nothing_is_told_while_writing_fails(tmp_path: Path) -> None:
     """A full disk is not written to once more for each line that is lost."""
     sink = Sink("/dev/full", pause=0.0)
-    stream = LogStream(sink)
+    stream: Any = LogStream(sink)
     for count in (1, 2, 3):
         stream.write("line\n")
         while sink.failed < count:
@@ -95,7 +96,7 @@ def test_nothing_is_told_while_writing_fails(tmp_path: Path) -> None:
 def test_twisted_writes_to_it(tmp_path: Path) -> None:
     """An observer as twistd makes it for a stream takes this for one of text."""
     sink = Sink(str(tmp_path / "log"), pause=0.0)
-    stream = LogStream(sink)
+    stream: Any = LogStream(sink)
     assert stream.writable()
     Logger(observer=LogPublisher(textFileLogObserver(stream))).info("Grüße")
     sink.close(PATIENCE)
@@ -139,7 +140,8 @@ def test_what_an_administrator_reads(event: str, elsewhere: object, in_a_journal
 def test_twisted_writes_what_is_taken_apart(tmp_path: Path) -> None:
     """Its own observer, with a level and without one."""
     sink = Sink(str(tmp_path / "log"), pause=0.0)
-    publisher = LogPublisher(textFileLogObserver(LogStream(sink, journal=True)))
+    stream: Any = LogStream(sink, journal=True)
+    publisher = LogPublisher(textFileLogObserver(stream))
     Logger("sidecar", observer=publisher).warn("careful")
     Logger("twisted.internet.base", observer=publisher).info("Main loop terminated.")
     Logger("sidecar", observer=publisher).info("fine")

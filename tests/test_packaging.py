@@ -206,6 +206,6 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
     for path in UNITS:
         unit = re.sub(r"/opt/venvs/matrix-sidecar/bin/[a-z-]+", sys.executable, (ROOT / path).read_text())
         (tmp_path / Path(path).name).write_text(unit)
-    command = ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())]
+    command = ["systemd-analyze", "verify", *sorted(map(str, tmp_path.iterdir()))]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert (done.returncode, done.stdout) == (0, "")

@@ -18,6 +18,7 @@ from processes import ROOT, Running, connect, exchange
 
 from sidecar import tap
 from sidecar.cli import main
+from sidecar.loading.deployment import DEFAULT_PATH
 
 CONF = ROOT / "conf"
 PRESETS = ("docker-nginx", "nginx-workers", "two-hosts")
@@ -120,7 +121,7 @@ def test_the_image_starts_what_twistd_knows() -> None:
     assert entry == ["twistd", "--nodaemon", "--pidfile=", "matrix-sidecar"]
     options = tap.Options()
     options.parseOptions(command)
-    assert options["config"] == tap.DEFAULT_PATH
+    assert options["config"] == DEFAULT_PATH
     check = ROOT / "conf" / "docker" / "healthcheck"
     assert options["admin"].split(":")[1] in check.read_text()
     for source in re.findall(r"^COPY ([^-]\S*) ", text, re.MULTILINE):

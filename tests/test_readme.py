@@ -73,7 +73,7 @@ def test_nginx_takes_what_the_page_gives_it(tmp_path: Path) -> None:
     (configured,) = blocks("nginx")
     page = f"error_log stderr; pid {tmp_path}/pid; events {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:1;\n"
     (tmp_path / "nginx.conf").write_text(f"{page}{configured}}} }}\n")
-    command = [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "", "-t", "-p", tmp_path, "-c", "nginx.conf"]
+    command = [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "", "-t", "-p", str(tmp_path), "-c", "nginx.conf"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -83,7 +83,7 @@ def test_caddy_takes_what_the_page_gives_it(tmp_path: Path) -> None:
     """The lines for Caddy are valid inside a site block, and the sidecar is the one backend of both paths."""
     (configured,) = blocks("caddy")
     (tmp_path / "Caddyfile").write_text(f"http://matrix.example.org {{\n{configured}}}\n")
-    command = ["caddy", "adapt", "--config", tmp_path / "Caddyfile"]
+    command = ["caddy", "adapt", "--config", str(tmp_path / "Caddyfile")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.findall(r'"dial":"([^"]*)"', done.stdout) == ["127.0.0.1:8008"]

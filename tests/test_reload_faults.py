@@ -24,6 +24,7 @@ from sidecar.errors import ConfigError, Problem
 from sidecar.loading.deployment import read_deployment
 from sidecar.metrics.status import unready
 from sidecar.routing.decide import decide
+from sidecar.wire.fields import FieldSection
 
 WRITERS = {"typing": "typing1", "to_device": "todevice1", "receipts": "receipts1", "events": ["event1", "event2"]}
 GENERIC = ("sync1", "sync2", "client1", "media1")
@@ -172,7 +173,7 @@ class Ten:
             decide(
                 method.encode(),
                 target.encode(),
-                {b"authorization": f"Bearer {token}".encode()} if token else {},
+                FieldSection(b"\r\nAuthorization: Bearer %s\r\n\r\n" % token.encode() if token else b"\r\n\r\n"),
                 "127.0.0.1",
                 plan=self.reload.deployment.plan,
             )

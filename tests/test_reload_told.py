@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -96,7 +97,7 @@ def test_a_refused_reload_is_told_everywhere(tmp_path: Path) -> None:
     (tmp_path / "runtime").mkdir()
     notify = tmp_path / "notify"
     systemd = Listening(str(notify))
-    more = {"RUNTIME_DIRECTORY": str(tmp_path / "runtime"), "NOTIFY_SOCKET": str(notify)}
+    more: dict[str, Any] = {"RUNTIME_DIRECTORY": str(tmp_path / "runtime"), "NOTIFY_SOCKET": str(notify)}
     with workers(tmp_path), Running(["-c", str(files[0])], tmp_path, **more) as sidecar:
         address = sidecar.address()
         assert systemd.hears("READY")["STATUS"] == "serving 9 workers, Synapse 1.163"

@@ -21,6 +21,7 @@ from sidecar.exchange.replies import (
     response,
     status_of,
 )
+from sidecar.wire.head import ResponseHead
 from sidecar.wire.reader import END, ReaderLimits, ResponseReader
 
 TOLD = {failure: failure.status for failure in Failure if failure.status}
@@ -32,10 +33,12 @@ def read(octets: bytes, method: bytes = b"GET") -> tuple[int, dict[bytes, bytes]
     reader = ResponseReader(ReaderLimits())
     reader.next_message(method, decoded=False)
     head, *content, end = reader.feed(octets)
+    assert isinstance(head, ResponseHead)
     assert end is END
     assert not reader.excess
     assert len(head.fields.names) == len(set(head.fields.names))
-    return head.status, {name: head.fields.get(name) for name in head.fields.names}, b"".join(content)
+    fields = {name: head.fields.get(name) or b"" for name in head.fields.names}
+    return head.status, fields, b"".join(each for each in content if isinstance(each, bytes))
 
 
 def test_a_refusal_is_these_octets() -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from net.peers import Peer, Worker, forward
-from net.turns import reactor, spin, staged, turns
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from net.peers import Peer, Worker, connected, forward
+from net.turns import port_of, reactor, spin, staged, turns
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 
@@ -43,13 +42,10 @@ class Running:
 
     @property
     def address(self) -> tuple[str, int]:
-        host = self.service.ports[0].getHost()
-        return host.host, host.port
+        return "127.0.0.1", port_of(self.service.ports[0])
 
     async def client(self, octets: bytes = b"") -> Peer:
-        factory = Factory.forProtocol(Peer)
-        factory.noisy = False
-        peer: Peer = await TCP4ClientEndpoint(reactor, *self.address).connect(factory)
+        peer = await connected(self.service.ports[0])
         self.clients.append(peer)
         if octets:
             peer.send(octets)
@@ -103,7 +99,7 @@ async def test_worker_that_is_away(running: Running) -> None:
 @staged(Running, listen=(LISTEN, LISTEN))
 async def test_several_listeners(running: Running) -> None:
     """Every endpoint of `listen` is listened on, and logged."""
-    first, second = (port.getHost().port for port in running.service.ports)
+    first, second = map(port_of, running.service.ports)
     assert first != second
 
 
@@ -250,7 +246,7 @@ def test_clock() -> None:
     import time
 
     class Reactor:
-        seconds = time.time
+        seconds = staticmethod(time.time)
 
     one = Reactor()
     use_monotonic_clock(one)
@@ -303,7 +299,7 @@ def test_no_descriptor_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None
         poller = Poller(reactor)
         failures: list[BaseException] = []
         with monkeypatch.context() as patched:
-            patched.setattr(endpoints.socket, "socket", exhausted)
+            patched.setattr(f"{endpoints.__name__}.socket.socket", exhausted)
             for endpoint in (UnixEndpoint(poller, "/run/a.sock"), TcpEndpoint(poller, reactor, "127.0.0.1", 1, 2.0)):
                 endpoint.connect(lambda: pytest.fail("connected"), failures.append)
                 assert not failures
@@ -345,7 +341,7 @@ def test_a_worker_on_tcp(tmp_path: Path) -> None:
         port = reactor.listenTCP(0, worker, interface="127.0.0.1")
         one = service(f"tcp:127.0.0.1:{port.getHost().port}")
         one.startService()
-        with socket.create_connection(("127.0.0.1", one.ports[0].getHost().port)) as client:
+        with socket.create_connection(("127.0.0.1", port_of(one.ports[0]))) as client:
             client.sendall(GET)
             connection = await worker.connection()
             await connection.head()

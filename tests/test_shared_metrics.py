@@ -16,6 +16,7 @@ from sidecar.app.service import SidecarService
 from sidecar.app.work import work_of
 from sidecar.guest.shared_metrics import SharedMetrics
 from sidecar.loading.deployment import read_deployment
+from sidecar.metrics.status import View
 
 READY = b"matrix_sidecar_ready 1.0"
 
@@ -78,7 +79,12 @@ def test_asked_in_another_thread(tmp_path: Path) -> None:
 
     async def play(around: Surroundings) -> None:
         look = around.reload.look
-        metrics = SharedMetrics(reactor, lambda: (looked.append(threading.get_ident()), look())[1], around.registry)
+
+        def noted() -> View:
+            looked.append(threading.get_ident())
+            return look()
+
+        metrics = SharedMetrics(reactor, noted, around.registry)
         metrics.startService()
         told = await elsewhere(around.told)
         assert READY in told

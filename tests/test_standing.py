@@ -131,7 +131,7 @@ def town(directory: Path, absent: Sequence[str] = ()) -> Iterator[tuple[Standing
         def one(line: str) -> str | None:
             with connect(address) as client:
                 answer = exchange(client, f"{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
-            status, body = re.fullmatch(rb"HTTP/1\.1 (\d+) .*?\r\n\r\n(.*)", answer, re.DOTALL).groups()  # type: ignore[union-attr]
+            status, body = re.fullmatch(rb"HTTP/1\.1 (\d+) .*?\r\n\r\n(.*)", answer, re.DOTALL).groups()
             assert status in (b"200", b"503"), (line, answer)
             return body.decode() if status == b"200" else None
 

@@ -22,6 +22,7 @@ from sidecar import cli, tap
 from sidecar.app.sd_notify import SystemdNotice, reloading, tell, watchdog_interval
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.entrance.descriptors import RESERVE
+from sidecar.loading.deployment import DEFAULT_PATH
 
 UNITS = ROOT / "systemd"
 SERVICES = ["matrix-sidecar.service", "matrix-sidecar@.service"]
@@ -61,7 +62,7 @@ def test_the_command_of_a_unit(unit: str) -> None:
     options.parseOptions(line[line.index("matrix-sidecar") + 1 :])
     name = one("matrix-sidecar.socket", "FileDescriptorName")
     assert options["listen"] == [f"systemd:domain=INET:name={name}"]
-    assert options["config"] == tap.DEFAULT_PATH
+    assert options["config"] == DEFAULT_PATH
 
 
 @pytest.mark.parametrize("unit", SERVICES)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from net.peers import Worker
-from net.turns import reactor, spin, turns
+from net.turns import port_of, reactor, spin, turns
 from processes import ROOT, PlainWorker, Running, command, connect, exchange, read_until, run
 from twisted.application.service import MultiService
 from twisted.plugin import getPlugins
@@ -219,10 +219,11 @@ def test_service_from_options(tmp_path: Path) -> None:
         sidecar = the_sidecar(services)
         assert sidecar.settings.listen == ("tcp:0:interface=127.0.0.1",)
         assert sidecar.settings.admin == "tcp:9:interface=127.0.0.1"
-        assert sidecar.workers == {"main": f"unix:{tmp_path}/main.sock"}
+        (main,) = sidecar.work.workers.values()
+        assert (main.name, main.endpoint) == ("main", f"unix:{tmp_path}/main.sock")
         worker = Worker(tmp_path / "main.sock").start()
         services.startService()
-        with socket.create_connection(("127.0.0.1", sidecar.ports[0].getHost().port)) as client:
+        with socket.create_connection(("127.0.0.1", port_of(sidecar.ports[0]))) as client:
             client.sendall(GET + b"GET /_synapse/admin/v1/x HTTP/1.1\r\nHost: x\r\n\r\n")
             connection = await worker.connection()
             await connection.head()
@@ -270,7 +271,7 @@ def test_free_port() -> None:
         assert tap._free_port(port) not in (0, port)
     assert tap._free_port(port) == port
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tap.socket, "socket", _NoSocket)
+        patch.setattr("sidecar.tap.socket.socket", _NoSocket)
         with pytest.raises(SystemExit, match="no free port"):
             tap._free_port()
 
@@ -288,7 +289,7 @@ def test_plugin() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins, "__path__", [*plugins.__path__, str(ROOT / "twisted" / "plugins")])
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-        makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
+        makers: dict[str, Any] = {maker.tapname: maker for maker in getPlugins(IServiceMaker)}
     assert makers["matrix-sidecar"].module == "sidecar.tap"
 
 

@@ -10,12 +10,10 @@ from socket import socket
 from typing import Any
 
 import pytest
-from net.peers import Peer, Worker
-from net.turns import reactor, staged, turns
+from net.peers import Peer, Worker, connected
+from net.turns import observe, reactor, staged, turns
 from processes import PlainWorker
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from sidecar.app.reload import Reload
 from sidecar.app.service import SidecarService
@@ -73,7 +71,7 @@ class Running:
     ) -> None:
         self.directory = directory
         self.messages: list[str] = []
-        globalLogPublisher.addObserver(self._note)
+        self._unobserve = observe(self._note)
         read = configured(directory, stated, files=files)
         deployment = read(version=told)
         self.service = SidecarService(work_of(deployment), reactor)
@@ -95,17 +93,15 @@ class Running:
 
     async def request(self) -> Peer:
         """A client that has sent a request which only main serves."""
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.service.ports[0].getHost().port)
-        factory = Factory.forProtocol(Peer)
-        factory.noisy = False
-        client: Peer = await endpoint.connect(factory)
+        client = await connected(self.service.ports[0])
         self.clients.append(client)
         client.send(LOGOUT)
         return client
 
     async def arrivals(self, count: int) -> tuple[list[Peer], list[Peer]]:
         """The next `count` connections to the newest main, those that ask for the version and the others."""
-        questions, requests = [], []
+        questions: list[Peer] = []
+        requests: list[Peer] = []
         for _ in range(count):
             peer = await self.mains[-1].connection()
             asks = (await peer.head()).startswith(QUESTION)
@@ -125,11 +121,11 @@ class Running:
     def deletes_device(self) -> str:
         """Who deletes a device, which workers can since 1.130."""
         return self.service.gateway.decide(
-            b"DELETE", b"/_matrix/client/v3/devices/d", FieldSection(b"\r\n\r\n"), "192.0.2.1"
+            b"DELETE", b"/_matrix/client/v3/devices/d", FieldSection(b"\r\n\r\n"), "192.0.2.1", scheme="http"
         ).candidates[0]
 
     async def strike(self) -> None:
-        globalLogPublisher.removeObserver(self._note)
+        self._unobserve()
         for main in self.mains:
             await main.stop()
         for peer in (*self.clients, *(peer for main in self.mains for peer in main.accepted)):

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attrs import frozen
+from end_to_end.children import ask
 
 from benchmarks.processes import tree, usage
-from tests.end_to_end.children import ask
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _SAMPLE = re.compile(r"^(synapse_\w+)\{([^}]*)\} (\S+)$", re.M)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from attrs import field, frozen
-
-from tests.end_to_end.topology import Process, Topology
+from end_to_end.topology import Process, Topology
 
 _CLIENT = ("client", "metrics")
 _MAIN = Process("main", ("client", "federation", "metrics"))

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import yaml
 from attrs import frozen
+from end_to_end.laboratory import Laboratory, running_synapse
+from end_to_end.services import Services
 
 from benchmarks.homeserver import costs
 from benchmarks.homeserver.clients import PATIENCE, Crowd, Load, Outside, Seen
@@ -18,8 +20,6 @@ from benchmarks.homeserver.deployments import Deployment
 from benchmarks.homeserver.population import Population, Size, populated
 from benchmarks.homeserver.proxies import NGINX, Variant, running
 from benchmarks.homeserver.remote import Ports, Remote, federating, remote
-from tests.end_to_end.laboratory import Laboratory, running_synapse
-from tests.end_to_end.services import Services
 
 _LARGEST = 12
 _QUIET_LOG = {
@@ -137,7 +137,7 @@ def _told(added: costs.Told, count: int) -> Mapping[str, float]:
 def times(seen: Seen) -> Mapping[str, float]:
     """Percentiles in milliseconds, and what failed."""
     kinds = {"send": seen.sends, "arrival": seen.arrivals, **seen.others}
-    found = {}
+    found: dict[str, float] = {}
     for kind, values in kinds.items():
         if len(values) > 1:
             parts = quantiles(values, n=20, method="inclusive")

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import aiohttp
 from attrs import field, frozen
+from end_to_end.children import LaboratoryError
+from end_to_end.laboratory import PASSWORD
 
 from benchmarks.homeserver.clients import V3, Person, Room
 from benchmarks.homeserver.remote import Remote
-from tests.end_to_end.children import LaboratoryError
-from tests.end_to_end.laboratory import PASSWORD
 
 AT_ONCE = 4
 OUTSIDERS = 4

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
+from end_to_end.children import Child, answers
+from end_to_end.laboratory import START_LIMIT, Laboratory, running_sidecar
 
 from benchmarks.homeserver import expressions
 from benchmarks.homeserver.deployments import Deployment
 from benchmarks.programs import find
-from tests.end_to_end.children import Child, answers
-from tests.end_to_end.laboratory import START_LIMIT, Laboratory, running_sidecar
 
 Pools = Mapping[str, Sequence[str]]
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from end_to_end.authority import Authority
+from end_to_end.children import Child
+from end_to_end.laboratory import Laboratory, free_port, running_synapse
+from end_to_end.services import Services
+from end_to_end.signing import Signer, signer
+from end_to_end.topology import Process, Topology
 
 from benchmarks.programs import find
-from tests.end_to_end.authority import Authority
-from tests.end_to_end.children import Child
-from tests.end_to_end.laboratory import Laboratory, free_port, running_synapse
-from tests.end_to_end.services import Services
-from tests.end_to_end.signing import Signer, signer
-from tests.end_to_end.topology import Process, Topology
 
 _HAPROXY = """\
 global

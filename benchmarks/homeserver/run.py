@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import evolve, frozen
+from end_to_end.children import LaboratoryError
+from end_to_end.laboratory import running_services, scratch_directory
 
 from benchmarks.homeserver.clients import Load
 from benchmarks.homeserver.deployments import SIX, TWELVE, Deployment
@@ -15,8 +17,6 @@ from benchmarks.homeserver.results import Case, Report, Row
 from benchmarks.load import LoadError
 from benchmarks.measure import machine, rotated
 from benchmarks.programs import Processors, ProgramError
-from tests.end_to_end.children import LaboratoryError
-from tests.end_to_end.laboratory import running_services, scratch_directory
 
 VARIANTS = (NGINX, HAPROXY, OURS, BY_HAND)
 LOADS = {

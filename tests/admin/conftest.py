@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from net.turns import reactor
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """`makeService` gives the reactor another clock; this test gives it back."""
     monkeypatch.setattr(reactor, "seconds", reactor.seconds)
-    return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from net.peers import Worker
-from net.turns import turns
+from net.turns import port_of, turns
 from twisted.application.service import MultiService
 
 from sidecar import tap
@@ -67,7 +67,7 @@ class Operated:
         return self.workers[name]
 
     def client(self, octets: bytes) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.sidecar.ports[0].getHost().port))
+        client = socket.create_connection(("127.0.0.1", port_of(self.sidecar.ports[0])))
         self.clients.append(client)
         client.sendall(octets)
         return client

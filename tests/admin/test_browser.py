@@ -202,7 +202,7 @@ def test_a_drain_that_is_refused(browser: Browser) -> None:
 
 def test_a_broken_worker_is_seen(browser: Browser, gate: Gate) -> None:
     """Within two seconds, at the best of three times because other things run on this machine, too."""
-    took = []
+    took: list[float] = []
     while len(took) < 3 and not any(each < 2000 for each in took):
         worker = Mortal(gate.directory, "sync2")
         browser.until(f"{ROW.format('sync2')}.includes('up')")

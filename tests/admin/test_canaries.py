@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from net.turns import staged, turns
@@ -134,8 +134,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.plain = Decision(action="forward", endpoint="any", pool="any", candidates=("main",))
-        self.sidecar: Any = SimpleNamespace(gateway=SimpleNamespace(decide=lambda *_, **__: self.plain))
-        self.canaries = Canaries(self.sidecar, self.clock)
+        self.sidecar = SimpleNamespace(gateway=SimpleNamespace(decide=lambda *_, **__: self.plain))
+        self.canaries = Canaries(cast(Any, self.sidecar), self.clock)
 
     def decide(self, name: str = NAME) -> Decision:
         fields = FieldSection(b"\r\n\r\n")

@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from net.turns import logged_failures, spin, staged, turns
+from net.turns import logged_failures, port_of, spin, staged, turns
 from twisted.internet.task import Clock
 
 from admin.operated import CONFIGURATION, Operated, received
@@ -145,7 +145,7 @@ async def test_who_may_not_is_not_taken(scene: Operated) -> None:
     listener = next(each for each in scene.services if isinstance(each, OperatorListener))
     assert listener.port is not None
     for _ in range(3):
-        with socket.create_connection(("127.0.0.3", listener.port.getHost().port)) as stranger:
+        with socket.create_connection(("127.0.0.3", port_of(listener.port))) as stranger:
             assert await received(stranger, lambda _: False) == b""
     assert listener.site.open == 0
 
@@ -155,7 +155,7 @@ async def test_a_hundred_slow_heads(scene: Operated) -> None:
     """They have their time, and whoever asks is answered all the same."""
     port = next(each for each in scene.services if isinstance(each, OperatorListener)).port
     assert port is not None
-    address = ("127.0.0.3", port.getHost().port)
+    address = ("127.0.0.3", port_of(port))
     for _ in range(100):
         slow = socket.create_connection(address)
         scene.clients.append(slow)

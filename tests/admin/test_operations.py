@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from net.turns import spin, staged, turns
+from net.turns import port_of, spin, staged, turns
 
 from admin.operated import CONFIGURATION, Operated, received
 from sidecar import __version__, tap
@@ -119,7 +119,7 @@ async def test_status(scene: Operated) -> None:
     assert told["version"] == __version__
     assert told["uptime"] >= 0
     assert (told["ready"], told["stopping"], told["reload"], told["leaving"]) == (True, False, None, [])
-    assert told["listening"] == [f"127.0.0.1:{scene.sidecar.ports[0].getHost().port}"]
+    assert told["listening"] == [f"127.0.0.1:{port_of(scene.sidecar.ports[0])}"]
     assert told["counters"]["requests"] == 1
     assert told["workers"]["main"].pop("recent").keys() == {"requests_per_second", "errors", "p50", "p99", "curve"}
     assert told["recent"].keys() == {"seconds", "per_second", "more", "failures"}

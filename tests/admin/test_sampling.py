@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from attrs import define, field
 from noted import noted
@@ -29,7 +31,7 @@ def sampling(endpoints: int) -> tuple[Clock, Sampling, Gateway]:
     for number in range(endpoints):
         record = noted(endpoint=f"e{number}", pool="pool", worker="a", status=200, first_byte=0.1, began=0.0, ended=0.1)
         gateway.notes.take(record)
-    return clock, Sampling(clock, lambda: gateway, Recent(set())), gateway
+    return clock, Sampling(clock, lambda: cast(Any, gateway), Recent(set())), gateway
 
 
 @pytest.mark.parametrize(("endpoints", "steps"), [(3, 1), (AT_ONCE - 1, 1), (AT_ONCE, 2), (5 * AT_ONCE, 6)])

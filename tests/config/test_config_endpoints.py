@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -195,7 +196,7 @@ def test_kinds_of_plugins_are_told_apart_from_slips() -> None:
 
 
 @pytest.mark.parametrize("form", [*SERVER.values(), *CLIENT.values()])
-def test_examples_are_right(form: object) -> None:
+def test_examples_are_right(form: Any) -> None:
     """What an error proposes is accepted."""
     example = form.example
     read = client_endpoint if form in CLIENT.values() else server_endpoint

@@ -100,10 +100,10 @@ def make(directory: Path, wheels: Path) -> list[StandIn]:
         call("mount", "-t", kind, kind, new / place)
     call("mount", "--rbind", "/dev", new / "dev")
     # Where these lie on another file system than the root.
-    for place in {Path(sys.prefix), Path(sys.base_prefix), wheels}:
-        inner = new / place.relative_to("/")
+    for outer in {Path(sys.prefix), Path(sys.base_prefix), wheels}:
+        inner = new / outer.relative_to("/")
         inner.mkdir(parents=True, exist_ok=True)
-        call("mount", "--bind", place, inner)
+        call("mount", "--bind", outer, inner)
     clone = new / ROOT.relative_to("/")
     clone.mkdir(parents=True, exist_ok=True)
     overlay(ROOT, directory / "clone", directory / "clone.work", clone)

@@ -21,7 +21,7 @@ pytest.importorskip("myst_parser")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As docs/conf.py says how; a warning is an error."""
     place = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-d", place / "trees"]
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-d", str(place / "trees")]
     done = subprocess.run([*command, ROOT / "docs", place / "html"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return place / "html"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from doctor.installation import Proxy
 from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 
 
-def heard(method: str, target: str, **more: object) -> bytes:
+def heard(method: str, target: str, **more: Any) -> bytes:
     """The head that comes of a request."""
     heads: list[bytes] = []
 
@@ -59,7 +60,7 @@ def test_the_name_in_host(place: ServerAddress, named: str) -> None:
     assert place.named == named
 
 
-def silence(place: ServerAddress, **more: object) -> SilenceError:
+def silence(place: ServerAddress, **more: Any) -> SilenceError:
     with pytest.raises(SilenceError) as raised:
         ask(place, "GET", "/", **more)
     return raised.value
@@ -75,7 +76,11 @@ def test_nobody_listens() -> None:
 def test_nobody_answers_in_time() -> None:
     """After how long is said."""
     waiting = threading.Event()
-    with Proxy(0, lambda _: waiting.wait(30) and None) as proxy:
+
+    def answer_nothing(_: bytes) -> None:
+        waiting.wait(30)
+
+    with Proxy(0, answer_nothing) as proxy:
         found = silence(ServerAddress(host="127.0.0.1", port=proxy.port), timeout=0.1)
         waiting.set()
     assert str(found) == "there was no answer within 0 s"

@@ -60,7 +60,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at."""
     monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
     monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr(examination.units, "expected", lambda: None)
+    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
 
 
 def doctor(installation: Installation, *arguments: str) -> Result:

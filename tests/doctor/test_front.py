@@ -38,7 +38,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at, and nothing is waited for long."""
     monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
     monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr(examination.units, "expected", lambda: None)
+    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
     monkeypatch.setattr(front, "BODY_PATIENCE", 0.3)
 
 

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import hosts
@@ -49,14 +49,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def three_ports() -> Ports:
-    return Ports(*free_ports(3))
+    https, federation, http = free_ports(3)
+    return Ports(https, federation, http)
 
 
 def file(name: str, place: Path, *replaced: tuple[str, str]) -> str:
     """The text of a shipped file with some of it replaced; what is not there to be replaced is a failure."""
     text = (CONF / name).read_text()
     for pattern, value in replaced:
-        text, count = re.subn(pattern, lambda _found, value=value: value, text)
+        text, count = re.subn(pattern, value.replace("\\", r"\\"), text)
         assert count, f"{name} holds nothing like {pattern!r}"
     return text.replace("/etc/ssl/matrix", str(place))
 
@@ -92,7 +93,7 @@ def trusting(authority: Authority | Path) -> ssl.SSLContext:
 @contextmanager
 def workers(place: Path) -> Iterator[Mapping[str, RecordingWorker]]:
     """Synapse's files in `place`, and a stand-in for each process that they name."""
-    listener = {"path": str(place / "main.sock")}
+    listener: dict[str, object] = {"path": str(place / "main.sock")}
     hosts.homeserver(place, "homeserver.yaml", listener, server_name="example.com")
     for name, resources in WORKERS.items():
         if name != "main":
@@ -305,7 +306,7 @@ EDGE = (
     *SYNAPSE,
 )
 
-EDGES: Mapping[str, Callable[[Path, int], object]] = {
+EDGES: Mapping[str, Callable[[Path, int], AbstractContextManager[tuple[Ports, ssl.SSLContext]]]] = {
     "nginx": nginx_in_front,
     "caddy": caddy_in_front,
     "apache2": apache_in_front,

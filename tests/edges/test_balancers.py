@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from edges.programs import NAMES, Ports, file, free_ports, haproxy, nginx, sidecar_as_the_edge, workers
+from edges.programs import NAMES, Ports, file, haproxy, nginx, sidecar_as_the_edge, three_ports, workers
 from edges.recording import ask, plain_ask, secure
 
 EXAMPLE, MATRIX = NAMES
@@ -53,7 +53,7 @@ def test_haproxy(edge: Edge, option: str) -> None:
 
     Its health checks, with a header that names nobody, keep the servers up.
     """
-    ports = Ports(*free_ports(3))
+    ports = three_ports()
     sidecar = edge.ports
     text = file(
         "edges/haproxy-tcp.cfg",
@@ -79,7 +79,7 @@ def test_haproxy(edge: Edge, option: str) -> None:
 @pytest.mark.skipif(not STREAM.exists(), reason="nginx has no stream module: libnginx-mod-stream is not installed")
 def test_nginx(edge: Edge) -> None:
     """conf/edges/nginx-stream.conf, which sends version 1."""
-    ports = Ports(*free_ports(3))
+    ports = three_ports()
     sidecar = edge.ports
     text = file(
         "edges/nginx-stream.conf",

@@ -42,8 +42,10 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     mas = RecordingWorker("mas", None)
     text = file("mas.yaml", place, *EDGE, (r"127\.0\.0\.1:8080", f"127.0.0.1:{mas.port}"))
     with workers(place), sidecar(place, text) as running:
-        listening = [running.says(r"(?s)" + r"listening on \S+?:(\d+).*?" * number)[number] for number in (1, 3, 4)]
-        yield Edge(*map(int, listening), trusting(authority))
+        https, http, local = (
+            int(running.says(r"(?s)" + r"listening on \S+?:(\d+).*?" * number)[number]) for number in (1, 3, 4)
+        )
+        yield Edge(https, http, local, trusting(authority))
     mas.close()
     assert mas.failure is None
 

@@ -108,7 +108,7 @@ def witness_of(gateway: Gateway) -> Witness:
     return Witness(gateway, AccessLogs({process.name: layout.log(process.name) for process in topology.processes}))
 
 
-class Person(nio.AsyncClient):
+class Person(nio.AsyncClient):  # type: ignore[name-defined, misc]
     """A Matrix user with one device, behind a trusted proxy that knows the user's address."""
 
     def __init__(self, witness: Witness, name: str, *, store: Path | None = None) -> None:

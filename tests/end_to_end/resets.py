@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from attrs import define, field, frozen
@@ -62,7 +63,8 @@ class Author:
         """Creates a room, or says something, with a mark that is found in the event that comes of it."""
         mark = f"mark-{secrets.token_hex(8)}"
         if number % 2:
-            target, content = "createRoom", {"creation_content": {"lab.mark": mark}}
+            target = "createRoom"
+            content: dict[str, Any] = {"creation_content": {"lab.mark": mark}}
         else:
             target = f"rooms/{quote(self.room)}/send/m.room.message"
             content = {"msgtype": "m.text", "body": mark}

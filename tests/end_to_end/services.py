@@ -88,7 +88,7 @@ class Services:
         positions in the streams for their own.
         """
         path = self.redis_socket(homeserver)
-        command = ["redis-server", "--port", "0", "--unixsocket", path]
+        command: list[str | Path] = ["redis-server", "--port", "0", "--unixsocket", path]
         command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
         redis = Child("redis", command, self.root / f"{homeserver}.redis.log", directory=self.root)
         self._children.append(redis)
@@ -101,7 +101,19 @@ class Services:
         if user is not None:
             self.root.chmod(0o711)
             os.chown(self.postgres_directory, pwd.getpwnam(user).pw_uid, -1)
-        initdb = [programs / "initdb", "--no-sync", "-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "-D", data]
+        initdb: list[str | Path] = [
+            programs / "initdb",
+            "--no-sync",
+            "-A",
+            "trust",
+            "-U",
+            ROLE,
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-D",
+            data,
+        ]
         run(initdb, directory=self.postgres_directory, user=user)
         settings = {
             "listen_addresses": "",
@@ -111,7 +123,8 @@ class Services:
             "synchronous_commit": "off",
             "full_page_writes": "off",
         }
-        command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command: list[str | Path] = [programs / "postgres", "-D", data, *options]
         postgres = Child(
             "postgres",
             command,
@@ -151,7 +164,7 @@ class Services:
 
     def create_database(self, name: str, template: str = "template0") -> None:
         """A new database, empty or a copy of another that nobody is connected to."""
-        connect = ["--host", self.postgres_directory, "--username", ROLE]
+        connect: list[str | Path] = ["--host", self.postgres_directory, "--username", ROLE]
         run([self._programs() / "createdb", *connect, "--template", template, name], directory=self.root)
 
 

@@ -216,7 +216,7 @@ class _Posting(_Client):
         mark = self.mark()
         room = f"{V3}/rooms/{quote(self.user.room)}"
         if self.number % 5:
-            content = {"msgtype": "m.text", "body": mark}
+            content: dict[str, Any] = {"msgtype": "m.text", "body": mark}
             self.write("POST send", "POST", f"{room}/send/m.room.message", content, mark, safe=False)
         else:
             content = {"creation_content": {"body": mark}}

@@ -228,7 +228,7 @@ def _shared_by_workers(layout: Layout, topology: Topology, services: Services) -
 
 
 def _worker(layout: Layout, worker: Process) -> dict[str, Any]:
-    configuration = {
+    configuration: dict[str, Any] = {
         "worker_app": "synapse.app.generic_worker",
         "worker_name": worker.name,
         "worker_listeners": [

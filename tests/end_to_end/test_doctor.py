@@ -33,7 +33,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "BODY_PATIENCE", 1.0)
     monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
     monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr(examination.units, "expected", lambda: None)
+    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
 
 
 def found(gateway: Gateway, *arguments: str) -> list[str]:

@@ -54,12 +54,23 @@ class Member:
 
     def start(self) -> None:
         """Start what a boot starts, and wait until keepalived takes the host for a good one."""
-        twistd = [sys.executable, Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "matrix-sidecar"]
+        twistd: list[str | Path] = [
+            sys.executable,
+            Path(sys.executable).parent / "twistd",
+            "-n",
+            "--pidfile=",
+            "matrix-sidecar",
+        ]
         self.sidecar = self._child("sidecar", [*twistd, "--config", self.directory / "sidecar.yaml"])
         program = find("keepalived")
         assert program is not None
         options = ["--dont-fork", "--vrrp", "--log-console", "--no-syslog"]
-        files = ["--use-file", self.directory / "keepalived.conf", "--pid", self.directory / "keepalived.pid"]
+        files: list[str | Path] = [
+            "--use-file",
+            self.directory / "keepalived.conf",
+            "--pid",
+            self.directory / "keepalived.pid",
+        ]
         self.keepalived = self._child("keepalived", [program, *options, *files, "--vrrp_pid", self._vrrp])
         with self.host.entered():
             self.sidecar.wait_until(lambda: answers(("127.0.0.1", 8009), "/ready"), LIMIT)

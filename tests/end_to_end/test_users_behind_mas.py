@@ -123,7 +123,8 @@ def test_the_users_of_these_tests_are_spread() -> None:
 @in_event_loop
 async def test_a_user_stays_on_one_worker_through_every_change_of_the_token(site: Site) -> None:
     """And it is the worker of the user, where any other device would be, whatever kind of token it has."""
-    kinds: list[tuple[Kind, str | None]] = [*([("mat", DEVICE)] * 4), ("mct", DEVICE), ("mpt", None)]
+    old: tuple[Kind, str | None] = ("mat", DEVICE)
+    kinds: list[tuple[Kind, str | None]] = [*[old] * 4, ("mct", DEVICE), ("mpt", None)]
     address = "203.0.113.1"
     for user in USERS:
         since = ""

@@ -56,7 +56,7 @@ async def _one(gateway: Gateway, logs: AccessLogs, line: str) -> str | None:
     """Who answers a request, as Synapse's own access log says."""
     method, target = line.split()
     request_id = secrets.token_hex(6)
-    content = None if method == "GET" else {}
+    content: dict[str, object] | None = None if method == "GET" else {}
     reply = await exchange(gateway.port, method, target, [(REQUEST_ID_HEADER, request_id)], content)
     if reply.status == 503:
         assert reply.json["errcode"] == "M_UNKNOWN", (line, reply.body)

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from attrs import define, field
@@ -17,6 +18,10 @@ END = b"\r\n\r\n"
 
 Fault = Callable[[socket.socket], None]
 """What is done on a connection instead of answering. It may return; then the connection is read on."""
+
+
+def _holds(octets: int, got: bytes) -> bool:
+    return len(got) >= octets
 
 
 @define(eq=False)
@@ -42,9 +47,9 @@ class Liar:
             except AssertionError:
                 return
             length = LENGTH.search(head)
-            body = len(head) - head.index(END) - 4
-            if length and body < int(length[1]):
-                read_until(connection, lambda more, body=body, size=int(length[1]): body + len(more) >= size)
+            left = int(length[1]) + head.index(END) + 4 - len(head) if length else 0
+            if left > 0:
+                read_until(connection, partial(_holds, left))
             target = head.split(b" ", 2)[1].decode()
             with self.changed:
                 targets.append(target)

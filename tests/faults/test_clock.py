@@ -8,6 +8,7 @@ import threading
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from busy import AnsweringWorker
@@ -42,7 +43,7 @@ class SteppedClock:
         self._file.write_text("+0\n")
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, Any]:
         return {
             "LD_PRELOAD": str(LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),

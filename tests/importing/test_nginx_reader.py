@@ -97,7 +97,7 @@ HOSTS = (
     *("main.example.org", "MAIN.example.org:8008", "x.wild.example.org", "wild.example.org", "dot.example.org"),
     *("a.dot.example.org", "mail.any", "exact.example.org", "re12.any", "unknown"),
 )
-FIELDS = ({}, {"X-Block": "1"}, {"Cookie": "a=b; user=x"}, {"X-Block": "0"})
+FIELDS: tuple[dict[str, str], ...] = ({}, {"X-Block": "1"}, {"Cookie": "a=b; user=x"}, {"X-Block": "0"})
 SOURCES = ("192.0.2.9", "198.51.100.7", "2001:db8::1", "1.2.3.4, 198.51.100.8", "nonsense")
 
 
@@ -155,7 +155,8 @@ def running() -> Iterator[tuple[NginxSite, int]]:
 def test_every_answer_is_the_one_that_the_reader_foretold(running: tuple[NginxSite, int]) -> None:
     """Which worker, or which status and Location; and requests of one key always on one server."""
     site, port = running
-    wrong, keys = [], {}
+    wrong: list[str] = []
+    keys: dict[tuple[str, str], set[str]] = {}
     for asked in requests():
         status, location, body = _ask(port, asked)
         verdict = site.verdict(asked)

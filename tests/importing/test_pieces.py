@@ -13,7 +13,7 @@ from sidecar.importing.haproxy_upstreams import endpoint as haproxy_endpoint
 from sidecar.importing.haproxy_words import lines, sections
 from sidecar.importing.nginx_routes import admin_networks, own_routes, trusted_networks
 from sidecar.importing.nginx_rules import target_of
-from sidecar.importing.nginx_site import nginx_site
+from sidecar.importing.nginx_site import NginxSite, nginx_site
 from sidecar.importing.nginx_tree import Directive, tree
 from sidecar.importing.nginx_upstreams import endpoint
 from sidecar.importing.nginx_uri import normalized
@@ -27,7 +27,7 @@ def directive(name: str, *args: str, block: tuple[Directive, ...] | None = None)
     return Directive(name, args, NOWHERE, block)
 
 
-def site(*directives: Directive, inside: tuple[Directive, ...] = ()):
+def site(*directives: Directive, inside: tuple[Directive, ...] = ()) -> NginxSite:
     server = directive("server", block=(directive("location", "/", block=directives), *inside))
     return nginx_site((directive("http", block=(server,)),))
 

@@ -13,7 +13,7 @@ from twisted.internet import error as connecting
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -36,7 +36,7 @@ from sidecar.upstream.health import Health, HealthLimits
 from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy
 
-from .turns import reactor, turns
+from .turns import port_of, reactor, turns
 
 FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\n"
 """What the sidecar adds to a request of a client of these tests, whose peer may speak for others and says no scheme."""
@@ -138,6 +138,17 @@ class Peer(Protocol):
             if condition():
                 self._waiting.remove(waiting)
                 deferred.callback(None)
+
+
+async def connected(listening: IListeningPort, source: str = "127.0.0.1") -> Peer:
+    """A client of what listens there on loopback, from an address of loopback."""
+    factory = Factory.forProtocol(Peer)
+    factory.noisy = False
+    peer: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port_of(listening), bindAddress=(source, 0)).connect(
+        factory
+    )
+    assert isinstance(peer, Peer)
+    return peer
 
 
 class Worker(Factory):
@@ -310,10 +321,7 @@ class Stage:
 
     async def client(self, octets: bytes = b"", *, source: str = "127.0.0.1") -> Peer:
         """A new connection to the sidecar, on which `octets` were sent."""
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port, bindAddress=(source, 0))
-        factory = Factory.forProtocol(Peer)
-        factory.noisy = False
-        peer: Peer = await endpoint.connect(factory)
+        peer = await connected(self.port, source)
         self.clients.append(peer)
         peer.transport.setTcpNoDelay(True)
         if octets:
@@ -327,11 +335,16 @@ class Stage:
         await worker.head()
         return client, worker
 
+    @property
+    def sessions(self) -> list[Session]:
+        """The sidecar's ends of all clients' connections."""
+        return [each for each in self.listener.connections if isinstance(each, Session)]
+
     async def inside(self, client: Peer) -> Session:
         """The sidecar's end of the client's connection."""
         address = client.transport.getHost()
         while True:
-            for connection in self.listener.connections:
+            for connection in self.sessions:
                 if remote(connection) == (address.host, address.port):
                     return connection
             await turns(1)
@@ -343,7 +356,7 @@ class Stage:
 
     async def acknowledged(self) -> None:
         """Wait until the clients' kernels have acknowledged what they were sent."""
-        while any(connection.link.under_way != NOTHING for connection in self.listener.connections):
+        while any(connection.link.under_way != NOTHING for connection in self.sessions):
             await turns(1)
 
     async def pass_time(self, seconds: float) -> None:

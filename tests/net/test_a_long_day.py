@@ -291,7 +291,7 @@ class Day:
     def _pool(self, worker: Worker, deadlines: Deadlines) -> WorkerPool:
         return WorkerPool(
             name=worker.name,
-            endpoint=worker.endpoint,  # type: ignore[arg-type]
+            endpoint=worker.endpoint,
             socket_path=None,
             limits=PoolLimits(connections=6, idle=3, connecting=2, waiting=4),
             reader_limits=ReaderLimits(),
@@ -345,7 +345,7 @@ class Day:
 
     def passages(self) -> list[Passage]:
         """The requests that run."""
-        return [each.passage for each in self.listener.connections if each.passage is not None]
+        return [each for connection in self.listener.connections for each in connection.passages]
 
     def check(self) -> None:
         """The counters agree with what is there."""

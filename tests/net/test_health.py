@@ -16,14 +16,14 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from sidecar.upstream.asking import ask, serves
 from sidecar.upstream.endpoints import describe, missing
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, WorkerState
 
 from .peers import Worker
-from .turns import reactor, spin, turns
+from .turns import observe, reactor, spin, turns
 
 AWAY = Refused(errno.ECONNREFUSED, "refused")
 SLOW = NoAnswerError("it is slow")
@@ -52,12 +52,12 @@ class Scene:
         )
 
     def __enter__(self) -> Scene:
-        globalLogPublisher.addObserver(self._note)
+        self._unobserve = observe(self._note)
         self.health.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        globalLogPublisher.removeObserver(self._note)
+        self._unobserve()
         self.health.stop()
         assert not self.clock.getDelayedCalls()
 
@@ -246,7 +246,7 @@ def test_only_who_is_away_is_asked() -> None:
     """Where the interval is 0 a worker that is up is left alone."""
     with Scene(HealthLimits(interval=0, slow_start=0)) as scene:
         scene.clock.advance(1000)
-        assert not scene.questions.asked
+        assert scene.questions.asked == 0
         scene.health.unreachable(AWAY)
         scene.until_asked()
         scene.questions.answer()

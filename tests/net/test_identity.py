@@ -166,7 +166,7 @@ class World:
         deadlines = Deadlines(self.clock)
         self.pool = WorkerPool(
             name="main",
-            endpoint=self.endpoint,  # type: ignore[arg-type]
+            endpoint=self.endpoint,
             socket_path=None,
             limits=PoolLimits(),
             reader_limits=ReaderLimits(),
@@ -229,7 +229,7 @@ class World:
 
     def _state(self) -> tuple[object, ...]:
         progress = [(len(one.transport.taken), len(one.out), one.transport.connected) for one in self.workers]
-        return (len(self.client.taken), len(self.unsent), self.client.connected, self.session.passage, progress)
+        return (len(self.client.taken), len(self.unsent), self.client.connected, [*self.session.passages], progress)
 
     def responses(self) -> Iterator[tuple[int, h11.Response | None, bytes, bool]]:
         """What the client understands, by h11: for each request the head, the content, and whether it is complete."""

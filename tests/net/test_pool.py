@@ -48,6 +48,11 @@ class Waiting:
         self.told_away = 0
         self.lost: list[bool] = []
 
+    @property
+    def held(self) -> Upstream:
+        assert self.upstream is not None
+        return self.upstream
+
     def leased(self, upstream: Upstream) -> None:
         assert self.upstream is None
         self.upstream = upstream
@@ -143,7 +148,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        upstream, waiting.upstream = waiting.upstream, None
+        upstream, waiting.upstream = waiting.held, None
         self.pool.release(upstream)
         self._settle()
 
@@ -151,7 +156,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def discard(self, data: st.DataObject) -> None:
         waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        upstream, waiting.upstream = waiting.upstream, None
+        upstream, waiting.upstream = waiting.held, None
         self.pool.discard(upstream)
         self._settle()
 
@@ -159,7 +164,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data(), clean=st.booleans())
     def lose_a_leased_one(self, data: st.DataObject, clean: bool) -> None:
         waiting = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        transport: FakeTransport = waiting.upstream.link.transport  # type: ignore[assignment,union-attr]
+        transport: FakeTransport = waiting.held.link.transport  # type: ignore[attr-defined]
         transport.hang_up(clean=clean)
         transport.turn()
         assert waiting.lost == [clean]
@@ -169,7 +174,7 @@ class PoolModel(RuleBasedStateMachine):
     @rule(data=st.data(), octets=st.booleans())
     def spoil_an_idle_one(self, data: st.DataObject, octets: bool) -> None:
         upstream = data.draw(st.sampled_from(self.idle))
-        transport: FakeTransport = upstream.link.transport  # type: ignore[assignment]
+        transport: FakeTransport = upstream.link.transport  # type: ignore[attr-defined]
         if octets:
             transport.deliver(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         else:
@@ -286,14 +291,14 @@ def test_idle_connections_are_closed_in_time() -> None:
     pool.lease(waiting)
     transport = endpoint.accept()
     for _ in range(5):
-        pool.release(waiting.upstream)  # type: ignore[arg-type]
+        pool.release(waiting.held)
         clock.advance(14.9)
         assert pool.lease(waiting) is waiting.upstream
-        waiting.upstream.lend(waiting, b"GET", decoded=False)  # type: ignore[union-attr]
+        waiting.held.lend(waiting, b"GET", decoded=False)
         clock.advance(100)
         transport.turn()
         assert transport.connected
-    pool.release(waiting.upstream)  # type: ignore[arg-type]
+    pool.release(waiting.held)
     clock.pump([1.0] * 30)
     transport.turn()
     assert not transport.connected
@@ -375,11 +380,11 @@ def test_draining() -> None:
         endpoint.accept()
     assert running.upstream is not None
     assert idle.upstream is not None
-    pool.release(idle.upstream)
+    pool.release(idle.held)
     pool.drain()
     assert (pool.leased, pool.idle) == (1, 0)
     assert pool.lease(late) is None
-    pool.release(running.upstream)
+    pool.release(running.held)
     assert (pool.leased, pool.idle) == (0, 0)
     assert not endpoint.attempts
     pool.undrain()
@@ -441,8 +446,8 @@ def test_retired_while_connecting() -> None:
     assert first.upstream is not None
     assert second.upstream is not None
     assert pool.busy
-    pool.release(first.upstream)
-    pool.release(second.upstream)
+    pool.release(first.held)
+    pool.release(second.held)
     assert not pool.busy
     assert not clock.getDelayedCalls()
 
@@ -546,7 +551,7 @@ def test_full_backlog(tmp_path: Path) -> None:
             while waiting.upstream is None:
                 clock.advance(0.03)
                 await turns(1)
-            pool.discard(waiting.upstream)
+            pool.discard(waiting.held)
             pool.retire()
             await turns()
             accepted.close()
@@ -561,7 +566,7 @@ def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
         clock = Clock()
         clock.advance(100)
         worker = Worker(tmp_path / "w.sock").start()
-        attempts = []
+        attempts: list[None] = []
         real = UnixEndpoint(Poller(reactor), str(worker.path))
 
         class Exhausted:
@@ -582,7 +587,7 @@ def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
             await turns(1)
             clock.advance(0.03)
         assert len(attempts) == 3
-        pool.discard(waiting.upstream)
+        pool.discard(waiting.held)
         pool.retire()
         await (await worker.connection()).vanishes()
         await worker.stop()
@@ -600,7 +605,7 @@ def test_restarted_worker(tmp_path: Path) -> None:
         old = Worker(path).start()
         pool = on_socket(path, clock)
         first, second = await leased(pool, clock), await leased(pool, clock)
-        pool.release(first.upstream)
+        pool.release(first.held)
         # As at a deployment that moves a new socket over the old one, whose process goes on for a while.
         new = Worker(tmp_path / "new.sock").start()
         (tmp_path / "new.sock").rename(path)
@@ -611,10 +616,10 @@ def test_restarted_worker(tmp_path: Path) -> None:
             await turns(1)
         assert len(new.accepted) == 1
         await (await old.connection()).end()
-        old_lease = second.upstream
+        old_lease = second.held
         pool.release(old_lease)
         assert not old_lease.link.open
-        pool.release(third.upstream)
+        pool.release(third.held)
         assert pool.idle == 1
         pool.retire()
         # Twisted removes the path at which it began to listen.
@@ -635,13 +640,13 @@ def test_connections_of_a_worker_that_went(tmp_path: Path) -> None:
         worker = Worker(path).start()
         pool = on_socket(path, clock)
         lease = await leased(pool, clock)
-        pool.release(lease.upstream)
+        pool.release(lease.held)
         path.unlink()
         clock.advance(2.0)
         pool.deadlines.recent = clock.seconds()
         again = await leased(pool, clock)
         assert pool.connects == 1
-        pool.discard(again.upstream)
+        pool.discard(again.held)
         pool.retire()
         path.touch()
         await worker.stop()
@@ -660,14 +665,14 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
         for spoil in (lambda far: far.send(b"x"), lambda far: far.shutdown(socket.SHUT_RDWR)):
             lease = await leased(pool, clock)
             connection = await worker.connection()
-            pool.release(lease.upstream)
+            pool.release(lease.held)
             spoil(connection.transport.getHandle())
             waiting = Waiting()
             assert pool.lease(waiting) is None
             while waiting.upstream is None:
                 await turns(1)
             await worker.connection()
-            pool.discard(waiting.upstream)
+            pool.discard(waiting.held)
         pool.retire()
         await worker.stop()
         await turns(10)
@@ -700,12 +705,12 @@ def test_a_worker_on_tcp(host: str) -> None:
         endpoint = TcpEndpoint(Poller(reactor), Names(), host, address.port, 2.0)
         pool = pool_of(endpoint, clock, PoolLimits())
         lease = await leased(pool, clock)
-        pool.release(lease.upstream)
+        pool.release(lease.held)
         clock.advance(2.0)
         pool.deadlines.recent = clock.seconds()
         again = await leased(pool, clock)
         assert pool.connects == 1
-        pool.discard(again.upstream)
+        pool.discard(again.held)
         pool.retire()
         await port.stopListening()
         await (await worker.connection()).end("reset")

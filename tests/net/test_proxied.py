@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from sidecar.entrance.entrances import Entrance
 
 from .peers import Peer, Stage
-from .turns import reactor, staged, turns
+from .turns import observed, reactor, staged, turns
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -136,7 +136,7 @@ async def test_the_connection_lives_on_as_any_other(stage: Balanced) -> None:
         worker.send(OK)
         await client.gets(OK)
         client.send(GET)
-    (connection,) = stage.listener.connections
+    (connection,) = stage.sessions
     assert not connection.link.secure
     assert connection.peer == "192.0.2.7"
     assert stage.listener._per_address == {"192.0.2.7": 1}
@@ -220,23 +220,18 @@ async def test_a_balancer_that_leaves(stage: Balanced) -> None:
 @staged(Balanced)
 async def test_the_log_is_told_once(stage: Balanced) -> None:
     """A balancer that sends no header fills no log; when it has learned and forgotten again it is news."""
-    from twisted.logger import globalLogPublisher
-
     told: list[str] = []
 
-    def observe(event: dict[str, Any]) -> None:
+    def note(event: dict[str, Any]) -> None:
         if "was closed" in str(event.get("log_format")):
             told.append(event["log_format"].format(**event))
 
-    globalLogPublisher.addObserver(observe)
-    try:
+    with observed(note):
         for _ in range(3):
             await (await stage.balanced(b"GET /?access_token=secret")).end("reset")
         assert len(told) == 1
         await stage.served(await stage.balanced(LINE + GET), "192.0.2.7")
         await (await stage.balanced(b"\x16")).end("reset")
-    finally:
-        globalLogPublisher.removeObserver(observe)
     assert len(told) == 2
     assert told[0].startswith("a connection from 127.0.0.2 was closed: no PROXY header where one is due")
     assert "secret" not in told[0]

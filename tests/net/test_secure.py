@@ -36,7 +36,7 @@ async def test_an_exchange(stage: SecureStage) -> None:
         await worker.gets(GET[:-2] + TOLD + b"\r\n")
         worker.send(OK)
         await client.gets(OK)
-    (connection,) = stage.listener.connections
+    (connection,) = stage.sessions
     assert connection.link.secure
     client.say_goodbye()
     assert await client.end() == b""
@@ -57,7 +57,7 @@ async def test_large_bodies(stage: SecureStage) -> None:
     await worker.gets(body)
     client.peer.pause()
     worker.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
-    (connection,) = stage.listener.connections
+    (connection,) = stage.sessions
     while not connection.clogged:
         await turns(1)
     assert connection.link.unsent > 0
@@ -206,7 +206,7 @@ async def test_a_client_that_does_not_end(stage: SecureStage) -> None:
 async def test_an_idle_connection(stage: SecureStage) -> None:
     """It is ended without a word of HTTP; what comes afterwards is no request any more; then it is reset."""
     client = await stage.secure()
-    (connection,) = stage.listener.connections
+    (connection,) = stage.sessions
     await stage.pass_time(76.0)
     assert await client.end() == b""
     client.send(GET)

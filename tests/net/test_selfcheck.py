@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from sidecar.routing.decision import Decision
 
 from .peers import FORWARDED, Peer, Stage, forward
-from .turns import staged, turns
+from .turns import observed, staged, turns
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -49,8 +49,7 @@ async def test_repeated_on_main(stage: Stage, answer: bytes) -> None:
         if event.get("log_namespace") == "sidecar.selfcheck":
             said.append(str(event["log_format"]).format(**event))
 
-    globalLogPublisher.addObserver(note)
-    try:
+    with observed(note):
         client, worker = await asked(stage, request())
         for count in range(3):
             await worker.gets(b"abc")
@@ -65,8 +64,6 @@ async def test_repeated_on_main(stage: Stage, answer: bytes) -> None:
             await client.gets(OK)
             client.send(request())
             await worker.head()
-    finally:
-        globalLogPublisher.removeObserver(note)
     assert not client.received
     assert stage.counters.misrouted == 3
     assert stage.counters.misroutes == {("any", "sync1"): 3}

@@ -213,7 +213,8 @@ async def test_slow_client(stage: Stage) -> None:
         await turns()
     # From here on the kernel takes only as much as it may.
     room = 0
-    plain = inside.link.socket
+    link: Any = inside.link
+    plain = link.socket
 
     class Narrow:
         """A socket whose kernel takes little."""
@@ -229,7 +230,7 @@ async def test_slow_client(stage: Stage) -> None:
                 raise BlockingIOError
             return plain.send(bytes(data[:taken]))
 
-    inside.link.socket = Narrow()
+    link.socket = Narrow()
     client.resume()
     for _ in range(4):
         await stage.pass_time(50)

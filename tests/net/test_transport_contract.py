@@ -621,8 +621,8 @@ def test_others_of_the_process_get_their_turn() -> None:
         one, other = Recorder(), Recorder()
         far, other_far = linked(poller, one), linked(poller, other)
         near_to_near = [far, other_far]
-        one.on_data = lambda: near_to_near[1].send(b"y")  # type: ignore[assignment,return-value]
-        other.on_data = lambda: near_to_near[0].send(b"x")  # type: ignore[assignment,return-value]
+        one.on_data = lambda: near_to_near[1].send(b"y")  # type: ignore[assignment]
+        other.on_data = lambda: near_to_near[0].send(b"x")  # type: ignore[assignment]
         far.send(b"x")
         await turns(3)
         assert one.got

@@ -6,11 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from sidecar.app.watching import SocketWatch
 
-from .turns import reactor, staged, turns
+from .turns import observed, reactor, staged, turns
 
 
 class Scene:
@@ -100,12 +100,9 @@ async def test_watching_is_not_possible(scene: Scene, monkeypatch: pytest.Monkey
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("twisted.internet.inotify.INotify", fail)
-    globalLogPublisher.addObserver(note)
-    try:
+    with observed(note):
         scene.begin()
         scene.begin()
-    finally:
-        globalLogPublisher.removeObserver(note)
     assert len(said) == 1
     assert "Too many open files" in said[0]
 

@@ -6,18 +6,27 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 reactor: Any = _reactor
 LIMIT = 30.0
 """Seconds after which a scenario that does not get on has failed."""
+
+
+def port_of(listening: IListeningPort) -> int:
+    """Where on loopback it listens."""
+    address: Any = listening.getHost()
+    return int(address.port)
 
 
 async def turns(count: int = 5) -> None:
@@ -28,20 +37,38 @@ async def turns(count: int = 5) -> None:
         await happened
 
 
+def observe(note: Callable[[LogEvent], object]) -> Callable[[], None]:
+    """Tell `note` of each event that is logged, until the function that comes back is called."""
+
+    @implementer(ILogObserver)
+    def observer(event: LogEvent) -> None:
+        note(event)
+
+    globalLogPublisher.addObserver(observer)
+    return partial(globalLogPublisher.removeObserver, observer)
+
+
+@contextmanager
+def observed(note: Callable[[LogEvent], object]) -> Iterator[None]:
+    """The same for as long as the context lasts."""
+    end = observe(note)
+    try:
+        yield
+    finally:
+        end()
+
+
 @contextmanager
 def logged_failures() -> Iterator[list[Failure]]:
     """The failures that are logged within, be they handled by Twisted or by us."""
     failures: list[Failure] = []
 
-    def observe(event: LogEvent) -> None:
+    def note(event: LogEvent) -> None:
         if "log_failure" in event:
             failures.append(event["log_failure"])
 
-    globalLogPublisher.addObserver(observe)
-    try:
+    with observed(note):
         yield failures
-    finally:
-        globalLogPublisher.removeObserver(observe)
 
 
 def spin(work: Coroutine[Deferred[Any], Any, Any], limit: float = LIMIT) -> Any:
@@ -87,7 +114,7 @@ def staged(stage: Callable[..., Any], **settings: Any) -> Callable[[Play], Calla
         parameters = list(inspect.signature(play).parameters.values())[1:]
         first = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         test.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
-        test.__name__ = play.__name__  # type: ignore[attr-defined]
+        test.__name__ = play.__name__
         test.__doc__ = play.__doc__
         test.__module__ = play.__module__
         return test

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
@@ -188,7 +189,7 @@ def _build_package(suite: str, directory: Path, base: Path, to: Path) -> None:
     first, _, rest = changelog.read_text().partition("\n")
     changelog.write_text(f"{first.replace(')', f'+deb{VERSIONS[suite]}u1)')}\n{rest}")
     found = {wheels(suite, directory / f"wheels-{suite}"): "/wheels"}
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
+    offline: dict[str, Any] = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
     # No compiler is needed, which dpkg-buildpackage asks for otherwise.
     words = ("dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps")
     inside(tree, *words, shown=found, directory=PROJECT, **offline)

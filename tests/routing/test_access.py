@@ -120,7 +120,7 @@ def spelled(word: str) -> st.SearchStrategy[str]:
 @given(
     st.lists(PIECES, max_size=3), spelled("_synapse"), PIECES.filter(lambda piece: "a" not in piece), spelled("admin")
 )
-def test_no_mixture_of_spellings_opens_it(front, synapse, between, admin) -> None:
+def test_no_mixture_of_spellings_opens_it(front: list[str], synapse: str, between: str, admin: str) -> None:
     """Encodings, cases, empty and dot segments in any mixture."""
     between = "" if between == "_matrix/.." else between
     path = "/" + "/".join([*front, synapse, between, admin, "v1", "x"])
@@ -129,6 +129,6 @@ def test_no_mixture_of_spellings_opens_it(front, synapse, between, admin) -> Non
 
 @given(st.binary(max_size=60), st.booleans())
 @example(b"/%" + b"25" * 9 + b"5Fsynapse/admin", False)
-def test_reading_a_path_never_fails(octets, known) -> None:
+def test_reading_a_path_never_fails(octets: bytes, known: bool) -> None:
     """Any octets are closed or open."""
     assert closed_resource(octets, known=known) in (None, "admin", "mas", "metrics", "replication", "too deep")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -72,7 +74,7 @@ def credentials() -> st.SearchStrategy[Headers]:
     st.lists(st.tuples(st.sampled_from([b"authorization", b"host", b"x"]), OCTETS)),
     st.text(max_size=9),
 )
-def test_any_octets_are_decided(method, target, lines, peer) -> None:
+def test_any_octets_are_decided(method: bytes, target: bytes, lines: list[tuple[bytes, bytes]], peer: str) -> None:
     """No octets in a request-target or a field can raise or leave a request without an answer."""
     for plan in (PLAN, CROWDED):
         for start in (b"", b"/", b"/_matrix/client/v3/rooms/", b"http://", b"/_synapse/"):
@@ -82,7 +84,7 @@ def test_any_octets_are_decided(method, target, lines, peer) -> None:
 
 
 @given(requests())
-def test_candidates_are_a_permutation_of_the_pool(request_) -> None:
+def test_candidates_are_a_permutation_of_the_pool(request_: Any) -> None:
     """Every worker of the pool that serves the endpoint is a candidate once, and never a fallback too."""
     method, target, fields, peer = request_
     decision = decide(method, target, fields, peer, PLAN)
@@ -95,7 +97,7 @@ def test_candidates_are_a_permutation_of_the_pool(request_) -> None:
 
 
 @given(requests())
-def test_nobody_gets_what_he_does_not_serve(request_) -> None:
+def test_nobody_gets_what_he_does_not_serve(request_: Any) -> None:
     """Candidates and substitutes serve the endpoint; a hard stream is written by all of them."""
     method, target, fields, peer = request_
     decision = decide(method, target, fields, peer, PLAN)
@@ -111,7 +113,7 @@ def test_nobody_gets_what_he_does_not_serve(request_) -> None:
 
 
 @given(st.sampled_from(TABLE).flatmap(lambda row: st.tuples(st.just(row), targets(row), targets(row))))
-def test_no_text_of_a_user_changes_the_pool(drawn) -> None:
+def test_no_text_of_a_user_changes_the_pool(drawn: Any) -> None:
     """Whatever stands in a room id, a transaction id, a state key, an alias or a query."""
     row, one, other = drawn
     for method in row.methods:
@@ -164,7 +166,7 @@ def answers(order: Callable[[list[str]], list[str]]) -> list[list[str]]:
 
 @given(st.randoms())
 @settings(max_examples=10)
-def test_the_order_of_workers_in_the_configuration_does_not_matter(dice) -> None:
+def test_the_order_of_workers_in_the_configuration_does_not_matter(dice: random.Random) -> None:
     """Two sidecars with the same workers agree, however their files are sorted."""
     assert answers(lambda names: dice.sample(names, len(names))) == answers(list)
 

@@ -8,7 +8,8 @@ from ipaddress import ip_network
 import pytest
 
 from sidecar.config.schema import Access, Pool, Route
-from sidecar.routing.explain import as_json, explain, moved
+from sidecar.routing.explain import Explanation, as_json, explain, moved
+from sidecar.routing.keys import Fields
 from sidecar.routing.workers import Facts
 
 from .plans import NOTHING, PEER, SPLIT, Headers, asked, authorized, client, plan_of
@@ -23,7 +24,7 @@ PLAN = plan_of(
 )
 
 
-def told(method: str, target: str, fields: Headers = NOTHING, peer: str = PEER):
+def told(method: str, target: str, fields: Headers = NOTHING, peer: str = PEER) -> tuple[Explanation, dict[str, str]]:
     explanation = explain(method.encode(), target.encode(), fields, peer, PLAN)
     assert explanation.decision == asked(PLAN, method, target, fields, peer)
     return explanation, dict(explanation.steps)
@@ -140,7 +141,7 @@ def test_the_json_of_a_decision() -> None:
 def test_the_share_of_keys_that_a_change_moves(gone: str, least: float, most: float) -> None:
     """A quarter of the users when one of four workers goes, nobody when an unrelated one does."""
     before, after = plan_of(), plan_of({name: worker for name, worker in SPLIT.items() if name != gone})
-    requests = [
+    requests: list[tuple[bytes, bytes, Fields, str]] = [
         (b"GET", b"/_matrix/client/v3/sync?since=1", authorized(b"Bearer t%d" % number), PEER) for number in range(400)
     ]
     assert least <= moved(before, after, requests) <= most

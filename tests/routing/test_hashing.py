@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -33,7 +35,9 @@ def test_a_score_is_what_the_module_says() -> None:
 
 
 @given(WEIGHTS, KEYS, st.randoms())
-def test_candidates_are_a_permutation_that_the_order_of_workers_does_not_change(weights, key, dice) -> None:
+def test_candidates_are_a_permutation_that_the_order_of_workers_does_not_change(
+    weights: dict[str, float], key: str, dice: random.Random
+) -> None:
     """Every worker is a candidate once, whatever order the configuration has."""
     names = list(weights)
     dice.shuffle(names)
@@ -43,7 +47,7 @@ def test_candidates_are_a_permutation_that_the_order_of_workers_does_not_change(
 
 
 @given(WEIGHTS, KEYS)
-def test_removing_a_worker_moves_only_its_keys(weights, key) -> None:
+def test_removing_a_worker_moves_only_its_keys(weights: dict[str, float], key: str) -> None:
     """The others keep their order among themselves."""
     order = ranked(weights, key)
     for gone in weights:
@@ -52,14 +56,16 @@ def test_removing_a_worker_moves_only_its_keys(weights, key) -> None:
 
 
 @given(WEIGHTS, NAMES, KEYS)
-def test_adding_a_worker_moves_keys_only_to_it(weights, new, key) -> None:
+def test_adding_a_worker_moves_keys_only_to_it(weights: dict[str, float], new: str, key: str) -> None:
     """A key stays where it was or goes to the new worker."""
     assume(new not in weights)
     assert ranked({**weights, new: 1.0}, key)[0] in (new, ranked(weights, key)[0])
 
 
 @given(WEIGHTS, KEYS, st.data())
-def test_changing_a_weight_moves_keys_only_to_or_from_that_worker(weights, key, data) -> None:
+def test_changing_a_weight_moves_keys_only_to_or_from_that_worker(
+    weights: dict[str, float], key: str, data: st.DataObject
+) -> None:
     """More weight only draws keys, less weight only gives them away; the others keep their order."""
     changed = data.draw(st.sampled_from(sorted(weights)))
     factor = data.draw(st.floats(1, 10))
@@ -70,7 +76,7 @@ def test_changing_a_weight_moves_keys_only_to_or_from_that_worker(weights, key, 
 
 
 @given(WEIGHTS, KEYS, st.data())
-def test_a_worker_of_weight_zero_gets_nothing(weights, key, data) -> None:
+def test_a_worker_of_weight_zero_gets_nothing(weights: dict[str, float], key: str, data: st.DataObject) -> None:
     """Weight 0 takes a worker out as if it were not there."""
     out = data.draw(st.sampled_from(sorted(weights)))
     left = {name: weight for name, weight in weights.items() if name != out}
@@ -101,7 +107,7 @@ def test_a_new_worker_takes_its_fair_share_of_keys() -> None:
 
 
 @given(st.sets(NAMES, max_size=6))
-def test_rotations_begin_once_with_each_name(names) -> None:
+def test_rotations_begin_once_with_each_name(names: set[str]) -> None:
     """Keyless requests have each worker in front in one order out of all."""
     orders = rotations(names)
     assert sorted(order[0] for order in orders) == sorted(names)
@@ -116,7 +122,9 @@ def test_the_least_busy_candidate_is_the_one_with_the_fewest_requests_for_its_we
 
 
 @given(WEIGHTS, KEYS, st.data(), st.floats(1.0, 4.0))
-def test_bounded_load_only_moves_busy_workers_back(weights, key, data, factor) -> None:
+def test_bounded_load_only_moves_busy_workers_back(
+    weights: dict[str, float], key: str, data: st.DataObject, factor: float
+) -> None:
     """All stay candidates, some worker is below the bound, and those below keep their order in front."""
     order = ranked(weights, key)
     loads = {name: data.draw(st.integers(0, 50)) for name in weights}

@@ -96,7 +96,7 @@ ROOMS = st.sampled_from(["!x:y", "!hbHKA5hYPOdlG5lKrk0EPacvN9kOaVpr0xziY5Dpfvc",
 
 
 @given(ROOMS.flatmap(lambda room: st.tuples(st.just(room), percent(room), percent(room))))
-def test_every_spelling_of_a_room_goes_to_one_worker(drawn) -> None:
+def test_every_spelling_of_a_room_goes_to_one_worker(drawn: tuple[str, str, str]) -> None:
     """Percent-encoded or not, with a domain or without, on client and federation paths."""
     room, one, other = drawn
     for target in ("/_matrix/client/v3/rooms/{}/messages", "/_matrix/client/v3/rooms/{}/members"):

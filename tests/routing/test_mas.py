@@ -38,14 +38,14 @@ COMPATIBILITY = [
 
 
 def deployed(
-    place: Path, synapse: str = LOCAL, ours: str = "", workers: Mapping[str, str] | None = None, **parts: str
+    place: Path, synapse: str = LOCAL, ours: str = "", workers: Mapping[str, str] | None = None, **parts: str | None
 ) -> Deployment:
     """With these lines in homeserver.yaml and sidecar.yaml; `parts` are keys below `synapse:`."""
     (place / "homeserver.yaml").write_text(MAIN + synapse)
     (place / "workers").mkdir(exist_ok=True)
     for name, text in (workers or {"sync1": WORKER.format(name="sync1")}).items():
         (place / "workers" / f"{name}.yaml").write_text(text)
-    more = "".join(f", {key}: {value}" for key, value in parts.items())
+    more = "".join(f", {key}: {value}" for key, value in parts.items() if value is not None)
     (place / "sidecar.yaml").write_text(
         f"synapse: {{config: homeserver.yaml, workers: workers, version: '1.163'{more}}}\n{ours}"
     )
@@ -127,7 +127,7 @@ def test_mas_on_this_host_may_call_synapse(tmp_path: Path, peer: str, open_: boo
 )
 def test_where_it_is(tmp_path: Path, synapse: str, mas: str | None, endpoint: str) -> None:
     """In Synapse's files, unless ours say otherwise."""
-    deployment = deployed(tmp_path, synapse, **({} if mas is None else {"mas": f'"{mas}"'}))
+    deployment = deployed(tmp_path, synapse, mas=None if mas is None else f'"{mas}"')
     assert deployment.plan.workers["mas"].endpoint == endpoint
     assert asked(deployment, "GET", "/_synapse/mas/query_user", "127.0.0.1").action == "forward"
     assert [each for each in told(deployment) if "mas" in each.lower() and "msc3861: is gone" not in each] == []
@@ -144,7 +144,7 @@ def test_where_it_is(tmp_path: Path, synapse: str, mas: str | None, endpoint: st
 )
 def test_where_there_is_none(tmp_path: Path, synapse: str, mas: str | None) -> None:
     """Nothing goes to it, and nobody may call Synapse for it."""
-    deployment = deployed(tmp_path, synapse, **({} if mas is None else {"mas": mas}))
+    deployment = deployed(tmp_path, synapse, mas=mas)
     assert "mas" not in deployment.plan.workers
     assert asked(deployment, "POST", "/_matrix/client/v3/login").pool != "mas"
     assert asked(deployment, "GET", "/_synapse/mas/query_user", "127.0.0.1").status == 403

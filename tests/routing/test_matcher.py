@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ PATHS = st.lists(st.sampled_from((*WORDS, "d")), min_size=1, max_size=6)
 
 def ranks(pattern: tuple[str, ...], path: list[str]) -> list[int] | None:
     """How literal each segment of a match is (the lower the more), None without a match."""
-    found = []
+    found: list[int] = []
     for number, segment in enumerate(pattern):
         if segment == "**":
             return [*found, 3] if number < len(path) else None
@@ -39,7 +41,7 @@ def ranks(pattern: tuple[str, ...], path: list[str]) -> list[int] | None:
     return found if len(pattern) == len(path) else None
 
 
-def found(patterns: list[tuple[str, ...]], path: bytes) -> tuple[int, ...]:
+def found(patterns: Sequence[tuple[str, ...]], path: bytes) -> tuple[int, ...]:
     collected: Patterns[int] = Patterns()
     for number, pattern in enumerate(patterns):
         collected.add(pattern, number)
@@ -53,7 +55,9 @@ def found(patterns: list[tuple[str, ...]], path: bytes) -> tuple[int, ...]:
 @example([("{x}", "b"), ("a", "**")], ["a", "b"])
 @example([("a", "{y+}"), ("a", "{x}")], ["a", ""])
 @example([("a", "{x}")], ["a", "b", "c", "d"])
-def test_all_patterns_that_match_are_found_the_most_literal_ones_first(patterns, path) -> None:
+def test_all_patterns_that_match_are_found_the_most_literal_ones_first(
+    patterns: list[tuple[str, ...]], path: list[str]
+) -> None:
     """Literals win over parameters, these over `**`, and the leftmost difference counts."""
     matching = [(ranks(pattern, path), number) for number, pattern in enumerate(patterns)]
     expected = [number for rank, number in sorted((rank, number) for rank, number in matching if rank is not None)]

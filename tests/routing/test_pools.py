@@ -7,6 +7,7 @@ import pytest
 from sidecar.config.schema import Pool, Route, Settings, Worker
 from sidecar.errors import ConfigError, Severity
 from sidecar.routing.compile import compile_plan
+from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, PlannedWorker, planned_workers, workers_of
 from sidecar.synapse.processes import Process
 from sidecar.synapse.shards import event_persister
@@ -19,7 +20,7 @@ SEND = f"{ROOM}/send/m.room.message/t1"
 FREE = {"sync1", "sync2", "sync3", "client1"}
 
 
-def members(plan, pool: str) -> set[str]:
+def members(plan: Plan, pool: str) -> set[str]:
     return set(plan.pools[pool].workers)
 
 
@@ -393,7 +394,7 @@ def test_a_topology_read_from_synapse_becomes_a_plan() -> None:
     assert (workers[1].settings.weight, workers[1].process.body_limit) == (2.0, 9)
     assert workers[2].serves >= {"client", "federation"}
     assert workers[2].writes == {"typing"}
-    assert (facts.known, facts.features, "secret" in repr(facts)) == (True, {"oidc"}, False)
+    assert (facts.known, facts.features, "secret" in repr(facts)) == (True, frozenset({"oidc"}), False)
     plan = compile_plan(settings, workers, TABLE, facts)
     assert asked(plan, "PUT", f"{ROOM}/typing/@a:b").candidates == ("extra",)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sidecar.config.compression import Compress
 from sidecar.config.schema import Pool, Redirect, Respond, Route, Sorry
 from sidecar.config.wildcards import is_like, parts_of
+from sidecar.routing.plan import Plan
 from sidecar.routing.rules import rule
 
 from .plans import PEER, SPLIT, Headers, asked, authorized, client, plan_of
@@ -20,7 +21,7 @@ WORKERS = {**SPLIT, "mas": client(serves=""), "bots1": client()}
 POOLS = {"mas": Pool(workers=("mas",)), "bots": Pool(workers=("bots1",), affinity="room", request_body=7, answer=5.0)}
 
 
-def plan(*routes: Route):
+def plan(*routes: Route) -> Plan:
     return plan_of(WORKERS, pools=POOLS, routes=routes)
 
 

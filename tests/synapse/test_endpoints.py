@@ -158,8 +158,8 @@ def test_where_mas_decides_who_serves_the_row_without_mas_is_first(release: str)
 def test_mas_gave_workers_a_few_admin_endpoints_for_a_while() -> None:
     """Where it depends on the configuration who serves an endpoint, the table has a row for each."""
     without, with_mas = find("GET", "/_synapse/admin/v2/users/{user_id}", "1.130.0")
-    assert (without.group, without.needs) == ("main", {"not_mas"})
-    assert (with_mas.worker_resources, with_mas.needs) == ({"client"}, {"mas"})
+    assert (without.group, without.needs) == ("main", frozenset({"not_mas"}))
+    assert (with_mas.worker_resources, with_mas.needs) == (frozenset({"client"}), frozenset({"mas"}))
 
 
 def test_the_writer_s_endpoints_are_hard_where_others_fail() -> None:
@@ -205,7 +205,7 @@ def test_a_rendezvous_session_is_main_s_although_workers_have_its_path() -> None
 def test_main_gets_what_workers_mount_but_cannot_answer(release: str) -> None:
     """In every release that is known: a worker answers these with 500, because its store lacks the method."""
     userinfo = one("GET", "/_matrix/federation/v1/openid/userinfo", release)
-    assert (userinfo.group, userinfo.worker_resources) == ("main", {"federation", "openid"})
+    assert (userinfo.group, userinfo.worker_resources) == ("main", frozenset({"federation", "openid"}))
     extremities = "/_matrix/federation/unstable/org.matrix.msc4370/extremities/{room_id}"
     assert all(each.group == "main" for each in find("GET", extremities, release))
 

@@ -24,20 +24,20 @@ def spelled(text: str) -> st.SearchStrategy[bytes]:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=12).flatmap(lambda text: st.tuples(st.just(text), spelled(text))))
-def test_every_percent_spelling_of_an_identifier_is_one_text(drawn) -> None:
+def test_every_percent_spelling_of_an_identifier_is_one_text(drawn: tuple[str, bytes]) -> None:
     """Decoded once, `%21x%3Ay` is `!x:y`."""
     text, segment = drawn
     assert decode_segment(segment) == text
 
 
 @given(st.binary(max_size=30))
-def test_any_octets_are_some_text_that_can_be_written(octets) -> None:
+def test_any_octets_are_some_text_that_can_be_written(octets: bytes) -> None:
     """Decoding never fails and never yields what UTF-8 cannot hold."""
     decode_segment(octets).encode()
 
 
 @given(st.binary(max_size=30), st.lists(st.sampled_from([b"%", b"4", b"f", b"F", b"%c3", b"%5F", b"%Fc"]), max_size=9))
-def test_percent_decoding_is_that_of_the_standard_library(octets, pieces) -> None:
+def test_percent_decoding_is_that_of_the_standard_library(octets: bytes, pieces: list[bytes]) -> None:
     """Also of what is no percent-encoding."""
     for each in (octets, b"".join(pieces), octets + b"".join(pieces)):
         assert percent_decoded(each) == unquote_to_bytes(each)

@@ -39,7 +39,7 @@ def table(*rows: dict[str, Any]) -> EndpointTable:
 
 def seen(process: Process, known: EndpointTable, *registered: str) -> Corrected:
     """`registered`: `GET /path`, in the notation of the table."""
-    own = [Registration(*each.split(" "), "SomeRestServlet") for each in registered]
+    own = [Registration(method, path, "SomeRestServlet") for method, path in map(str.split, registered)]
     return corrected(known, own, process, read_overlay())
 
 

@@ -25,7 +25,7 @@ from sidecar.synapse.servlets import (
     presence,
     together,
 )
-from sidecar.synapse.table import Fact, read_table, text_of_table
+from sidecar.synapse.table import TABLE, Fact, read_table, text_of_table
 
 STAND_IN = {
     "synapse/__init__.py": "",
@@ -373,7 +373,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(servlets, "installed_version", lambda _: "1.163.9")
     monkeypatch.setattr(servlets, "installed_facts", lambda: newest[max(newest)])
     file = tmp_path / "endpoints.json"
-    file.write_text(servlets.TABLE.read_text("utf-8"), "utf-8")
+    file.write_text(TABLE.read_text("utf-8"), "utf-8")
     return file
 
 

@@ -459,7 +459,7 @@ def test_stated_workers_add_and_override(synapse: str) -> None:
         extra=Stated(endpoint="unix:/run/extra.sock", serves=("client",), writes=("to_device",)),
     )
     found = by_name(topology)
-    assert (found["media1"].endpoint, found["media1"].serves) == ("tcp:10.0.0.5:8085", {"media"})
+    assert (found["media1"].endpoint, found["media1"].serves) == ("tcp:10.0.0.5:8085", frozenset({"media"}))
     assert found["writer1"].endpoint == "unix:/run/matrix-synapse/writer1.sock"
     assert found["event1"] in topology.processes
     assert found["event1"].writes == {"events"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from attrs import define, field, frozen
 
 from sidecar.errors import Fault, WireError
 from sidecar.wire.head import RequestHead, ResponseHead
-from sidecar.wire.reader import END, ReaderLimits, RequestReader, ResponseReader
+from sidecar.wire.reader import END, End, ReaderLimits, RequestReader, ResponseReader
 
 LIMITS = ReaderLimits()
 
@@ -42,7 +43,10 @@ class Reading:
         return b"".join(message.passed_on for message in self.messages)
 
 
-def _collect(feeds: Iterable[Callable[[], list]]) -> Reading:
+Feed = Callable[[], Sequence[RequestHead | ResponseHead | bytes | End]]
+
+
+def _collect(feeds: Iterable[Feed]) -> Reading:
     messages: list[Message] = []
     try:
         for feed in feeds:
@@ -62,9 +66,9 @@ def read_requests(segments: Iterable[bytes], limits: ReaderLimits = LIMITS) -> R
     """All requests that arrive in `segments`, one after another, as a client's connection would see them."""
     reader = RequestReader(limits)
 
-    def feeds() -> Iterable[Callable[[], list]]:
+    def feeds() -> Iterable[Feed]:
         for segment in segments:
-            yield lambda octets=segment: reader.feed(octets)
+            yield partial(reader.feed, segment)
             while reader.ended and reader.buffered:
                 yield reader.next_message
         if reader.ended:
@@ -79,7 +83,7 @@ def read_response(
     """The responses to one request with `method`: any interim ones, and a final one."""
     reader = ResponseReader(limits)
     reader.next_message(method, decoded=decoded)
-    return _collect((lambda octets=segment: reader.feed(octets)) for segment in segments)
+    return _collect(partial(reader.feed, segment) for segment in segments)
 
 
 def octet_by_octet(stream: bytes) -> list[bytes]:

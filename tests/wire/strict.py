@@ -55,7 +55,7 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
 
 
 def _fields(stream: bytes, at: int) -> tuple[list[tuple[bytes, bytes]], int]:
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     while True:
         line, at = _line(stream, at)
         if not line:

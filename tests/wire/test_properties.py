@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
 import h11
 import pytest
@@ -16,7 +18,7 @@ from sidecar.wire.body import ChunkedDelimiter
 from sidecar.wire.framing import HOP_BY_HOP, NOT_PASSED_ON
 from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import ReaderLimits, RequestReader, ResponseReader
-from wire.reading import LIMITS, octet_by_octet, read_requests, read_response
+from wire.reading import LIMITS, Reading, octet_by_octet, read_requests, read_response
 from wire.strict import dechunk, strict_request, strict_response
 
 SMALL = ReaderLimits(head=120, target=24, fields=6, chunk_line=12, chunk_extensions=20, trailers=40)
@@ -40,7 +42,10 @@ KNOWN = [
 MAYBE_SPOILT = st.one_of(spoilt(requests()), requests().map(lambda message: message[0]))
 
 
-def with_known(test, **others):
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def with_known(test: Test, **others: object) -> Test:
     for stream in KNOWN:
         test = example(stream=stream, **others)(test)
     return test
@@ -98,7 +103,9 @@ def test_the_declared_edits_are_the_only_ones(message: tuple[bytes, bytes], data
 # P2.
 
 
-def _assert_same_in_all_segments(read, stream: bytes, segments: list[bytes], *, same_fault: bool) -> None:
+def _assert_same_in_all_segments(
+    read: Callable[..., Reading], stream: bytes, segments: list[bytes], *, same_fault: bool
+) -> None:
     whole = read([stream])
     for reading in (read(octet_by_octet(stream)), read(segments)):
         assert (reading.fault is None) is (whole.fault is None)

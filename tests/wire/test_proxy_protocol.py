@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given
@@ -103,11 +105,14 @@ PAIRS = st.tuples(V4, V4) | st.tuples(V6, V6)
 VECTORS = st.lists(st.builds(vector, st.integers(0, 255), st.binary(max_size=40)), max_size=4).map(b"".join)
 
 
+SPELLINGS: list[Callable[[Any], str]] = [str, lambda one: str(one.exploded), lambda one: str(one).upper()]
+
+
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
     source, target = draw(PAIRS)
     family = 4 if isinstance(source, IPv4Address) else 6
-    spell = draw(st.sampled_from([str, lambda address: address.exploded, lambda address: str(address).upper()]))
+    spell: Callable[[Any], str] = draw(st.sampled_from(SPELLINGS))
     return f"PROXY TCP{family} {spell(source)} {spell(target)} {draw(PORTS)} {draw(PORTS)}\r\n".encode()
 
 
@@ -197,7 +202,10 @@ KNOWN = [
 ]
 
 
-def with_known(test):
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def with_known(test: Test) -> Test:
     for stream in KNOWN:
         test = example(stream)(test)
     return test
