@@ -28,6 +28,7 @@ from sidecar.app.signals import Signals, stop_or_hurry
 from sidecar.app.version_watch import VersionWatch
 from sidecar.app.work import work_of
 from sidecar.entrance.certificates import certificate_problems
+from sidecar.entrance.libraries import library_problems
 from sidecar.entrance.listening import address
 from sidecar.errors import ConfigError, Severity, SidecarError
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, read_deployment, read_for_running_synapse
@@ -122,7 +123,7 @@ def makeService(options: Options) -> IService:
     read = partial(read_deployment, path, listen=options["listen"], admin=options["admin"])
     try:
         deployment = read_for_running_synapse(read)
-        _certificates(deployment)
+        _listeners(deployment)
     except ConfigError as error:
         _refuse(error)
     for problem in deployment.problems:
@@ -136,9 +137,10 @@ def makeService(options: Options) -> IService:
     return services
 
 
-def _certificates(deployment: Deployment) -> None:
-    """Raises ConfigError where a listener's key or certificate cannot be used."""
-    problems = tuple(certificate_problems(deployment.settings, datetime.now(timezone.utc)))
+def _listeners(deployment: Deployment) -> None:
+    """Raises ConfigError where a listener's key or certificate cannot be used, or what it needs is not installed."""
+    certificates = certificate_problems(deployment.settings, datetime.now(timezone.utc))
+    problems = (*certificates, *library_problems(deployment.settings))
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise ConfigError(problems)
 

@@ -10,6 +10,7 @@ import click
 from attrs import frozen
 
 from sidecar.entrance.certificates import certificate_problems
+from sidecar.entrance.libraries import library_problems
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.loading.deployment import Deployment, deployment_of
 
@@ -37,7 +38,8 @@ def check_files(path: str, *, ask: bool) -> Checked:
     except ConfigError as error:
         return Checked(None, error.problems)
     certificates = certificate_problems(deployment.settings, datetime.now(timezone.utc))
-    return Checked(deployment, (*deployment.problems, *certificates))
+    libraries = library_problems(deployment.settings)
+    return Checked(deployment, (*deployment.problems, *certificates, *libraries))
 
 
 def check_and_print(path: str, *, ask: bool) -> Checked:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
 from sidecar.config.endpoints import entrance
+from sidecar.entrance.libraries import HTTP2_MISSING
 from sidecar.entrance.proxied import Complaints, Preamble
 from sidecar.entrance.tls import HTTP1, HTTP2, Identities, Identity, tls_protocols
 from sidecar.errors import SidecarError
@@ -22,8 +23,6 @@ from sidecar.transport.poller import Poller
 from sidecar.transport.secure import TlsTransport
 from sidecar.transport.transport import SocketLink
 from sidecar.transport.twisted_link import HalfCloseableLink, SecureLink
-
-HTTP2_MISSING = "HTTP/2 needs h2; install it with `pip install 'matrix-sidecar[http2]'`"
 
 
 class Entrance(Factory):

@@ -74,6 +74,7 @@ def _bind(entry: ListenAddress) -> str:
     place = place_of(entry.address) or ("127.0.0.1", "8008")
     address = f"unix@{place[1]}" if place[0] == "unix" else f"{place[0] or '*'}:{place[1]}"
     tls = f" ssl crt {_text(entry.tls.certificate)}" if entry.tls else ""
+    tls += " alpn h2,http/1.1" if entry.tls and entry.http2 else ""
     return f"bind {address}{tls}{' accept-proxy' if entry.announced else ''}"
 
 

@@ -255,7 +255,8 @@ def _listen(entry: ListenAddress) -> Iterator[str]:
     else:
         host = f"[{place[0]}]" if ":" in place[0] else place[0]
         address = f"{host}:{place[1]}" if host else place[1]
-    tls = " ssl" if entry.tls else ""
+    # Without TLS, `http2` would leave no HTTP/1.1 on the port.
+    tls = (" ssl http2" if entry.http2 else " ssl") if entry.tls else ""
     yield f"listen {address}{tls}{' proxy_protocol' if entry.announced else ''};"
     if entry.tls:
         yield f"ssl_certificate {_text(entry.tls.certificate)};"
