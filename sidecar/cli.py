@@ -40,6 +40,7 @@ from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
 from sidecar.explaining.story import Story, tell
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
+from sidecar.routing.forming import sentences
 
 _config = click.option(
     "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
@@ -102,12 +103,16 @@ def routes(config: str, no_ask: bool, in_json: bool) -> None:
         return
     titles = ("METHODS", "PATH", "POOL", "AFFINITY", "WORKERS", "FALLBACK", "WHY")
     _table(titles, [_cells(row) for row in rows], (None, "bold", "cyan", None, "green", None, None))
+    told = list(sentences(deployment.plan))
+    for line in ["", *told] if told else []:
+        click.echo(line)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     outcome = row.pool if row.action == "forward" else f"{row.action} {row.status or ''}".rstrip()
     nobody = "nobody" if row.action == "forward" else "-"
-    names = (",".join(row.workers) or nobody, ",".join(row.fallback) or "-")
+    reserve = f" ({','.join(row.reserve)})" if row.reserve else ""
+    names = (",".join(row.sharing) + reserve or nobody, ",".join(row.fallback) or "-")
     return (",".join(row.methods), row.path, outcome, row.affinity or "-", *names, row.reason)
 
 

@@ -161,7 +161,9 @@ def test_the_default_file() -> None:
 def test_routes_in_a_pipe(file: str) -> None:
     """The operator's routes first, aligned columns, no colour, and none of the values that could be secrets."""
     result = run("routes", "-c", file)
-    title, first, second, third, fourth, *rest = result.stdout.splitlines()
+    table, _, told = result.stdout.partition("\n\n")
+    assert told.startswith("sync, initial_sync, sliding_sync: sync1, sync2 share the users. `pools.sync.workers` names")
+    title, first, second, third, fourth, *rest = table.splitlines()
     assert title.split() == ["METHODS", "PATH", "POOL", "AFFINITY", "WORKERS", "FALLBACK", "WHY"]
     assert first.split()[:6] == ["*", "/own/{x}", "sync", "-", "sync1,sync2", "main"]
     assert first.endswith("the configuration says so, if host is a.example.org")

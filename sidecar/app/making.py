@@ -108,7 +108,7 @@ def gate_limits(pool: PlannedPool, limits: Limits) -> GateLimits:
     stated = pool.settings
     usual = limits.initial_syncs if pool.name == INITIAL_SYNC else limits.concurrency
     each = usual if stated.concurrency is None else stated.concurrency
-    concurrency = each * max(1, len(pool.workers))
+    concurrency = each * max(1, len(pool.sharing))
     waiting = limits.waiting if stated.waiting is None else stated.waiting
     return GateLimits(
         concurrency=concurrency,

@@ -13,6 +13,7 @@ from sidecar.entrance.certificates import certificate_problems
 from sidecar.entrance.libraries import library_problems
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.loading.deployment import Deployment, deployment_of
+from sidecar.routing.forming import sentences
 
 CLEAN, WARNED, FAILED = 0, 1, 2
 """Exit statuses of all commands that find faults."""
@@ -52,6 +53,8 @@ def check_and_print(path: str, *, ask: bool) -> Checked:
             f"{path}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
             f"{len(plan.rows)} endpoints of Synapse {checked.deployment.table.release}"
         )
+        for sentence in sentences(plan):
+            click.echo(f"  {sentence}")
     return checked
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from sidecar.commands.listing import answer_of, conditions_of, fallback_of, shown_methods
+from sidecar.commands.listing import answer_of, conditions_of, fallback_of, sharing_of, shown_methods
 from sidecar.config.schema import Route
 from sidecar.explaining.what_if import movement, step_of
 from sidecar.loading.deployment import Deployment
@@ -35,6 +35,8 @@ class RouteTarget:
     affinity: str
     workers: Mapping[str, float] = field(factory=dict)
     """Weights by name."""
+    sharing: tuple[str, ...] = ()
+    """Those that share the keys; the others replace them."""
     fallback: tuple[str, ...] = ()
     persisters: tuple[str, ...] = ()
     answer: str = ""
@@ -44,7 +46,10 @@ class RouteTarget:
         """The same in a few words."""
         if self.answer:
             return self.answer
-        workers = [name if weight == 1 else f"{name}*{weight:g}" for name, weight in self.workers.items()]
+        names = {name: name if weight == 1 else f"{name}*{weight:g}" for name, weight in self.workers.items()}
+        workers = [names[name] for name in self.sharing]
+        reserve = [told for name, told in names.items() if name not in self.sharing]
+        workers += [f"then {', '.join(reserve)}"] if reserve else []
         fallback = f", else {', '.join(self.fallback)}" if self.fallback else ""
         return f"{self.pool} by {self.affinity}: {', '.join(workers) or 'nobody'}{fallback}"
 
@@ -56,6 +61,7 @@ class RouteTarget:
             "pool": self.pool,
             "affinity": self.affinity,
             "workers": workers,
+            "sharing": list(self.sharing),
             "fallback": fallback,
         }
 
@@ -183,7 +189,9 @@ class _Comparison:
         segments = target_of(path).split(b"/", self.before.splits)
         found = step.key_of(segments, b"", _NO_FIELDS, _PEER) if step.key_of is not None else None
         key = None if found is None else found[1]
-        alike = [(each.kind, each.key_of is None, each.members, each.persisters) for each in (step, following)]
+        alike = [
+            (each.kind, each.key_of is None, each.members, each.seats, each.persisters) for each in (step, following)
+        ]
         known = repr((key if key == step.pool else None, alike))
         if known not in self.shares:
             moved = movement(step, following, key=key)
@@ -200,4 +208,4 @@ def _destination(method: str, target: bytes, plan: Plan) -> tuple[RouteTarget, S
     if step is None:
         decision = decide(method.encode(), target, _NO_FIELDS, _PEER, plan)
         return RouteTarget("", "none", answer=f"{decision.action} {decision.status}"), None
-    return RouteTarget(step.pool, step.kind, step.members, fallback_of(step), step.persisters), step
+    return RouteTarget(step.pool, step.kind, step.members, sharing_of(step), fallback_of(step), step.persisters), step

@@ -313,7 +313,11 @@ def _who(part: PoolPart) -> str:
         return "no process has it, and main answers 404"
     if not part.workers:
         return f"nobody, because the address of {' and '.join(part.named)} is not known" if part.named else "nobody"
-    more = len(part.workers) - _SHOWN
-    shown = part.workers if more <= 0 else (*part.workers[:_SHOWN], f"{more} more")
+    reserve = f", then {_few(part.reserve)}" if part.reserve else ""
     otherwise = f", else {part.fallback[-1][-1]}" if part.fallback else ""
-    return f"{', '.join(shown)}{otherwise}"
+    return f"{_few(part.sharing)}{reserve}{otherwise}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names if more <= 0 else (*names[:_SHOWN], f"{more} more"))

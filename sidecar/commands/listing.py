@@ -14,6 +14,7 @@ from sidecar.config.schema import Route
 from sidecar.loading.deployment import Deployment
 from sidecar.routing.access import closed_resource
 from sidecar.routing.plan import Plan, PlannedRow, Step
+from sidecar.routing.seats import holders_of
 
 _SECRET = frozenset(("authorization", "cookie", "access_token"))
 
@@ -31,8 +32,15 @@ class Row:
     pool: str
     affinity: str | None
     workers: tuple[str, ...] = ()
+    sharing: tuple[str, ...] = ()
+    """Those of the workers that share the keys; the others replace them."""
     fallback: tuple[str, ...] = ()
     reason: str
+
+    @property
+    def reserve(self) -> tuple[str, ...]:
+        """The others."""
+        return tuple(name for name in self.workers if name not in self.sharing)
 
 
 def rows_in_force(deployment: Deployment) -> Iterator[Row]:
@@ -63,7 +71,13 @@ def _of_route(number: int, route: Route, plan: Plan) -> Row:
     parts = [part for part in plan.parts[route.pool] if row.endpoint in part.endpoints]
     shared = [name for name in parts[0].everybody if all(name in part.everybody for part in parts)]
     substitutes = tuple(name for name in shared if name not in parts[0].workers)
-    return evolve(row, affinity=planned.settings.affinity, workers=parts[0].workers, fallback=substitutes)
+    return evolve(
+        row,
+        affinity=planned.settings.affinity,
+        workers=parts[0].workers,
+        sharing=parts[0].sharing,
+        fallback=substitutes,
+    )
 
 
 def answer_of(route: Route) -> tuple[str, int | None]:
@@ -104,6 +118,7 @@ def _of_table(row: PlannedRow, plan: Plan) -> Iterator[Row]:
         pool=row.pool,
         affinity=row.affinity,
         workers=row.workers,
+        sharing=row.sharing,
         fallback=row.fallback,
         reason=_closed(path, plan) + row.reason,
     )
@@ -134,9 +149,15 @@ def _listed(step: Step, methods: tuple[str, ...], path: str) -> Row:
         pool=step.pool,
         affinity=step.kind,
         workers=tuple(step.members),
+        sharing=sharing_of(step),
         fallback=fallback_of(step),
         reason=step.reason,
     )
+
+
+def sharing_of(step: Step) -> tuple[str, ...]:
+    """The names of the workers that share the keys."""
+    return holders_of(step.seats) or tuple(step.members)
 
 
 def fallback_of(step: Step) -> tuple[str, ...]:
@@ -165,6 +186,7 @@ def _row_as_json(row: Row) -> dict[str, Any]:
         "pool": row.pool,
         "affinity": row.affinity,
         "workers": list(row.workers),
+        "sharing": list(row.sharing),
         "fallback": list(row.fallback),
         "reason": row.reason,
     }

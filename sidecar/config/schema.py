@@ -144,11 +144,20 @@ class Pool:
         default=None,
         metadata=doc("Requests that may wait for their turn in this pool; more are shed. Absent: limits.waiting."),
     )
+    spread: Count | None = field(
+        default=None,
+        metadata=doc(
+            "How many of the workers share the keys; the others are next in rank, and replace those that are down. "
+            "Absent: for sync half of the workers, rounded up, unless `workers` names them; for initial_sync and "
+            "sliding_sync what sync has; else all. Every worker that holds syncs loads every event of its users' "
+            "rooms, so that fewer workers cost Synapse less. No effect on events: a room belongs to its persister."
+        ),
+    )
     bounded: kinds.Factor | None = field(
         default=None,
         metadata=doc(
-            "Above 1: a worker with more than this many times the mean of requests in flight passes a key to its "
-            "next candidate. Off by default, because it moves keys."
+            "Above 1: a worker with more than this many times the mean of requests in flight, of those that share the "
+            "keys, passes a key to its next candidate. Off by default, because it moves keys."
         ),
     )
     strip_prefix: Prefix | None = field(

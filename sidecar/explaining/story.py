@@ -57,7 +57,8 @@ class Story:
             return f"{decision.action} with {decision.status}: {printable(decision.reason)}"
         order = (*decision.candidates, *decision.fallback)
         others = f"; if it is down, {', then '.join(order[1:])}" if order[1:] else "; if it is down, nobody else"
-        first = f"one of {', '.join(decision.candidates)}" if decision.keyless and decision.candidates[1:] else order[0]
+        equals = decision.sharing or decision.candidates
+        first = f"one of {', '.join(equals)}" if decision.keyless and equals[1:] else order[0]
         return f"forward to {first}{others if first == order[0] else ', whoever has the fewest in flight'}"
 
     def as_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sidecar.config.schema import Network, Route, Settings
 from sidecar.exporting.responses import FixedResponse, response_of
 from sidecar.routing.matcher import alternatives
 from sidecar.routing.plan import Plan, PlannedPool, Step
+from sidecar.routing.seats import holders_of
 
 INITIAL, LATER = "initial", "later"
 """A sync without a position in the stream, and one that goes on from its position."""
@@ -223,15 +224,17 @@ class _Reader:
         return Destination(group, next(places, 0) if len(group.first) > 1 else 0)
 
     def _group(self, step: Step) -> Group:
-        backups = dict.fromkeys(name for group in step.fallback for name in group if name not in step.members)
-        return self._grouped(step.pool, step.members, tuple(backups), step.kind)
+        sharing = {name: step.members[name] for name in holders_of(step.seats) or step.members}
+        backups = dict.fromkeys(name for group in (step.members, *step.fallback) for name in group)
+        return self._grouped(step.pool, sharing, tuple(name for name in backups if name not in sharing), step.kind)
 
     def _own(self, number: int, route: Route) -> OwnRule:
         if route.pool is None:
             return OwnRule(number, route, None)
         pool = self.plan.pools[route.pool]
-        weights = {name: self.plan.workers[name].settings.weight for name in pool.workers}
-        return OwnRule(number, route, Destination(self._grouped(pool.name, weights, pool.fallback, self._kind(pool))))
+        weights = {name: self.plan.workers[name].settings.weight for name in pool.sharing}
+        backups = (*pool.reserve, *pool.fallback)
+        return OwnRule(number, route, Destination(self._grouped(pool.name, weights, backups, self._kind(pool))))
 
     def _kind(self, pool: PlannedPool) -> str:
         """Of an own route: without an endpoint row, only the caller can be told from another."""

@@ -136,6 +136,7 @@ POOLS = MetricGroup(
             "Workers of the pool, and those that Synapse's files name for it but whose address is not known.",
             ("pool",),
         ),
+        Metric("pool_workers_sharing", "gauge", "Those that share its keys while all are up.", ("pool",)),
         Metric("pool_workers_up", "gauge", "Those that take requests, and are not drained.", ("pool",)),
         Metric(
             "pool_endpoints",

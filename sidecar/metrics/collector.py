@@ -128,6 +128,7 @@ def _pools(found: Families, view: View) -> None:
     for name, planned in view.plan.pools.items():
         named = {worker for part in view.plan.parts[name] for worker in part.named}
         found.add("pool_workers", len(named.union(planned.workers)), name)
+        found.add("pool_workers_sharing", len(planned.sharing), name)
         found.add("pool_workers_up", sum(map(takes, planned.workers)), name)
         rows = Counter(dict.fromkeys(SERVED_BY, 0))
         for part in view.plan.parts[name]:

@@ -65,6 +65,7 @@ def status(view: View) -> dict[str, Any]:
         "pools": {
             name: {
                 "workers": list(pool.workers),
+                "sharing": list(pool.sharing),
                 "fallback": list(pool.fallback),
                 **_entrance(gateway, name),
                 "parts": [_part(part, gateway) for part in plan.parts[name]],
@@ -104,7 +105,7 @@ def _entrance(gateway: Gateway, name: str) -> dict[str, int]:
 
 def _part(part: PoolPart, gateway: Gateway) -> dict[str, Any]:
     turn = part.now(taking(gateway))
-    return {**attrs.asdict(part), "served_by": turn.by, "now": list(turn.workers)}
+    return {**attrs.asdict(part), "sharing": list(part.sharing), "served_by": turn.by, "now": list(turn.workers)}
 
 
 def unready(view: View, asked: Collection[str] = ()) -> list[str]:

@@ -126,6 +126,6 @@ class Gateway:
             return names
         in_flight = {name: self.pools[name].leased + self.pools[name].waiting for name in names}
         if bound and decision.key is not None:
-            return bounded(names, in_flight, self.weights, bound)
-        first = least_busy(names, in_flight, self.weights)
+            return bounded(names, in_flight, self.weights, bound, decision.sharing)
+        first = least_busy(decision.sharing or names, in_flight, self.weights)
         return (first, *(name for name in names if name != first))

@@ -35,6 +35,7 @@ from sidecar.routing.planning import planned_pools
 from sidecar.routing.pools import EVENTS, SYNC, Pools, by_method, form_pools
 from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
+from sidecar.routing.seats import holders_of
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.mas import with_mas
@@ -212,7 +213,12 @@ class _Compiler:
             step.body_limit = min(*limits, self.settings.limits.request_body)
         step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
         fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
-        step.spread = tuple(step.decision("none", None, order, fallback) for order in rotations(step.members) or ((),))
+        # The rooms of an event persister are its own, however many there are.
+        step.seats = () if step.persisters else self.pools.seats(step.pool, step.members)
+        if len(step.seats) not in (0, len(step.members)):
+            step.reason += f"; {len(step.seats)} of them share the keys, the others replace them"
+        orders = step.seats or rotations(step.members) or ((),)
+        step.keyless = tuple(step.decision("none", None, order, fallback) for order in orders)
         return step
 
     def _kind(self, pool: str, row: Endpoint | None) -> str:
@@ -319,6 +325,7 @@ class _Compiler:
             pool=step.pool,
             affinity=step.kind,
             workers=tuple(step.members),
+            sharing=holders_of(step.seats) or tuple(step.members),
             fallback=tuple(fallback),
             reason=step.reason,
         )

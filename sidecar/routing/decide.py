@@ -59,8 +59,8 @@ def _settled(
 ) -> Decision:
     key = None if step.key_of is None else step.key_of(segments, query, fields, peer)
     if key is None:
-        spread = step.spread
-        return spread[0] if len(spread) == 1 else spread[_start_of(target, peer) % len(spread)]
+        keyless = step.keyless
+        return keyless[0] if len(keyless) == 1 else keyless[_start_of(target, peer) % len(keyless)]
     return step.decided.get(key) or _remember(step, plan, key)
 
 

@@ -36,6 +36,8 @@ class Decision:
     reason: str = ""
     settings: Pool = DEFAULTS
     """What the file says of the pool."""
+    sharing: tuple[str, ...] = ()
+    """The candidates that share the keys, where the others only replace them; empty: all do."""
     caller_at: int = -1
     """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
     replayable: bool | None = None

@@ -15,6 +15,7 @@ from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
 from sidecar.routing.rules import Rule
+from sidecar.routing.seats import holders_of
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.mas import MAS
 
@@ -104,6 +105,8 @@ def _position(step: Step, query: bytes) -> str:
 
 def _outcome(step: Step, decision: Decision, plan: Plan) -> Iterator[tuple[str, str]]:
     yield "pool", f"{step.pool}: {step.reason}"
+    if step.seats:
+        yield "spread", f"{', '.join(holders_of(step.seats))} share the keys of {len(step.members)} workers"
     if decision.key is None:
         wanted = f" ({step.kind} was looked for)" if step.key_of is not None else ""
         yield "key", f"none{wanted}: the worker with the fewest requests in flight gets it"

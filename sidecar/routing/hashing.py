@@ -19,11 +19,16 @@ from hashlib import blake2b
 from math import ceil, log
 
 
-def score(worker: str, weight: float, key: str) -> float:
-    """How far back `worker` stands in the order for `key`; `weight` is above zero."""
+def fraction(worker: str, key: str) -> float:
+    """The number `u` of a worker for a key. As even as 1 - `u`, which gives the opposite order."""
     text = f"{worker}\0{key}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
-    return -log(((number >> 12) + 0.5) / (1 << 52)) / weight
+    return ((number >> 12) + 0.5) / (1 << 52)
+
+
+def score(worker: str, weight: float, key: str) -> float:
+    """How far back `worker` stands in the order for `key`; `weight` is above zero."""
+    return -log(fraction(worker, key)) / weight
 
 
 def ranked(weights: Mapping[str, float], key: str) -> tuple[str, ...]:
@@ -45,14 +50,19 @@ def least_busy(candidates: tuple[str, ...], in_flight: Mapping[str, int], weight
 
 
 def bounded(
-    candidates: tuple[str, ...], in_flight: Mapping[str, int], weights: Mapping[str, float], factor: float
+    candidates: tuple[str, ...],
+    in_flight: Mapping[str, int],
+    weights: Mapping[str, float],
+    factor: float,
+    sharing: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """The candidates with those moved behind the others that hold more than `factor` times their fair part.
 
-    The fair part of a worker is its share by weight of all requests in flight in the pool, the new one included.
+    The fair part of a worker is its share by weight of all requests in flight in the pool, the new one included. Where
+    only the workers of `sharing` share the keys, they share these as well, and nobody else bears more than they do.
     With `factor` of at least 1 one worker at least stays in front (Mirrokni, Thorup, Zadimoghaddam 2016).
     """
-    whole = sum(weights.get(name, 1.0) for name in candidates)
+    whole = sum(weights.get(name, 1.0) for name in sharing or candidates)
     total = 1 + sum(in_flight.get(name, 0) for name in candidates)
     # Rounded up: a worker that is idle is never too busy.
     most = {name: ceil(factor * total * weights.get(name, 1.0) / whole) for name in candidates}

@@ -56,6 +56,7 @@ class Lanes:
         for name in self.planned.keys() - found:
             # Nothing leads there but the fallback of another pool.
             workers = self.planned[name].workers
+            # Whoever falls back here goes by the key alone.
             yield Lane(pool=name, endpoint=name, workers=workers, required=self._serve_synapse(workers))
 
     def _lane(self, step: Step, endpoint: str, methods: frozenset[str], *, reachable: bool = True) -> Lane:
@@ -68,6 +69,7 @@ class Lanes:
             methods=methods,
             workers=workers,
             fallback=_each_once(step),
+            seats=step.seats,
             named=named,
             mounted=mounted,
             required=step.pool == MAIN or bool(named) or (mounted and self._serve_synapse(workers)),

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 from attrs import evolve, frozen
 
+from sidecar.routing.seats import Seats, holders_of
+
 Takes = Callable[[str], bool]
 """Whether new requests are given to the worker of this name."""
 By = Literal["workers", "fallback", "nobody", "unmounted"]
@@ -42,6 +44,7 @@ class Lane:
     methods: frozenset[str] = frozenset()
     workers: tuple[str, ...] = ()
     fallback: tuple[tuple[str, ...], ...] = ()
+    seats: Seats = ()
     named: tuple[str, ...] = ()
     share: str = ""
     mounted: bool = True
@@ -62,6 +65,9 @@ class PoolPart:
     workers: tuple[str, ...] = ()
     fallback: tuple[tuple[str, ...], ...] = ()
     """Groups of workers: the first group in which anybody is up takes over."""
+    seats: Seats = ()
+    """Where not all of `workers` share the keys: for each part of the keys the workers in the order in which they take
+    it (`sidecar.routing.seats`)."""
     named: tuple[str, ...] = ()
     """Workers that Synapse's files name for it and that cannot be reached, where nobody else can serve it."""
     share: str = ""
@@ -79,10 +85,34 @@ class PoolPart:
             return Turn(by="unmounted", workers=self.workers)
         own = tuple(filter(takes, self.workers))
         if own:
-            return Turn(by="workers", workers=own)
+            return Turn(by="workers", workers=_sitting(self.seats, takes) or own)
         substitutes = (tuple(filter(takes, group)) for group in self.fallback)
         others: tuple[str, ...] = next(filter(None, substitutes), ())
         return Turn(by="fallback", workers=others) if others else Turn(by="nobody")
+
+    @property
+    def sharing(self) -> tuple[str, ...]:
+        """The workers among which its requests are divided while all are up."""
+        return holders_of(self.seats) or self.workers
+
+    @property
+    def reserve(self) -> tuple[str, ...]:
+        """Those that replace them, in the order of the first of them."""
+        return tuple(name for name in (self.seats[0] if self.seats else ()) if name not in self.sharing)
+
+    def without(self, takes: Takes, name: str) -> Turn | None:
+        """Who gets its requests that the worker `name` would get, if that is drained; None where it would get none."""
+
+        def others(other: str) -> bool:
+            return other != name and takes(other)
+
+        if name not in self.sharing and name not in self.now(takes).workers:
+            return None
+        turn = self.now(others)
+        if turn.by != "workers" or not self.seats:
+            return turn
+        left = tuple(order for order in self.seats if name in (order[0], next(filter(takes, order), None)))
+        return Turn(by="workers", workers=_sitting(left, others))
 
     @property
     def what(self) -> str:
@@ -101,8 +131,14 @@ def drained(parts: Iterable[PoolPart], takes: Takes, name: str) -> Iterator[tupl
     Those are its own parts, and those of others whose requests it gets at this moment.
     """
     for part in parts:
-        if part.mounted and part.open and (name in part.workers or name in part.now(takes).workers):
-            yield part, part.now(lambda other: other != name and takes(other))
+        turn = part.without(takes, name) if part.mounted and part.open else None
+        if turn is not None:
+            yield part, turn
+
+
+def _sitting(seats: Seats, takes: Takes) -> tuple[str, ...]:
+    """Who has the keys of each seat now."""
+    return tuple(dict.fromkeys(worker for order in seats if (worker := next(filter(takes, order), None)) is not None))
 
 
 def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[PoolPart, ...]]:
@@ -119,7 +155,7 @@ def parts_of(lanes: Iterable[Lane]) -> dict[str, tuple[PoolPart, ...]]:
 def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[PoolPart]:
     groups: dict[object, list[Lane]] = {}
     for lane in lanes:
-        alike = (lane.workers, lane.fallback, lane.named, lane.share, lane.mounted, lane.required)
+        alike = (lane.workers, lane.fallback, lane.seats, lane.named, lane.share, lane.mounted, lane.required)
         groups.setdefault(alike, []).append(lane)
     if any(lane.mounted for lane in lanes):
         # What no process has is no part of what the pool does.
@@ -132,6 +168,7 @@ def _parts(pool: str, lanes: Sequence[Lane]) -> Iterator[PoolPart]:
             rows=len(group),
             workers=group[0].workers,
             fallback=group[0].fallback,
+            seats=group[0].seats,
             named=group[0].named,
             share=group[0].share,
             mounted=group[0].mounted,

@@ -21,6 +21,7 @@ from sidecar.routing.matcher import Node, concrete_paths, target_of
 from sidecar.routing.parts import PoolPart
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
+from sidecar.routing.seats import Seats, holders_of, seat_of
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.names import MAIN
@@ -68,14 +69,16 @@ class Step:
     """See `Decision.main_knows`."""
     strangers: tuple[str, ...] = ()
     reason: str = ""
-    spread: tuple[Decision, ...] = ()
+    seats: Seats = ()
+    """Where not all members share the keys."""
+    keyless: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
     decided: dict[Key, Decision] = field(factory=dict)
 
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
         kind, text = key
-        candidates = ranked(self.members, text)
+        candidates = seat_of(self.seats, self.members, text) if self.seats else ranked(self.members, text)
         owner = event_persister(text, self.persisters) if self.persisters and text[:1] == "!" else None
         if owner in candidates:
             if self.owner_only:
@@ -103,6 +106,7 @@ class Step:
             main_knows=self.main_knows,
             changes=self.changes,
             strangers=self.strangers,
+            sharing=holders_of(self.seats),
         )
 
     def _fallback(self, key: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
@@ -147,8 +151,15 @@ class PlannedPool:
     workers: tuple[str, ...]
     fallback: tuple[str, ...]
     """Names of workers."""
+    sharing: tuple[str, ...]
+    """Those of the workers that share the keys; all, where the pool is not limited to fewer (`pools.NAME.spread`)."""
     settings: Pool
     """What the file says of it."""
+
+    @property
+    def reserve(self) -> tuple[str, ...]:
+        """Those of the workers that only replace the others."""
+        return tuple(name for name in self.workers if name not in self.sharing)
 
 
 @frozen(kw_only=True)
@@ -159,6 +170,8 @@ class PlannedRow:
     pool: str
     affinity: str
     workers: tuple[str, ...]
+    sharing: tuple[str, ...]
+    """See `PlannedPool.sharing`."""
     fallback: tuple[str, ...]
     reason: str
 

@@ -13,6 +13,7 @@ from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.lanes import is_open
 from sidecar.routing.plan import PlannedPool, Step
 from sidecar.routing.pools import BUILT_IN, CLIENT, Pools
+from sidecar.routing.seats import holders_of
 from sidecar.synapse.names import MAIN
 
 
@@ -32,11 +33,32 @@ def planned_pools(
     names = (*BUILT_IN, *settings.pools, *routed)
     wanted = [name for name in names if name in workers or name in settings.pools or name in routed]
     members = {name: pools.named.get(name) or workers.get(name, generic) for name in wanted}
-    return {name: _planned(name, members, _shared(by_pool.get(name, []), access), settings) for name in members}
+    return {
+        name: _planned(
+            name,
+            members,
+            _sharing(name, members[name], by_pool.get(name, []), pools),
+            _shared(by_pool.get(name, []), access),
+            settings,
+        )
+        for name in members
+    }
+
+
+def _sharing(name: str, members: Sequence[str], steps: Sequence[Step], pools: Pools) -> tuple[str, ...]:
+    """The workers that share the keys; of a pool that only routes lead to, as those will have it."""
+    if steps:
+        return tuple(dict.fromkeys(each for step in steps for each in holders_of(step.seats) or step.members))
+    weights = {name: weight for name in members if (weight := pools.workers[name].settings.weight) > 0}
+    return holders_of(pools.seats(name, weights))
 
 
 def _planned(
-    name: str, members: Mapping[str, tuple[str, ...]], shared: tuple[str, ...], settings: Settings
+    name: str,
+    members: Mapping[str, tuple[str, ...]],
+    sharing: tuple[str, ...],
+    shared: tuple[str, ...],
+    settings: Settings,
 ) -> PlannedPool:
     stated = settings.pools.get(name, DEFAULTS)
     if stated.fallback is not None:
@@ -45,6 +67,7 @@ def _planned(
         name=name,
         workers=members[name],
         fallback=tuple(dict.fromkeys(worker for worker in shared if worker not in members[name])),
+        sharing=sharing or members[name],
         settings=stated,
     )
 

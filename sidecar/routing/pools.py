@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.routing.matcher import alternatives
+from sidecar.routing.seats import Seats, seats_of
 from sidecar.routing.workers import Facts, PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.mas import MAS
@@ -37,7 +38,7 @@ BUILT_IN = (
     EVENTS,
     MAS,
 )
-_LIKE_SYNC = ("initial_sync", "sliding_sync")
+LIKE_SYNC = ("initial_sync", "sliding_sync")
 
 
 @frozen
@@ -95,7 +96,7 @@ class Pools:
             return tuple(each for each in self._listed(self.named[pool]) if self.serves(each, row))
         if pool == MAS and self.facts.mas is not None:
             return tuple(self._listed((self.facts.mas.name,)))
-        if pool in _LIKE_SYNC:
+        if pool in LIKE_SYNC:
             return self.members(SYNC, row)
         if pool == EVENTS:
             return self._persisters(row)
@@ -105,6 +106,23 @@ class Pools:
             # What every listener resource serves must not bring workers without clients into their pool.
             return tuple(each for each in self.able(row) if CLIENT in each.serves) or self.able(row)
         return self.able(row)
+
+    def spread(self, pool: str, count: int) -> int | None:
+        """How many of `count` workers share the keys of a pool; None: all, as where the file says who they are."""
+        stated = self.settings[pool].spread if pool in self.settings else None
+        if stated is not None or pool in self.named:
+            return stated
+        if pool in LIKE_SYNC:
+            return self.spread(SYNC, count)
+        return (count + 1) // 2 if pool == SYNC else None
+
+    def seats(self, pool: str, weights: Mapping[str, float]) -> Seats:
+        """Who of these workers shares the keys of a pool, and who is next; empty where all do.
+
+        A user who syncs in one way and then in another stays with one worker.
+        """
+        count = self.spread(pool, len(weights))
+        return () if count is None else seats_of(weights, count, SYNC if pool in LIKE_SYNC else pool)
 
     def able(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         """All workers that serve the endpoint; dedicated writers only if nobody else does, main if no worker does."""
@@ -120,7 +138,7 @@ class Pools:
             return stated
         if pool == MAIN or row.hard or self.waits(pool, row):
             return ()
-        if pool in _LIKE_SYNC:
+        if pool in LIKE_SYNC:
             return (SYNC, MAIN)
         if pool == EVENTS:
             return (ROOMS, MAIN)

@@ -151,7 +151,10 @@ def _serving(part: PoolPart, facts: Snapshot, *, alone: bool) -> Iterator[Piece]
     if not alone:
         yield Piece(f"{part.what}: ", "soft")
     by = part.now(facts.takes).by
-    yield from _named(part.workers, facts)
+    yield from _named(part.sharing, facts)
+    if part.reserve:
+        yield Piece(" then ", "soft")
+        yield from _named(part.reserve, facts)
     if part.fallback:
         yield Piece(" else ", "soft")
         yield from _named([name for group in part.fallback for name in group], facts)

@@ -137,9 +137,11 @@ def test_the_json_of_a_decision() -> None:
     assert (refused["action"], refused["status"], refused["candidates"]) == ("refuse", 403, [])
 
 
-@pytest.mark.parametrize(("gone", "least", "most"), [("sync3", 0.15, 0.35), ("fed1", 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("gone", "least", "most"), [("client1", 0.4, 0.6), ("sync3", 0.4, 0.6), ("sync1", 0.0, 0.0), ("fed1", 0.0, 0.0)]
+)
 def test_the_share_of_keys_that_a_change_moves(gone: str, least: float, most: float) -> None:
-    """A quarter of the users when one of four workers goes, nobody when an unrelated one does."""
+    """Half of the users when one of the two goes that share them, nobody when another worker does."""
     before, after = plan_of(), plan_of({name: worker for name, worker in SPLIT.items() if name != gone})
     requests: list[tuple[bytes, bytes, Fields, str]] = [
         (b"GET", b"/_matrix/client/v3/sync?since=1", authorized(b"Bearer t%d" % number), PEER) for number in range(400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -17,7 +18,7 @@ from sidecar.routing.parts import PoolPart, Turn, drained
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import MAIN_SERVES, Facts, PlannedWorker
 
-from .plans import SPLIT, TABLE, asked, client, plan_of
+from .plans import SPLIT, TABLE, asked, authorized, client, plan_of
 
 WITHOUT_MEDIA = (
     PlannedWorker(name="main", endpoint="unix:/m", serves=MAIN_SERVES - {"media"}, media=False, is_main=True),
@@ -74,7 +75,13 @@ def test_a_drain_costs_what_it_is_said_to_cost(up: set[str], name: str) -> None:
     told = {part.name: turn for part, turn in drained(everything, up.__contains__, name)}
     for part in everything:
         after = part.now((up - {name}).__contains__)
-        assert told.get(part.name, part.now(up.__contains__)) == after
+        turn = told.get(part.name)
+        if turn is None:
+            assert part.now(up.__contains__) == after
+        elif part.seats and turn.by == "workers":
+            assert set(turn.workers) <= set(after.workers)
+        else:
+            assert turn == after
 
 
 def test_downloads_have_nobody_but_the_media_worker() -> None:
@@ -228,3 +235,35 @@ def test_a_route_into_a_built_in_pool_has_the_substitutes_of_the_row() -> None:
     assert (decision.candidates, decision.fallback) == (("media1",), ())
     routed = [part for part in parts(plan, "media") if "routes[0]" in part.endpoints]
     assert [part.fallback for part in routed] == [()]
+
+
+SPREADS = {
+    "by default": PLAN,
+    "as written": plan_of(SPLIT, pools={"sync": Pool(spread=3), "client": Pool(workers=("sync*",), spread=2)}),
+}
+
+
+@given(
+    st.sampled_from(sorted(SPREADS)),
+    st.sets(st.sampled_from(sorted(SPLIT))),
+    st.sampled_from(sorted(SPLIT)),
+    st.text("abcdefgh", min_size=1, max_size=8),
+)
+def test_a_drain_moves_the_keys_of_one_worker_to_whom_it_is_said(case: str, up: set[str], name: str, user: str) -> None:
+    """Of a pool that few workers share: who got a key gets it still, or those that are said to take over do."""
+    plan = SPREADS[case]
+    for pool, target in (("sync", "/_matrix/client/v3/sync?since=1"), ("client", "/_matrix/client/v3/account/whoami")):
+        (part,) = plan.parts[pool]
+        token = base64.b64encode(user.encode()).rstrip(b"=")
+        decision = asked(plan, "GET", target, authorized(b"Bearer syt_%s_abcdefghijklmnopqrst_0abcde" % token))
+        order = (*decision.candidates, *decision.fallback)
+        before, after = (next((each for each in order if each in those), None) for those in (up, up - {name}))
+        told = {each.pool: turn for each, turn in drained([part], up.__contains__, name)}
+        if before in part.workers:
+            assert before in part.now(up.__contains__).workers
+        if after in part.workers:
+            assert after in part.now((up - {name}).__contains__).workers
+        if before == name:
+            assert after in told[pool].workers if after is not None else told[pool].by == "nobody"
+        else:
+            assert before == after

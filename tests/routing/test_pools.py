@@ -406,3 +406,49 @@ def test_processes_from_the_configuration_alone() -> None:
     assert not found["main"].media
     assert found["typing1"].writes == {"typing"}
     assert found["fed1"].serves == {"federation"}
+
+
+def shared(plan: Plan, pool: str) -> tuple[int, int]:
+    """How many workers share the keys of a pool, and of how many."""
+    return len(plan.pools[pool].sharing), len(plan.pools[pool].workers)
+
+
+SYNC = "/_matrix/client/v3/sync"
+
+
+@pytest.mark.parametrize(("workers", "sharing"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (8, 4)])
+def test_half_of_the_workers_share_the_syncs(workers: int, sharing: int) -> None:
+    """By default, in all three pools of syncs; all other pools have everybody."""
+    plan = plan_of({"main": MAIN, **{f"w{number}": client() for number in range(workers)}})
+    assert [shared(plan, pool)[0] for pool in ("sync", "initial_sync", "sliding_sync")] == [sharing] * 3
+    assert shared(plan, "client") == shared(plan, "rooms") == (workers, workers)
+    users = [authorized(b"Bearer syt_%s_abcdefghijklmnopqrst_0abcde" % name) for name in (b"YQ", b"Yg", b"Yw", b"ZA")]
+    for user in users:
+        first, later = (asked(plan, "GET", target, user) for target in (SYNC, f"{SYNC}?since=1"))
+        assert first.candidates == later.candidates
+        assert sorted(first.candidates) == sorted(plan.pools["sync"].workers)
+        assert first.candidates[0] in plan.pools["sync"].sharing
+
+
+def test_a_pool_with_workers_of_its_own_keeps_them_all() -> None:
+    """Unless it says how many; then the hash of the others does not change either."""
+    explicit = Pool(workers=("sync*",))
+    plan = plan_of(pools={"sync": explicit})
+    assert shared(plan, "sync") == shared(plan, "initial_sync") == (3, 3)
+    assert not asked(plan, "GET", SYNC, authorized()).sharing
+    plan = plan_of(pools={"sync": Pool(workers=("sync*",), spread=1), "client": Pool(spread=9)})
+    assert (shared(plan, "sync"), shared(plan, "sliding_sync"), shared(plan, "client")) == ((1, 3), (1, 3), (4, 4))
+    plan = plan_of(pools={"sync": Pool(spread=3), "initial_sync": Pool(workers=("client1",))})
+    assert (shared(plan, "sync"), shared(plan, "initial_sync")) == ((3, 4), (1, 1))
+    plan = plan_of(pools={"own": Pool(workers=("sync*",), spread=2)}, routes=(Route(path="/own/**", pool="own"),))
+    assert shared(plan, "own") == (2, 3)
+    decision = asked(plan, "GET", "/own/x", authorized())
+    assert set(decision.sharing) == set(plan.pools["own"].sharing)
+
+
+def test_rooms_of_event_persisters_are_theirs_whatever_the_spread() -> None:
+    """A room has one writer, and `spread` does not change which."""
+    for number in range(8):
+        send = f"/_matrix/client/v3/rooms/!{number}:x/send/m.room.message/t1"
+        own, limited = (asked(plan_of(pools=pools), "PUT", send) for pools in ({}, {"events": Pool(spread=1)}))
+        assert own.candidates == limited.candidates

@@ -5,7 +5,7 @@ Made from a snapshot alone. Knows no request, no clock and no worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from sidecar.admin.page import workers
 from sidecar.admin.page.markup import Markup, joined, tag
@@ -92,7 +92,7 @@ def _pools(facts: Snapshot) -> Markup:
     alike: dict[object, list[str]] = {}
     for name, pool in facts.pools.items():
         parts = pool.divided(name)
-        said = [(part.workers, part.fallback, part.named, part.mounted) for part in parts]
+        said = [(part.workers, part.fallback, part.seats, part.named, part.mounted) for part in parts]
         alike.setdefault((tuple(said), name if pool.waiting or len(parts) > 1 else ""), []).append(name)
     rows = [_pool(names, facts) for names in alike.values()]
     return section("Pools", "pools", table(("Pool", "Workers", "Fallback", "Running", "Waiting"), rows, "cards pools"))
@@ -107,7 +107,7 @@ def _pool(names: list[str], facts: Snapshot) -> Markup:
     return row(
         (
             Cell(", ".join(names)),
-            Cell((chips(_workers(parts), dict(facts.workers)) or NOTHING, *_deserted(parts, facts)), "", "wide"),
+            Cell((*_serving(parts, facts), *_deserted(parts, facts)), "", "wide"),
             Cell(substitutes, "Fallback", "" if any(part.fallback for part in parts) else "dull"),
             figure(f"{running} of {pools[0].concurrency}" if busy else running, "Running"),
             figure(number(pools[0].waiting), "Waiting", "warm"),
@@ -115,8 +115,14 @@ def _pool(names: list[str], facts: Snapshot) -> Markup:
     )
 
 
-def _workers(parts: Sequence[PoolPart]) -> Iterable[str]:
-    return dict.fromkeys(name for part in parts for name in (*part.workers, *part.named))
+def _serving(parts: Sequence[PoolPart], facts: Snapshot) -> Iterator[Markup | str]:
+    """The workers that share the keys, and after them those that only replace them."""
+    sharing = dict.fromkeys(name for part in parts for name in (*part.sharing, *part.named))
+    reserve = dict.fromkeys(name for part in parts for name in part.reserve if name not in sharing)
+    yield chips(sharing, dict(facts.workers)) or NOTHING
+    if reserve:
+        yield tag("small", " then ")
+        yield chips(reserve, dict(facts.workers))
 
 
 def _deserted(parts: Sequence[PoolPart], facts: Snapshot) -> Iterator[Markup]:
