@@ -14,7 +14,12 @@ VOID = {"input", "link", "meta", "br"}
 def told(**more: Any) -> dict[str, Any]:
     """`/api/status` of a sidecar with five workers, one away, one draining and one slow."""
     workers = {
-        "main": {"state": "up", "leased": 3, "changed": 90061.0, "recent": recent(12.34, p50=0.004, p99=0.31)},
+        "main": {
+            "state": "up",
+            "leased": 3,
+            "changed": 90061.0,
+            "recent": recent(12.34, p50=0.004, p99=0.31, slowest=10.25),
+        },
         "sync1": {"state": "up", "leased": 210, "recent": recent(3.0, errors=2)},
         "sync2": {"state": "away", "reason": "Connection refused", "waiting": 4, "changed": 12.0},
         "client1": {"state": "draining", "leased": 1},

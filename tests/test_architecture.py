@@ -40,6 +40,7 @@ LAYERS = [
     {"routing"},
     {"transport"},
     {"observe"},
+    {"history"},
     {"records"},
     {"exchange"},
     {"config"},
@@ -52,7 +53,7 @@ LAYERS = [
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {
-    *("importing", "exporting", "wire", "routing", "config", "exchange", "records", "synapse"),
+    *("importing", "exporting", "wire", "routing", "config", "exchange", "history", "records", "synapse"),
     *("document", "errors", "http2"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.

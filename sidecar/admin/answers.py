@@ -22,11 +22,21 @@ class Inquiry:
     query: str = ""
     peer: str = ""
     """The address of the other end; empty on a UNIX socket."""
+    local: str = ""
+    """On a UNIX socket: the user of the process at the other end, as far as the kernel tells."""
+    user: str = ""
+    """The name of who has shown a password; empty where none is asked for."""
     secure: bool = False
     """It came by TLS."""
     fields: Mapping[str, str] = field(factory=dict, repr=False)
     """Values by lower-case names; of a repeated one the last."""
     body: bytes = field(default=b"", repr=False)
+
+    @property
+    def who(self) -> str:
+        """Who asks, for the log and the list of events."""
+        place = self.peer or f"{self.local or 'somebody'} on the UNIX socket"
+        return f"{self.user} from {place}" if self.user else place
 
 
 def _parts(path: str) -> tuple[str, ...]:

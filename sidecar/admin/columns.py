@@ -30,6 +30,7 @@ COLUMNS = {
     ),
     "p50": SortColumn("p50", lambda worker: worker.recent.p50 or 0, "Half of its answers began within this time"),
     "p99": SortColumn("p99", lambda worker: worker.recent.p99 or 0, "99 of 100 answers began within this time"),
+    "slowest": SortColumn("Slowest", lambda worker: worker.recent.slowest or 0, "The longest of these times"),
     "errors": SortColumn("Errors", lambda worker: worker.recent.errors, "Answers 5xx in the last minute"),
     "changed": SortColumn("Since", lambda worker: -(worker.changed or 0), "How long it has been so, the newest first"),
 }

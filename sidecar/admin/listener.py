@@ -6,13 +6,16 @@ Knows who may ask, and nothing of what is asked.
 from __future__ import annotations
 
 import socket
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
+from pwd import getpwuid
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, connectionDone
@@ -71,7 +74,9 @@ class OperatorEntrance:
             refused = await self.doorkeeper.refusal(
                 authorization, inquiry.peer, operator.user, secret, operator.attempts
             )
-        return self.answer(inquiry) if refused is None else refused
+        if refused is not None:
+            return refused
+        return self.answer(inquiry if secret is None else evolve(inquiry, user=operator.user))
 
 
 class Pages(Resource):
@@ -106,6 +111,7 @@ def _inquiry(request: Any) -> Inquiry:
         path=request.path.decode("latin-1"),
         query=request.uri.partition(b"?")[2].decode("latin-1"),
         peer=getattr(peer, "host", "") or "",
+        local=_local_user(request.transport) if isinstance(peer, UNIXAddress) else "",
         secure=bool(request.isSecure()),
         fields={
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
@@ -113,6 +119,16 @@ def _inquiry(request: Any) -> Inquiry:
         },
         body=request.content.read(),
     )
+
+
+def _local_user(transport: Any) -> str:
+    """The user of the process at the other end of a UNIX socket (unix(7), SO_PEERCRED)."""
+    credentials = transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", credentials)
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
 
 
 def _send(request: Request, answer: OperatorAnswer) -> None:

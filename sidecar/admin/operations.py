@@ -8,20 +8,27 @@ Nothing here asks who it is that asks; that is decided before.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import OperatorAnswer, only
+from sidecar.admin.answers import Inquiry, OperatorAnswer, only
+from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
+from sidecar.history.events import Events
 from sidecar.metrics.status import View, state, status, unready
 from sidecar.observe.telemetry import logger
 from sidecar.upstream.pool import WorkerPool
 
 _log = logger("sidecar.admin")
+
+POINTS = 60
+"""Points of a curve, unless told otherwise."""
+MOST_POINTS = 1000
 
 
 @define(eq=False)
@@ -29,7 +36,9 @@ class Operations:
     """What can be asked, by its path. `look` gives what runs at this moment."""
 
     look: Callable[[], View]
+    events: Events
     recent: Recent = field(factory=Recent)
+    own: OwnUse = field(factory=OwnUse)
     actions: Callable[[], str] = lambda: "api"
     """`operator.actions` of this moment."""
     host: str = field(factory=socket.gethostname)
@@ -44,6 +53,8 @@ class Operations:
             worker["recent"] = self.recent.worker(name)
             if name in self._turned:
                 worker["changed"] = min(worker["changed"], round(view.uptime - self._turned[name], 3))
+        for name, pool in told["pools"].items():
+            pool["recent"] = self.recent.minute(("pool", name))
         for each in told.get("misroutes", ()):
             each["ago"] = self.recent.misrouted(each["endpoint"], each["worker"])
         return {
@@ -51,20 +62,27 @@ class Operations:
             "host": self.host,
             "reasons": unready(view),
             "actions": self.actions(),
+            "events": self.events.told(time.time() - self.events.now()),
             "recent": self.recent.whole(),
+            "hour": self.recent.hour.whole(POINTS),
+            "busiest": self.recent.endpoints(),
+            "process": {**self.own.told(), "connections_limit": view.ceiling},
         }
 
-    def answer(self, method: str, parts: Sequence[str], query: str = "") -> OperatorAnswer:
-        """The answer to a request whose origin is not in doubt; `parts` as in `Inquiry`."""
-        match parts:
+    def answer(self, inquiry: Inquiry) -> OperatorAnswer:
+        """The answer to a request whose origin is not in doubt."""
+        method = inquiry.method
+        match inquiry.parts:
             case ["health"]:
                 return only("GET", method, self._health)
             case ["ready"]:
-                return only("GET", method, lambda: self._ready(query))
+                return only("GET", method, lambda: self._ready(inquiry.query))
             case ["api", "status"]:
                 return only("GET", method, lambda: OperatorAnswer(200, self.facts()))
+            case ["api", "history"]:
+                return only("GET", method, lambda: self._history(inquiry.query))
             case ["api", "workers", name, "drain" | "undrain" as action]:
-                return only("POST", method, lambda: self.drain(name, action == "drain"))
+                return only("POST", method, lambda: self.drain(name, action == "drain", inquiry.who))
         return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
 
     def _health(self) -> OperatorAnswer:
@@ -80,15 +98,24 @@ class Operations:
         reasons = unready(view, asked)
         return OperatorAnswer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
-    def drain(self, name: str, drain: bool) -> OperatorAnswer:
-        """Stop or resume giving new requests to a worker."""
+    def _history(self, query: str) -> OperatorAnswer:
+        points = parse_qs(query).get("points", [str(POINTS)])[-1]
+        if not points.isdecimal() or not 0 < int(points) <= MOST_POINTS:
+            return OperatorAnswer(400, {"error": f"`points` is a number from 1 to {MOST_POINTS}."})
+        return OperatorAnswer(200, self.recent.hour.told(int(points)))
+
+    def drain(self, name: str, drain: bool, by: str) -> OperatorAnswer:
+        """Stop or resume giving new requests to a worker, because somebody wants it."""
         view = self.look()
         pools = view.gateway.pools
         pool = pools.get(name)
         if pool is None:
             return OperatorAnswer(404, {"error": _unknown("worker", name, pools)})
         if pool.draining != drain:
-            _log.info("worker {name} is {what}", name=name, what="drained" if drain else "in service again")
+            what = "drained" if drain else "in service again"
+            _log.info("worker {name} is {what}, by {by}", name=name, what=what, by=by)
+            told = "gets no new requests" if drain else "gets requests again"
+            self.events.note("drain" if drain else "undrain", name, told, by=by)
             self._turned[name] = view.uptime
             (pool.drain if drain else pool.undrain)()
             if not drain:

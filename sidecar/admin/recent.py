@@ -14,9 +14,10 @@ from typing import Any
 from attrs import define, field, frozen
 
 from sidecar.exchange.failures import Failure
+from sidecar.history.hour import WHOLE, Hour, Increment, Subject, capped
 from sidecar.records.histogram import quantile
 from sidecar.records.record import ENDED_BY
-from sidecar.records.tally import Tallies, Tally
+from sidecar.records.tally import CODES, Tallies, Tally
 
 SPAN = 60.0
 """Seconds that count as lately."""
@@ -31,6 +32,15 @@ _SLACK = 0.5
 TOLD = {failure.ending: failure.sentence for failure in Failure} | {
     "malformed": "what the client sent is no request, or none that is taken",
 }
+REFUSALS = {
+    "malformed": TOLD["malformed"],
+    "refuse": "closed by `access` or a route",
+    **{
+        failure.ending: failure.sentence
+        for failure in (Failure.CLIENT_CUT, Failure.CLIENT_SLOW_HEAD, Failure.HEAD_TOO_LARGE, Failure.BODY_TOO_LARGE)
+    },
+}
+"""Endings that the request itself is the reason for, in words."""
 """Endings that are failures, in words. Others are what the configuration wants: `respond`, `redirect`, `refuse`."""
 
 
@@ -80,8 +90,13 @@ class _Seen:
 
     cell: Tally
     sum: Sum
+    statuses: tuple[int, ...]
+    times: tuple[int, ...]
     seconds: float
     """The sum of its durations, which every exchange makes larger."""
+
+
+_UNSEEN = _Seen(Tally(), NOTHING, (), (), 0.0)
 
 
 @define(eq=False)
@@ -90,6 +105,8 @@ class Recent:
 
     long_polls: Container[str] = ()
     """Endpoints that answer when something happens, so that their time says nothing."""
+    hour: Hour = field(factory=Hour)
+    """Is told of everything that was counted."""
     _looks: deque[Look] = field(factory=deque, init=False)
     _cells: dict[tuple[str, str, str], _Seen] = field(factory=dict, init=False)
     _sums: dict[str, Sum] = field(factory=dict, init=False)
@@ -103,9 +120,10 @@ class Recent:
 
     def gather(self, tallies: Tallies, workers: Container[str], part: int = 0, parts: int = 1) -> None:
         """Add up what has changed, of every endpoint or of one part of them, so that no request waits for all."""
+        if any(name not in workers for name in self._sums):
+            self._begin_anew(tallies)
         for place, cell in islice(tallies.cells.items(), part, None, parts):
-            if place[2] in workers:
-                self._add(place, cell)
+            self._add(place, cell, known=place[2] in workers)
 
     def note(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
         """The end of a look, when all parts have been gathered."""
@@ -119,16 +137,47 @@ class Recent:
         while looks[0].time < now - SPAN - _SLACK:
             looks.popleft()
 
-    def _add(self, place: tuple[str, str, str], cell: Tally) -> None:
-        known = self._cells.get(place)
-        before = known.sum if known is not None and known.cell is cell else NOTHING
-        if known is not None and known.cell is cell and known.seconds == cell.total.sum:
+    def _add(self, place: tuple[str, str, str], cell: Tally, *, known: bool) -> None:
+        seen = self._cells.get(place, _UNSEEN)
+        before = seen if seen.cell is cell else _UNSEEN
+        if before.seconds == cell.total.sum:
             # No exchange has ended since.
             return
+        now = self._see(place, cell)
+        if known:
+            self._sums[place[2]] = self._sums.get(place[2], NOTHING).plus(now.sum, before.sum)
+        self.hour.add(*place, _increment(now, before))
+
+    def _see(self, place: tuple[str, str, str], cell: Tally) -> _Seen:
         quick = () if place[0] in self.long_polls else tuple(cell.first_byte.counts)
-        now = Sum(cell.requests, cell.statuses[5], quick)
-        self._cells[place] = _Seen(cell, now, cell.total.sum)
-        self._sums[place[2]] = self._sums.get(place[2], NOTHING).plus(now, before)
+        total = Sum(cell.requests, cell.statuses[5], quick)
+        seen = _Seen(cell, total, tuple(cell.statuses), tuple(cell.total.counts), cell.total.sum)
+        self._cells[place] = seen
+        return seen
+
+    def _begin_anew(self, tallies: Tallies) -> None:
+        """A worker is gone: what it did is counted for nobody from now on (`Tallies.keep`), and was not done now."""
+        for place, cell in tallies.cells.items():
+            if not place[2]:
+                self._see(place, cell)
+
+    def minute(self, subject: Subject) -> dict[str, Any]:
+        """Of a pool or an endpoint: what has ended in the last minute, and how long it took."""
+        sums = self.hour.minute(subject)
+        return {
+            "requests_per_second": self.hour.rate(subject),
+            "requests": sums.requests,
+            "errors": sums.errors,
+            "seconds": _rounded(sums.seconds),
+            "p50": _rounded(sums.ended_within(0.5)),
+            "p99": _rounded(sums.ended_within(0.99)),
+            "slowest": _rounded(sums.slowest or None),
+        }
+
+    def endpoints(self) -> dict[str, Any]:
+        """Those that had requests in the last minute, the busiest first."""
+        found = {name: self.minute(("endpoint", name)) for name in self.hour.names("endpoint")}
+        return dict(sorted(found.items(), key=lambda item: -item[1]["requests"]))
 
     def _forget(self, workers: Container[str]) -> None:
         gone = [name for name in self._sums if name not in workers]
@@ -152,15 +201,18 @@ class Recent:
         """Requests a second, errors and quantiles of one worker; None where nothing is known."""
         minute, moment = self._pair(SPAN), self._pair(RATE_SPAN)
         if minute is None or moment is None:
-            return {"requests_per_second": None, "errors": 0, "p50": None, "p99": None, "curve": []}
+            return {"requests_per_second": None, "errors": 0, **dict.fromkeys(("p50", "p99", "slowest")), "curve": []}
         first, last = (look.workers.get(name, NOTHING) for look in minute)
         quick = [now - then for now, then in zip(last.quick, first.quick or (0,) * len(last.quick), strict=True)]
+        slowest = self.hour.minute(("worker", name)).slowest_byte
         return {
             "requests_per_second": self._rate(moment, name),
             "errors": last.errors - first.errors,
-            "p50": _rounded(quantile(quick, 0.5)),
-            "p99": _rounded(quantile(quick, 0.99)),
+            "p50": _rounded(capped(quantile(quick, 0.5), slowest)),
+            "p99": _rounded(capped(quantile(quick, 0.99), slowest)),
+            "slowest": _rounded(slowest or None),
             "curve": self._curve(name),
+            "hour": self.hour.curve(("worker", name), SPARKS),
         }
 
     def _rate(self, pair: tuple[Look, Look], name: str) -> float:
@@ -181,7 +233,7 @@ class Recent:
         """Of the sidecar: rates of the last seconds, and what went wrong in the last minute."""
         minute, moment = self._pair(SPAN), self._pair(RATE_SPAN)
         if minute is None or moment is None:
-            return {"seconds": 0.0, "per_second": {}, "more": {}, "failures": []}
+            return {"seconds": 0.0, "per_second": {}, "more": {}, "failures": [], "refusals": [], "statuses": {}}
         (old, new), (first, last) = minute, moment
         seconds = last.time - first.time
         return {
@@ -195,7 +247,33 @@ class Recent:
                 for pool, reason, count in _more(new.failures, old.failures)
                 if reason in TOLD and ENDED_BY.get(reason) != "client"
             ],
+            "refusals": [
+                {"pool": pool, "reason": reason, "told": REFUSALS[reason], "count": count}
+                for pool, reason, count in _more(new.failures, old.failures)
+                if reason in REFUSALS
+            ],
+            "statuses": {
+                code: count for code, count in zip(CODES, self.hour.minute(WHOLE).statuses, strict=False) if count
+            },
         }
+
+
+def _increment(now: _Seen, before: _Seen) -> Increment:
+    """What a cell has counted since; its longest times are taken, so that the next look gets those after it."""
+    byte, total = now.cell.first_byte.take_peak(), now.cell.total.take_peak()
+    quick = now.sum.quick
+    return Increment(
+        statuses=_minus(now.statuses, before.statuses),
+        quick=_minus(quick, before.sum.quick),
+        times=_minus(now.times, before.times),
+        seconds=now.seconds - before.seconds,
+        slowest=total,
+        slowest_byte=byte if quick else 0.0,
+    )
+
+
+def _minus(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(int.__sub__, now, before)) if before else now
 
 
 def _more(now: Mapping[tuple[str, str], int], then: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, str, int]]:

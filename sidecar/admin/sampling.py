@@ -9,7 +9,10 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
 
+from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
+from sidecar.history.events import Events, Growth
+from sidecar.history.hour import WHOLE, Subject
 from sidecar.records.tally import Tallies
 from sidecar.relay.gateway import Gateway
 
@@ -27,7 +30,13 @@ class Sampling(Service):
     reactor: Any
     gateway: Callable[[], Gateway]
     recent: Recent
+    events: Events
+    own: OwnUse
+    _growth: Growth = field(init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._growth = Growth(self.events)
 
     def startService(self) -> None:
         super().startService()
@@ -47,5 +56,15 @@ class Sampling(Service):
         if part == parts:
             counters = {name: getattr(gateway.counters, name) for name in gateway.counters.__slots__ if name[0] != "_"}
             self.recent.note(self.reactor.seconds(), tallies, counters, gateway.pools)
+            self.recent.hour.look(self.reactor.seconds(), _waiting(gateway))
+            self.own.look(self.reactor.seconds())
+            self._growth.look(gateway.counters.shed, gateway.counters.misroutes)
             part, parts = 0, 1 + len(tallies.cells) // AT_ONCE
         self._next = self.reactor.callLater(EVERY / parts, self._step, part, parts)
+
+
+def _waiting(gateway: Gateway) -> dict[Subject, int]:
+    """How many requests wait at this moment, of everything that there is."""
+    found: dict[Subject, int] = {WHOLE: gateway.counters.parked}
+    found |= {("worker", name): pool.waiting for name, pool in gateway.pools.items()}
+    return found | {("pool", name): gate.parked for name, gate in gateway.gates.items()}

@@ -11,10 +11,25 @@ from typing import Any
 from attrs import field, frozen
 from cattrs import Converter, transform_error
 
+from sidecar.admin.words import duration
 from sidecar.routing.parts import PoolPart
 
 BAD = frozenset(("away", "stuck"))
 """States in which a worker gets no requests, and nobody wanted that."""
+
+
+_WORDS = {
+    "start": "started",
+    "stop": "stopping",
+    "flaps": "flapping",
+    "drain": "drained",
+    "undrain": "resumed",
+    "reload": "reloaded",
+    "refused": "reload refused",
+    "version": "new version",
+    "shed": "turned away",
+}
+"""Kinds of events in words, where the name of the kind is none."""
 
 
 @frozen(kw_only=True)
@@ -26,8 +41,40 @@ class RecentWorker:
     p50: float | None = None
     """Seconds to the first byte of an answer, as p99."""
     p99: float | None = None
+    slowest: float | None = None
+    """The longest of them."""
     curve: tuple[float, ...] = ()
     """Requests a second in the last half minute, oldest first."""
+    hour: tuple[float | None, ...] = ()
+    """The same in the last hour."""
+
+
+@frozen(kw_only=True)
+class Lately:
+    """A pool or an endpoint in the last minute."""
+
+    requests_per_second: float | None = None
+    requests: int = 0
+    errors: int = 0
+    seconds: float | None = None
+    """What its exchanges took together; from the head of a request to the end, as the other times."""
+    p50: float | None = None
+    p99: float | None = None
+    slowest: float | None = None
+
+
+@frozen(kw_only=True)
+class ProcessFacts:
+    """What the process uses, and what it may."""
+
+    cpu: float | None = None
+    """The share of one core."""
+    memory: int | None = None
+    """Bytes."""
+    files: int | None = None
+    files_limit: int | None = None
+    connections_limit: int | None = None
+    """How many client connections may be open."""
 
 
 @frozen(kw_only=True)
@@ -72,6 +119,7 @@ class PoolFacts:
     asking: int = 0
     """Of those that wait, how many do so until their user is known."""
     parts: tuple[PoolPart, ...] = ()
+    recent: Lately = Lately()
 
     @property
     def taken(self) -> int | None:
@@ -124,6 +172,10 @@ class RecentWhole:
     more: Mapping[str, int] = field(factory=dict)
     """By how much each counter grew."""
     failures: tuple[Failures, ...] = ()
+    refusals: tuple[Failures, ...] = ()
+    """Requests that were refused because of what they are."""
+    statuses: Mapping[str, int] = field(factory=dict)
+    """How many were answered with 2xx, 3xx, and so on."""
 
 
 @frozen(kw_only=True)
@@ -140,6 +192,36 @@ class Reloaded:
     def told(self) -> tuple[str, ...]:
         """The one or the other."""
         return self.changes if self.accepted else self.problems
+
+
+@frozen(kw_only=True)
+class Happened:
+    """An event of the list; see `sidecar.history.events`."""
+
+    time: str = ""
+    """When it began, UTC."""
+    ago: float = 0.0
+    """Seconds since it happened last."""
+    seconds: float = 0.0
+    """For so long it has happened again and again."""
+    kind: str = ""
+    about: str = ""
+    text: str = ""
+    by: str = ""
+    count: int = 1
+
+    @property
+    def word(self) -> str:
+        """What happened, in one or two words."""
+        return _WORDS.get(self.kind, self.kind)
+
+    @property
+    def told(self) -> str:
+        """The text, and how often and for how long where that was not once."""
+        if self.count == 1:
+            return self.text
+        span = f" in {duration(self.seconds)}" if self.seconds >= 1 else ""
+        return f"{self.count:,} times{span}: {self.text}"
 
 
 @frozen(kw_only=True)
@@ -163,6 +245,15 @@ class Snapshot:
     problems: tuple[str, ...] = ()
     reload: Reloaded | None = None
     recent: RecentWhole = RecentWhole()
+    events: tuple[Happened, ...] = ()
+    """The newest first."""
+    errors: int = 0
+    """How many of the problems are errors."""
+    hour: Mapping[str, tuple[float | None, ...]] = field(factory=dict)
+    """Of the sidecar: `rate`, `errors`, `p50`, `p99`, `slowest` and `waiting` in the last hour, oldest first."""
+    busiest: Mapping[str, Lately] = field(factory=dict)
+    """Endpoints that had requests in the last minute."""
+    process: ProcessFacts = ProcessFacts()
 
     @property
     def parts(self) -> list[PoolPart]:

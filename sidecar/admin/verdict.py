@@ -8,6 +8,7 @@ from typing import Literal
 from attrs import frozen
 
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.words import counted
 
 
 @frozen
@@ -26,10 +27,13 @@ def verdict(facts: Snapshot) -> Headline:
     if not facts.ready:
         return Headline("away", "Not ready", " ".join(facts.reasons))
     clauses = list(clauses_of(facts))
-    if clauses:
-        return Headline("stuck", "Ready", f"{'; '.join(clauses)}.")
+    told = [f"{'; '.join(clauses)}."] if clauses else []
+    if facts.errors:
+        told.append(f"The configuration has {counted(facts.errors, 'error')}, for which some requests fail.")
     if facts.refusal:
-        return Headline("stuck", "Ready", f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
+        told.append(f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
+    if told:
+        return Headline("away" if facts.errors else "stuck", "Ready", " ".join(told))
     return Headline("ready", "Ready", "Every pool has somebody who serves it.")
 
 

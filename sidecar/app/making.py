@@ -6,6 +6,7 @@ The only place where the data path is put together from settings; knows nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -13,6 +14,7 @@ from twisted.internet.endpoints import clientFromString
 
 from sidecar.app.watching import SocketWatch
 from sidecar.config.schema import Limits, Settings
+from sidecar.history.events import Events
 from sidecar.relay.admission import Gate, GateLimits
 from sidecar.relay.gateway import response_limits
 from sidecar.routing.plan import PlannedPool
@@ -21,7 +23,7 @@ from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.asking import serves
 from sidecar.upstream.endpoints import describe, missing, worker_endpoint
-from sidecar.upstream.health import Health, HealthLimits
+from sidecar.upstream.health import Health, HealthLimits, WorkerState
 from sidecar.upstream.pool import PoolLimits, WorkerPool
 
 INITIAL_SYNC = "initial_sync"
@@ -38,6 +40,7 @@ def worker_pool(
     poller: Poller,
     deadlines: Deadlines,
     sockets: SocketWatch,
+    events: Events,
 ) -> WorkerPool:
     """The pool of connections to a worker. One whose file has a fault is down for as long as it has this pool."""
     client, path = worker_endpoint(reactor, poller, worker.endpoint, settings.timeouts.connect)
@@ -76,9 +79,19 @@ def worker_pool(
             describe=describe,
             look=look,
             watch=watch,
+            told=partial(note_turn, events, worker.name),
         ),
     )
     return pool
+
+
+def note_turn(events: Events, name: str, state: WorkerState, reason: str) -> None:
+    """A worker went down or came up."""
+    if state is WorkerState.UP:
+        events.note("up", name, "")
+    else:
+        stuck = "takes connections, but does not answer: " if state is WorkerState.STUCK else ""
+        events.note("down", name, stuck + reason)
 
 
 def pool_limits(settings: Settings) -> PoolLimits:

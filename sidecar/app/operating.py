@@ -16,7 +16,8 @@ from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.listener import OperatorEntrance, OperatorListener, OperatorSite
 from sidecar.admin.measures import Measures
-from sidecar.admin.operations import Operations
+from sidecar.admin.operations import POINTS, Operations
+from sidecar.admin.own import OwnUse
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.recent import Recent
 from sidecar.admin.sampling import Sampling
@@ -25,15 +26,19 @@ from sidecar.app.reload import Reload
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.explaining.pasted import explained
+from sidecar.history.hour import Hour
 from sidecar.records.tally import LONG_POLLS
 
 
 def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[Service]:
     """The listener at `endpoint`, a Twisted server endpoint string, for the sidecar that `reload` holds."""
-    recent = Recent(LONG_POLLS)
-    operations = Operations(reload.look, recent, lambda: reload.deployment.settings.operator.actions)
+    recent = Recent(LONG_POLLS, Hour(lambda: reload.deployment.settings.operator.history))
+    own = OwnUse()
+    events = reload.sidecar.events
+    operations = Operations(reload.look, events, recent, own, lambda: reload.deployment.settings.operator.actions)
     page = StatusPage(
         facts=operations.facts,
+        hour=lambda: recent.hour.told(POINTS),
         drain=operations.drain,
         explain=lambda text, peer: explained(reload.deployment, text, peer),
         clock=lambda: datetime.now(timezone.utc),
@@ -49,8 +54,8 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     def answer(inquiry: Inquiry) -> OperatorAnswer:
         asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
-        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(*asked, inquiry.query)
+        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(inquiry)
 
     door = OperatorEntrance(answer, rules, Doorkeeper(reactor), page.dressed)
-    yield Sampling(reactor, lambda: reload.sidecar.gateway, recent)
+    yield Sampling(reactor, lambda: reload.sidecar.gateway, recent, events, own)
     yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)

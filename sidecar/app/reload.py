@@ -147,8 +147,10 @@ class Reload(Service):
         self.announce(f"READY=1\nSTATUS={self.summary()}")
 
     def _log_outcome(self, outcome: ReloadOutcome) -> None:
+        told = "; ".join(outcome.sentences)
+        self.sidecar.events.note("reload" if outcome.accepted else "refused", "", told)
         if outcome.accepted:
-            _log.info("reloaded: {told}", told="; ".join(outcome.sentences))
+            _log.info("reloaded: {told}", told=told)
             return
         for sentence in outcome.sentences:
             _log.error("not reloaded, nothing has changed: {sentence}", sentence=sentence)

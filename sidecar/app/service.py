@@ -16,6 +16,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
+from sidecar import __version__
+from sidecar.admin.words import counted
 from sidecar.app.making import gates as make_gates
 from sidecar.app.making import start, worker_pool
 from sidecar.app.watching import SocketWatch
@@ -28,6 +30,7 @@ from sidecar.entrance.entrances import doors
 from sidecar.entrance.listening import address, listen_where_possible
 from sidecar.entrance.tls import Identities
 from sidecar.errors import SidecarError
+from sidecar.history.events import Events
 from sidecar.observe.logbook import Logbook
 from sidecar.observe.telemetry import log_from, logger
 from sidecar.records.access_log import AccessLog
@@ -85,6 +88,8 @@ class SidecarService(Service):
     poller: Poller = field(init=False)
     sockets: SocketWatch = field(init=False)
     logbook: Logbook = field(init=False)
+    events: Events = field(init=False)
+    """What has happened."""
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     leaving: list[WorkerPool] = field(init=False, factory=list)
@@ -97,6 +102,7 @@ class SidecarService(Service):
         self.poller = Poller(self.reactor)
         self.sockets = SocketWatch(self.reactor)
         self.logbook = Logbook(self.reactor)
+        self.events = Events(self.reactor.seconds, settings.operator.events)
         access_log = self.logbook.use(settings.log, work.log_secret)
         deadlines = Deadlines(self.reactor)
         # Whom would tallies be told without an operator's listener?
@@ -129,11 +135,12 @@ class SidecarService(Service):
     def _heed(self, settings: Settings) -> None:
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
+        self.events.use(settings.operator.events)
         if self.running:
             self._accepting.use(connection_ceiling(settings.limits.connections))
 
     def _pool(self, worker: PlannedWorker, settings: Settings, deadlines: Deadlines) -> WorkerPool:
-        return worker_pool(worker, settings, self.reactor, self.poller, deadlines, self.sockets)
+        return worker_pool(worker, settings, self.reactor, self.poller, deadlines, self.sockets, self.events)
 
     # Start.
 
@@ -153,6 +160,7 @@ class SidecarService(Service):
             self.ports.clear()
             raise
         self._accepting.use(connection_ceiling(self.settings.limits.connections))
+        self.events.note("start", "", f"matrix-sidecar {__version__} with {counted(len(self.work.workers), 'worker')}")
         for port, take in opened:
             self._accepting.open(port, self.poller, take)
             _log.info("listening on {host}", host=address(port))
@@ -238,6 +246,7 @@ class SidecarService(Service):
     async def _drain(self) -> None:
         """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
         self.gateway.draining = True
+        self.events.note("stop", "", "running requests end, new ones are not taken")
         ports, self.ports = self.ports, []
         self._accepting.stop()
         for port in ports:

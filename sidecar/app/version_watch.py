@@ -120,6 +120,9 @@ class VersionWatch(Service):
         before = self.reload.deployment.table.release
         self.reload.use(for_version(self.reload.deployment, version))
         release = self.reload.deployment.table.release
+        self.reload.sidecar.events.note(
+            "version", "", f"Synapse is {version}; endpoints of {before} before, {release} now"
+        )
         _log.info(
             "Synapse is {version}; requests go by the endpoints of {release}{before}",
             version=version,

@@ -67,6 +67,20 @@ class Operator:
             "From the connection, or the first byte of a later request, to the end of the request; then closed."
         ),
     )
+    events: Count = field(
+        default=200,
+        metadata=doc(
+            "Events that are kept for the page, `top` and `/api/status`, the newest: workers that went down or came "
+            "up, drains, reloads, and so on."
+        ),
+    )
+    history: Duration = field(
+        default=3600.0,
+        metadata=doc(
+            "For so long the rates, times and queues of the sidecar, of each worker and of each pool are remembered, a "
+            "point each 15 s. A point of one of them takes 24 bytes."
+        ),
+    )
     request: Size = field(
         default=64 * KIB,
         metadata=doc("Largest request body on the operator's listener; a larger one is answered 413."),

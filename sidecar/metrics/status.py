@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from sidecar.errors import Problem
+from sidecar.errors import Problem, Severity
 from sidecar.observe.logbook import Written
 from sidecar.relay.gateway import Gateway
 from sidecar.routing.parts import PoolPart, Takes
@@ -77,6 +77,7 @@ def status(view: View) -> dict[str, Any]:
             for (endpoint, worker), count in gateway.counters.misroutes.items()
         ],
         "problems": [str(problem) for problem in view.problems],
+        "errors": sum(problem.severity is Severity.ERROR for problem in view.problems),
         "reload": None if view.reloaded is None else _reload(view.reloaded, list(view.sentences)),
     }
 

@@ -24,11 +24,20 @@ class Histogram:
     """For each bound, then one for what is longer than all."""
     sum: float = 0.0
     """Seconds."""
+    peak: float = 0.0
+    """The longest since `take_peak`."""
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
         self.counts[bisect_left(DURATIONS, seconds)] += 1
         self.sum += seconds
+        if seconds > self.peak:
+            self.peak = seconds
+
+    def take_peak(self) -> float:
+        """The longest since this was last asked, by the one who asks: a bucket does not tell it."""
+        peak, self.peak = self.peak, 0.0
+        return peak
 
     def take(self, other: Histogram) -> None:
         """Count all that `other` counted, too."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
+from sidecar.top.events import events
 from sidecar.top.lines import Line, Piece, Style, fitted, left, paragraphs, right, spread
-from sidecar.top.state import TopState
+from sidecar.top.state import TopState, View
 from sidecar.top.workers import table
 
 HELP = """\
 up, down, PgUp, PgDn  choose a worker, or scroll
-Tab                   workers, pools, notes (what waits or fails, warnings)
+Tab                   workers, pools, events, notes (what waits or fails)
 s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
 d       u             drain the chosen worker, resume it; asks first
@@ -52,7 +54,7 @@ def _body(state: TopState, width: int, room: int) -> list[Line]:
         if len(body) < room - 1:
             body += [(), *_notes(state.facts, width)]
     else:
-        whole = list(_pools(state.facts, width) if state.view == "pools" else _notes(state.facts, width, whole=True))
+        whole = list(_VIEWS[state.view](state.facts, width))
         body = whole[min(state.scroll, max(len(whole) - room, 0)) :]
     return [*body[:room], *([()] * (room - len(body)))]
 
@@ -197,3 +199,11 @@ def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line
 
 def _ago(seconds: float | None) -> str:
     return NOTHING if seconds is None else f"{duration(seconds)} ago"
+
+
+_VIEWS: dict[View, Callable[[Snapshot, int], Iterator[Line]]] = {
+    "pools": _pools,
+    "events": events,
+    "notes": partial(_notes, whole=True),
+}
+"""What scrolls as a whole."""

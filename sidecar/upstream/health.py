@@ -76,6 +76,8 @@ class Health:
     """Why it cannot be there, as far as can be seen without a connection; None: it can."""
     watch: Callable[[bool], None] = lambda _wanted: None
     """Told whether the appearance of the worker's socket is of interest now; `appeared` is called on it."""
+    told: Callable[[WorkerState, str], None] = lambda _state, _reason: None
+    """Told of every change of `state`, and why."""
     state: WorkerState = WorkerState.UP
     doubted: bool = False
     """It is up as far as is known, but has just broken off without an answer: it gets nothing until it has answered."""
@@ -252,6 +254,7 @@ class Health:
         else:
             self._end_warm()
             self._log.warn("worker {name} is {state}: {reason}", name=self.name, state=state.value, reason=reason)
+        self.told(state, reason)
         self.changed()
 
     # Slow start.

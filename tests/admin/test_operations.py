@@ -121,8 +121,15 @@ async def test_status(scene: Operated) -> None:
     assert (told["ready"], told["stopping"], told["reload"], told["leaving"]) == (True, False, None, [])
     assert told["listening"] == [f"127.0.0.1:{port_of(scene.sidecar.ports[0])}"]
     assert told["counters"]["requests"] == 1
-    assert told["workers"]["main"].pop("recent").keys() == {"requests_per_second", "errors", "p50", "p99", "curve"}
-    assert told["recent"].keys() == {"seconds", "per_second", "more", "failures"}
+    assert told["workers"]["main"].pop("recent").keys() == {
+        "requests_per_second",
+        "errors",
+        "p50",
+        "p99",
+        "slowest",
+        "curve",
+    }
+    assert told["recent"].keys() == {"seconds", "per_second", "more", "failures", "refusals", "statuses"}
     worker = told["workers"]["main"]
     assert worker.pop("changed") >= 0
     assert worker == {

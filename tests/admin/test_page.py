@@ -39,9 +39,9 @@ class Browsed:
         self.asked: list[tuple[str, str]] = []
         self.story: Explained | str = STORY
         clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-        self.page = StatusPage(lambda: self.told, self._drain, self._explain, lambda: clock)
+        self.page = StatusPage(lambda: self.told, self._drain, self._explain, dict, lambda: clock)
 
-    def _drain(self, name: str, drain: bool) -> OperatorAnswer:
+    def _drain(self, name: str, drain: bool, by: str) -> OperatorAnswer:
         if name not in self.told["workers"]:
             return OperatorAnswer(404, {"error": f"There is no worker {name}."})
         self.done.append((name, drain))
@@ -79,12 +79,12 @@ def test_workers() -> None:
     """A row for each, with state, numbers, and the button that fits; then those that are leaving."""
     root = Browsed().get("/")
     assert rows(root, "workers") == [
-        ["main", "up", "3", "0", "12/s", "4.0 ms", "310 ms", "0", "1 d 1 h", "Drain"],
-        ["sync1", "up", "210", "0", "3/s", "–", "–", "2", "–", "Drain"],  # noqa: RUF001
-        ["sync2", "awayConnection refused", "0", "4", "–", "–", "–", "0", "12 s", "Drain"],  # noqa: RUF001
-        ["client1", "draining", "1", "0", "–", "–", "–", "0", "–", "Resume"],  # noqa: RUF001
-        ["typing1", "slow start", "0", "2", "–", "–", "–", "0", "–", "Drain"],  # noqa: RUF001
-        ["old1", "leaving", "2", "0", "–", "–", "–", "0", "–", ""],  # noqa: RUF001
+        ["main", "up", "3", "0", "12/s", "4.0 ms", "310 ms", "10 s", "0", "1 d 1 h", "Drain"],
+        ["sync1", "up", "210", "0", "3/s", "–", "–", "–", "2", "–", "Drain"],  # noqa: RUF001
+        ["sync2", "awayConnection refused", "0", "4", "–", "–", "–", "–", "0", "12 s", "Drain"],  # noqa: RUF001
+        ["client1", "draining", "1", "0", "–", "–", "–", "–", "0", "–", "Resume"],  # noqa: RUF001
+        ["typing1", "slow start", "0", "2", "–", "–", "–", "–", "0", "–", "Drain"],  # noqa: RUF001
+        ["old1", "leaving", "2", "0", "–", "–", "–", "–", "0", "–", ""],  # noqa: RUF001
     ]
     assert root.one("tr", id="worker-sync2").attributes["class"] == "of-away"
     assert "points" in root.one("tr", id="worker-main").one("polyline").attributes
@@ -95,7 +95,7 @@ def test_buttons_only_where_enabled() -> None:
     scene = Browsed(actions="api")
     root = scene.get("/")
     assert not list(root.all("a", data_confirm=""))
-    assert len(rows(root, "workers")[0]) == 9
+    assert len(rows(root, "workers")[0]) == 10
     for method in ("GET", "POST"):
         answer = scene.answer(method, "/workers/sync1/drain", body=f"token={scene.page.token}")
         assert answer.status == 403
@@ -114,6 +114,7 @@ def test_buttons_only_where_enabled() -> None:
         ("rate", "main"),
         ("p50", "main"),
         ("p99", "main"),
+        ("slowest", "main"),
         ("errors", "sync1"),
         ("changed", "main"),
     ],
@@ -144,12 +145,12 @@ def test_pools() -> None:
     scene = Browsed()
     scene.told["workers"]["client1"]["state"] = "away"
     assert rows(scene.get("/"), "pools") == [
-        ["main", "main", "–", "0", "0"],  # noqa: RUF001
-        ["sync, initial_sync", "sync1sync2", "main", "7", "0"],
-        ["client", "client1", "maintakes over", "0", "0"],
-        ["typing", "typing1", "–", "0", "0"],  # noqa: RUF001
-        ["media", "main", "–", "4 of 4", "3"],  # noqa: RUF001
-        ["empty", "–nobody", "–", "0", "0"],  # noqa: RUF001
+        ["main", "main", "–", "0", "0", "–"],  # noqa: RUF001
+        ["sync, initial_sync", "sync1sync2", "main", "7", "0", "–"],  # noqa: RUF001
+        ["client", "client1", "maintakes over", "0", "0", "–"],  # noqa: RUF001
+        ["typing", "typing1", "–", "0", "0", "–"],  # noqa: RUF001
+        ["media", "main", "–", "4 of 4", "3", "–"],  # noqa: RUF001
+        ["empty", "–nobody", "–", "0", "0", "–"],  # noqa: RUF001
     ]
     scene.told["workers"]["main"]["state"] = "away"
     scene.told["workers"]["sync1"]["state"] = "draining"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from noted import noted
 
 from sidecar.admin.recent import Recent
+from sidecar.history.hour import WHOLE, Subject
 from sidecar.records.tally import Tallies
 
 WORKERS = {"a", "b"}
@@ -31,6 +32,8 @@ class Minute:
     def look(self, seconds: float = 1.0) -> None:
         self.now += seconds
         self.recent.look(self.now, self.tallies, dict(self.counters), self.workers)
+        known: dict[Subject, int] = {("worker", name): 0 for name in self.workers}
+        self.recent.hour.look(self.now, {WHOLE: 0, ("pool", "pool"): 0, **known})
 
 
 def test_before_there_are_two_looks() -> None:
@@ -44,6 +47,7 @@ def test_before_there_are_two_looks() -> None:
         "errors": 0,
         "p50": None,
         "p99": None,
+        "slowest": None,
         "curve": [],
     }
 
@@ -76,7 +80,9 @@ def test_rates_errors_and_quantiles() -> None:
         "errors": 0,
         "p50": None,
         "p99": None,
+        "slowest": None,
         "curve": [0.0] * 30,
+        "hour": [1.0] * 4 + [0.0] * 4,
     }
 
 
@@ -174,3 +180,67 @@ def test_it_adds_up(steps: list[tuple[str, str, int] | None]) -> None:
         rate = minute.recent.worker(name)["requests_per_second"]
         seconds = minute.now - 1001.0
         assert rate == pytest.approx((cell.requests if cell else 0) / seconds, abs=0.06)
+
+
+def test_the_slowest_is_known_and_no_quantile_is_beyond_it() -> None:
+    """A p99 of 28 s for a slowest answer of 10.25 s is a bucket; after a minute both are forgotten."""
+    minute = Minute()
+    minute.look()
+    for _ in range(200):
+        minute.settle("a", first=10.25)
+    minute.look()
+    told = minute.recent.worker("a")
+    assert (told["p99"], told["slowest"]) == (10.2, 10.2)
+    endpoint = minute.recent.endpoints()["x"]
+    assert (endpoint["requests"], endpoint["p99"], endpoint["slowest"]) == (200, 10.2, 10.2)
+    assert endpoint["seconds"] == 2050.0
+    assert minute.recent.whole()["statuses"] == {"2xx": 200}
+    for _ in range(70):
+        minute.look()
+    assert minute.recent.worker("a")["slowest"] is None
+    assert minute.recent.endpoints() == {}
+
+
+def test_endpoints_and_pools() -> None:
+    """The busiest first, and errors with them."""
+    minute = Minute()
+    minute.look()
+    for _ in range(3):
+        minute.settle("a", endpoint="login", status=500)
+    for _ in range(7):
+        minute.settle("b", endpoint="sync", first=30.0)
+    for _ in range(5):
+        minute.look()
+    assert [(name, each["requests"]) for name, each in minute.recent.endpoints().items()] == [("sync", 7), ("login", 3)]
+    pool = minute.recent.minute(("pool", "pool"))
+    assert (pool["requests"], pool["errors"], pool["requests_per_second"]) == (10, 3, 1.0)
+
+
+def test_what_a_removed_worker_did_is_not_done_again() -> None:
+    """A reload moves its counts to nobody (`Tallies.keep`); that is no traffic."""
+    minute = Minute()
+    minute.look()
+    for _ in range(1000):
+        minute.settle("b")
+    minute.look()
+    for _ in range(70):
+        minute.look()
+    minute.workers = {"a"}
+    minute.tallies.keep({"pool"}, {"a"})
+    for _ in range(20):
+        minute.look()
+    assert minute.recent.hour.minute(WHOLE).requests == 0
+    minute.settle("")
+    minute.look()
+    assert minute.recent.hour.minute(WHOLE).requests == 1
+
+
+def test_refusals() -> None:
+    """By reason, what the request itself is the reason for; failures are something else."""
+    minute = Minute()
+    minute.look()
+    for reason in ("malformed", "refuse", "body_too_large", "worker_cut"):
+        minute.tallies.failed("", reason)
+    minute.look()
+    told = [(each["reason"], each["count"]) for each in minute.recent.whole()["refusals"]]
+    assert told == [("malformed", 1), ("refuse", 1), ("body_too_large", 1)]

@@ -9,11 +9,22 @@ from attrs import define, field
 from noted import noted
 from twisted.internet.task import Clock
 
+from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
 from sidecar.admin.sampling import AT_ONCE, Sampling
+from sidecar.history.events import Events
 from sidecar.observe.telemetry import Counters
 from sidecar.records.notes import Notes
 from sidecar.records.tally import Tallies
+from sidecar.relay.admission import Gate
+from sidecar.upstream.pool import WorkerPool
+
+
+@define
+class Queue:
+    """A worker for which nobody waits."""
+
+    waiting: int = 0
 
 
 @define
@@ -22,7 +33,8 @@ class Gateway:
 
     notes: Notes
     counters: Counters = field(factory=Counters)
-    pools: set[str] = field(factory=lambda: {"a"})
+    pools: dict[str, WorkerPool] = field(factory=lambda: {"a": cast(WorkerPool, Queue())})
+    gates: dict[str, Gate] = field(factory=dict)
 
 
 def sampling(endpoints: int) -> tuple[Clock, Sampling, Gateway]:
@@ -31,7 +43,8 @@ def sampling(endpoints: int) -> tuple[Clock, Sampling, Gateway]:
     for number in range(endpoints):
         record = noted(endpoint=f"e{number}", pool="pool", worker="a", status=200, first_byte=0.1, began=0.0, ended=0.1)
         gateway.notes.take(record)
-    return clock, Sampling(clock, lambda: cast(Any, gateway), Recent(set())), gateway
+    events = Events(clock.seconds)
+    return clock, Sampling(clock, lambda: cast(Any, gateway), Recent(set()), events, OwnUse()), gateway
 
 
 @pytest.mark.parametrize(("endpoints", "steps"), [(3, 1), (AT_ONCE - 1, 1), (AT_ONCE, 2), (5 * AT_ONCE, 6)])

@@ -13,7 +13,7 @@ from pictures import told as tell
 from sidecar.admin.snapshot import snapshot
 from sidecar.top.lines import Line
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, TopState, told, untold
+from sidecar.top.state import VIEWS, Action, TopState, told, untold
 
 
 def state(**more: Any) -> TopState:
@@ -178,7 +178,7 @@ STATES = st.builds(
     st.sampled_from(
         [TopState(), state(), untold(state(), "x" * 300, 5.0), state(workers={}, pools={}, host="\x1b[2J" * 9)]
     ),
-    view=st.sampled_from(["workers", "pools", "notes"]),
+    view=st.sampled_from(VIEWS),
     order=st.sampled_from(["", "p99", "state"]),
     backwards=st.booleans(),
     chosen=st.sampled_from(["", "sync2", "gone"]),

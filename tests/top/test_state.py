@@ -55,8 +55,9 @@ def test_orders() -> None:
 
 
 def test_views() -> None:
-    """Workers, pools, notes, and round; elsewhere than among workers it is scrolled."""
-    assert [pressed(FRESH, *["tab"] * count).view for count in range(4)] == ["workers", "pools", "notes", "workers"]
+    """Workers, pools, events, notes, and round; elsewhere than among workers it is scrolled."""
+    seen = [pressed(FRESH, *["tab"] * count).view for count in range(5)]
+    assert seen == ["workers", "pools", "events", "notes", "workers"]
     assert pressed(FRESH, "shift tab").view == "notes"
     assert pressed(FRESH, "tab", "down", "down", "up").scroll == 1
     assert pressed(FRESH, "tab", "up").scroll == 0

@@ -6,7 +6,7 @@ from sidecar.admin.page.markup import Child, Markup, tag
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import duration
 
-_PARTS = ("Workers", "Configuration", "Pools", "Explain")
+_PARTS = ("Workers", "Events", "Endpoints", "Configuration", "Pools", "History", "Explain")
 _CLOSED = "Scripts are off; this is how it was then. "
 
 
@@ -29,9 +29,7 @@ def bar(facts: Snapshot, time: str, root: str = "") -> Markup:
     """Whose page this is, and of when."""
     name = tag("a", "matrix-sidecar", href=root or "./", class_="name")
     off = tag("noscript", tag("span", _CLOSED), tag("a", "Load it again", href=""))
-    parts = [
-        tag("a", title, href=f"{root}#{title.lower()}") for title in ("Workers", "Configuration", "Pools", "Explain")
-    ]
+    parts = [tag("a", title, href=f"{root}#{title.lower()}") for title in _PARTS]
     return tag(
         "header",
         tag("h1", name, tag("small", facts.host)),

@@ -8,23 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sidecar.admin.page import workers
+from sidecar.admin.page.busiest import busiest
+from sidecar.admin.page.events import events
+from sidecar.admin.page.hour import graphs
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.parts import Cell, badge, chips, figure, row, section, table
-from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.snapshot import Failures, PoolFacts, ProcessFacts, Snapshot
 from sidecar.admin.verdict import verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
 
 
-def live(facts: Snapshot, order: str, time: str) -> Markup:
-    """Everything that changes; `order` is the column by which workers are sorted, `time` the moment of this."""
+def live(facts: Snapshot, order: str, time: str, endpoints: str = "") -> Markup:
+    """Everything that changes; `order` is the column by which workers are sorted, `time` the moment of this.
+
+    `endpoints` is what endpoints are sorted by.
+    """
     parts = (
         _verdict(facts),
         _figures(facts),
+        graphs(facts),
         workers.workers(facts, order),
         _waits(facts),
         _failures(facts),
+        _refusals(facts),
         _misroutes(facts),
+        events(facts),
+        busiest(facts, endpoints),
         _configuration(facts),
         _pools(facts),
     )
@@ -53,16 +63,21 @@ def _verdict(facts: Snapshot) -> Markup:
 
 def _figures(facts: Snapshot) -> Markup:
     rates, counters = facts.recent.per_second, facts.counters
-    failed = facts.recent.more.get("failed", 0)
+    failed, refused = (facts.recent.more.get(name, 0) for name in ("failed", "refused"))
+    process = facts.process
+    most = f" of {number(process.connections_limit)}" if process.connections_limit else ""
     figures = [
         ("Requests", f"{number(rates.get('requests'))}/s", f"{number(counters.get('requests', 0))} since the start"),
         ("In flight", number(facts.in_flight), "requests that a worker has"),
         ("Waiting", number(facts.waiting), "requests in line"),
         ("Failed", number(failed), "in the last minute"),
-        ("Refused", number(facts.recent.more.get("refused", 0)), "in the last minute"),
-        ("Clients", number(counters.get("connections_open", 0)), "connections open"),
+        ("Refused", number(refused), "in the last minute"),
+        ("Clients", number(counters.get("connections_open", 0)), f"connections{most}"),
         ("In", f"{size(rates.get('bytes_up'))}/s", "to workers"),
         ("Out", f"{size(rates.get('bytes_down'))}/s", "to clients"),
+        ("Answers", *_statuses(facts)),
+        ("Processor", NOTHING if process.cpu is None else f"{process.cpu:.0%}", "of one core"),
+        ("Memory", size(process.memory), _files(process)),
     ]
     alarming = {"Waiting": facts.waiting, "Failed": failed}
     tiles = [
@@ -70,6 +85,17 @@ def _figures(facts: Snapshot) -> Markup:
         for name, value, note in figures
     ]
     return tag("dl", tiles, class_="figures")
+
+
+def _statuses(facts: Snapshot) -> tuple[str, str]:
+    """How many of the answers were errors of a server, and the others by class."""
+    counts = facts.recent.statuses
+    others = ", ".join(f"{number(count)} {code}" for code, count in counts.items() if code != "5xx")
+    return f"{number(counts.get('5xx', 0))} 5xx", f"{others or 'nothing else'}, last minute"
+
+
+def _files(process: ProcessFacts) -> str:
+    return f"{number(process.files)} files of {number(process.files_limit)}" if process.files is not None else "in use"
 
 
 def _waits(facts: Snapshot) -> Markup | None:
@@ -95,7 +121,9 @@ def _pools(facts: Snapshot) -> Markup:
         said = [(part.workers, part.fallback, part.seats, part.named, part.mounted) for part in parts]
         alike.setdefault((tuple(said), name if pool.waiting or len(parts) > 1 else ""), []).append(name)
     rows = [_pool(names, facts) for names in alike.values()]
-    return section("Pools", "pools", table(("Pool", "Workers", "Fallback", "Running", "Waiting"), rows, "cards pools"))
+    return section(
+        "Pools", "pools", table(("Pool", "Workers", "Fallback", "Running", "Waiting", "Rate"), rows, "cards pools")
+    )
 
 
 def _pool(names: list[str], facts: Snapshot) -> Markup:
@@ -111,8 +139,15 @@ def _pool(names: list[str], facts: Snapshot) -> Markup:
             Cell(substitutes, "Fallback", "" if any(part.fallback for part in parts) else "dull"),
             figure(f"{running} of {pools[0].concurrency}" if busy else running, "Running"),
             figure(number(pools[0].waiting), "Waiting", "warm"),
+            figure(_rates(pools), "Rate"),
         )
     )
+
+
+def _rates(pools: Sequence[PoolFacts]) -> str:
+    """Requests a second of all of them."""
+    known = [each.recent.requests_per_second for each in pools if each.recent.requests_per_second is not None]
+    return f"{number(sum(known))}/s" if known and sum(known) else NOTHING
 
 
 def _serving(parts: Sequence[PoolPart], facts: Snapshot) -> Iterator[Markup | str]:
@@ -162,8 +197,18 @@ def _misroutes(facts: Snapshot) -> Markup | None:
 
 
 def _failures(facts: Snapshot) -> Markup | None:
-    failures = facts.recent.failures
-    if not failures:
+    note = "in the last minute, but for clients that went away"
+    refusals = {each.reason for each in facts.recent.refusals}
+    return _reasons("Failures", [each for each in facts.recent.failures if each.reason not in refusals], note)
+
+
+def _refusals(facts: Snapshot) -> Markup | None:
+    return _reasons("Refused", facts.recent.refusals, "in the last minute, because of what the request is")
+
+
+def _reasons(title: str, found: Sequence[Failures], note: str) -> Markup | None:
+    """How many for which reason, the most first."""
+    if not found:
         return None
     rows = [
         row(
@@ -173,10 +218,9 @@ def _failures(facts: Snapshot) -> Markup | None:
                 figure(number(each.count), "Requests"),
             )
         )
-        for each in sorted(failures, key=lambda each: -each.count)
+        for each in sorted(found, key=lambda each: -each.count)
     ]
-    note = "in the last minute, but for clients that went away"
-    return section("Failures", "failures", table(("Pool", "Reason", "Requests"), rows, "cards small"), note=note)
+    return section(title, title.lower(), table(("Pool", "Reason", "Requests"), rows, "cards small"), note=note)
 
 
 def _configuration(facts: Snapshot) -> Markup:

@@ -18,6 +18,7 @@ from attrs import define, field
 from sidecar.admin.answers import Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
 from sidecar.admin.page import forms, frame
+from sidecar.admin.page.hour import curves
 from sidecar.admin.page.live import live, title
 from sidecar.admin.page.markup import Markup, tag
 from sidecar.admin.snapshot import Snapshot, snapshot
@@ -38,9 +39,11 @@ class StatusPage:
 
     facts: Callable[[], dict[str, Any]]
     """What `/api/status` tells."""
-    drain: Callable[[str, bool], OperatorAnswer]
-    """Drains a worker, or ends that."""
+    drain: Callable[[str, bool, str], OperatorAnswer]
+    """Drains a worker, or ends that; the last is who wants it."""
     explain: Explain
+    hour: Callable[[], dict[str, Any]]
+    """What `/api/history` tells."""
     clock: Callable[[], datetime]
     token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
@@ -54,6 +57,8 @@ class StatusPage:
                 return only("GET", method, lambda: self._whole(inquiry))
             case ["live"]:
                 return only("GET", method, lambda: _html(200, self._live(self._snapshot(), inquiry).encode()))
+            case ["history"]:
+                return only("GET", method, lambda: _html(200, curves(self.hour()).encode()))
             case ["static", name] if name in STATIC:
                 return only("GET", method, lambda: OperatorAnswer(200, self._file(name), kind=STATIC[name]))
             case ["explain"]:
@@ -80,11 +85,11 @@ class StatusPage:
         return f"{self.clock():%H:%M:%S} UTC"
 
     def _live(self, facts: Snapshot, inquiry: Inquiry) -> Markup:
-        return live(facts, _one(inquiry.query, "sort"), self._time())
+        return live(facts, _one(inquiry.query, "sort"), self._time(), _one(inquiry.query, "endpoints"))
 
     def _whole(self, inquiry: Inquiry, box: Markup | None = None) -> OperatorAnswer:
         facts = self._snapshot()
-        content = tag("main", self._live(facts, inquiry), box or forms.explain_box(self.token))
+        content = tag("main", self._live(facts, inquiry), curves(self.hour()), box or forms.explain_box(self.token))
         parts = (frame.bar(facts, self._time()), content, tag("dialog", id="dialog"), frame.foot(facts))
         return _html(200, frame.document(title(facts), *parts))
 
@@ -146,7 +151,7 @@ class StatusPage:
     def _done(self, inquiry: Inquiry, name: str, *, drain: bool) -> OperatorAnswer:
         if self._foreign(inquiry.body.decode("utf-8", "replace")):
             return OperatorAnswer(403, {"error": _STALE})
-        done = self.drain(name, drain)
+        done = self.drain(name, drain, inquiry.who)
         if done.status != 200:
             return done
         return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", "../../"),))

@@ -40,6 +40,7 @@ def _row(worker: WorkerFacts, facts: Snapshot, *, leaving: bool = False) -> Mark
         Cell(rate, "Rate", "figure rate"),
         figure(latency(recent.p50), "p50"),
         figure(latency(recent.p99), "p99"),
+        figure(latency(recent.slowest), "Slowest"),
         figure(number(recent.errors), "Errors", "hot"),
         figure(duration(worker.changed), "Since"),
     ]

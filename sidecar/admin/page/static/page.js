@@ -4,6 +4,7 @@
 
 const EVERY = 1000; // milliseconds
 const PATIENCE = 5000;
+const POINT = 15000; // from one point of a curve to the next
 const live = document.getElementById("live");
 const pulse = document.getElementById("pulse");
 const dialog = document.getElementById("dialog");
@@ -31,7 +32,7 @@ function match(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
   }
   const olds = [...old.childNodes];
   const known = new Map(olds.filter((node) => node.id).map((node) => [node.id, node]));
@@ -77,6 +78,16 @@ async function refresh() {
     document.title = `no answer · ${document.title.split(" · ").pop()}`;
   } finally {
     asking = false;
+  }
+}
+
+async function remember() {
+  const old = document.getElementById("history");
+  try {
+    const fresh = (await page("history")).parsed.getElementById("history");
+    if (fresh) match(old, fresh);
+  } catch {
+    // That nobody answers is told above.
   }
 }
 
@@ -152,6 +163,7 @@ function start() {
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   pulse.className = "alive";
   setInterval(() => document.hidden || refresh(), EVERY);
+  setInterval(() => document.hidden || remember(), POINT);
 }
 
 if (live && location.pathname.endsWith("/")) start();
