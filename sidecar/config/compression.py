@@ -18,9 +18,17 @@ def _read_type(value: Any, _base: str) -> str:
     text = value.strip().lower() if isinstance(value, str) else ""
     if not _MEDIA_TYPE.fullmatch(text):
         raise RefusedError(f"{shown(value)} is no media type; write it without parameters: `application/json`")
-    if text.startswith(("audio/", "video/")) or (text.startswith("image/") and not text.endswith(("+xml", "/bmp"))):
+    if not is_compressible(text):
         raise RefusedError(f"{shown(value)} is compressed already, and would only cost time; leave it out")
     return text
+
+
+def is_compressible(media_type: str) -> bool:
+    """Whether it is one of those that become smaller."""
+    kind, _, rest = media_type.lower().partition("/")
+    if kind == "image":
+        return rest.endswith(("+xml", "bmp", "x-icon"))
+    return kind not in ("audio", "video") and rest not in ("zip", "gzip", "x-gzip", "octet-stream")
 
 
 def _read_level(value: Any, _base: str) -> int:

@@ -160,6 +160,14 @@ def _proxy(exported: Exported, group: Group) -> Iterator[str]:
         yield from _answer(refused(503, "no process serves this request"))
         return
     keyed = group.kind in _KEYS
+    if group.strip or group.add:
+        # In this order, which a `handle` does not keep.
+        yield "route {"
+        if group.strip:
+            yield f"\turi strip_prefix {group.strip}"
+        if group.add:
+            yield f"\trewrite * {group.add}{{uri}}"
+        yield "}"
     if keyed:
         yield f"request_header {_KEY} {_KEYS[group.kind]}"
     yield f"reverse_proxy {' '.join(_address(member.place) for member in group.first)} {{"

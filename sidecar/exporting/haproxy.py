@@ -205,6 +205,11 @@ def _backend(group: Group) -> Iterator[str]:
         yield "balance leastconn" if group.kind == "none" else f"balance hash {_key(group)}"
         if group.kind != "none":
             yield "hash-type consistent"
+    if group.strip:
+        condition = f"{{ path {group.strip} }} or {{ path_beg {group.strip}/ }}"
+        yield f"http-request set-path %[path,regsub(^{re.escape(group.strip)}/?,/)] if {condition}"
+    if group.add:
+        yield f"http-request set-path {group.add}%[path]"
     if group.synapse:
         yield "option httpchk"
         yield "http-check send meth GET uri /health ver HTTP/1.1 hdr Host localhost"

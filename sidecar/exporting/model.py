@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from sidecar.config.endpoints import ListenAddress, entrance, place_of
 from sidecar.config.schema import Network, Route, Settings
 from sidecar.exporting.responses import FixedResponse, response_of
+from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.matcher import alternatives
 from sidecar.routing.plan import Plan, PlannedPool, Step
 from sidecar.routing.seats import holders_of
@@ -51,6 +52,9 @@ class Group:
     """What keeps requests together, as `affinity` of the configuration."""
     synapse: bool = True
     """Its workers are processes of Synapse."""
+    strip: str = ""
+    """What is taken from the beginning of a path before its workers get it; `add` comes there then."""
+    add: str = ""
 
     @property
     def first(self) -> tuple[Member, ...]:
@@ -245,13 +249,16 @@ class _Reader:
 
     def _grouped(self, pool: str, weights: Mapping[str, float], backups: tuple[str, ...], kind: str) -> Group:
         kind = kind if len(weights) > 1 else "none"
-        known = (tuple(weights.items()), backups, kind)
+        settings = self.settings.pools.get(pool, DEFAULTS)
+        strip, add = settings.strip_prefix or "", settings.add_prefix or ""
+        known = (tuple(weights.items()), backups, kind, strip, add)
         if known not in self.groups:
             scale = 1 if all(weight == int(weight) for weight in weights.values()) else 100
             first = [self._member(name, max(1, round(weight * scale))) for name, weight in weights.items()]
             others = [self._member(name, 1, backup=True) for name in backups]
             members = tuple(member for member in (*first, *others) if not self.plan.workers[member.name].process.fault)
-            self.groups[known] = Group(self._name(pool, kind), members, kind, self._is_synapse(weights))
+            name, synapse = self._name(pool, kind), self._is_synapse(weights)
+            self.groups[known] = Group(name, members, kind, synapse, strip, add)
         return self.groups[known]
 
     def _member(self, name: str, weight: int, *, backup: bool = False) -> Member:

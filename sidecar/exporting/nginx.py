@@ -203,12 +203,24 @@ def _server(exported: Exported) -> Iterator[str]:
     for rule in exported.own:
         if rule.choice is None and not rule.route.table:
             yield f"        if ($matrix_own = answer_{rule.number}) {{ rewrite ^ {_ANSWER}{rule.number} last; }}"
+    yield from (f"        {line}" for group in exported.groups for line in _prefixes(group))
     yield from (f"        {line}" for line in _proxying(exported))
     yield "    }"
     yield from _answer("/__matrix_sidecar_closed", refused(403, "this path is closed"))
     for rule in exported.own:
         yield from _own_answer(rule)
     yield "}"
+
+
+def _prefixes(group: Group) -> Iterator[str]:
+    """Other beginnings of paths. A `rewrite` that fits ends the block."""
+    if group.strip or group.add:
+        yield f"if ($matrix_group = {group.name}) {{"
+        if group.strip:
+            yield f"    rewrite {_text(f'^{literally(group.strip)}(?:/(.*))?$')} {_text(f'{group.add}/$1')} break;"
+        if group.add:
+            yield f'    rewrite "^/(.*)$" {_text(f"{group.add}/$1")} break;'
+        yield "}"
 
 
 def _proxying(exported: Exported) -> Iterator[str]:

@@ -26,10 +26,22 @@ def remarks(exported: Exported, program: str, more: Iterable[str] = ()) -> list[
         f"What the sidecar does and {program} cannot, or not with this file:",
     ]
     absent = [f"worker {name} is left out: {fault}" for name, fault in exported.faulty.items()]
-    for remark in (*_EVERYWHERE, *more, *absent):
+    for remark in (*_EVERYWHERE, *_unchanged(exported), *more, *absent):
         first, *others = wrap(remark, 112)
         lines += [f"- {first}", *(f"  {other}" for other in others)]
     return lines
+
+
+def _unchanged(exported: Exported) -> Iterator[str]:
+    """What of an answer goes on here as it came."""
+    if exported.settings.compress is not None:
+        yield (
+            "answers are not compressed: what the sidecar leaves out for safety, such as answers to requests with "
+            "cookies, cannot be left out here"
+        )
+    for group in exported.groups:
+        if group.strip or group.add:
+            yield f"a Location that a service of {group.name} answers with is not changed to the path outside"
 
 
 def stand_ins(groups: Iterable[Group]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 from attrs import field, frozen
 
+from sidecar.importing.prefixes import Prefixes
+
 Action = Literal["forward", "redirect", "respond", "refuse", "files", "unclear"]
 
 
@@ -97,6 +99,8 @@ class ProxyVerdict:
     """Of an answer of the proxy's own."""
     rewrites: str = ""
     """What it puts in place of the path, where it does."""
+    prefixes: Prefixes | None = None
+    """The same, where only the beginning of the path is another."""
     place: Position | None = None
     """The line that decided: of a location, of a `use_backend`."""
     doubts: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from functools import lru_cache
 from attrs import define, frozen
 
 from sidecar.importing.outcomes import outcome_of
+from sidecar.importing.prefixes import NO_PREFIXES
 from sidecar.importing.probes import OUTSIDE, STRAY
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.decide import decide
@@ -62,7 +63,7 @@ class Comparison:
         )
         ours = decision.candidates or (_answer_here(decision),)
         theirs = self.roles.members.get(each.pool, ()) if each.pool else (_answer_there(each),)
-        if ours == theirs or (set(ours) <= set(theirs)) or _same_answer(each, decision):
+        if _same_path(each, decision) and (set(ours) <= set(theirs) or _same_answer(each, decision)):
             return Compared(each, ours, theirs)
         faulty = bool(each.pool) and not self.roles.serves(each.pool, each.probe.row) and each.probe.kind != STRAY
         if faulty and each.pool in self.roles.members:
@@ -109,6 +110,13 @@ def _answer_there(each: Answered) -> str:
     if not outcome:
         return verdict.action
     return f"{verdict.action} {verdict.status}"
+
+
+def _same_path(each: Answered, decision: Decision) -> bool:
+    """Whether a worker gets the request with the path that it would get there."""
+    changes = decision.changes
+    ours = NO_PREFIXES if changes is None else (changes.strip.decode(), changes.add.decode())
+    return ours == (each.verdict.prefixes or NO_PREFIXES)
 
 
 def _same_answer(each: Answered, decision: Decision) -> bool:

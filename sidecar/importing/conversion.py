@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from attrs import define, field
@@ -17,6 +18,7 @@ from sidecar.importing.asked import Position, Proxy, ProxyEntrance
 from sidecar.importing.draft import Draft, DraftPool, OwnRoute
 from sidecar.importing.ordering import Ordering, Settled, Spelled, takes_all
 from sidecar.importing.outcomes import outcome_of
+from sidecar.importing.prefixes import NO_PREFIXES, Prefixes
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
 from sidecar.synapse.endpoints import Endpoint
@@ -114,26 +116,31 @@ class Conversion:
         by_source = name == "federation_send" and bool(_BY_SOURCE.search(known.balance))
         return DraftPool(name=name, workers=self.roles.members[upstream], affinity="source" if by_source else None)
 
-    def _pool_name(self, upstream: str) -> str:
+    def _pool_name(self, upstream: str, prefixes: Prefixes = NO_PREFIXES) -> str:
         """The pool of an upstream, which is made if there is none yet."""
         workers = self.roles.members[upstream]
         if workers == (MAIN,):
             return MAIN
         foreign = any(self.roles.processes[name].foreign for name in workers)
         affinity = "source" if foreign and _BY_SOURCE.search(self.proxy.upstreams[upstream].balance) else None
-        known = self.draft.pool(workers, affinity)
+        known = self.draft.pool(workers, affinity, prefixes)
         if known is None:
-            known = _ODD.sub("_", upstream).strip("_.:@+-") or "pool"
-            known = f"{known}_pool" if known in BUILT_IN else known
-            self.draft.pools.append(DraftPool(name=known, workers=workers, affinity=affinity))
+            known = self._free_name(_ODD.sub("_", upstream).strip("_.:@+-") or "pool")
+            self.draft.pools.append(DraftPool(name=known, workers=workers, affinity=affinity, prefixes=prefixes))
         return known
+
+    def _free_name(self, wanted: str) -> str:
+        """As an upstream is called; with a number where a pool is called so that changes paths otherwise."""
+        stem = f"{wanted}_pool" if wanted in BUILT_IN else wanted
+        taken = {pool.name for pool in self.draft.pools}
+        return next(name for name in (stem, *(f"{stem}_{number}" for number in count(2))) if name not in taken)
 
     def _is_synapse(self, upstream: str) -> bool:
         names = self.roles.members.get(upstream, ())
         return bool(names) and not all(self.roles.processes[name].foreign for name in names)
 
-    def _own_pool(self, upstream: str) -> str:
-        return self._pool_name(upstream) if self.roles.members.get(upstream) else ""
+    def _own_pool(self, upstream: str, prefixes: Prefixes) -> str:
+        return self._pool_name(upstream, prefixes) if self.roles.members.get(upstream) else ""
 
     def _spelled(self, place: Position) -> list[Spelled]:
         """What a line does with endpoints of Synapse that are not Synapse's to answer there."""
@@ -142,7 +149,7 @@ class Conversion:
             if each.verdict.place == place and each.probe.path[-1] != "**" and not each.closed:
                 outcome = outcome_of(each.verdict, each.asked)
                 if each.pool and not self._is_synapse(each.pool):
-                    name = self._own_pool(each.pool)
+                    name = self._own_pool(each.pool, each.verdict.prefixes or NO_PREFIXES)
                     outcome = {"pool": name} if name else {}
                 if outcome:
                     found.append(Spelled({"method": [each.probe.method], "path": _text(each.probe.path)}, outcome))

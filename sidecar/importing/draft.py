@@ -11,6 +11,7 @@ import yaml
 from attrs import define, field, frozen
 
 from sidecar.importing.asked import Position
+from sidecar.importing.prefixes import NO_PREFIXES, Prefixes
 from sidecar.importing.roles import ProxiedProcess
 
 _GENERAL = ("client", "rooms", "federation", "media")
@@ -23,11 +24,13 @@ class DraftPool:
     name: str
     workers: tuple[str, ...]
     affinity: str | None = None
+    prefixes: Prefixes = NO_PREFIXES
 
     def entry(self) -> dict[str, Any]:
         """What stands below its name."""
-        affinity = {} if self.affinity is None else {"affinity": self.affinity}
-        return {"workers": list(self.workers), **affinity}
+        strip, add = self.prefixes
+        stated = {"affinity": self.affinity, "strip_prefix": strip or None, "add_prefix": add or None}
+        return {"workers": list(self.workers), **{key: value for key, value in stated.items() if value is not None}}
 
 
 @frozen(kw_only=True)
@@ -43,6 +46,8 @@ class OwnRoute:
     outcome: Mapping[str, Any] = field(factory=dict)
     """`redirect`, `respond` or `refuse`; empty where `upstream` says it."""
     upstream: str = ""
+    prefixes: Prefixes = NO_PREFIXES
+    """What `upstream` gets in place of the beginning of the path."""
     why_not: str = ""
     remark: str = ""
     """What else is to be said of it."""
@@ -70,6 +75,10 @@ class Draft:
     trust: list[str] = field(factory=list)
     limits: dict[str, Any] = field(factory=dict)
     timeouts: dict[str, Any] = field(factory=dict)
+    compress: dict[str, Any] = field(factory=dict)
+    """Its keys, as far as the file says them."""
+    compresses: bool = False
+    """The file says so."""
 
     def listeners(self) -> list[str]:
         """Where it listens: where the proxy does, but for places that are a worker's."""
@@ -78,10 +87,10 @@ class Draft:
         wanted = [each for each in self.listen if f"{each}:interface=\\:\\:" not in self.listen]
         return [each for each in wanted if _port(each) not in taken] or [_free(self.workers)]
 
-    def pool(self, workers: Iterable[str], affinity: str | None) -> str | None:
+    def pool(self, workers: Iterable[str], affinity: str | None, prefixes: Prefixes) -> str | None:
         """A pool that is there and has these workers; the one for everything that clients ask before others."""
-        wanted = set(workers)
-        names = [each.name for each in self.pools if set(each.workers) == wanted and each.affinity == affinity]
+        wanted = (set(workers), affinity, prefixes)
+        names = [each.name for each in self.pools if (set(each.workers), each.affinity, each.prefixes) == wanted]
         return min(names, key=lambda name: _GENERAL.index(name) if name in _GENERAL else len(_GENERAL), default=None)
 
     def text(self, origin: str) -> str:
@@ -100,6 +109,8 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
         yield from ("", "routes:", *(f"  - {_flow(route)}" for route in draft.routes))
     for name, value in (("access", {"admin": draft.admin}), ("forwarded", {"trust": draft.trust})):
         yield from _section(name, [(key, each) for key, each in value.items() if each])
+    if draft.compresses:
+        yield from ("", f"compress: {_flow(draft.compress)}")
     yield from _section("limits", list(draft.limits.items()))
     yield from _section("timeouts", list(draft.timeouts.items()))
     yield ""

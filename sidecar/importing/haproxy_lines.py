@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from sidecar.config.compression import is_compressible
 from sidecar.importing.asked import Asked
 from sidecar.importing.draft import Draft
 from sidecar.importing.examination import FileLine, Foreign, Remark
 from sidecar.importing.haproxy_conditions import comparison
 from sidecar.importing.haproxy_routes import ANSWERS, FILTERS, own_routes, paths_of
 from sidecar.importing.haproxy_samples import Patterns, Sight
-from sidecar.importing.haproxy_site import HaproxySite, haproxy_site
+from sidecar.importing.haproxy_site import HaproxySite, haproxy_site, prefixes_of, unconditional
 from sidecar.importing.haproxy_words import Line, Section
 
 _TIME = re.compile(r"(\d+)(us|ms|s|m|h|d|)")
@@ -25,10 +26,6 @@ _OWN = "the sidecar's own limits hold, see docs/configuration.md"
 _LOG = "see `log` in docs/configuration.md"
 _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
 _HEALTH = "the sidecar notices by itself when a worker goes away and comes back"
-_COMPRESSION = (
-    "answers pass byte for byte; compress in a proxy in front, but not /_synapse/client/rendezvous (its ETag counts); "
-    "`compress: true` of Synapse works at main's listeners only"
-)
 _OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
 _AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
 _ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
@@ -57,7 +54,7 @@ _KEYWORDS: Mapping[str, Remark] = {
     **dict.fromkeys(("option splice-auto", "option http-server-close", "default-server"), Remark("superfluous", _OWN)),
     **dict.fromkeys(("errorfile", "errorfiles", "http-error"), Remark("lost", _ERRORS)),
     "mode": Remark("superfluous", "it speaks HTTP"),
-    "compression": Remark("lost", _COMPRESSION),
+    "compression": Remark("superfluous", _OWN),
     "acl": Remark("superfluous", "it was read to see where requests go"),
     "timeout tarpit": Remark("superfluous", "nobody is kept waiting on purpose"),
     "tcp-request": Remark("lost", _FIREWALL),
@@ -129,6 +126,8 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
             return Remark("lost", known.fault)
         alone = "the first address that the name has is used" if keyword == "server-template" else ""
         return Remark("taken", f"workers{'; ' if alone else ''}{alone}")
+    if keyword == "compression" and len(line.args) > 1 and line.args[0] in ("algo", "type", "algo-res", "type-res"):
+        return _compression(line.args, draft)
     if keyword == "http-request":
         return _request(line)
     named = _KEYWORDS.get(both) or _KEYWORDS.get(keyword) or _SECTIONS.get(section.kind)
@@ -147,8 +146,21 @@ def _request(line: Line) -> Remark:
     if line.args[:1] and line.args[0].startswith(("set-var", "capture", "track-sc", "sc-", "set-log", "set-src")):
         return Remark("superfluous", "it was read to see where requests go")
     if line.args[:1] and line.args[0].startswith(("set-path", "replace-path", "set-uri", "replace-uri", "normalize")):
-        return Remark("lost", "the sidecar changes no path")
+        if prefixes_of(unconditional(line.args)) is not None:
+            return Remark("taken", "strip_prefix and add_prefix of its pool, if that is not Synapse's")
+        return Remark("lost", "only the beginning of a path can be another, with `strip_prefix` of a pool")
     return Remark("lost", "write it as a route, with `refuse`, `redirect` or `respond`")
+
+
+def _compression(args: Sequence[str], draft: Draft) -> Remark:
+    word, *values = args
+    if word.startswith("algo"):
+        if "gzip" not in values:
+            return Remark("lost", "the sidecar compresses with gzip; see `compress`")
+        draft.compresses = True
+        return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
+    draft.compress["types"] = [each for each in dict.fromkeys(values) if is_compressible(each)]
+    return Remark("taken", "compress.types")
 
 
 def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Remark:

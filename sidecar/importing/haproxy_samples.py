@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from sidecar.importing.asked import Asked
 from sidecar.importing.expressions import compiled
+from sidecar.importing.prefixes import Prefixes
 
 _PART = re.compile(r"([\w.-]+)(?:\(((?:\\.|[^()\\]|\([^()]*\))*)\))?", re.ASCII)
 
@@ -70,6 +71,8 @@ class Sight:
     doubts: list[str] = field(factory=list)
     rewrites: str = ""
     """What was put in place of the path, and where."""
+    prefixes: Prefixes | None = None
+    """The same, if it was done once and only the beginning is another."""
 
     def values(self, wanted: Sample) -> list[str]:
         """All values of a sample, none where the request has none or it is not known here."""

@@ -18,11 +18,13 @@ from sidecar.importing.haproxy_parts import ConditionalLine, Part, Sticking, hos
 from sidecar.importing.haproxy_samples import Patterns, Sight, sample
 from sidecar.importing.haproxy_upstreams import upstream_of
 from sidecar.importing.haproxy_words import Line, Section
+from sidecar.importing.prefixes import Prefixes, of_places, of_replacement
 
 _FORMAT = re.compile(r"%\[([^\]]*)\]")
 _PATHS = frozenset(
     ("replace-path", "replace-pathq", "replace-uri", "set-path", "set-pathq", "set-uri", "normalize-uri")
 )
+_STRIPPED = re.compile(r"%\[path,regsub\(\^((?:/[\w.~-]+)+)/,/\)\]", re.ASCII)
 _DENIED = {"tarpit": "500", "auth": "401"}
 _ANSWERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "return", "redirect", "use-service", "auth"))
 
@@ -89,7 +91,8 @@ class HaproxySite:
         answer = _answer(back, sight) if back is not beside else None
         if answer is not None or name not in self.upstreams:
             return answer or ProxyVerdict(action="refuse", status=503)
-        return ProxyVerdict(action="forward", pool=name, key=_key(back, sight), rewrites=sight.rewrites)
+        key = _key(back, sight)
+        return ProxyVerdict(action="forward", pool=name, key=key, rewrites=sight.rewrites, prefixes=sight.prefixes)
 
     def _choice(self, front: Part, sight: Sight) -> tuple[Line | None, str]:
         for rule in front.backends:
@@ -112,6 +115,10 @@ def _answer(part: Part, sight: Sight) -> ProxyVerdict | None:
     for rule in part.requests:
         verb, *rest = rule.args
         if verb in _PATHS and rule.condition.holds(sight):
+            prefixes = prefixes_of(rule.args)
+            if prefixes is not None and f"{prefixes[0]}/" not in sight.asked.path:
+                continue
+            sight.prefixes = None if sight.rewrites else prefixes
             sight.rewrites = f"`{verb}` in {rule.line.place} makes another path of it"
         elif verb.startswith("set-var(") and rule.condition.holds(sight):
             _set(verb, rest, sight)
@@ -122,6 +129,16 @@ def _answer(part: Part, sight: Sight) -> ProxyVerdict | None:
     for rule in part.redirects:
         if rule.condition.holds(sight):
             return redirected(rule.args, rule, sight)
+    return None
+
+
+def prefixes_of(args: Sequence[str]) -> Prefixes | None:
+    """What a rule that changes the path takes from its beginning and puts there; None where it does more."""
+    match args:
+        case ["replace-path" | "replace-pathq", expression, replacement]:
+            return of_replacement(expression, replacement)
+        case ["set-path", value] if (found := _STRIPPED.fullmatch(value)) is not None:
+            return of_places(f"{found[1]}/", "/")
     return None
 
 
@@ -234,8 +251,8 @@ def _part(section: Section, defaults: Sequence[Line], patterns: Patterns) -> Par
 
     def rules(*keywords: str) -> Iterator[ConditionalLine]:
         for line in everything:
-            if line.keyword in keywords and _unconditional(line.args):
-                yield ConditionalLine(line, condition(line.args, acls, patterns), _unconditional(line.args))
+            if line.keyword in keywords and unconditional(line.args):
+                yield ConditionalLine(line, condition(line.args, acls, patterns), unconditional(line.args))
 
     default = [line for line in everything if line.keyword == "default_backend" and line.args]
     balance = [line for line in everything if line.keyword == "balance"]
@@ -261,7 +278,8 @@ def _part(section: Section, defaults: Sequence[Line], patterns: Patterns) -> Par
     )
 
 
-def _unconditional(args: Sequence[str]) -> tuple[str, ...]:
+def unconditional(args: Sequence[str]) -> tuple[str, ...]:
+    """The words of a rule without its condition."""
     at = next((number for number, word in enumerate(args) if word in ("if", "unless")), len(args))
     return tuple(args[:at])
 

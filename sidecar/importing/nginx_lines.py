@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from sidecar.config.compression import is_compressible
 from sidecar.importing.asked import Asked
 from sidecar.importing.draft import Draft
 from sidecar.importing.examination import FileLine, Foreign, Remark
@@ -16,6 +17,7 @@ from sidecar.importing.nginx_routes import admin_networks, own_routes, trusted_n
 from sidecar.importing.nginx_site import nginx_site
 from sidecar.importing.nginx_tree import Directive, every
 from sidecar.importing.nginx_uri import normalized
+from sidecar.importing.prefixes import of_replacement
 
 _TIME = re.compile(r"(\d+)(ms|s|m|h|d|)")
 _PLAIN = re.compile(r"/[\w/.~-]*", re.ASCII)
@@ -26,10 +28,7 @@ _BYTES = "requests and answers pass byte for byte"
 _OWN = "the sidecar's own limits hold, see docs/configuration.md"
 _KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
 _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
-_COMPRESSION = (
-    "answers pass byte for byte; compress in a proxy in front, but not /_synapse/client/rendezvous (its ETag counts); "
-    "`compress: true` of Synapse works at main's listeners only"
-)
+_BROTLI = "the sidecar compresses with gzip; see `compress`"
 _LIMITS = "Synapse limits by itself (`rc_…`)"
 _NO_CACHE = "the sidecar keeps no answers"
 _SCRIPT = "the sidecar finds out by itself whose a token is; what else the script does is lost"
@@ -49,6 +48,8 @@ _SUPERFLUOUS: Mapping[str, str] = {
     **dict.fromkeys(("user", "daemon", "master_process", "load_module", "http2_max_concurrent_streams"), _OWN),
     "http2": "put `http2:` in front of an entry of `listen`, see docs/http2.md",
     **dict.fromkeys(("hash", "ip_hash", "least_conn", "random", "zone", "max_fails"), _KEPT),
+    **dict.fromkeys(("gzip_buffers", "gzip_disable", "gzip_http_version", "gzip_proxied"), _OWN),
+    "gzip_vary": "caches are always told that an answer depends on Accept-Encoding",
     "map": "it was read to see where requests go; the sidecar finds tokens, users and rooms by itself",
     "set": "it was read to see where requests go",
     "proxy_next_upstream": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
@@ -65,15 +66,14 @@ _LOST: Mapping[str, str] = {
     **dict.fromkeys(("ssl_certificate", "ssl_certificate_key", "ssl_protocols", "ssl_ciphers"), _TLS),
     **dict.fromkeys(("ssl_prefer_server_ciphers", "ssl_session_cache", "ssl_session_timeout", "ssl_dhparam"), _TLS),
     **dict.fromkeys(("ssl_session_tickets", "ssl_stapling", "ssl_stapling_verify", "ssl_trusted_certificate"), _TLS),
-    **dict.fromkeys(("gzip", "gzip_types", "gzip_comp_level", "gzip_min_length", "gzip_proxied"), _COMPRESSION),
-    **dict.fromkeys(("gzip_buffers", "gzip_disable", "gzip_vary", "brotli", "brotli_types"), _COMPRESSION),
+    **dict.fromkeys(("brotli", "brotli_types", "brotli_comp_level", "gzip_static"), _BROTLI),
     **dict.fromkeys(("access_log", "error_log", "log_format"), _LOG),
     **dict.fromkeys(("root", "alias", "try_files", "index", "autoindex"), _FILES),
     **dict.fromkeys(("limit_req_zone", "limit_conn_zone"), _LIMITS),
     **dict.fromkeys(("proxy_cache", "proxy_cache_valid", "proxy_cache_path", "proxy_cache_use_stale"), _NO_CACHE),
     **dict.fromkeys(("js_import", "js_set", "js_var", "js_path"), _SCRIPT),
     "auth_request_set": _SCRIPT,
-    "rewrite": "the sidecar changes no path; a redirect is a route with `redirect`",
+    "rewrite": "`strip_prefix` changes the beginning of a path, nothing more; a redirect is a route with `redirect`",
     "if": "write it as conditions of a route; what it answers by itself is told with the server",
     "proxy_ssl_certificate": "the sidecar speaks plain HTTP to workers",
     "error_page": "the sidecar answers clients with Matrix errors",
@@ -202,6 +202,44 @@ def _body(args: Sequence[str], draft: Draft) -> Remark:
     return Remark("taken", "limits.request_body")
 
 
+def _gzip(args: Sequence[str], draft: Draft) -> Remark:
+    if args[0] != "on":
+        return Remark("superfluous", "nothing is compressed unless `compress` says so")
+    draft.compresses = True
+    draft.compress.setdefault("types", ["text/html"])
+    return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
+
+
+def _gzip_types(args: Sequence[str], draft: Draft) -> Remark:
+    if "*" in args:
+        draft.compress.pop("types", None)
+        return Remark("lost", "compress.types names each type; those of its default are taken")
+    wanted = [each for each in dict.fromkeys(("text/html", *args)) if is_compressible(each)]
+    draft.compress["types"] = wanted
+    return Remark("taken", "compress.types")
+
+
+def _gzip_level(args: Sequence[str], draft: Draft) -> Remark:
+    if args[0] not in tuple("123456789"):
+        return Remark("lost", "see `compress.level`")
+    draft.compress["level"] = int(args[0])
+    return Remark("taken", "compress.level")
+
+
+def _gzip_length(args: Sequence[str], draft: Draft) -> Remark:
+    match = _SIZE.fullmatch(args[0])
+    if match is None:
+        return Remark("lost", "see `compress.min`")
+    draft.compress["min"] = f"{match[1]}{match[2].upper()}"
+    return Remark("taken", "compress.min")
+
+
+def _rewrite(args: Sequence[str], _draft: Draft) -> Remark:
+    if len(args) > 1 and of_replacement(args[0], args[1]) is not None:
+        return Remark("taken", "strip_prefix and add_prefix of its pool, if that is not Synapse's")
+    return Remark("lost", _LOST["rewrite"])
+
+
 def _listen(args: Sequence[str], draft: Draft) -> Remark:
     host, _, port = args[0].rpartition(":")
     if "quic" in args:
@@ -247,9 +285,14 @@ def _real_ip(args: Sequence[str], _draft: Draft) -> Remark:
 _READERS: Mapping[str, Callable[[Sequence[str], Draft], Remark]] = {
     "add_header": _answers_header,
     "client_max_body_size": _body,
+    "gzip": _gzip,
+    "gzip_comp_level": _gzip_level,
+    "gzip_min_length": _gzip_length,
+    "gzip_types": _gzip_types,
     "listen": _listen,
     "proxy_set_header": _header,
     "real_ip_header": _real_ip,
+    "rewrite": _rewrite,
     "allow": lambda _args, _draft: Remark("taken", "access.admin, if it is about the admin API"),
     "deny": lambda _args, _draft: Remark("superfluous", "what `access` does not name is closed"),
     "server": lambda _args, _draft: Remark("taken", "workers"),

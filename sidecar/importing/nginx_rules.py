@@ -15,6 +15,7 @@ from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_locations import Location
 from sidecar.importing.nginx_tree import Directive, first
 from sidecar.importing.nginx_values import Values
+from sidecar.importing.prefixes import Prefixes, of_places, of_replacement
 from sidecar.routing.access import is_within
 
 REWRITING = ("set", "return", "rewrite", "if", "break")
@@ -86,7 +87,7 @@ def _rewrite(directive: Directive, values: Values, place: Position) -> ProxyVerd
     if replacement.startswith(("http://", "https://", "$scheme")) or {"redirect", "permanent"} & set(flags):
         status = 301 if "permanent" in flags else 302
         return ProxyVerdict(action="redirect", status=status, location=values.fill(replacement), place=place)
-    values.rewrite(values.fill(replacement), directive.place)
+    values.rewrite(values.fill(replacement), directive.place, of_replacement(expression, replacement))
     return None
 
 
@@ -136,11 +137,13 @@ def served(location: Location, values: Values) -> ProxyVerdict:
     proxy = first(location.directives, "proxy_pass")
     if proxy is not None and proxy.args:
         target = target_of(values.fill(proxy.args[0]))
+        replaced = _replaced(target.rest, proxy, location, values)
         return ProxyVerdict(
             action="forward",
             pool=target.pool or proxy.args[0],
             place=location.place,
-            rewrites=values.rewrites or _replaced(target.rest, proxy, location, values),
+            rewrites=values.rewrites or replaced,
+            prefixes=_prefixes(target.rest, proxy, location) if replaced and not values.rewrites else values.prefixes,
             doubts=tuple(dict.fromkeys(values.doubts)),
         )
     if any(first(location.directives, name) for name in _PASSES):
@@ -157,3 +160,10 @@ def _replaced(rest: str, proxy: Directive, location: Location, values: Values) -
     if "$" not in proxy.args[0] and location.modifier in ("", "^~") and rest == location.text:
         return ""
     return f"{proxy.place} puts {rest if '$' not in proxy.args[0] else proxy.args[0]} in place of the path"
+
+
+def _prefixes(rest: str, proxy: Directive, location: Location) -> Prefixes | None:
+    """The same where only the beginning of the path is another."""
+    if "$" in proxy.args[0] or location.modifier not in ("", "^~"):
+        return None
+    return of_places(location.text, rest)

@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from sidecar.importing.asked import Asked, Position
 from sidecar.importing.expressions import compiled
 from sidecar.importing.nginx_tree import Directive
+from sidecar.importing.prefixes import Prefixes
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*|\d))", re.ASCII)
 _DEEPEST = 16
@@ -83,6 +84,8 @@ class Values:
     doubts: list[str] = field(factory=list)
     rewrites: str = ""
     """What was put in place of the path, and where."""
+    prefixes: Prefixes | None = None
+    """The same, if it was done once and only the beginning is another."""
     _depth: int = 0
 
     def fill(self, template: str) -> str:
@@ -107,8 +110,9 @@ class Values:
         self.doubts.append(f"the variable ${name} is not known here")
         return ""
 
-    def rewrite(self, target: str, place: Position) -> None:
-        """Go on with another path."""
+    def rewrite(self, target: str, place: Position, prefixes: Prefixes | None) -> None:
+        """Go on with another path; `prefixes`: only its beginning is another."""
+        self.prefixes = None if self.rewrites else prefixes
         self.uri = target.partition("?")[0] or "/"
         self.rewrites = f"{place} makes another path of it"
 

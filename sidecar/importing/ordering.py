@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sidecar.importing.asked import Position
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
+from sidecar.importing.prefixes import NO_PREFIXES, Prefixes
 
 Fate = Literal["route", "table", "spelled", "shadowed", "lost", "nameless", "port"]
 Route = dict[str, Any]
 _COARSE = ("/_matrix/**", "/_synapse/**")
 """What is Synapse's where an expression cannot be said as a path."""
 _MANY = 6
+_SIGNED = "it changes the path of requests to Synapse, which are signed with it; the sidecar does not"
 
 
 @frozen(eq=False)
@@ -43,8 +45,8 @@ class Ordering:
     """Takes lines one by one. `routes` is what has come of them."""
 
     is_synapse: Callable[[str], bool]
-    pool_name: Callable[[str], str]
-    """The pool of an upstream; empty where none of its servers has an address."""
+    pool_name: Callable[[str, Prefixes], str]
+    """The pool of an upstream with these prefixes; empty where none of its servers has an address."""
     spelled: Callable[[Position], Sequence[Spelled]]
     routes: list[Route] = field(factory=list)
     settled: list[Settled] = field(factory=list)
@@ -55,6 +57,8 @@ class Ordering:
     def take(self, lines: Iterable[OwnRoute]) -> None:
         """All lines, the first first."""
         for own in lines:
+            if own.prefixes != NO_PREFIXES and self.is_synapse(own.upstream):
+                own = evolve(own, why_not=_SIGNED, upstream="")
             fate, routes = self._taken(own)
             self.settled.append(Settled(own, fate, tuple(routes)))
 
@@ -88,7 +92,7 @@ class Ordering:
         if self.is_synapse(own.upstream):
             self._held.append(({**conditions, "table": True}, False))
             return "table", ()
-        name = self.pool_name(own.upstream)
+        name = self.pool_name(own.upstream, own.prefixes)
         return self._added({**conditions, "pool": name}) if name else ("nameless", ())
 
     def _without_path(self, own: OwnRoute) -> tuple[Fate, Sequence[Route]]:

@@ -8,6 +8,7 @@ from typing import Any
 from sidecar.importing.asked import Asked, Position, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
+from sidecar.importing.prefixes import NO_PREFIXES
 
 FILES = "it serves files; leave them with a web server and send them there by a pool of your own"
 _HUNG_UP = 444
@@ -22,8 +23,9 @@ def own_route(
     is_filter: bool = False,
 ) -> OwnRoute:
     """The route of a line that does this with requests for which these conditions hold."""
-    if verdict.action == "forward" and not verdict.rewrites:
-        return OwnRoute(place=place, conditions=conditions, upstream=verdict.pool)
+    if verdict.action == "forward" and (not verdict.rewrites or verdict.prefixes):
+        prefixes = verdict.prefixes or NO_PREFIXES
+        return OwnRoute(place=place, conditions=conditions, upstream=verdict.pool, prefixes=prefixes)
     outcome = outcome_of(verdict, asked)
     why_not = "" if outcome else verdict.rewrites and f"{verdict.rewrites}, which the sidecar does not do"
     if verdict.action == "files":

@@ -50,8 +50,9 @@ class Answered:
 
     @property
     def pool(self) -> str:
-        """The upstream that gets it as it is, empty where none does."""
-        return self.verdict.pool if self.verdict.action == "forward" and not self.verdict.rewrites else ""
+        """The upstream that gets it as it is, or with another prefix; empty where none does."""
+        unchanged = not self.verdict.rewrites or self.verdict.prefixes
+        return self.verdict.pool if self.verdict.action == "forward" and unchanged else ""
 
     @property
     def asked(self) -> Asked:

@@ -139,6 +139,30 @@ def test_own_routes_decide_as_in_the_sidecar(program: str) -> None:
                 assert answer.location == dict(ours.headers).get("Location", ""), (asked, answer, ours)
 
 
+def test_services_get_the_paths_that_they_know(program: str) -> None:
+    """With one prefix taken off, another put there, and both."""
+    workers = {name: {"serves": [], "health": False} for name in ("stripped", "added", "both")}
+    pools = {
+        "stripped": {"workers": ["stripped"], "strip_prefix": "/livekit/jwt"},
+        "added": {"workers": ["added"], "add_prefix": "/inside"},
+        "both": {"workers": ["both"], "strip_prefix": "/livekit/sfu", "add_prefix": "/rtc"},
+    }
+    routes = [
+        {"path": "/livekit/jwt/**", "pool": "stripped"},
+        {"path": "/x/**", "pool": "added"},
+        {"path": "/livekit/sfu/**", "pool": "both"},
+        {"header_like": {"User-Agent": "*Bot/*.1 (x)"}, "refuse": 403},
+    ]
+    own = {"workers": {"main": {}, **workers}, "pools": pools, "routes": routes}
+    told = {"/livekit/jwt/sfu/get?a": "/sfu/get?a", "/x/y": "/inside/x/y", "/livekit/sfu/rtc?b": "/rtc/rtc?b"}
+    heads: list[str] = []
+    with exported_by(program, own, heads) as (_deployment, port):
+        answers(port, [Asked("GET", target, ()) for target in told])
+        assert [head.split(" ")[1] for head in heads if "/health" not in head] == list(told.values())
+        odd = [Asked("GET", "/a", (f"User-Agent: {agent}",)) for agent in ("a BOT/2.1 (X)", "bot/2.1", "Bot/2x1 (x)")]
+        assert [answer.status for answer in answers(port, odd)] == [403, 200, 200]
+
+
 CLOSED = (
     "/_synapse/admin/v1/users",
     "/_synapse//admin/v1/users",

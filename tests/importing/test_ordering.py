@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from sidecar.importing.asked import Position, ProxyVerdict
 from sidecar.importing.draft import OwnRoute
@@ -14,7 +15,7 @@ HERE = Position("x", 1)
 
 
 def ordered(*lines: OwnRoute) -> Ordering:
-    ordering = Ordering(lambda name: name == "synapse", lambda name: "" if name == "nobody" else name, lambda _: [])
+    ordering = Ordering(lambda name: name == "synapse", lambda name, _: "" if name == "nobody" else name, lambda _: [])
     ordering.take(lines)
     return ordering
 
@@ -107,3 +108,13 @@ def test_what_is_refused_there_is_refused_here() -> None:
     assert not own_route(HERE, {}, ProxyVerdict(action="refuse", status=404)).is_filter
     assert own_route(HERE, {}, ProxyVerdict(action="forward", pool="a", rewrites="x makes another path of it")).why_not
     assert own_route(HERE, {}, ProxyVerdict(action="unclear")).why_not
+
+
+def test_another_prefix_is_one_of_the_pool_and_never_synapses() -> None:
+    """A service gets the path that it gets there; paths of Synapse are signed."""
+    verdict = ProxyVerdict(action="forward", pool="jwt", rewrites="x makes another path of it", prefixes=("/jwt", ""))
+    own = own_route(HERE, {"path": "/jwt/**"}, verdict)
+    assert (own.upstream, own.prefixes, own.why_not) == ("jwt", ("/jwt", ""), "")
+    made = ordered(own, own_route(HERE, {"path": "/m/**"}, evolve(verdict, pool="synapse")))
+    assert made.routes == [{"path": "/jwt/**", "pool": "jwt"}]
+    assert "are signed with it" in made.settled[1].own.why_not

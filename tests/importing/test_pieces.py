@@ -18,6 +18,7 @@ from sidecar.importing.nginx_tree import Directive, tree
 from sidecar.importing.nginx_upstreams import endpoint
 from sidecar.importing.nginx_uri import normalized
 from sidecar.importing.paths import of_exact, of_expression, of_prefix
+from sidecar.importing.prefixes import of_places, of_replacement
 
 NOWHERE = Position("x", 1)
 TARGETS = st.text(st.sampled_from("/.%2fFab!:~#?&=0\xe9é$@"), max_size=30).map(lambda text: f"/{text}")
@@ -143,6 +144,7 @@ def test_what_is_not_known_is_a_doubt() -> None:
     assert "another path" in site(rewriting, directive("proxy_pass", "http://a")).verdict(asked("/x")).rewrites
     replacing = site(directive("proxy_pass", "http://a/b"))
     assert "puts /b in place of the path" in replacing.verdict(asked()).rewrites
+    assert replacing.verdict(asked()).prefixes is None
     spoken = site(directive("fastcgi_pass", "unix:/x"))
     assert spoken.verdict(asked()).action == "unclear"
     assert nginx_site(()).verdict(asked()).action == "unclear"
@@ -264,3 +266,40 @@ def test_files_and_odd_outcomes_are_told() -> None:
     assert not site(directive("allow", "all")).verdict(asked()).pool
     odd = own_routes(site(inside=(directive("location", "=", "/x y", block=()),)))
     assert next(each for each in odd if each.why_not).why_not.startswith("its expression is no path")
+
+
+@pytest.mark.parametrize(
+    ("expression", "replacement", "prefixes"),
+    [
+        ("^/a/(.*)$", "/$1", ("/a", "")),
+        ("/a/b/(.*)", r"/\1", ("/a/b", "")),
+        ("^/a(/.*)", r"\1", ("/a", "")),
+        ("^/a(/.*)$", "/b$1", ("/a", "/b")),
+        ("^/a/(.*)", "/b/c/$1", ("/a", "/b/c")),
+        ("^/a/(.*)", "$1", None),
+        ("^/a(/.*)", "/$1", None),
+        ("^/(a|b)/(.*)", "/$2", None),
+        ("^/a/(.*)", "/b", None),
+        ("^/a/(.*)", "https://x/$1", None),
+    ],
+)
+def test_prefixes_of_expressions(expression: str, replacement: str, prefixes: tuple[str, str] | None) -> None:
+    """Where all that follows a plain beginning of the path is kept behind another one."""
+    assert of_replacement(expression, replacement) == prefixes
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "prefixes"),
+    [
+        ("/a/", "/", ("/a", "")),
+        ("/a/", "/b/", ("/a", "/b")),
+        ("/", "/b/", ("", "/b")),
+        ("/a", "/b", ("/a", "/b")),
+        ("/a", "/", None),
+        ("/a/", "/b", None),
+        ("/a b/", "/", None),
+    ],
+)
+def test_prefixes_of_places(outside: str, inside: str, prefixes: tuple[str, str] | None) -> None:
+    """nginx puts one in place of the other: slashes at their ends have to be alike."""
+    assert of_places(outside, inside) == prefixes
