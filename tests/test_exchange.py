@@ -286,7 +286,7 @@ def test_what_never_left_may_be_sent_elsewhere() -> None:
 def test_a_replay_is_not_replayed() -> None:
     """R-65: once."""
     one = sent(exchange())
-    first = one._raw_head
+    first = one.raw_head
     one.lease_lost()
     assert one.start() == first
     assert not again(one)

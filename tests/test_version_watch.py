@@ -121,7 +121,7 @@ class Running:
     def deletes_device(self) -> str:
         """Who deletes a device, which workers can since 1.130."""
         return self.service.gateway.decide(
-            b"DELETE", b"/_matrix/client/v3/devices/d", FieldSection(b"\r\n\r\n"), "192.0.2.1", scheme="http"
+            b"DELETE", b"/_matrix/client/v3/devices/d", FieldSection(b"\r\n\r\n"), "192.0.2.1", "http"
         ).candidates[0]
 
     async def strike(self) -> None:

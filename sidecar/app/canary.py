@@ -100,13 +100,13 @@ class Canaries:
             gateway.decide = decide
             self._watched = None
 
-    def _decide(self, method: bytes, target: bytes, fields: FieldSection, client: str, /, *, scheme: str) -> Decision:
+    def _decide(self, method: bytes, target: bytes, fields: FieldSection, client: str, scheme: str, /) -> Decision:
         assert self._watched is not None
         for name, canary in self._open.items():
             if name in target and canary.left > 0:
                 canary.left -= 1
                 return _answer(name, canary.hold, method, target, fields, client, scheme)
-        return self._watched[1](method, target, fields, client, scheme=scheme)
+        return self._watched[1](method, target, fields, client, scheme)
 
 
 _DECISION = Decision(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from attrs import field, frozen
 
@@ -13,7 +12,7 @@ from sidecar.config.schema import Settings
 from sidecar.loading.deployment import Deployment
 from sidecar.relay.admission import GateLimits
 from sidecar.relay.gateway import Decide
-from sidecar.routing.decide import decide
+from sidecar.routing.decide import decider
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.names import MAIN
 
@@ -46,7 +45,7 @@ def work_of(deployment: Deployment) -> Work:
     return Work(
         settings=deployment.settings,
         workers=plan.workers,
-        decide=partial(decide, plan=plan),
+        decide=decider(plan),
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
         main=plan.main,
         askable=askable(plan),

@@ -50,7 +50,7 @@ class Preamble:
         self._begun = b""
         self._link: SocketLink
         self.expires = 0.0
-        self.slot = 0
+        self.slot = float("inf")
 
     def connected(self, link: Link) -> None:
         assert isinstance(link, SocketLink)

@@ -58,8 +58,20 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_body", "_interim", "_kept", "_leased", "_raw_head", "_replay_limit", "_upgrade", "attempts", "begun"),
-        *("changing", "close", "coder", "cut", "http11", "idempotent", "length", "method", "passed", "preflight"),
+        *("_body", "_interim", "_kept", "_leased", "_replay_limit", "_upgrade", "attempts", "begun"),
+        *(
+            "changing",
+            "close",
+            "coder",
+            "cut",
+            "http11",
+            "idempotent",
+            "length",
+            "method",
+            "passed",
+            "preflight",
+            "raw_head",
+        ),
         *("received", "replayed", "replays", "response", "sent", "tunnel", "uncompressed", "verbatim"),
     )
 
@@ -69,7 +81,6 @@ class Exchange:
         raw_head: bytes,
         replayable: bool | None = None,
         close: bool = False,
-        *,
         replay_limit: int = 65536,
         replays: int = 1,
     ) -> None:
@@ -84,7 +95,8 @@ class Exchange:
         self.length = head.length
         self.preflight = method == b"OPTIONS" and head.fields.get(b"access-control-request-method") is not None
         self._upgrade = head.upgrade
-        self._raw_head = raw_head
+        self.raw_head = raw_head
+        """The head that goes to a worker."""
         self.idempotent = method in IDEMPOTENT if replayable is None else replayable
         self._replay_limit = replay_limit
         self.replays = replays
@@ -113,7 +125,7 @@ class Exchange:
         """Change this of the exchange, as far as the request's head has at most `most` bytes then."""
         self.changing = changing
         self.verbatim = False
-        self._raw_head = changing.request(self._raw_head, most)
+        self.raw_head = changing.request(self.raw_head, most)
 
     # The request.
 
@@ -145,12 +157,7 @@ class Exchange:
     @property
     def target(self) -> bytes:
         """The request-target, as it goes on."""
-        return self._raw_head.split(b" ", 2)[1]
-
-    @property
-    def head_size(self) -> int:
-        """Bytes of the head that goes to a worker."""
-        return len(self._raw_head)
+        return self.raw_head.split(b" ", 2)[1]
 
     @property
     def waiting_bytes(self) -> int:
@@ -162,8 +169,8 @@ class Exchange:
         self.attempts += 1
         self._leased = True
         if self._body is None:
-            return self._raw_head
-        octets = b"".join([self._raw_head, *self._body])
+            return self.raw_head
+        octets = b"".join([self.raw_head, *self._body])
         if self._kept > self._replay_limit:
             self._body = None
         return octets
@@ -241,16 +248,17 @@ class Exchange:
         self.uncompressed = coder.taken
         return coder
 
-    @property
-    def plain(self) -> bool:
-        """All of the request has come, nothing of an answer, and both connections may go on as they are."""
-        return self.received and not (self.begun or self.close) and self.verbatim
-
     def pass_whole(self, head: ResponseHead, whole: bytes) -> bytes:
-        """What the client gets of a final response that is here as a whole, to a request that is `plain` and sent."""
+        """What the client gets of a final response that is here as a whole, to a request that has been sent.
+
+        Nothing, and nothing has happened, unless all of the request has come, nothing of an answer, and both
+        connections go on as they are; else nothing of the exchange is left to do, not even to `finish` it.
+        """
+        if self.begun or self.close or not (self.verbatim and self.received and head.persistent):
+            return b""
         self.begun = self.passed = True
         self.response = head
-        return head.relayed(whole)
+        return whole if head.unchanged else head.relayed(whole)
 
     # The end.
 

@@ -32,7 +32,7 @@ class Notes:
     log: AccessLog | None = None
     records: list[Record] = field(factory=list, init=False)
     expires: float = field(default=float("inf"), init=False)
-    slot: int = field(default=0, init=False)
+    slot: float = field(default=float("inf"), init=False)
 
     @property
     def wanted(self) -> bool:

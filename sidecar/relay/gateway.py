@@ -29,9 +29,7 @@ from sidecar.wire.reader import ReaderLimits
 class Decide(Protocol):
     """Where a request goes: method, target, fields, the client's address, and the scheme that it used."""
 
-    def __call__(
-        self, method: bytes, target: bytes, fields: FieldSection, peer: str, /, *, scheme: str
-    ) -> Decision: ...
+    def __call__(self, method: bytes, target: bytes, fields: FieldSection, peer: str, scheme: str, /) -> Decision: ...
 
 
 def request_limits(limits: Limits) -> ReaderLimits:

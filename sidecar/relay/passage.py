@@ -164,7 +164,7 @@ class Passage:
         gateway.counters.requests += 1
         address, scheme, forwarded = gateway.forwarded.client(client.peer, client.scheme, head.fields)
         self.address = address
-        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, address, scheme=scheme)
+        self.decision = decision = gateway.decide(head.method, head.origin, head.fields, address, scheme)
         self.began = gateway.deadlines.now() if gateway.observed else 0.0
         self.request_id = ""
         ids = gateway.request_ids
@@ -178,8 +178,8 @@ class Passage:
             raw,
             decision.replayable,
             gateway.draining,
-            replay_limit=limits.replay_body,
-            replays=limits.replays_each,
+            limits.replay_body,
+            limits.replays_each,
         )
         self.state = RESOLVE
         self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.splice = None
@@ -203,7 +203,7 @@ class Passage:
         limit = decision.body_limit or gateway.limits.request_body
         if head.length > limit:
             self.fail(Failure.BODY_TOO_LARGE)
-        elif self.exchange.head_size > gateway.limits.request_head:
+        elif len(self.exchange.raw_head) > gateway.limits.request_head:
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
             self.body_limit = limit
@@ -347,7 +347,7 @@ class Passage:
         if changes is not None:
             most = gateway.limits.request_head
             exchange.change(Changing(changes, head), most)
-            if exchange.head_size > most:
+            if len(exchange.raw_head) > most:
                 self.fail(Failure.HEAD_TOO_LARGE)
                 return
         if gateway.whoami is None:
@@ -583,8 +583,37 @@ class Passage:
         """Octets of the answer."""
         exchange, upstream = self.exchange, self.upstream
         assert upstream is not None
-        if self.state is AWAIT and self._relay_whole(exchange, upstream, octets):
+        if self.state is AWAIT and self.lesson is None and not (self.unknown_to or upstream.link.unsent):
+            head = upstream.reader.whole(octets)
+            if head is not None and head.status not in DOUBTFUL:
+                down = exchange.pass_whole(head, octets)
+                if down:
+                    # What nearly always comes: an answer all at once.
+                    self._relay_whole(upstream, down)
+                    return
+        self._relay(exchange, upstream, octets)
+
+    def _relay_whole(self, upstream: Upstream, down: bytes) -> None:
+        """All that is left to do with an answer that has come all at once, as the other way does it in many steps."""
+        client, gateway = self.client, self.gateway
+        if gateway.observed:
+            self.first_byte = gateway.deadlines.now() - self.began
+        upstream.reader.take_whole()
+        size = len(down)
+        gateway.counters.bytes_down += size
+        self.bytes_down = size
+        if not client.link.send(down):
+            client.vanish()
             return
+        self.upstream = None
+        if self.worker_clogged:
+            self._unclog()
+        upstream.pool.release(upstream)
+        self._end()
+        client.go_on()
+
+    def _relay(self, exchange: Exchange, upstream: Upstream, octets: bytes) -> None:
+        """Relay what has come of an answer."""
         if not exchange.begun:
             exchange.begin_answer()
             if self.gateway.observed:
@@ -610,32 +639,6 @@ class Passage:
             self._finish(upstream)
         elif exchange.passed:
             self._answer_goes_on(upstream)
-
-    def _relay_whole(self, exchange: Exchange, upstream: Upstream, octets: bytes) -> bool:
-        """Relay an answer that comes all at once, as nearly all do; False, and nothing has happened, where it does not.
-
-        Everything here does what the other way does with such an answer, in one go.
-        """
-        if not exchange.plain or self.lesson is not None or self.unknown_to or upstream.link.unsent:
-            return False
-        reader = upstream.reader
-        head = reader.whole(octets)
-        if head is None or head.status in DOUBTFUL:
-            return False
-        reader.take_whole()
-        gateway = self.gateway
-        if gateway.observed:
-            self.first_byte = gateway.deadlines.now() - self.began
-        self.state = RELAY
-        down = exchange.pass_whole(head, octets)
-        size = len(down)
-        gateway.counters.bytes_down += size
-        self.bytes_down += size
-        if self.client.link.send(down):
-            self._finish(upstream)
-        else:
-            self.client.vanish()
-        return True
 
     def _interpret(self, upstream: Upstream, octets: bytes, down: list[bytes]) -> bool:
         """Add to `down` what goes on of an answer; whether it has ended. Raises WireError."""

@@ -51,8 +51,7 @@ class Session:
         """The request that runs."""
         self.clogged = False
         self.awaited = IDLE
-        self.expires = float("inf")
-        self.slot = 0
+        self.expires = self.slot = float("inf")
         self._pumping = False
         self._held = 0
         self._lingering = False
@@ -190,9 +189,8 @@ class Session:
         if self._pumping:
             return
         reader = self.reader
-        if not reader.buffered and reader.ended and self.link.open and not self._lingering:
+        if not self._lingering and self.link.open and reader.go_on():
             # Nothing was read ahead: what nearly always happens.
-            reader.next_message()
             gateway = self.gateway
             self.awaited = IDLE
             gateway.deadlines.set(self, gateway.timeouts.idle)

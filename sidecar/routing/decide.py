@@ -6,7 +6,7 @@ the segments, one key and one look-up. It decodes copies only, and knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import partial
 from zlib import crc32
 
@@ -51,17 +51,22 @@ def decide(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, 
                 return allowed(step.decision("none", None, (), ()))
     if step.initial is not None and is_initial(query, step.position):
         step = step.initial
-    return _settled(step, segments, target, query, fields, peer, plan)
-
-
-def _settled(
-    step: Step, segments: Sequence[bytes], target: bytes, query: bytes, fields: Fields, peer: str, plan: Plan
-) -> Decision:
     key = None if step.key_of is None else step.key_of(segments, query, fields, peer)
+    decided = None if key is None else step.decided.get(key)
+    return decided or _settled(step, key, target, peer, plan)
+
+
+def decider(plan: Plan) -> Callable[[bytes, bytes, Fields, str, str], Decision]:
+    """`decide` by this plan, as it is asked for every request: method, target, fields, peer, scheme."""
+    return lambda method, target, fields, peer, scheme: decide(method, target, fields, peer, plan, scheme)
+
+
+def _settled(step: Step, key: Key | None, target: bytes, peer: str, plan: Plan) -> Decision:
+    """The decision for a key that is not remembered, or for no key."""
     if key is None:
         keyless = step.keyless
         return keyless[0] if len(keyless) == 1 else keyless[_start_of(target, peer) % len(keyless)]
-    return step.decided.get(key) or _remember(step, plan, key)
+    return _remember(step, plan, key)
 
 
 def _remember(step: Step, plan: Plan, key: Key) -> Decision:
@@ -85,8 +90,9 @@ def _start_of(target: bytes, peer: str) -> int:
 def is_initial(query: bytes, position: bytes) -> bool:
     """Whether a sync has no position to go on from (`since` or `pos`), or asks for everything again."""
     marker = position + b"="
-    if query.startswith(marker) or b"&" + marker in query:
-        return b"full_state" in query and query_value(query, b"full_state") == b"true"
+    # `find` and not `in`, which costs three times as much for octets.
+    if query.startswith(marker) or query.find(b"&" + marker) >= 0:
+        return query.find(b"full_state") >= 0 and query_value(query, b"full_state") == b"true"
     if not query:
         return True
     return query_value(query, position) is None or query_value(query, b"full_state") == b"true"
@@ -202,7 +208,7 @@ def closed(path: bytes, peer: str, step: Step, plan: Plan) -> Decision | None:
 def _other_form(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan, scheme: str) -> Decision:
     """Absolute-form is decided by its path, the asterisk goes anywhere; nothing else is a request-target of ours."""
     if target == b"*" and method == b"OPTIONS":
-        return _settled(plan.anything, (target,), target, b"", fields, peer, plan)
+        return _settled(plan.anything, None, target, peer, plan)
     origin = origin_form(target)
     if origin is None:
         reason = "the request-target is neither a path nor an http URL"

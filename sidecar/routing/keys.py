@@ -57,6 +57,10 @@ class Callers:
 
     def user(self, query: bytes, fields: Fields) -> Key | None:
         """The localpart of the caller, or a digest of a token that does not tell (`OPAQUE`), or None for nobody."""
+        return self.key((), query, fields, "")
+
+    def key(self, _segments: Sequence[bytes], query: bytes, fields: Fields, _peer: str) -> Key | None:
+        """The same as a `KeyFunction`."""
         line = fields.get(b"authorization")
         if line is None:
             return self._by_query(query) if query else None
@@ -130,7 +134,7 @@ def by_caller(callers: Callers, index: int) -> KeyFunction:
 def by_user(callers: Callers, index: int) -> KeyFunction:
     """The user in segment `index` (negative: none), else the caller."""
     if index < 0:
-        return lambda _segments, query, fields, _peer: callers.user(query, fields)
+        return callers.key
 
     def key(segments: Sequence[bytes], query: bytes, fields: Fields, _peer: str) -> Key | None:
         user = localpart(decode_segment(segments[index]))

@@ -24,7 +24,8 @@ class HasDeadline(Protocol):
     """Something with one deadline at a time."""
 
     expires: float
-    slot: int
+    slot: float
+    """When the slot begins at whose end it is looked at; `NEVER`: in none."""
 
     def deadline_passed(self) -> None: ...
 
@@ -37,31 +38,31 @@ class Deadlines:
         self.now = clock.seconds
         self.recent = self.now()
         """When a deadline was last set: the time, cheaply, for what need not be exact."""
-        self._slots: dict[int, set[HasDeadline]] = {}
-        self._next = int(self.now() / GRANULARITY) + 1
+        self._slots: dict[float, set[HasDeadline]] = {}
+        """By when they begin."""
+        self._next = _slot_of(self.now())
+        """The first that has not been looked at."""
         self._call: IDelayedCall | None = None
 
     def set(self, owner: HasDeadline, seconds: float) -> None:
         """Let `owner.deadline_passed()` be called `seconds` from now unless it is set again before."""
         self.recent = now = self.now()
         owner.expires = expires = now + seconds
-        slot = int(expires / GRANULARITY) + 1
-        if slot < owner.slot or not owner.slot:
-            self._place(owner, slot)
+        if expires < owner.slot:
+            self._place(owner, expires)
 
     def clear(self, owner: HasDeadline) -> None:
         """`owner` has no deadline any more, and nothing here refers to it."""
         owner.expires = NEVER
-        if owner.slot:
-            owners = self._slots.get(owner.slot)
-            if owners is not None:
-                owners.discard(owner)
-            owner.slot = 0
+        owners = self._slots.get(owner.slot)
+        if owners is not None:
+            owners.discard(owner)
+        owner.slot = NEVER
 
-    def _place(self, owner: HasDeadline, slot: int) -> None:
-        if owner.slot:
+    def _place(self, owner: HasDeadline, expires: float) -> None:
+        if owner.slot != NEVER:
             self._slots[owner.slot].discard(owner)
-        slot = max(slot, self._next)
+        slot = max(_slot_of(expires), self._next)
         owners = self._slots.get(slot)
         if owners is None:
             owners = self._slots[slot] = set()
@@ -73,27 +74,31 @@ class Deadlines:
     def _look_later(self) -> None:
         """Look when the slot that has begun is over; later, its deadlines would be late twice."""
         now = self.now()
-        current = int(now / GRANULARITY)
+        current = _slot_of(now)
         self._next = max(self._next, current)
-        self._call = self._clock.callLater((current + 1) * GRANULARITY - now, self._turn)
+        self._call = self._clock.callLater(current + GRANULARITY - now, self._turn)
 
     def _turn(self) -> None:
         """Look at every slot whose time has come, be it that the reactor was held up for long."""
         self._call = None
         now = self.now()
-        current = int(now / GRANULARITY)
-        due = [slot for slot in self._slots if slot <= current]
-        self._next = current + 1
+        self._next = current = _slot_of(now)
+        due = [slot for slot in self._slots if slot < current]
         for slot in sorted(due):
             for owner in self._slots.pop(slot):
-                owner.slot = 0
+                owner.slot = NEVER
                 if owner.expires <= now:
                     owner.expires = NEVER
                     _tell(owner)
                 elif owner.expires != NEVER:
-                    self._place(owner, int(owner.expires / GRANULARITY) + 1)
+                    self._place(owner, owner.expires)
         if self._slots and self._call is None:
             self._look_later()
+
+
+def _slot_of(moment: float) -> float:
+    """When the slot begins in which a moment is."""
+    return int(moment / GRANULARITY) * GRANULARITY
 
 
 def _tell(owner: HasDeadline) -> None:

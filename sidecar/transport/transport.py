@@ -166,8 +166,9 @@ class SocketLink:
 
     @property
     def unsent(self) -> int:
-        waiting = len(self._buffer) - self._offset + self._more_size
-        return waiting if self.outward is None else waiting + self.outward.unsent
+        if self.outward is not None:
+            return len(self._buffer) - self._offset + self._more_size + self.outward.unsent
+        return len(self._buffer) - self._offset + self._more_size if self._buffer else 0
 
     @property
     def under_way(self) -> UnderWay:
@@ -221,27 +222,24 @@ class SocketLink:
 
     # The poller tells.
 
-    def do_read(self) -> None:
-        reads = MOST_READS
-        receive = self.socket.recv
-        while reads:
-            if self.inward is not None:
-                self.inward.take()
-                return
-            reads -= 1
-            try:
-                octets = receive(READ_SIZE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.input_failed(error)
-                return
-            if not octets:
-                self.input_ended()
-                return
-            self.handler.received(octets)
-            if len(octets) < READ_SIZE or not self.reading:
-                return
+    def do_read(self, more: int = MOST_READS - 1) -> None:
+        """Read once, and so many times `more` while each gives as much as is asked for and the handler takes it."""
+        if self.inward is not None:
+            self.inward.take()
+            return
+        try:
+            octets = self.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.input_failed(error)
+            return
+        if not octets:
+            self.input_ended()
+            return
+        self.handler.received(octets)
+        if len(octets) == READ_SIZE and more and self.reading:
+            self.do_read(more - 1)
 
     def do_write(self) -> None:
         if not self._buffer:

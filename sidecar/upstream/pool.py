@@ -176,7 +176,9 @@ class WorkerPool:
         elif self._waiting:
             self._hand_over(upstream)
         else:
-            self._put_back(upstream)
+            self._idle.append(upstream)
+            if self._sweep is None or len(self._idle) > self.limits.idle:
+                self._tidy()
 
     def discard(self, upstream: Upstream) -> None:
         """The connection cannot be used again, leased or idle."""
@@ -273,8 +275,8 @@ class WorkerPool:
 
     # Idle connections.
 
-    def _put_back(self, upstream: Upstream) -> None:
-        self._idle.append(upstream)
+    def _tidy(self) -> None:
+        """One more is idle: not too many of them, and none for too long."""
         if len(self._idle) > self.limits.idle:
             self.discard(self._idle[0])
         if self._sweep is None:
@@ -341,7 +343,8 @@ class WorkerPool:
         elif self.retired:
             upstream.abort()
         else:
-            self._put_back(upstream)
+            self._idle.append(upstream)
+            self._tidy()
         if self._waiting:
             self._connect_more()
 

@@ -23,9 +23,10 @@ from sidecar.wire.framing import (
     RequestFields,
     ResponseFields,
 )
-from sidecar.wire.grammar import ABSOLUTE_FORM, OTHER_VERSION, REQUEST_LINE, STATUS_LINE
+from sidecar.wire.grammar import ABSOLUTE_FORM, OTHER_VERSION, REQUEST_LINE, STATUS_LINE, TARGET_OCTETS
 
 _NOT_SERVED = frozenset({b"CONNECT", b"TRACE"})
+_USUAL = frozenset({b"GET", b"PUT", b"POST", b"DELETE", b"OPTIONS", b"HEAD", b"PATCH"})
 
 # How many field sections are remembered of each kind, and how long one may be: at most 5 MiB each, commonly 1 MiB.
 MOST_SECTIONS = 1024
@@ -84,22 +85,36 @@ class RequestHead:
 
     def __init__(self, raw: bytes, most_fields: int = 200, most_options: int = 32) -> None:
         """`raw` is the head with its empty line; raises WireError."""
-        end = raw.find(b"\r\n")
-        match = REQUEST_LINE.fullmatch(raw, 0, end)
-        if match is None:
-            raise malformed_request_line(raw[:end])
+        end = raw.find(b"\r")
+        line = raw[:end]
         section = raw[end:]
+        words = line.split(b" ")
+        if (
+            len(words) == 3
+            and words[2] == b"HTTP/1.1"
+            and words[0] in _USUAL
+            and words[1][:1] == b"/"
+            and not words[1].translate(None, TARGET_OCTETS)
+        ):
+            # What `REQUEST_LINE` says of nearly every line, at half the price.
+            method, target, _ = words
+            http11 = True
+        else:
+            match = REQUEST_LINE.fullmatch(line)
+            if match is None:
+                raise malformed_request_line(line)
+            method, target, minor = match.groups()
+            http11 = minor == b"1"
         fields = _requests.recent.get(section) or _requests.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
         if len(fields.options) > most_options:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_options} connection options", "RFC 6585 5")
         self.fields = fields
-        method, target, minor = match.groups()
         self.method = method
         self.target = self.origin = target
-        self._line = raw[:end]
-        self.http11 = self.persistent = http11 = minor == b"1"
+        self._line = line
+        self.http11 = self.persistent = http11
         self.length = fields.length
         self.upgrade: bytes | None = None
         if target[0] != 0x2F:
@@ -234,8 +249,6 @@ class ResponseHead:
 
     def relayed(self, whole: bytes) -> bytes:
         """The response for a client whose connection goes on, as `passed_on`; `whole` is all of it as it came."""
-        if self.unchanged:
-            return whole
         return self.passed_on(close=False, decoded=False) + whole[len(whole) - self.length :]
 
     def switched(self, upgrade: bytes) -> bytes:

@@ -126,6 +126,14 @@ class RequestReader(BodyReader):
         """No head is complete yet, but some of it is there."""
         return not self.ended and not self._left and self._body is None and bool(self._buffer or self._started)
 
+    def go_on(self) -> bool:
+        """Go on to the next request if nothing of it is here; else False, and nothing has happened."""
+        if self._buffer or not self.ended:
+            return False
+        self.ended = self._started = False
+        self.content = 0
+        return True
+
     def next_message(self) -> Sequence[RequestEvent]:
         """Go on to the next request with what is buffered."""
         self.ended = False
@@ -152,8 +160,9 @@ class RequestReader(BodyReader):
             return None
         size = len(data)
         limits = self._limits
-        if size > limits.head or size > limits.target or data.find(b"\r\n\r\n") + 4 != size:
+        if size > limits.head or size > limits.target or not data.endswith(b"\r\n\r\n"):
             return None
+        # Two heads at once are none: an empty line is no field line.
         try:
             head = RequestHead(data, limits.fields, limits.options)
         except WireError:

@@ -140,7 +140,7 @@ class Bench:
     def decide(self, name: str = NAME) -> Decision:
         fields = FieldSection(b"\r\n\r\n")
         decide = self.sidecar.gateway.decide
-        decision: Decision = decide(b"GET", f"/{name}".encode(), fields, "192.0.2.1", scheme="http")
+        decision: Decision = decide(b"GET", f"/{name}".encode(), fields, "192.0.2.1", "http")
         return decision
 
 

@@ -77,7 +77,7 @@ TARGETS = {
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def decide(_method: bytes, target: bytes, _fields: object, peer: str, **_others: object) -> Decision:
+def decide(_method: bytes, target: bytes, _fields: object, peer: str, *_others: object) -> Decision:
     """Polls and federation by two workers with main behind them; typing by its writer alone."""
     name = target[1:].decode()
     if name == "typing":

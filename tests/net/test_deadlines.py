@@ -19,7 +19,7 @@ class Owner:
 
     def __init__(self, clock: Clock) -> None:
         self.expires = NEVER
-        self.slot = 0
+        self.slot = float("inf")
         self.passed: list[float] = []
         self._clock = clock
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from sidecar.callers.whoami import Whoami, askable, continued, neighbourhood
 from sidecar.config.schema import Tokens, Worker
 from sidecar.relay.admission import GateLimits
 from sidecar.relay.lessons import Overheard, Proof
-from sidecar.routing.decide import decide
+from sidecar.routing.decide import decide, decider
 from sidecar.routing.hashing import ranked
 from sidecar.synapse.whoami import TARGET, told_by_login
 from sidecar.wire.head import ResponseHead
@@ -56,7 +55,7 @@ class Town(Stage):
         kept = {
             name: tokens.pop(name) for name in ("away", "connections", "gates", "limits", "waiting") if name in tokens
         }
-        super().__init__(directory, workers=("main", *NAMES), decide=partial(decide, plan=PLAN), **kept)  # type: ignore[arg-type]
+        super().__init__(directory, workers=("main", *NAMES), decide=decider(PLAN), **kept)  # type: ignore[arg-type]
         self.tokens = Tokens(resolve="always", **tokens)  # type: ignore[arg-type]
         self.gateway.ask(continued(None, askable(PLAN), self.tokens, self.pools, self.clock, self.gateway.counters))
 
