@@ -80,21 +80,22 @@ class _Clients:
 
 
 @contextmanager
-def _clients(address: Address, connections: int) -> Iterator[_Clients]:
+def _clients(addresses: Sequence[Address], connections: int) -> Iterator[_Clients]:
+    """So many connections in all, to each of the addresses as many."""
     with ExitStack() as stack, _checked("while small requests were sent"):
         epoll = stack.enter_context(select.epoll())
         sockets = {}
-        for _ in range(connections):
-            sock = stack.enter_context(connect(address))
+        for number in range(connections):
+            sock = stack.enter_context(connect(addresses[number % len(addresses)]))
             sockets[sock.fileno()] = sock
             epoll.register(sock, select.EPOLLIN)
         yield _Clients(sockets, epoll)
 
 
-def closed_loop(address: Address, requests: Sequence[bytes], connections: int, seconds: float) -> int:
-    """Sends the next request as soon as one is answered; returns the number of answers."""
+def closed_loop(address: Address, requests: Sequence[bytes], connections: int, seconds: float, *others: Address) -> int:
+    """Sends the next request as soon as one is answered; returns the number of answers. `others`: shared with these."""
     following = itertools.cycle(requests).__next__
-    with _clients(address, connections) as clients:
+    with _clients((address, *others), connections) as clients:
         for sock in clients.sockets.values():
             sock.send(following())
         count, open_requests, end = 0, connections, time.perf_counter() + seconds
@@ -118,7 +119,7 @@ def paced(address: Address, requests: Sequence[bytes], connections: int, rate: f
     following = itertools.cycle(requests).__next__
     total, due = int(rate * seconds), dict[int, float]()
     latencies: list[float] = []
-    with _clients(address, connections) as clients:
+    with _clients((address,), connections) as clients:
         idle = deque(clients.sockets)
         begin, sent = time.perf_counter(), 0
         while len(latencies) < total:
@@ -213,7 +214,7 @@ def long_polls(address: Address, count: int, held: Callable[[], int]) -> Iterato
     overflows. When the block ends the caller has released them, and each must have been answered.
     """
     polls = traffic.long_polls()
-    with _clients(address, 0) as clients, ExitStack() as stack:
+    with _clients((address,), 0) as clients, ExitStack() as stack:
         sockets: list[socket.socket] = []
         while len(sockets) < count:
             for _ in range(min(_BATCH, count - len(sockets))):

@@ -9,17 +9,17 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from benchmarks import load, processes, programs, traffic
 from benchmarks.programs import Processors, Program, ProgramError, Proxy, Workers
-from benchmarks.results import Report, Row
+from benchmarks.results import OBSERVED, PAIR, Report, Row
 
 _T = TypeVar("_T")
 
@@ -72,6 +72,10 @@ class _Tally:
         return Row(self.program.name, version, self.problem, self.absent, numbers)
 
 
+Proxies = tuple[Proxy, ...]
+_Running = tuple[_Tally, Proxies]
+
+
 @define
 class Run:
     """One run of `chosen` with `sizes`; `say` is given a line of progress now and then."""
@@ -95,56 +99,68 @@ class Run:
         os.sched_setaffinity(0, self.processors.rest)
         gc.freeze()
         tallies = [_Tally(program) for program in self.chosen]
+        beside = [_Tally(program) for program in _other_ways(self.chosen)]
         with programs.directory() as place, programs.workers(place, self.processors) as worker:
             with ExitStack() as stack:
                 running = [(tally, self._start(tally, place, worker, stack)) for tally in tallies]
-                self._side_by_side([(tally, proxy) for tally, proxy in running if proxy], worker)
+                more = [(tally, self._start(tally, place, worker, stack)) for tally in beside]
+                self._side_by_side([(tally, proxy) for tally, proxy in running if proxy], more, worker)
             for _ in range(self.sizes.poll_rounds):
                 for tally in tallies:
                     if not tally.problem:
                         self._long_polls(tally, place, worker)
-        return Report(facts, asdict(self.sizes), tuple(tally.row() for tally in tallies))
+        return Report(facts, asdict(self.sizes), tuple(tally.row() for tally in (*tallies, *beside)))
 
-    def _start(self, tally: _Tally, place: Path, worker: Workers, stack: ExitStack) -> Proxy | None:
+    def _start(self, tally: _Tally, place: Path, worker: Workers, stack: ExitStack) -> Proxies:
+        """None of it where the program is absent or fails; of a pair two."""
         try:
             programs.find(tally.program.command[0])
         except ProgramError as error:
             tally.problem, tally.absent = str(error), True
-            return None
+            return ()
+        where = [self.processors]
+        if tally.program.name == PAIR:
+            where.append(Processors(self.processors.rest, self.processors.rest))
         with tally.noting("start"):
-            return stack.enter_context(programs.proxy(tally.program, place, worker, self.processors))
-        return None
+            return tuple([stack.enter_context(programs.proxy(tally.program, place, worker, each)) for each in where])
+        return ()
 
-    def _side_by_side(self, running: list[tuple[_Tally, Proxy]], worker: Workers) -> None:
-        for tally, proxy in running:
+    def _side_by_side(self, running: Sequence[_Running], more: Sequence[_Running], worker: Workers) -> None:
+        """`more` take part in small requests only."""
+        for tally, proxies in (*running, *more):
             with tally.noting("warm-up"):
-                self._closed_loop(proxy, self.sizes.warm_up)
-                load.download(proxy.address, 1, self.media)
-        phases: dict[str, Callable[[_Tally, Proxy], None]] = {
-            "small requests": partial(self._small, worker),
-            "fixed rate": self._paced,
-            "media": partial(self._bodies, worker),
+                self._closed_loop(self.sizes.warm_up, *proxies)
+        for tally, proxies in running:
+            with tally.noting("warm-up"):
+                load.download(proxies[0].address, 1, self.media)
+        phases: dict[str, tuple[Sequence[_Running], Callable[..., None]]] = {
+            "small requests": ((*running, *more), partial(self._small, worker)),
+            "fixed rate": (running, self._paced),
+            "media": (running, partial(self._bodies, worker)),
         }
-        for what, phase in phases.items():
+        for what, (those, phase) in phases.items():
             for number in range(self.sizes.rounds):
                 self.say(f"{what}, round {number + 1} of {self.sizes.rounds}")
-                for tally, proxy in rotated(running, number):
+                for tally, proxies in rotated(those, number):
                     if not tally.problem:
                         with tally.noting(what):
-                            phase(tally, proxy)
+                            phase(tally, *proxies)
 
-    def _closed_loop(self, proxy: Proxy, seconds: float) -> int:
-        return load.closed_loop(proxy.address, self.requests, self.sizes.connections, seconds)
+    def _closed_loop(self, seconds: float, *proxies: Proxy) -> int:
+        first, *others = (proxy.address for proxy in proxies)
+        return load.closed_loop(first, self.requests, self.sizes.connections * len(proxies), seconds, *others)
 
-    def _small(self, worker: Workers, tally: _Tally, proxy: Proxy) -> None:
-        before, answered, begin = processes.usage(proxy.process.pid), worker.answered(), time.perf_counter()
-        count = self._closed_loop(proxy, self.sizes.closed_loop)
-        elapsed, spent = time.perf_counter() - begin, processes.usage(proxy.process.pid).since(before)
+    def _small(self, worker: Workers, tally: _Tally, *proxies: Proxy) -> None:
+        before = [processes.usage(proxy.process.pid) for proxy in proxies]
+        answered, begin = worker.answered(), time.perf_counter()
+        count = self._closed_loop(self.sizes.closed_loop, *proxies)
+        elapsed = time.perf_counter() - begin
+        spent = [processes.usage(proxy.process.pid).since(then) for proxy, then in zip(proxies, before, strict=True)]
         if worker.answered() - answered != count:
             raise load.LoadError(f"{count} answers, of which the worker gave {worker.answered() - answered}")
         micro = 1e6 / count
-        tally.add(small=spent.total * micro, system=spent.system * micro, rate=count / elapsed)
-        tally.add(waited=spent.waited / elapsed * 100)
+        tally.add(small=sum(each.total for each in spent) * micro, system=sum(each.system for each in spent) * micro)
+        tally.add(rate=count / elapsed, waited=max(each.waited for each in spent) / elapsed * 100)
 
     def _paced(self, tally: _Tally, proxy: Proxy) -> None:
         before, sizes = processes.usage(proxy.process.pid), self.sizes
@@ -170,7 +186,7 @@ class Run:
         polls = self.sizes.polls
         self.say(f"{polls} long polls through {tally.program.name}")
         with tally.noting("long polls"), programs.proxy(tally.program, place, worker, self.processors) as proxy:
-            self._closed_loop(proxy, self.sizes.warm_up)
+            self._closed_loop(self.sizes.warm_up, proxy)
             time.sleep(SETTLE)
             before = processes.memory(proxy.process.pid)
             with load.long_polls(proxy.address, polls, worker.held):
@@ -180,6 +196,14 @@ class Run:
                     raise load.LoadError(f"the worker holds {worker.held()} long polls of {polls}")
                 worker.release()
             tally.add(poll=(after - before) / polls / 1024)
+
+
+def _other_ways(chosen: Iterable[Program]) -> Sequence[Program]:
+    """The sidecar as it runs in production, and two processes of it, where it is compared at all."""
+    sidecar = next((program for program in chosen if program.name == "sidecar"), None)
+    if sidecar is None:
+        return ()
+    return evolve(sidecar, name=OBSERVED, template="json.yaml"), evolve(sidecar, name=PAIR)
 
 
 def machine(processors: Processors) -> Mapping[str, str]:
@@ -199,9 +223,9 @@ def machine(processors: Processors) -> Mapping[str, str]:
     }
 
 
-def rotated(turns: list[_T], by: int) -> list[_T]:
+def rotated(turns: Sequence[_T], by: int) -> Sequence[_T]:
     """Another one begins each round, so that none always comes after the same neighbour."""
-    return turns[by % len(turns) :] + turns[: by % len(turns)] if turns else []
+    return (*turns[by % len(turns) :], *turns[: by % len(turns)]) if turns else ()
 
 
 def _raise_open_files(needed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from benchmarks.results import BUDGET, METRICS, Metric, Report, Row
+from benchmarks.results import BUDGET, METRICS, OBSERVED, PAIR, Metric, Report, Row
 
 _PANELS = ("small", "p99", "download", "upload", "poll")
 _BAR, _GAP, _NAME, _LENGTH, _VALUE = 18, 6, 74, 300, 70
@@ -16,7 +16,7 @@ _OURS, _THEIRS, _LIMIT, _INK = "#0b6e4f", "#9aa5b1", "#c1121f", "#1f2933"
 
 def plot(report: Report) -> str:
     """An SVG document. The red line in a panel is the strictest budget of that metric."""
-    rows = [row for row in report.rows if row.numbers]
+    rows = [row for row in report.rows if row.numbers and row.name not in (OBSERVED, PAIR)]
     metrics = [metric for key in _PANELS for metric in METRICS if metric.key == key]
     height = _HEAD + len(rows) * (_BAR + _GAP) + _FOOT
     panels = [
@@ -64,6 +64,8 @@ def _bar(row: Row, metric: Metric, value: float | None, y: int, scale: float) ->
 def _allowed(report: Report, metric: Metric) -> float | None:
     """The most that the budget gives the sidecar, in the metric's unit."""
     peers = [
-        (limit.factor, report.row(limit.peer).middle(metric.key)) for limit in BUDGET if limit.metric == metric.key
+        (limit.factor, report.row(limit.peer).middle(metric.key) if limit.peer else 1.0)
+        for limit in BUDGET
+        if limit.metric == metric.key and limit.of == "sidecar"
     ]
     return min((factor * value for factor, value in peers if value is not None), default=None)

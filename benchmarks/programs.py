@@ -126,7 +126,7 @@ def workers(place: Path, processors: Processors) -> Iterator[Workers]:
 def proxy(program: Program, place: Path, worker: Workers, processors: Processors) -> Iterator[Proxy]:
     """Starts `program` in front of `worker`, verifies that it forwards, and stops it after the block."""
     address = ("127.0.0.1", _free_port())
-    config, log = place / f"{program.name}-{address[1]}.config", place / f"{program.name}.log"
+    config, log = place / f"{program.name}-{address[1]}.config", place / f"{program.name}-{address[1]}.log"
     values = {"PORT": str(address[1]), "WORKER": worker.path, "DIRECTORY": str(place), "CONFIG": str(config)}
     config.write_text(fill((TEMPLATES / program.template).read_text(), values))
     command = [find(program.command[0]), *(fill(argument, values) for argument in program.command[1:])]

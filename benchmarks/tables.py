@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.results import BUDGET, METRICS, QUIET, Limit, Metric, Report, Row
+from benchmarks.results import BUDGET, METRICS, OBSERVED, PAIR, QUIET, Limit, Metric, Report, Row
 
 
 def tables(report: Report) -> str:
@@ -29,7 +29,8 @@ def _cell(row: Row, metric: Metric) -> str:
 
 
 def _ratios(report: Report) -> str:
-    peers = [row.name for row in report.rows if row.name != "sidecar" and row.numbers]
+    ours = {"sidecar", OBSERVED, PAIR}
+    peers = [row.name for row in report.rows if row.name not in ours and row.numbers]
     if not report.row("sidecar").numbers or not peers:
         return ""
     lines = [
@@ -45,12 +46,17 @@ def _times(ratio: float | None) -> str:
 
 
 def _budget(report: Report) -> str:
-    titles = {metric.key: metric.title for metric in METRICS}
+    metrics = {metric.key: metric for metric in METRICS}
     lines = []
     for limit in BUDGET:
-        ratio = report.ratio(limit)
+        ratio, metric = report.ratio(limit), metrics[limit.metric]
         verdict = "not measured" if ratio is None else "kept" if ratio <= limit.factor else "missed"
-        lines.append([titles[limit.metric], f"≤ {limit.factor:.2g} x {limit.peer}", _times(ratio), verdict])
+        title = metric.title if limit.of == "sidecar" else f"{metric.title}, {limit.of}"
+        if limit.peer:
+            lines.append([title, f"≤ {limit.factor:.3g} x {limit.peer}", _times(ratio), verdict])
+        else:
+            reached = "-" if ratio is None else f"{ratio:.1f} {metric.unit}"
+            lines.append([title, f"≤ {limit.factor:.3g} {metric.unit}", reached, verdict])
     return table([["budget", "to reach", "reached", ""], *lines])
 
 
