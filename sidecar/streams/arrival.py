@@ -36,7 +36,7 @@ class Arrival:
         self._admitted = False
         self._link: SocketLink | TwistedLink
         self.expires = float("inf")
-        self.slot = 0
+        self.slot = float("inf")
 
     # To what is spoken on it we are the owner.
 

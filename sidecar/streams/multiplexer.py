@@ -84,7 +84,7 @@ class Multiplexer:
         self.peer = ""
         self.conversation: Conversation
         self.expires = float("inf")
-        self.slot = 0
+        self.slot = float("inf")
 
     # To sessions we are their owner.
 
