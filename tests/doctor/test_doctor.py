@@ -17,7 +17,7 @@ from click.testing import Result
 from runners import runner
 from terminals import Terminal
 
-from doctor.installation import Installation, Proxy, forwarded
+from doctor.installation import Installation, Proxy, forwarded, look_at_nothing_else
 from sidecar.cli import main
 from sidecar.config.passwords import hashed
 from sidecar.doctor import examination, operators
@@ -58,9 +58,7 @@ def broken(place: Path) -> Iterator[Installation]:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at."""
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
-    monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
+    look_at_nothing_else(monkeypatch)
 
 
 def doctor(installation: Installation, *arguments: str) -> Result:

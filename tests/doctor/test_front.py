@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pem import Authority
 from processes import PlainWorker, connect
 
-from doctor.installation import Installation, Proxy, forwarded, say_goodbye, target_changed
+from doctor.installation import Installation, Proxy, forwarded, look_at_nothing_else, say_goodbye, target_changed
 from sidecar.cli import main
 from sidecar.doctor import examination, front
 from sidecar.doctor.asking import ServerAddress
@@ -36,9 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at, and nothing is waited for long."""
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
-    monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
+    look_at_nothing_else(monkeypatch)
     monkeypatch.setattr(front, "BODY_PATIENCE", 0.3)
 
 

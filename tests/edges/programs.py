@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hosts
 from attrs import frozen
 from end_to_end.children import Child
 from pem import Authority
-from processes import PATIENCE, ROOT, Running, connect
+from processes import PATIENCE, ROOT, Running, connect, free_ports
 from system_programs import find
 
 from edges.recording import RecordingWorker
@@ -37,15 +36,6 @@ class Ports:
     federation: int
     http: int
     more: tuple[int, ...] = ()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def three_ports() -> Ports:

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 from pem import Authority
-from processes import PATIENCE, ROOT
+from processes import PATIENCE, ROOT, free_ports
 
-from edges.programs import NAMES, child, free_ports, program, sidecar_as_the_edge, workers
+from edges.programs import NAMES, child, program, sidecar_as_the_edge, workers
 from edges.recording import ask, secure
 
 EXAMPLE, MATRIX = NAMES

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 from browser import Browser, needs_chromium
-from processes import PATIENCE, ROOT, TWISTD, Running, environment
+from processes import PATIENCE, ROOT, TWISTD, Running, environment, free_ports
 
-from edges.programs import NAMES, certificates, free_ports, haproxy, nginx, program, sidecar, workers
+from edges.programs import NAMES, certificates, haproxy, nginx, program, sidecar, workers
 from edges.recording import HOLD, RecordingWorker, Seen, plain_ask
 
 MATRIX = NAMES[1]

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 from attrs import frozen
-from processes import ROOT, connect, read_until
+from processes import ROOT, connect, free_ports, read_until
 
-from edges.programs import Ports, caddy, file, free_ports, sidecar, three_ports
+from edges.programs import Ports, caddy, file, sidecar, three_ports
 from edges.recording import RecordingWorker, ask, reply, secure
 
 CONF = ROOT / "conf" / "palpo"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from doctor.installation import look_at_nothing_else
 from front_files import program
 
 from sidecar.cli import main
-from sidecar.doctor import examination, front
+from sidecar.doctor import front
 from sidecar.install import fronts
 from sidecar.install.fronts import Wanted, lines
 from sidecar.install.synapses import sources
@@ -31,9 +32,7 @@ ONE = pytest.mark.parametrize("gateways", ["generic"], indirect=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What else runs on this host is not looked at, and a refusal is not waited for as long as over a network."""
     monkeypatch.setattr(front, "BODY_PATIENCE", 1.0)
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
-    monkeypatch.setattr(examination, "sidecars", list)
-    monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
+    look_at_nothing_else(monkeypatch)
 
 
 def found(gateway: Gateway, *arguments: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 from attrs import frozen
 from busy import AnsweringWorker
-from processes import PATIENCE, Running, exchange
+from processes import PATIENCE, Running, await_listener, exchange, free_port
 from runners import runner
 from system_programs import find
 
@@ -150,25 +149,6 @@ def _arguments(program: str, place: Path) -> list[str]:
         f" http {{ access_log off; {temporary} include {file}; }}"
     )
     return ["-e", "stderr", "-p", str(place), "-c", str(whole)]
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        number: int = listener.getsockname()[1]
-        return number
-
-
-def await_listener(port: int, process: Running) -> None:
-    """Wait until somebody listens. None of these programs says when it does."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and process.runs:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"nobody listens on {port}: {process.said}")
 
 
 def answers(port: int, requests: Iterable[Asked]) -> list[Answer]:

@@ -23,10 +23,9 @@ import crossplane
 import yaml
 from attrs import define, field, frozen
 from busy import AnsweringWorker
-from parity.systems import await_listener
 from parity.traffic import Made, Sent
 from pem import Authority
-from processes import PATIENCE, Running
+from processes import PATIENCE, Running, await_listener
 from runners import runner
 from system_programs import find
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from busy import AnsweringWorker
-from parity.systems import await_listener, find, free_port, place
-from processes import PATIENCE, Running
+from parity.systems import find, place
+from processes import PATIENCE, Running, await_listener, free_port
 
 from sidecar.importing.asked import Asked
 from sidecar.importing.haproxy_site import HaproxySite, haproxy_site

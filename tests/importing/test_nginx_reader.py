@@ -8,8 +8,8 @@ from pathlib import Path
 
 import crossplane
 import pytest
-from parity.systems import await_listener, find, free_port, place
-from processes import PATIENCE, Running
+from parity.systems import find, place
+from processes import PATIENCE, Running, await_listener, free_port
 
 from sidecar.importing.asked import Asked, ProxyVerdict
 from sidecar.importing.nginx_site import NginxSite, nginx_site

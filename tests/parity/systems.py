@@ -11,7 +11,6 @@ import re
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import crossplane
 import yaml
 from attrs import frozen
 from busy import AnsweringWorker
-from processes import PATIENCE, ROOT, Running, exchange
+from processes import PATIENCE, ROOT, Running, await_listener, exchange, free_port
 
 from sidecar.importing.asked import Asked, Proxy
 from sidecar.importing.haproxy_site import haproxy_site
@@ -230,25 +229,6 @@ def _haproxy(_system: System, place: Path, port: int, workers: Workers) -> list[
 
 
 _ARGUMENTS = {"nginx": _nginx, "haproxy": _haproxy}
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        number: int = listener.getsockname()[1]
-        return number
-
-
-def await_listener(port: int, process: Running, host: str = "127.0.0.1") -> None:
-    """Wait until somebody listens. Neither program says when it does."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and process.runs:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"nobody listens on {port}: {process.said}")
 
 
 def _send(system: System, port: int, requests: Sequence[Sent]) -> list[Outcome]:
