@@ -36,8 +36,8 @@ from sidecar.commands.printed import Printed
 from sidecar.commands.reloading import reload
 from sidecar.commands.top import top
 from sidecar.errors import ConfigError
-from sidecar.explaining.lines import DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
+from sidecar.explaining.request_lines import DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.story import Story, tell
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.routing.forming import sentences

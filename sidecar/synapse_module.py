@@ -39,7 +39,7 @@ class Sidecar:
 def _begin(homeserver: Any, config: Any) -> None:
     from twisted.logger import STDLibLogObserver
 
-    from sidecar.guest.inside import Guest
+    from sidecar.guest.guest import Guest
     from sidecar.observe.telemetry import log_into
 
     log_into(STDLibLogObserver("sidecar"))

@@ -14,8 +14,8 @@ from strategies import requests, spoilt
 
 from sidecar.errors import WireError
 from sidecar.exchange.replies import STATUS_OF_FAULT
-from sidecar.explaining.lines import MOST, DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.rehearsal import Rehearsal, RequestText
+from sidecar.explaining.request_lines import MOST, DecisionTexts, NoRequestError, read_line
 from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision

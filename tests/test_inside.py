@@ -28,8 +28,7 @@ from sidecar.app.operating import operator_services
 from sidecar.config.endpoints import address_of
 from sidecar.config.inside import Inside
 from sidecar.config.load import keys_of
-from sidecar.guest import inside
-from sidecar.guest.inside import Guest
+from sidecar.guest.guest import MODULE, Guest, _is_at
 from sidecar.observe.telemetry import log_into
 from sidecar.synapse_module import Sidecar
 from sidecar.transport.monotonic import MonotonicReactor
@@ -108,7 +107,7 @@ class Homeserver:
             "server_name": "example.org",
             "report_stats": False,
             "listeners": [listener],
-            "modules": [{"module": inside.MODULE, "config": config}],
+            "modules": [{"module": MODULE, "config": config}],
         }
         own = {"worker_app": "synapse.app.generic_worker", "worker_name": worker, "worker_listeners": [listener]}
         self._write("homeserver.yaml", {**shared, **({"listeners": []} if worker else {})})
@@ -259,11 +258,11 @@ def test_what_nobody_foresaw(tmp_path: Path, said: Said, monkeypatch: pytest.Mon
     async def play(guest: Guest) -> None:
         assert guest.reload is not None
 
-    monkeypatch.setattr(inside, "operator_services", fail)
+    monkeypatch.setattr("sidecar.guest.guest.operator_services", fail)
     hosted(tmp_path, {"listen": LISTEN, "admin": LISTEN}, play)
     assert "which failed to start" in said
     assert "a fault of ours" in said
-    monkeypatch.setattr(inside, "operator_services", operator_services)
+    monkeypatch.setattr("sidecar.guest.guest.operator_services", operator_services)
     monkeypatch.setattr("sidecar.app.reload.Reload.stopService", fail)
     hosted(tmp_path, {"listen": LISTEN, "admin": LISTEN}, play)
     assert "did not stop in good order" in said
@@ -271,7 +270,7 @@ def test_what_nobody_foresaw(tmp_path: Path, said: Said, monkeypatch: pytest.Mon
 
 def test_a_synapse_that_is_unlike_any_known(tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where its objects have changed, the sidecar does with less: the table of the release, and no reload on SIGHUP."""
-    monkeypatch.setattr(inside, "registered", lambda root: root.nonsense)
+    monkeypatch.setattr("sidecar.guest.guest.registered", lambda root: root.nonsense)
     module = ModuleType("synapse.app._base")
     monkeypatch.setitem(sys.modules, "synapse.app._base", module)
     monkeypatch.delattr(Homeserver, "register_async_shutdown_handler")
@@ -351,7 +350,7 @@ def test_the_listener_that_requests_come_to(host: Any, endpoint: str, same: bool
     """Only the servlets behind it count; of a TCP listener the port tells it from the others of the process."""
     wanted = address_of(endpoint)
     assert wanted is not None
-    assert inside._is_at(host, wanted) is same
+    assert _is_at(host, wanted) is same
 
 
 # The module itself.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.explaining.lines import NoRequestError
 from sidecar.explaining.pasted import asked_in, explained
+from sidecar.explaining.request_lines import NoRequestError
 from sidecar.loading.deployment import Deployment, read_deployment
 
 TOKEN = "syt_YWxpY2U_xyQVtQzXGennfExeGGhf_2OY2TV"

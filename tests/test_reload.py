@@ -17,7 +17,7 @@ from sidecar.app.reload import Reload, ReloadOutcome
 from sidecar.app.service import SidecarService
 from sidecar.app.version_watch import VersionWatch
 from sidecar.app.work import work_of
-from sidecar.loading.changes import changes
+from sidecar.loading.altered import changes
 from sidecar.loading.deployment import Deployment, for_version, read_deployment
 
 RELOADS = 50

@@ -47,6 +47,6 @@ def size(octets: float | None) -> str:
     return f"{octets:.1f} {_SIZES[unit]}" if unit and octets < 9.95 else f"{octets:.0f} {_SIZES[unit]}"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """`1 request`, `2 requests`; `many` where it is not `one` with an s."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def counted(count: int, one: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count:,} {one if count == 1 else one + 's'}"

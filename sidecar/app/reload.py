@@ -25,7 +25,7 @@ from sidecar.config.schema import Settings
 from sidecar.entrance.listening import address
 from sidecar.entrance.tls import Face, Secrets
 from sidecar.errors import ConfigError, Problem, Severity, SidecarError
-from sidecar.loading.changes import changes
+from sidecar.loading.altered import changes
 from sidecar.loading.deployment import Deployment
 from sidecar.loading.refusal import reasons_of, refusals
 from sidecar.metrics.status import View

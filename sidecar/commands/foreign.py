@@ -21,7 +21,7 @@ from sidecar.commands.checking import status_of
 from sidecar.document import MOST_BYTES
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.importing.asked import NOBODYS
-from sidecar.importing.examination import Examined, Foreign, SynapseFiles, examine
+from sidecar.importing.assessment import Examined, Foreign, SynapseFiles, examine
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.loading.deployment import deployment_of
 from sidecar.synapse.endpoints import load_endpoints

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from attrs import field, frozen
 
+from sidecar.config.amounts import KIB
 from sidecar.config.kinds import Flag, Kind, RefusedError, SizeOrZero, doc, shown
-from sidecar.config.units import KIB
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}", re.ASCII)
 _FASTEST, _SMALLEST = 1, 9

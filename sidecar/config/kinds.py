@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from attrs import frozen
 
-from sidecar.config import units
+from sidecar.config import amounts
 from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint
 from sidecar.config.passwords import UNKNOWN, parse_hash
 from sidecar.synapse.names import RESOURCES, STREAMS
@@ -96,13 +96,13 @@ def choice(name: str, words: Iterable[str]) -> Kind:
 
 def _read_duration(least: float) -> Callable[[Any, str], float]:
     def read(value: Any, _base: str) -> float:
-        seconds = units.read_duration(value)
+        seconds = amounts.read_duration(value)
         if seconds is None:
             raise RefusedError(
                 "must be a duration: write for example `10s`, `5m`, `1h`, `250ms`, or a number of seconds"
             )
-        if not least <= seconds <= units.LONGEST:
-            raise RefusedError(f"must be from {units.write_duration(least)} to 365d, not {shown(value)}")
+        if not least <= seconds <= amounts.LONGEST:
+            raise RefusedError(f"must be from {amounts.write_duration(least)} to 365d, not {shown(value)}")
         return seconds
 
     return read
@@ -110,11 +110,11 @@ def _read_duration(least: float) -> Callable[[Any, str], float]:
 
 def _read_size(least: int) -> Callable[[Any, str], int]:
     def read(value: Any, _base: str) -> int:
-        size = units.read_size(value)
+        size = amounts.read_size(value)
         if size is None:
             raise RefusedError("must be a size: write for example `16K`, `50M`, `1G`, or a number of bytes")
         if not least <= size < 2**63:
-            raise RefusedError(f"must be at least {units.write_size(least)}, and less than 8 EiB")
+            raise RefusedError(f"must be at least {amounts.write_size(least)}, and less than 8 EiB")
         return size
 
     return read
@@ -250,7 +250,7 @@ def _duration(least: float) -> Kind:
         "duration",
         "10s",
         _read_duration(least),
-        units.write_duration,
+        amounts.write_duration,
         {"anyOf": [number, {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"}]},
     )
 
@@ -261,7 +261,7 @@ def _size(least: int) -> Kind:
         "size",
         "16K",
         _read_size(least),
-        units.write_size,
+        amounts.write_size,
         {"anyOf": [number, {"type": "string", "pattern": "^[0-9]+[KMG]?$"}]},
     )
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from sidecar.config.amounts import KIB, MIB
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, SizeOrZero, doc
 from sidecar.config.shares import Share
-from sidecar.config.units import KIB, MIB
 
 
 @frozen(kw_only=True)

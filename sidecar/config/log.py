@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.units import MIB
+from sidecar.config.amounts import MIB
 from sidecar.document import KeyPath
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sidecar.config import kinds
+from sidecar.config.amounts import KIB
 from sidecar.config.kinds import Count, Duration, Size, doc
-from sidecar.config.units import KIB
 
 
 @frozen(kw_only=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from attrs import field, frozen
 
+from sidecar.config.amounts import KIB
 from sidecar.config.kinds import Count, Duration, DurationOrZero, Size, choice, doc
-from sidecar.config.units import KIB
 
 Resolving = Annotated[Literal["auto", "always", "never"], choice("resolving", ("auto", "always", "never"))]
 

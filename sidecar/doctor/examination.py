@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from sidecar.config.amounts import write_size
 from sidecar.config.endpoints import address_of, entrance, is_foreign
-from sidecar.config.units import write_size
 from sidecar.doctor.asking import ServerAddress, SilenceError, ask
 from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation

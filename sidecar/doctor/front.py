@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from sidecar.config.units import write_size
+from sidecar.config.amounts import write_size
 from sidecar.doctor.asking import PATIENCE, Reply, SilenceError, ask
 from sidecar.doctor.echo import (
     CLAIMED,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 from sidecar.admin.explained import Explained
-from sidecar.explaining.lines import NoRequestError, read_line
 from sidecar.explaining.rehearsal import RequestText, is_peer
+from sidecar.explaining.request_lines import NoRequestError, read_line
 from sidecar.explaining.story import tell
 from sidecar.loading.deployment import Deployment
 

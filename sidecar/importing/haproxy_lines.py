@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sidecar.config.compression import is_compressible
 from sidecar.importing.asked import Asked
+from sidecar.importing.assessment import FileLine, Foreign, Remark
 from sidecar.importing.draft import Draft
-from sidecar.importing.examination import FileLine, Foreign, Remark
 from sidecar.importing.haproxy_conditions import comparison
 from sidecar.importing.haproxy_routes import ANSWERS, FILTERS, own_routes, paths_of
 from sidecar.importing.haproxy_samples import Patterns, Sight

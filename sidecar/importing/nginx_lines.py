@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sidecar.config.compression import is_compressible
 from sidecar.importing.asked import Asked
+from sidecar.importing.assessment import FileLine, Foreign, Remark
 from sidecar.importing.draft import Draft
-from sidecar.importing.examination import FileLine, Foreign, Remark
 from sidecar.importing.nginx_locations import find, location
 from sidecar.importing.nginx_routes import admin_networks, own_routes, trusted_networks
 from sidecar.importing.nginx_site import nginx_site

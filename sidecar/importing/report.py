@@ -12,8 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from sidecar.importing.asked import Position
+from sidecar.importing.assessment import Examined, FileLine, Remark, by_place
 from sidecar.importing.comparison import CLOSED, SPARED, Compared
-from sidecar.importing.examination import Examined, FileLine, Remark, by_place
 from sidecar.importing.ordering import Settled
 from sidecar.importing.outcomes import FILES
 from sidecar.importing.probes import LONE_ROOM, MISLEADING, PLAIN, Probe

@@ -52,10 +52,10 @@ def _process(place: Path, pid: int, root: str) -> SynapseProcess | None:
     return SynapseProcess(pid, app, named, _is_elsewhere(place, named, root)) if named else None
 
 
-def sidecars(root: str = "/") -> list[int]:
+def sidecars() -> list[int]:
     """Process ids of running sidecars."""
     found = []
-    for entry in Path(root, "proc").glob("[0-9]*"):
+    for entry in Path("/proc").glob("[0-9]*"):
         words = _words(entry)
         if _PLUGIN in words and any(os.path.basename(word) == "twistd" for word in words[:2]):
             found.append(int(entry.name))

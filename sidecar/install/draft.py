@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-from sidecar.config.units import write_size
+from sidecar.config.amounts import write_size
 
 
 @frozen(kw_only=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from sidecar.config.amounts import write_size
 from sidecar.config.endpoints import address_of
-from sidecar.config.units import write_size
 
 DIRECTORIES: Mapping[str, tuple[str, ...]] = {
     "nginx": ("/etc/nginx", "/usr/local/nginx/conf"),

@@ -17,9 +17,9 @@ from sidecar.config.passwords import Secret, secret_of
 from sidecar.config.references import check_references
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.routing.auth_service import find_service
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.plan import Plan
-from sidecar.routing.service import find_service
 from sidecar.routing.workers import workers_of
 from sidecar.synapse.asker import ask_version
 from sidecar.synapse.endpoints import EndpointTable, load_endpoints

@@ -254,5 +254,3 @@ COUNTERS = {
     "tokens_unasked": "tokens_unasked",
 }
 """Fields of `telemetry.Counters` that are told as they are, by the name of their metric."""
-TOLD_OTHERWISE = frozenset(("bytes_down", "bytes_up", "misrouted", "misroutes", "moved", "replayed"))
-"""Those that are told with labels."""

@@ -13,7 +13,6 @@ from attrs import define, field
 from sidecar.config.schema import Route, Settings, Worker
 from sidecar.routing.access import AccessRules, access_rules
 from sidecar.routing.changes import changes_of, changes_paths, compression_of
-from sidecar.routing.checking import idle_members
 from sidecar.routing.decision import DEFAULTS
 from sidecar.routing.hashing import rotations
 from sidecar.routing.keys import (
@@ -29,6 +28,7 @@ from sidecar.routing.keys import (
 )
 from sidecar.routing.lanes import Lanes
 from sidecar.routing.matcher import Patterns
+from sidecar.routing.oddities import idle_members
 from sidecar.routing.parts import PoolPart, parts_of
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
 from sidecar.routing.planning import planned_pools

@@ -11,7 +11,7 @@ from attrs import Factory, evolve, field, frozen
 
 from sidecar.config.schema import Settings, Worker
 from sidecar.errors import ConfigError, Problem
-from sidecar.routing.service import Service
+from sidecar.routing.auth_service import Service
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.processes import Process
 from sidecar.synapse.topology import Topology

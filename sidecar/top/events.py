@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import duration
-from sidecar.top.lines import Line, Piece, Style, fitted, left, right
+from sidecar.top.styled import Line, Piece, Style, fitted, left, right
 
 _STYLES: dict[str, Style] = {
     "down": "bad",

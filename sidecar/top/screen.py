@@ -11,8 +11,8 @@ from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
 from sidecar.top.events import events
-from sidecar.top.lines import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.state import TopState, View
+from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.workers import table
 
 HELP = """\

@@ -15,9 +15,9 @@ from attrs import define, evolve, field
 
 from sidecar.admin.snapshot import Snapshot
 from sidecar.top.asking import OperatorClient, SilentSidecarError
-from sidecar.top.lines import Line, Style
 from sidecar.top.screen import screen
 from sidecar.top.state import Action, TopState, press, told, untold
+from sidecar.top.styled import Line, Style
 
 _TICK = 100
 """Milliseconds after which the screen is looked at again where no key is pressed."""

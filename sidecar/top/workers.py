@@ -9,8 +9,8 @@ from attrs import frozen
 from sidecar.admin.columns import state_word
 from sidecar.admin.snapshot import WorkerFacts
 from sidecar.admin.words import NOTHING, duration, latency, number
-from sidecar.top.lines import Line, Piece, Style, left, right
 from sidecar.top.state import TopState
+from sidecar.top.styled import Line, Piece, Style, left, right
 
 _STYLES: dict[str, Style] = {
     "up": "good",

@@ -31,7 +31,7 @@ from system_programs import find
 
 from sidecar.cli import main
 from sidecar.importing.asked import ProxyEntrance
-from sidecar.importing.examination import Foreign
+from sidecar.importing.assessment import Foreign
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.importing.asked import Position
-from sidecar.importing.examination import Examined, Foreign, examine
+from sidecar.importing.assessment import Examined, Foreign, examine
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign

@@ -14,7 +14,7 @@ from runners import runner
 from sidecar.cli import main
 from sidecar.config.load import load_settings
 from sidecar.importing import report
-from sidecar.importing.examination import Examined, Foreign, examine
+from sidecar.importing.assessment import Examined, Foreign, examine
 from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
-from sidecar.top.lines import Line
 from sidecar.top.screen import screen
 from sidecar.top.state import VIEWS, Action, TopState, told, untold
+from sidecar.top.styled import Line
 
 
 def state(**more: Any) -> TopState:

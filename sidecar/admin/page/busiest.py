@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sidecar.admin.page.markup import Markup, tag
-from sidecar.admin.page.parts import Cell, figure, row, section, table
+from sidecar.admin.page.pieces import Cell, figure, row, section, table
 from sidecar.admin.snapshot import Lately, Snapshot
 from sidecar.admin.words import latency, number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.admin.page.markup import Markup, tag
-from sidecar.admin.page.parts import Cell, badge, row, section, table
+from sidecar.admin.page.pieces import Cell, badge, row, section, table
 from sidecar.admin.snapshot import Happened, Snapshot
 from sidecar.admin.words import duration
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained, at_this_moment
 from sidecar.admin.page.markup import Child, Markup, tag
-from sidecar.admin.page.parts import badge
+from sidecar.admin.page.pieces import badge
 from sidecar.admin.snapshot import Snapshot
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"

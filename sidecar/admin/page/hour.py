@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.admin.page.markup import Child, Markup, tag
-from sidecar.admin.page.parts import Cell, row, section, table
+from sidecar.admin.page.pieces import Cell, row, section, table
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import duration, latency, number
 

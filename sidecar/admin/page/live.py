@@ -12,7 +12,7 @@ from sidecar.admin.page.busiest import busiest
 from sidecar.admin.page.events import events
 from sidecar.admin.page.hour import graphs
 from sidecar.admin.page.markup import Markup, joined, tag
-from sidecar.admin.page.parts import Cell, badge, chips, figure, row, section, table
+from sidecar.admin.page.pieces import Cell, badge, chips, figure, row, section, table
 from sidecar.admin.snapshot import Failures, PoolFacts, ProcessFacts, Snapshot
 from sidecar.admin.verdict import verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from sidecar.admin.columns import COLUMNS, ordered, state_word
 from sidecar.admin.page.markup import Markup, tag
-from sidecar.admin.page.parts import Cell, badge, curve, figure, row, row_id, section, table
+from sidecar.admin.page.pieces import Cell, badge, curve, figure, row, row_id, section, table
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 from sidecar.admin.words import NOTHING, duration, latency, number
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.top.lines import Piece, cut, fitted, left, paragraphs, right, spread
+from sidecar.top.styled import Piece, cut, fitted, left, paragraphs, right, spread
 
 HOSTILE = st.text() | st.sampled_from(["\x1b[2J\x1b]0;evil\x07", "a\nb\rc", "\x9b31m", "\u202eevil", "\0"])
 
