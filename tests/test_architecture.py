@@ -327,6 +327,8 @@ def test_a_class_has_its_name_for_itself() -> None:
 ONE_SUBJECT = {
     "asking": "a question over a connection: to an installation, to the operator's listener, to a process",
     "draft": "a configuration file that is being written",
+    "events": "what has happened; how the page and a screen show it",
+    "hour": "the last hour in numbers; how the page shows it",
     "pools": "how they are formed; whether they work",
     "tokens": "what the file says of them; what they say of who sent them",
     "whoami": "the question; who asks it",

@@ -283,6 +283,34 @@ def test_what_never_left_may_be_sent_elsewhere() -> None:
     assert again(one)
 
 
+@pytest.mark.parametrize("line", [b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"])
+def test_a_whole_answer_is_what_its_pieces_would_be(line: bytes) -> None:
+    """And leaves the same behind, whether its head passes as it came or has a line less."""
+    raw = b"HTTP/1.1 200 OK\r\n" + line + b"Content-Length: 3\r\n\r\n"
+    quick, slow = sent(exchange()), sent(exchange())
+    assert quick.plain
+    passed = quick.pass_whole(answer(raw), raw + b"abc")
+    slow.begin_answer()
+    assert passed == slow.pass_final(answer(raw), request_sent=True) + b"abc"
+    assert passed.endswith(b"Content-Length: 3\r\n\r\nabc")
+    assert (quick.begun, quick.passed) == (slow.begun, slow.passed) == (True, True)
+    assert (quick.plain, again(quick)) == (False, False)
+    assert quick.finish() == slow.finish()
+
+
+def test_what_is_not_plain() -> None:
+    """A request that is not here as a whole, one that has begun to be answered, and the last of its connection."""
+    assert not exchange(b"PUT /x HTTP/1.1", b"Content-Length: 1").plain
+    begun = sent(exchange())
+    begun.begin_answer()
+    assert not begun.plain
+    last = sent(exchange(b"GET /x HTTP/1.1", b"Connection: close"))
+    assert not last.plain
+    ended = sent(exchange())
+    ended.close_afterwards()
+    assert not ended.plain
+
+
 def test_a_replay_is_not_replayed() -> None:
     """R-65: once."""
     one = sent(exchange())

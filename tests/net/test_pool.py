@@ -756,6 +756,27 @@ def test_a_port_that_nobody_listens_on() -> None:
     spin(scenario())
 
 
+@pytest.mark.parametrize("served", [False, True])
+def test_a_retired_pool_asks_as_long_as_somebody_waits(served: bool) -> None:
+    """Whether the last one is served or leaves: then nobody needs to know how the worker is."""
+    clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
+    first, last = Waiting(), Waiting()
+    assert pool.lease(first) is pool.lease(last) is None
+    pool.retire()
+    endpoint.accept()
+    pool.health.doubt()
+    questions.answer()
+    if served:
+        endpoint.accept()
+    else:
+        pool.leave(last)
+    assert (last.upstream is not None) is served
+    pool.health.doubt()
+    assert (questions.asked, questions.open) == (1, [])
+    assert not clock.getDelayedCalls()
+
+
 def test_nobody_asks_for_a_worker_whose_pool_has_retired() -> None:
     """What was due is called off: no timer is left behind."""
     clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()

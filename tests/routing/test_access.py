@@ -109,6 +109,25 @@ def test_a_peer_without_an_address_may_not_pass() -> None:
         assert not is_within(peer, networks)
 
 
+@pytest.mark.parametrize(
+    ("peer", "network", "inside"),
+    [
+        ("192.0.2.7", "192.0.2.0/24", True),
+        ("192.0.3.7", "192.0.2.0/24", False),
+        ("::ffff:192.0.2.7", "192.0.2.0/24", True),
+        ("::ffff:192.0.3.7", "192.0.2.0/24", False),
+        ("2001:db8::1", "2001:db8::/32", True),
+        ("2001:db9::1", "2001:db8::/32", False),
+        ("2001:db8::1", "0.0.0.0/0", False),
+        ("192.0.2.7", "::/0", False),
+        ("::ffff:192.0.2.7", "::/0", False),
+    ],
+)
+def test_where_a_peer_is(peer: str, network: str, inside: bool) -> None:
+    """An IPv4 address is one however it is written, and belongs to no network of IPv6."""
+    assert is_within(peer, [ip_network("203.0.113.0/24"), ip_network(network)]) is inside
+
+
 PIECES = st.sampled_from(["", ".", "%2e", "_matrix/..", "a/%2E%2e", "\\", "a/b/../.."])
 
 
