@@ -283,32 +283,42 @@ def test_what_never_left_may_be_sent_elsewhere() -> None:
     assert again(one)
 
 
-@pytest.mark.parametrize("line", [b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"])
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize("line", [b"", b"Connection: keep-alive\r\n"])
 def test_a_whole_answer_is_what_its_pieces_would_be(line: bytes) -> None:
     """And leaves the same behind, whether its head passes as it came or has a line less."""
     raw = b"HTTP/1.1 200 OK\r\n" + line + b"Content-Length: 3\r\n\r\n"
     quick, slow = sent(exchange()), sent(exchange())
-    assert quick.plain
-    passed = quick.pass_whole(answer(raw), raw + b"abc")
     slow.begin_answer()
-    assert passed == slow.pass_final(answer(raw), request_sent=True) + b"abc"
-    assert passed.endswith(b"Content-Length: 3\r\n\r\nabc")
+    assert slow.pass_final(answer(raw), request_sent=True) + b"abc" == WHOLE
+    assert quick.pass_whole(answer(raw), raw + b"abc") == WHOLE
     assert (quick.begun, quick.passed) == (slow.begun, slow.passed) == (True, True)
-    assert (quick.plain, again(quick)) == (False, False)
-    assert quick.finish() == slow.finish()
+    assert not again(quick)
+    assert quick.finish() == slow.finish() == Outcome(KEEP, True)
 
 
-def test_what_is_not_plain() -> None:
-    """A request that is not here as a whole, one that has begun to be answered, and the last of its connection."""
-    assert not exchange(b"PUT /x HTTP/1.1", b"Content-Length: 1").plain
-    begun = sent(exchange())
+def test_what_is_not_passed_as_a_whole() -> None:
+    """Where a request is not here as a whole, has begun to be answered, or is the last of either connection."""
+    head = answer(WHOLE.partition(b"abc")[0])
+    coming = exchange(b"PUT /x HTTP/1.1", b"Content-Length: 1")
+    coming.start()
+    begun, last, ended, old = (
+        sent(exchange()),
+        sent(exchange(b"GET /x HTTP/1.1", b"Connection: close")),
+        sent(exchange()),
+        sent(exchange(b"GET /x HTTP/1.0")),
+    )
     begun.begin_answer()
-    assert not begun.plain
-    last = sent(exchange(b"GET /x HTTP/1.1", b"Connection: close"))
-    assert not last.plain
-    ended = sent(exchange())
     ended.close_afterwards()
-    assert not ended.plain
+    for one in (coming, begun, last, ended, old):
+        assert one.pass_whole(head, WHOLE) == b""
+        assert (one.passed, one.response) == (False, None)
+    closing = answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n")
+    one = sent(exchange())
+    assert one.pass_whole(closing, WHOLE) == b""
+    assert (one.begun, one.passed) == (False, False)
 
 
 def test_a_replay_is_not_replayed() -> None:

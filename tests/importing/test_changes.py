@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from parity.systems import await_listener
-from processes import PATIENCE, PlainWorker, Running, heads_on
+from processes import PATIENCE, PlainWorker, Running, await_listener, heads_on
 from runners import runner
 from system_programs import find
 
