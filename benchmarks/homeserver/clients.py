@@ -25,7 +25,8 @@ _MARK = re.compile(rb'"body":"mark-(\w+)"')
 _LIST = {"all": {"ranges": [[0, 20]], "required_state": [], "timeline_limit": 10}}
 POLL = 30_000
 PATIENCE = 60.0
-_FORWARDED = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
+FORWARDED = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"}
+"""What is said in place of a proxy."""
 
 
 @define(eq=False)
@@ -72,7 +73,7 @@ class Load:
     initial: int = 0
     joins: int = 0
     lookups: int = 0
-    """`/context`, `/members`, key queries and profiles."""
+    """Members, key queries and profiles; account data and presence that are set."""
     federated: int = 0
     """Messages of people of another homeserver, and requests of that server beside each."""
 
@@ -242,6 +243,9 @@ class Crowd:
         await self.timed("members", who, "GET", f"{room.path}/members")
         await self.timed("keys", who, "POST", f"{V3}/keys/query", {"device_keys": {other.name: []}})
         await self.timed("profile", who, "GET", f"{V3}/profile/{quote(other.name)}")
+        own = quote(who.name)
+        await self.timed("account data", who, "PUT", f"{V3}/user/{own}/account_data/seen", {"in": room.id})
+        await self.timed("presence", who, "PUT", f"{V3}/presence/{own}/status", {"presence": "online"})
 
     async def _from_outside(self, room: Room, chance: random.Random) -> None:
         """Somebody of another homeserver says something, which comes as a transaction; and that server asks."""
@@ -252,7 +256,7 @@ class Crowd:
         room, sender, mark = outside.rooms[number], outside.people[number], f"f{time.time_ns():x}"
         self._sent[mark] = time.perf_counter(), {member.name for member in room.members}
         target = f"{room.path}/send/m.room.message/{mark}"
-        headers = {"Authorization": f"Bearer {sender.token}", **_FORWARDED}
+        headers = {"Authorization": f"Bearer {sender.token}", **FORWARDED}
         async with outside.session.put(
             target, json={"msgtype": "m.text", "body": f"mark-{mark}"}, headers=headers
         ) as response:
