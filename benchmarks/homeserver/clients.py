@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import aiohttp
 from attrs import define, field, frozen
+from yarl import URL
 
 V3 = "/_matrix/client/v3"
 SLIDING = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
@@ -270,7 +271,8 @@ class Crowd:
 
     async def _asked_by_server(self, outside: Outside, target: str) -> None:
         begin = time.perf_counter()
-        async with self.session.get(target, headers={"Authorization": outside.sign("GET", target, None)}) as response:
+        signature = {"Authorization": outside.sign("GET", target, None)}
+        async with self.session.get(URL(target, encoded=True), headers=signature) as response:
             await response.read()
         if response.status != 200:
             self.seen.failures[f"asked by a server: {response.status}"] += 1
