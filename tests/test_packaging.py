@@ -37,7 +37,7 @@ CONFIGURATIONS = {
     *(f"conf/kubernetes/worker-{name}.yaml" for name in ("client-0", "sync-0", "sync-1")),
     *("conf/kubernetes/ess/sidecar.yaml", "conf/kubernetes/ess/values.yaml"),
     *("conf/keepalived/keepalived.conf", "conf/keepalived/sidecar.yaml"),
-    *("conf/behind-a-proxy.yaml", "conf/edge.yaml", "conf/mas.yaml", "conf/palpo.yaml"),
+    *("conf/behind-a-proxy.yaml", "conf/edge.yaml", "conf/mas.yaml", "conf/palpo.yaml", "conf/services.yaml"),
     "conf/palpo/Caddyfile",
     *(f"conf/palpo/{name}.yaml" for name in ("compose.caddy", "compose.traefik", "traefik", "traefik.dynamic")),
     *(f"conf/edges/{name}" for name in ("nginx.conf", "nginx-stream.conf", "Caddyfile", "apache.conf", "relayd.conf")),

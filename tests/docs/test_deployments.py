@@ -8,7 +8,7 @@ from .blocks import ROOT
 
 ROWS = re.findall(
     r"^\| (?!system |---)(.+?) \| (.+?) \| (.+?) \|$",
-    (ROOT / "docs" / "deployments.md").read_text("utf-8"),
+    (ROOT / "docs" / "deployments.md").read_text("utf-8").partition("\n## ")[0],
     re.MULTILINE,
 )
 
