@@ -16,8 +16,10 @@ import pytest
 from routing.plans import SPLIT, plan_of
 
 import sidecar
+from sidecar.config.compression import Compress
 from sidecar.config.schema import Limits, Route
 from sidecar.errors import WireError
+from sidecar.exchange.changing import Changes, Changing
 from sidecar.records.request_id import NewIds, RequestIds
 from sidecar.relay.gateway import request_limits
 from sidecar.routing.decide import decide
@@ -38,6 +40,7 @@ QUERY_ROUTES = (
 PLAN = plan_of(SPLIT, routes=QUERY_ROUTES)
 POLICY = ForwardedPolicy([ip_network("127.0.0.0/8")], None)
 IDS = RequestIds(("X-Request-ID",), NewIds("p"))
+CHANGES = Changes(compress=Compress())
 
 Request = Callable[[int], bytes]
 """From a number of repetitions to a request."""
@@ -72,6 +75,7 @@ def handled(raw: bytes) -> None:
     client, scheme, forwarded = POLICY.client("127.0.0.1", "http", head.fields)
     decide(head.method, head.origin, head.fields, client, PLAN, scheme)
     IDS.settle(head, forwarded, trusted=True)
+    Changing(CHANGES, head).request(raw, LIMITS.request_head)
 
 
 def targets(method: bytes = b"GET", path: bytes = b"/_matrix/client/v3/sync?") -> Callable[[bytes], Request]:
@@ -115,6 +119,14 @@ FIELDS: dict[str, list[Request]] = {
     "transfer-encoding": [lines(b"Transfer-Encoding")(piece) for piece in (b"chunked,", b",", b" ")],
     "user-agent": [lines(b"User-Agent")(b"x ")],
     "x-request-id": [lines(b"X-Request-ID")(piece) for piece in (b"a", b" a")],
+    "accept-encoding": [lines(b"Accept-Encoding")(piece) for piece in (b"gzip,", b",", b" ", b"gzip;q=0.1,", b"q=")],
+    "if-none-match": [
+        lambda count: lines(b"If-None-Match", more=b"Accept-Encoding: gzip\r\n")(b'W/"x", ' * count)(1),
+        lambda count: lines(b"X", more=b"Accept-Encoding: gzip\r\n")(b"")(1).replace(
+            b"\r\n\r\n", b'\r\nIf-None-Match: W/"x"' * count + b"\r\n\r\n"
+        ),
+    ],
+    "cookie": [lines(b"Cookie")(piece) for piece in (b"a=b; ", b" ")],
     "access-control-request-method": [
         lambda count: (
             b"OPTIONS /asked HTTP/1.1\r\nHost: h\r\nOrigin: x\r\nAccess-Control-Request-Method: %b\r\n\r\n"
@@ -128,6 +140,7 @@ FIELDS: dict[str, list[Request]] = {
     ],
 }
 """By the field that is read."""
+OF_ANSWERS = {"server", "content-type", "cache-control", "location", "etag", "vary"}
 PIECES = (
     b"&",
     b";",
@@ -187,8 +200,8 @@ def test_every_field_that_is_read_is_among_them() -> None:
     """A new one has to be added here."""
     read = set()
     for path in Path(sidecar.__file__).parent.rglob("*.py"):
-        found = re.findall(r"(?:get|get_all|tokens|values_of)\(b\"([a-z-]+)\"", path.read_text())
-        read |= {name for name in found if name != "server"}
+        found = re.findall(r"(?:(?<!weights\.)get|get_all|tokens|values_of)\(b\"([a-z-]+)\"", path.read_text())
+        read |= set(found) - OF_ANSWERS
     assert read <= FIELDS.keys()
     assert {name for name in FIELDS if name not in read} == {"any", "x-request-id"}
 

@@ -19,6 +19,8 @@ _CODED_STATUSES: Final = frozenset((200, 201, 202, 203))
 _NOT_MODIFIED: Final = 304
 _ENTITY_TAG: Final = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')
 _WEAK_TAG: Final = re.compile(rb'W/("[\x21\x23-\x7e\x80-\xff]*")')
+_MOST_TAGS: Final = 32
+"""Of one line that get a second form. Browsers send one; a cache may send some."""
 _VARY: Final = b"Accept-Encoding"
 
 _OTHER_CONTENT: Final = (
@@ -171,7 +173,7 @@ def with_strong_tags(raw: bytes) -> bytes:
     lines = raw.split(b"\r\n")
     for number, line in enumerate(lines):
         if line[:14].lower() == b"if-none-match:":
-            lines[number] = _WEAK_TAG.sub(rb"W/\1, \1", line)
+            lines[number] = _WEAK_TAG.sub(rb"W/\1, \1", line, _MOST_TAGS)
     return b"\r\n".join(lines)
 
 

@@ -18,16 +18,19 @@ _GZIP = 16 + zlib.MAX_WBITS
 _UNBOUNDED = 1 << 62
 _ELEMENT = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
 """A coding with its weight (RFC 9110 12.5.3, 12.4.2)."""
+_MOST_CODINGS = 32
+"""More in one request than any client has, and few enough to look at each."""
 
 
 def accepts_gzip(values: list[bytes]) -> bool:
     """Whether the values of Accept-Encoding ask for gzip: above 0, and not below what is not coded at all.
 
-    Elements that are malformed count as absent. Nothing is coded for a client that says nothing (RFC 9110 12.5.3 would
-    allow it, but who says nothing rarely can undo it).
+    Elements that are malformed count as absent, and so does a list that is too long. Nothing is coded for a client that
+    says nothing (RFC 9110 12.5.3 would allow it, but who says nothing rarely can undo it).
     """
     weights: dict[bytes, float] = {}
-    for element in b",".join(values).split(b","):
+    elements = b",".join(values).split(b",", _MOST_CODINGS)
+    for element in elements if len(elements) <= _MOST_CODINGS else ():
         match = _ELEMENT.fullmatch(element.strip(b" \t"))
         if match is not None:
             coding, weight = match.groups()
