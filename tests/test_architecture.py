@@ -256,12 +256,6 @@ def test_no_method_is_a_placeholder() -> None:
     ]
 
 
-# Circles of imports that are still to be healed. Nothing may be added.
-MODULE_CIRCLES: list[set[str]] = [
-    {"sidecar.synapse.contradictions", "sidecar.synapse.topology"},
-]
-
-
 def _known(names: Iterable[str], known: set[str]) -> set[str]:
     """The modules of ours that these names, as `imports` gives them, stand for."""
     return {found for name in names for found in (name, name.rpartition(".")[0]) if found in known}
@@ -304,7 +298,7 @@ def test_imports_have_no_circles() -> None:
     graph = {
         name.removesuffix(".__init__"): _known(_all_imports(module), known) - {name} for module, name in names.items()
     }
-    assert [circle for circle in _circles(graph) if circle not in MODULE_CIRCLES] == []
+    assert _circles(graph) == []
     packages: dict[str, set[str]] = {}
     for name, imported in graph.items():
         if part(name) is not None:
