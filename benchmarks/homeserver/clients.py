@@ -112,7 +112,7 @@ class Crowd:
             async with self.session.request(
                 method, target, json=content, headers={"Authorization": f"Bearer {who.token}"}
             ) as response:
-                body = await response.read()
+                body: bytes = await response.read()
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             self.seen.failures[f"{kind}: {type(error).__name__}"] += 1
             return None
