@@ -162,7 +162,7 @@ def test_routes_in_a_pipe(file: str) -> None:
     """The operator's routes first, aligned columns, no colour, and none of the values that could be secrets."""
     result = run("routes", "-c", file)
     table, _, told = result.stdout.partition("\n\n")
-    assert told.startswith("sync, initial_sync, sliding_sync: sync1, sync2 share the users. `pools.sync.workers` names")
+    assert told.startswith("sync, initial_sync, sliding_sync: sync1, sync2 serve the syncs. `pools.sync.workers` names")
     title, first, second, third, fourth, *rest = table.splitlines()
     assert title.split() == ["METHODS", "PATH", "POOL", "AFFINITY", "WORKERS", "FALLBACK", "WHY"]
     assert first.split()[:6] == ["*", "/own/{x}", "sync", "-", "sync1,sync2", "main"]

@@ -278,3 +278,58 @@ def test_an_existing_file_is_replaced_where_the_operator_says_so(tmp_path: Path)
         terminal.answers(r"exists. Replace it\? \[y/N\]: ", "y")
         assert terminal.ends() == 1
     assert load_settings(str(tmp_path / TARGET)).listen == LOOPBACK
+
+
+# Pools that names propose.
+
+
+def named(root: Path) -> None:
+    """A host whose workers have names that tell something."""
+    debian(root)
+    for name in ("client1", "client2"):
+        worker(root, f"/etc/matrix-synapse/workers/{name}.yaml")
+
+
+def test_syncs_go_to_the_workers_that_are_named_for_them(tmp_path: Path) -> None:
+    """The file says it, since names alone decide nothing, and what could be written for the others."""
+    named(tmp_path)
+    result = init(tmp_path)
+    settings = load_settings(str(tmp_path / TARGET))
+    assert {name: pool.workers for name, pool in settings.pools.items()} == {"sync": ("sync*",)}
+    assert "sync1, sync2, then" not in result.output
+    assert (
+        "  sync, initial_sync, sliding_sync: sync1, sync2 serve the syncs. `pools.sync.workers` names" in result.output
+    )
+    text = (tmp_path / TARGET).read_text()
+    (tmp_path / TARGET).write_text(text.replace("  # client: {", "  client: {").replace("  # rooms: {", "  rooms: {"))
+    settings = load_settings(str(tmp_path / TARGET))
+    assert settings.pools["client"].workers == settings.pools["rooms"].workers == ("client*",)
+
+
+def test_syncs_of_half_of_the_workers(tmp_path: Path) -> None:
+    """Who does not want it says so; others can be named."""
+    named(tmp_path)
+    result = init(tmp_path, "--syncs", "half")
+    assert load_settings(str(tmp_path / TARGET)).pools == {}
+    assert "sync, initial_sync, sliding_sync: 2 of 4 workers serve the syncs (" in section(result.output, "Check")
+    init(tmp_path, "--syncs", "sync1, client*", "--force")
+    assert load_settings(str(tmp_path / TARGET)).pools["sync"].workers == ("sync1", "client*")
+    assert init(tmp_path, "--syncs", "a,,b", "--force").exit_code == 2
+
+
+def test_names_that_all_say_the_same_propose_nothing(tmp_path: Path) -> None:
+    """Whoever calls all workers sync1 to sync2 has said nothing of who else there is."""
+    debian(tmp_path)
+    init(tmp_path)
+    assert load_settings(str(tmp_path / TARGET)).pools == {}
+
+
+def test_the_question_about_syncs(tmp_path: Path) -> None:
+    """Enter takes the names; an answer can name others."""
+    named(tmp_path)
+    arguments = ("--root", str(tmp_path), "--no-ask", "--listen", "8008", "--front", "none")
+    with at_terminal(*arguments) as terminal:
+        terminal.answers(r"`half` of all workers \[sync\*\]: ", ",")
+        terminal.answers(r"`half` of all workers \[sync\*\]: ", "sync2")
+        assert terminal.ends() == 1
+    assert load_settings(str(tmp_path / TARGET)).pools["sync"].workers == ("sync2",)

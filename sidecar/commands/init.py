@@ -17,7 +17,7 @@ import click
 from attrs import frozen
 
 from sidecar.commands.checking import WARNED, check_and_print, print_problems
-from sidecar.commands.questions import EndpointKind, Network, Questions, fail
+from sidecar.commands.questions import EndpointKind, Network, Questions, WorkerNames, fail, names_in
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.install import fronts, units
 from sidecar.install.advice import advice
@@ -25,7 +25,9 @@ from sidecar.install.draft import FirstFile
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment
+from sidecar.routing.forming import meant_for
 from sidecar.routing.parts import PoolPart
+from sidecar.routing.pools import CLIENT, SYNC
 from sidecar.synapse.reading import read_topology
 from sidecar.synapse.topology import Topology
 
@@ -66,6 +68,11 @@ _SHOWN = 6
 @click.option("--listen", type=EndpointKind(), help="Where the proxy in front connects to.")
 @click.option("--admin", type=EndpointKind(), help="The operator's listener.")
 @click.option("--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front: its lines are printed.")
+@click.option(
+    "--syncs",
+    type=WorkerNames(),
+    help="Workers, or globs such as `sync*`, that get all syncs; `half`: half of the workers, whatever their names.",
+)
 @click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
 @click.option(
     "--run-as", metavar="NAME", help="User of the sidecar, by whom reach is judged; else that of the systemd unit."
@@ -153,7 +160,7 @@ class _Beginning:
         listen = self._listen(topology)
         front = self._front()
         trust = () if front == "none" else self._trust()
-        self._write(topology, listen, trust)
+        self._write(topology, listen, trust, self._syncs(topology))
         _heading("Check")
         checked = check_and_print(self.target, ask=ask)
         problems = [*advice(topology, self.account)]
@@ -229,9 +236,18 @@ class _Beginning:
         answer = self.questions.ask(question, Network.HERE, Network())
         return () if answer == Network.HERE else (answer,)
 
+    def _syncs(self, topology: Topology) -> tuple[str, ...]:
+        if self.wishes["syncs"]:
+            return names_in(self.wishes["syncs"])
+        meant = meant_for(SYNC, _serving_clients(topology))
+        if not meant:
+            return ()
+        question = f"Names say that syncs are for {', '.join(meant)}. These, others, or `half` of all workers"
+        return names_in(self.questions.ask(question, ",".join(meant), WorkerNames()))
+
     # What is written.
 
-    def _write(self, topology: Topology, listen: str, trust: tuple[str, ...]) -> None:
+    def _write(self, topology: Topology, listen: str, trust: tuple[str, ...], syncs: tuple[str, ...]) -> None:
         admin = units.ADMIN if units.has_systemd(self.root) else units.ADMIN_ELSEWHERE
         larger = topology.max_upload_size > Limits().request_body
         draft = FirstFile(
@@ -241,6 +257,8 @@ class _Beginning:
             workers=tuple(map(self._named, self.source.workers)),
             how=self.source.how,
             trust=trust,
+            syncs=syncs,
+            clients=meant_for(CLIENT, _serving_clients(topology)),
             request_body=topology.max_upload_size if larger else None,
         )
         target = Path(self.target)
@@ -295,6 +313,11 @@ def _public_host(topology: Topology) -> str:
     url = main.config.get("public_baseurl") if main is not None else None
     host = urlsplit(url).hostname if isinstance(url, str) else None
     return host or topology.server_name or "your homeserver"
+
+
+def _serving_clients(topology: Topology) -> list[str]:
+    """Workers that have no task of their own."""
+    return [each.name for each in topology.processes if CLIENT in each.serves and not (each.is_main or each.writes)]
 
 
 def _pools(deployment: Deployment) -> Iterator[str]:

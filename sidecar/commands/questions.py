@@ -73,3 +73,21 @@ class Network(Kind):
             return str(ip_network(value))
         except ValueError as error:
             self.fail(f"{error}; write for example 10.0.0.2 or 10.0.0.0/24")
+
+
+class WorkerNames(Kind):
+    """Names of workers or globs, with commas between them; `half` stands for none."""
+
+    name = "names"
+    HALF = "half"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Fails where nobody is named."""
+        if not all(each.strip() for each in value.split(",")):
+            self.fail("write names with commas between them, for example sync1,sync2")
+        return value
+
+
+def names_in(answer: str) -> tuple[str, ...]:
+    """What an answer of the kind `WorkerNames` names."""
+    return () if answer == WorkerNames.HALF else tuple(each.strip() for each in answer.split(","))

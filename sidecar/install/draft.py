@@ -22,6 +22,10 @@ class FirstFile:
     """How Synapse's configuration was found."""
     trust: tuple[str, ...] = field(default=())
     """Networks of a reverse proxy on another host."""
+    syncs: tuple[str, ...] = ()
+    """Workers, or globs of them, that get all syncs; empty: those that share them without a word."""
+    clients: tuple[str, ...] = ()
+    """Workers whose names say that they are for other requests of clients."""
     request_body: int | None = None
     """Set where Synapse takes larger uploads than the sidecar does by default."""
 
@@ -45,9 +49,18 @@ class FirstFile:
         else:
             parts += [_TRUST]
         parts += [_ACCESS]
+        if self.syncs:
+            parts += [_POOLS, "pools:", f"  sync: {{workers: {_list(self.syncs)}}}", *self._clients()]
         if self.request_body is not None:
             parts += [_LIMITS, "limits:", f"  request_body: {write_size(self.request_body)}\n"]
         return [*parts, _REST]
+
+    def _clients(self) -> list[str]:
+        """What could be written for them; requests but syncs are answered soonest where all workers take them."""
+        if not self.clients:
+            return [""]
+        workers = _list(self.clients)
+        return [_CLIENTS, *(f"  # {pool}: {{workers: {workers}}}" for pool in ("client", "rooms")), ""]
 
 
 def _value(text: str) -> str:
@@ -86,6 +99,11 @@ _ACCESS = """\
 # access:
 #   admin: ["10.0.0.0/8"]
 """
+_POOLS = """\
+# The workers whose names say that they are for syncs. Without this, half of those that serve clients share the syncs;
+# names decide nothing. Each worker that holds syncs costs Synapse more; docs/scaling.md has the numbers."""
+_CLIENTS = """\
+  # Other requests go to every worker that serves clients, which answers them soonest. To keep them apart from syncs:"""
 _LIMITS = """\
 # Synapse's max_upload_size is larger than what the sidecar takes by default."""
 _REST = """\

@@ -7,15 +7,12 @@ are looked at only for what is proposed; they decide nothing. Pure.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from fnmatch import fnmatchcase
 
 from sidecar.config.schema import Pool
 from sidecar.routing.plan import Plan, PlannedPool
 from sidecar.routing.pools import LIKE_SYNC, SYNC
 
 COST = "Each worker that holds syncs loads every event of its users' rooms, so that fewer workers cost Synapse less."
-_MEANT = "sync"
-"""In the names of workers that are meant for syncs: sync1, synchrotron2, generic-sync-3."""
 
 
 def sentences(plan: Plan) -> Iterator[str]:
@@ -34,10 +31,11 @@ def sentences(plan: Plan) -> Iterator[str]:
 def _shared(pool: PlannedPool) -> str:
     sharing, reserve = ", ".join(pool.sharing), pool.reserve
     if not reserve:
-        return f"{sharing} share the users."
-    verb = "share" if len(pool.sharing) > 1 else "has"
+        return f"{sharing} serve the syncs."
+    verb = "serve" if len(pool.sharing) > 1 else "serves"
+    others = "the others stand" if len(reserve) > 1 else "the other stands"
     return (
-        f"{len(pool.sharing)} of {len(pool.workers)} workers {verb} the users ({sharing}); the others are next in rank "
+        f"{len(pool.sharing)} of {len(pool.workers)} workers {verb} the syncs ({sharing}); {others} in "
         f"({', '.join(reserve)})."
     )
 
@@ -49,15 +47,15 @@ def _why(name: str, plan: Plan) -> str:
         if stated.spread is not None:
             return f"`pools.{pool}.spread` says so."
         if stated.workers is not None:
-            return f"`pools.{pool}.workers` names them, and without `spread` all share."
-    return "They are all that can hold syncs; half of them share as long as `pools.sync` says nothing else."
+            return f"`pools.{pool}.workers` names them."
+    return "Without `pools.sync`, half of the workers that serve clients do."
 
 
 def _otherwise(plan: Plan) -> str:
     """What to write for another choice."""
     pool = plan.pools[SYNC]
     found = "Write `pools: {sync: {spread: N}}` for another number"
-    globs = proposed_for_syncs(pool.workers)
+    globs = meant_for(SYNC, pool.workers)
     if globs and plan.membership.settings.get(SYNC, Pool()).workers is None:
         return f"{found}, or `pools: {{sync: {{workers: {_listed(globs)}}}}}` to have those of that name."
     return f"{found}."
@@ -71,11 +69,12 @@ def _quoted(glob: str) -> str:
     return f'"{glob}"'
 
 
-def proposed_for_syncs(names: Collection[str]) -> tuple[str, ...]:
-    """Globs, or names, of the workers whose names say that they are for syncs; none where none or all do."""
-    meant = [name for name in names if _MEANT in name.lower()]
+def meant_for(word: str, names: Collection[str]) -> tuple[str, ...]:
+    """Globs of the workers whose names hold the word; none where none or all do, which tells nothing.
+
+    `sync` is in sync1, synchrotron2 and generic-sync-3.
+    """
+    meant = [name for name in names if word in name.lower()]
     if not meant or len(meant) == len(names):
         return ()
-    globs = tuple(dict.fromkeys(name.rstrip("0123456789-_.") + "*" for name in meant))
-    hit = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
-    return globs if hit == meant else tuple(meant)
+    return tuple(dict.fromkeys(f"{name.rstrip('0123456789-_.')}*" for name in meant))
