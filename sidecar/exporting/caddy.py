@@ -19,7 +19,7 @@ _KEYS = {"user": "{matrix_user}", "origin": "{matrix_origin}", "path": "{path}",
 def caddy(exported: Exported) -> dict[str, str]:
     """The text of each file by its name."""
     more = [
-        *stand_ins(exported.groups),
+        *stand_ins(exported.groups, backups=False),
         *unlisted(exported),
         "workers of one group have no weights",
         "networks are compared with the peer of the connection, not with X-Forwarded-For",

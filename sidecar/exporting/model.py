@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sidecar.config.endpoints import ListenAddress, entrance, place_of
 from sidecar.config.schema import Network, Route, Settings
@@ -55,6 +55,8 @@ class Group:
     strip: str = ""
     """What is taken from the beginning of a path before its workers get it; `add` comes there then."""
     add: str = ""
+    reserve: tuple[str, ...] = ()
+    """Those of the backups that in the sidecar replace any worker that is down (`pools.NAME.spread`)."""
 
     @property
     def first(self) -> tuple[Member, ...]:
@@ -229,16 +231,17 @@ class _Reader:
 
     def _group(self, step: Step) -> Group:
         sharing = {name: step.members[name] for name in holders_of(step.seats) or step.members}
-        backups = dict.fromkeys(name for group in (step.members, *step.fallback) for name in group)
-        return self._grouped(step.pool, sharing, tuple(name for name in backups if name not in sharing), step.kind)
+        reserve = tuple(name for name in step.members if name not in sharing)
+        others = dict.fromkeys(name for group in step.fallback for name in group if name not in step.members)
+        return self._grouped(step.pool, sharing, reserve, tuple(others), step.kind)
 
     def _own(self, number: int, route: Route) -> OwnRule:
         if route.pool is None:
             return OwnRule(number, route, None)
         pool = self.plan.pools[route.pool]
         weights = {name: self.plan.workers[name].settings.weight for name in pool.sharing}
-        backups = (*pool.reserve, *pool.fallback)
-        return OwnRule(number, route, Destination(self._grouped(pool.name, weights, backups, self._kind(pool))))
+        group = self._grouped(pool.name, weights, pool.reserve, pool.fallback, self._kind(pool))
+        return OwnRule(number, route, Destination(group))
 
     def _kind(self, pool: PlannedPool) -> str:
         """Of an own route: without an endpoint row, only the caller can be told from another."""
@@ -247,18 +250,24 @@ class _Reader:
     def _is_synapse(self, names: Iterable[str]) -> bool:
         return any(self.plan.workers[name].serves for name in names)
 
-    def _grouped(self, pool: str, weights: Mapping[str, float], backups: tuple[str, ...], kind: str) -> Group:
+    def _grouped(
+        self, pool: str, weights: Mapping[str, float], reserve: Sequence[str], fallback: Sequence[str], kind: str
+    ) -> Group:
         kind = kind if len(weights) > 1 else "none"
         settings = self.settings.pools.get(pool, DEFAULTS)
         strip, add = settings.strip_prefix or "", settings.add_prefix or ""
+        backups = (*reserve, *fallback)
         known = (tuple(weights.items()), backups, kind, strip, add)
         if known not in self.groups:
             scale = 1 if all(weight == int(weight) for weight in weights.values()) else 100
             first = [self._member(name, max(1, round(weight * scale))) for name, weight in weights.items()]
             others = [self._member(name, 1, backup=True) for name in backups]
-            members = tuple(member for member in (*first, *others) if not self.plan.workers[member.name].process.fault)
+            members = [member for member in (*first, *others) if not self.plan.workers[member.name].process.fault]
+            if members and members[0].backup:
+                # Programs want one that is none.
+                members[0] = evolve(members[0], backup=False)
             name, synapse = self._name(pool, kind), self._is_synapse(weights)
-            self.groups[known] = Group(name, members, kind, synapse, strip, add)
+            self.groups[known] = Group(name, tuple(members), kind, synapse, strip, add, tuple(reserve))
         return self.groups[known]
 
     def _member(self, name: str, weight: int, *, backup: bool = False) -> Member:

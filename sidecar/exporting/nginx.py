@@ -21,7 +21,7 @@ _MAIN_KEYS = {"user": "$matrix_user", "origin": "$matrix_origin", "source": "$re
 def nginx(exported: Exported) -> dict[str, str]:
     """The text of each file by its name."""
     more = [
-        *stand_ins(exported.groups),
+        *stand_ins(exported.groups, backups=True),
         *unlisted(exported),
         "for spellings of closed paths that nginx decodes only once, Synapse is trusted to decode once, too",
     ]

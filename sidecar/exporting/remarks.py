@@ -26,10 +26,18 @@ def remarks(exported: Exported, program: str, more: Iterable[str] = ()) -> list[
         f"What the sidecar does and {program} cannot, or not with this file:",
     ]
     absent = [f"worker {name} is left out: {fault}" for name, fault in exported.faulty.items()]
-    for remark in (*_EVERYWHERE, *_unchanged(exported), *more, *absent):
+    for remark in (*_EVERYWHERE, *_replaced(exported.groups), *_unchanged(exported), *more, *absent):
         first, *others = wrap(remark, 112)
         lines += [f"- {first}", *(f"  {other}" for other in others)]
     return lines
+
+
+def _replaced(groups: Iterable[Group]) -> Iterator[str]:
+    """One sentence for each group where the sidecar gives the keys of a worker that is down to one that had none."""
+    for group in groups:
+        if group.reserve and len(group.first) > 1:
+            names = " or ".join(group.reserve)
+            yield f"when a worker of {group.name} is down, the others get its keys; in the sidecar {names} does"
 
 
 def _unchanged(exported: Exported) -> Iterator[str]:
@@ -44,10 +52,13 @@ def _unchanged(exported: Exported) -> Iterator[str]:
             yield f"a Location that a service of {group.name} answers with is not changed to the path outside"
 
 
-def stand_ins(groups: Iterable[Group]) -> Iterator[str]:
-    """One sentence for each group whose requests nobody takes over here when all of its workers are down."""
+def stand_ins(groups: Iterable[Group], *, backups: bool) -> Iterator[str]:
+    """One sentence for each group whose requests nobody takes over here when all of its workers are down.
+
+    `backups`: the program has them, but not beside hashing.
+    """
     for group in groups:
-        if group.kind != "none" and group.backups:
+        if group.backups and not (backups and group.kind == "none"):
             names = ", ".join(member.name for member in group.backups)
             yield f"nobody takes over for {group.name} when all of its workers are down; in the sidecar that is {names}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,29 @@ def test_a_worker_whose_file_has_a_fault_is_left_out(tmp_path: Path) -> None:
 
 def _listener(path: Path) -> dict[str, object]:
     return {"type": "http", "path": str(path), "resources": [{"names": ["client"]}]}
+
+
+SHARED = {
+    "workers": {name: {"endpoint": f"unix:/{name}.sock"} for name in ("main", "a", "b", "c", "d")},
+    "synapse": {"version": "1.163"},
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(("spread", "told"), [(None, True), (1, False), (4, False)])
+def test_a_pool_that_few_workers_share(program: str, spread: int | None, told: bool, tmp_path: Path) -> None:
+    """These are its servers, and the file says who replaces one of several in the sidecar and not here."""
+    pools = {} if spread is None else {"sync": {"spread": spread}}
+    path = tmp_path / "sidecar.yaml"
+    path.write_text(yaml.safe_dump({**SHARED, "pools": pools}))
+    exported = run(program, "-c", path)
+    assert exported.exit_code == 0
+    remark = re.search(
+        r"when a worker of sync is down, the others get its keys; in the[\s#]+sidecar (\w or \w) does", exported.stdout
+    )
+    assert (remark is not None) is told
+    if program == "haproxy":
+        (backend,) = re.findall(r"^backend matrix_sync\n((?:    .*\n)+)", exported.stdout, re.MULTILINE)
+        servers = re.findall(r"server (\w+) .*?(backup)?\n", backend)
+        assert sum(not backup for _, backup in servers) == (spread or 2)
+        assert {name for name, _ in servers} == {"a", "b", "c", "d", "main"}
