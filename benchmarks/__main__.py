@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from benchmarks import observing, results
+from benchmarks import multiplexed, observing, results
 from benchmarks.load import LoadError
 from benchmarks.measure import QUICK, Run, Sizes
 from benchmarks.plot import plot
@@ -23,6 +23,7 @@ _HOMESERVER, _HOMESERVER_END = (
     "<!-- end of homeserver -->\n",
 )
 _OBSERVED, _OBSERVED_END = "<!-- measured: python -m benchmarks --observing --docs -->\n", "<!-- end of observed -->\n"
+_HTTP2, _HTTP2_END = "<!-- measured: python -m benchmarks --http2 --docs -->\n", "<!-- end of http2 -->\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.observing:
         return _observing(options)
+    if options.http2:
+        return _multiplexed(options)
     if options.homeserver:
         return _homeserver(options)
     report = results.from_json(options.read.read_text()) if options.read else _measured(options)
@@ -64,6 +67,22 @@ def _observing(options: argparse.Namespace) -> int:
     if options.docs:
         page = ROOT / "docs" / "benchmarks.md"
         page.write_text(between(page.read_text(), _OBSERVED, _OBSERVED_END, f"\n{text}\n"))
+    return 0
+
+
+def _multiplexed(options: argparse.Namespace) -> int:
+    sizes = multiplexed.QUICK if options.quick else multiplexed.Sizes()
+    if options.rounds:
+        sizes = evolve(sizes, rounds=options.rounds)
+    try:
+        text = multiplexed.report(multiplexed.measure(sizes, _say))
+    except (ProgramError, LoadError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(text, end="")
+    if options.docs:
+        page = ROOT / "docs" / "benchmarks.md"
+        page.write_text(between(page.read_text(), _HTTP2, _HTTP2_END, f"\n{text}\n"))
     return 0
 
 
@@ -138,6 +157,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--docs", action="store_true", help="renew tables, picture and numbers in docs/")
     parser.add_argument("--from", dest="read", type=Path, metavar="FILE", help="measure nothing, read this JSON")
     parser.add_argument("--observing", action="store_true", help="what metrics and access log cost, instead")
+    parser.add_argument("--http2", action="store_true", help="what a request costs over HTTP/2, instead")
     parser.add_argument("--homeserver", action="store_true", help="what a real Synapse pays behind each, instead")
     parser.add_argument("--brief", action="store_true", help="with --homeserver: one case, in a few minutes")
     parser.add_argument("--profile", action="store_true", help="sample the sidecar instead of comparing")

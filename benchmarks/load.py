@@ -221,13 +221,14 @@ def long_polls(address: Address, count: int, held: Callable[[], int]) -> Iterato
                 sock = stack.enter_context(connect(address))
                 sockets.append(sock)
                 sock.sendall(next(polls))
-            _await_held(held, len(sockets))
+            await_held(held, len(sockets))
         yield
         clients.sockets = {sock.fileno(): sock for sock in sockets}
         _collect(clients, sockets)
 
 
-def _await_held(held: Callable[[], int], expected: int) -> None:
+def await_held(held: Callable[[], int], expected: int) -> None:
+    """Wait until a worker holds so many long polls."""
     end = time.perf_counter() + PATIENCE
     while (seen := held()) != expected:
         if time.perf_counter() > end:

@@ -74,6 +74,8 @@ class Proxy:
     program: Program
     process: subprocess.Popen[bytes]
     address: tuple[str, int]
+    http2: int = 0
+    """The port on which it takes HTTP/2, where its template has one."""
 
 
 @frozen
@@ -127,13 +129,15 @@ def proxy(program: Program, place: Path, worker: Workers, processors: Processors
     """Starts `program` in front of `worker`, verifies that it forwards, and stops it after the block."""
     address = ("127.0.0.1", _free_port())
     config, log = place / f"{program.name}-{address[1]}.config", place / f"{program.name}-{address[1]}.log"
+    template, http2 = (TEMPLATES / program.template).read_text(), _free_port()
     values = {"PORT": str(address[1]), "WORKER": worker.path, "DIRECTORY": str(place), "CONFIG": str(config)}
-    config.write_text(fill((TEMPLATES / program.template).read_text(), values))
+    values["HTTP2"] = str(http2)
+    config.write_text(fill(template, values))
     command = [find(program.command[0]), *(fill(argument, values) for argument in program.command[1:])]
     with _running(command, log, processors.proxy) as process:
         _await_listener(process, address, log)
         _verify_forwarding(address)
-        yield Proxy(program, process, address)
+        yield Proxy(program, process, address, http2 if "@HTTP2@" in template else address[1])
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
