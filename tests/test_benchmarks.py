@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -330,3 +331,13 @@ def test_observing_is_measured() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert all(f"| {variant}" in done.stdout for variant in observing.VARIANTS)
+
+
+@pytest.mark.needs("h2load", "nginx", "haproxy")
+def test_http2_is_measured() -> None:
+    """Every program takes HTTP/2, and the table names each."""
+    command = [sys.executable, "-m", "benchmarks", "--http2", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| +\| sidecar +\| nginx +\| haproxy +\|", done.stdout)
+    assert "CPU per request over HTTP/2" in done.stdout
