@@ -235,6 +235,9 @@ class Multiplexer:
         self._waiting.clear()
         self._blocked.clear()
         self._later.clear()
+        # Only now: with the end of one, another one of them may get its turn.
+        for stream in streams:
+            stream.tell()
 
     # Streams ask. What they are told while somebody else runs is done when he has finished.
 
@@ -257,10 +260,9 @@ class Multiplexer:
         """Let streams go on, send what they have and what the client can take, and end when there is nothing left."""
         self._turning = True
         try:
-            self._go_on()
-            self._pour()
-            # What has been sent to its end has to be told so.
-            self._go_on()
+            while self._later or (self._waiting and not self._clogged):
+                self._go_on()
+                self._pour()
         finally:
             self._turning = False
         self._flush()

@@ -101,12 +101,11 @@ class Stream:
             self._leave(clean=False)
 
     def abandon(self) -> None:
-        """The connection is gone, or is not heard any more."""
+        """The connection is gone, or is not heard any more; `tell` has still to be called."""
         self.gone = True
         self.open = False
         self.was_reset = True
         self._in.clear()
-        self._session.lost(clean=False)
 
     def _end_input(self, trailers: bytes) -> None:
         self._input_ended = True
