@@ -140,7 +140,7 @@ def test_what_the_index_will_show(wheel: Path) -> None:
     assert metadata["Author"]
     titles = {url.partition(",")[0] for url in metadata.get_all("Project-URL", [])}
     assert titles == {"Homepage", "Documentation", "Source", "Changelog"}
-    assert metadata.get_all("Provides-Extra") == ["import", "tls"]
+    assert metadata.get_all("Provides-Extra") == ["http2", "import", "tls"]
     assert metadata.get_payload().startswith("# matrix-sidecar")
 
 

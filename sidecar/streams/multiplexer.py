@@ -299,9 +299,10 @@ class Multiplexer:
         octets = self.conversation.take()
         if not octets or not self.link.open:
             return
+        clogged = self._clogged
         if not self.link.send(octets):
             self.link.abort()
-        elif self._clogged:
+        elif clogged:
             self._owed += len(octets)
             if self._owed > MOST_UNSENT:
                 # It asks for answers, and does not read them.
