@@ -32,6 +32,7 @@ LAYERS = [
     {"admin"},
     {"metrics"},
     {"loading"},
+    {"balancers"},
     {"entrance"},
     {"streams"},
     {"relay"},
@@ -43,6 +44,7 @@ LAYERS = [
     {"history"},
     {"records"},
     {"exchange"},
+    {"balancing"},
     {"config"},
     {"synapse"},
     {"http2"},
@@ -54,6 +56,7 @@ LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 PURE = {
     *("importing", "exporting", "wire", "routing", "config", "exchange", "history", "records", "synapse"),
+    "balancing",
     *("document", "errors", "http2"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.

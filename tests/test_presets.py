@@ -18,6 +18,7 @@ from processes import ROOT, Running, connect, exchange
 
 from sidecar import tap
 from sidecar.cli import main
+from sidecar.config.load import load_settings
 from sidecar.loading.deployment import DEFAULT_PATH
 
 CONF = ROOT / "conf"
@@ -31,6 +32,13 @@ def test_check_has_nothing_to_say(name: str) -> None:
     """As they are shipped."""
     result = CliRunner().invoke(main, ["check", "--no-ask", "-c", str(CONF / f"{name}.yaml")])
     assert result.exit_code == 0, result.output
+
+
+def test_the_balancers_of_the_backend() -> None:
+    """It reads Synapse's files of the host that it is for; that it does what it says: tests/edges."""
+    settings = load_settings(str(CONF / "backend-balancers.yaml"))
+    assert settings.warnings == ()
+    assert set(settings.balancers) == {"pgsql", "ldap"}
 
 
 @pytest.mark.parametrize("name", PRESETS)

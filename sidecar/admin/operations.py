@@ -83,6 +83,8 @@ class Operations:
                 return only("GET", method, lambda: self._history(inquiry.query))
             case ["api", "workers", name, "drain" | "undrain" as action]:
                 return only("POST", method, lambda: self.drain(name, action == "drain", inquiry.who))
+            case ["api", "balancers", name, server, "drain" | "undrain" as action]:
+                return only("POST", method, lambda: self.drain_server(name, server, action == "drain", inquiry.who))
         return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
 
     def _health(self) -> OperatorAnswer:
@@ -128,10 +130,40 @@ class Operations:
             {"worker": name, "state": state(pool), "leased": pool.leased, "waiting": pool.waiting, "told": sentence},
         )
 
+    def drain_server(self, name: str, server: str, drain: bool, by: str) -> OperatorAnswer:
+        """Stop or resume giving new connections to a server of a balancer."""
+        balancers = self.look().fleet.running
+        balancer = balancers.get(name)
+        if balancer is None:
+            return OperatorAnswer(404, {"error": _unknown("balancer", name, balancers)})
+        found = balancer.servers.get(server)
+        if found is None:
+            return OperatorAnswer(404, {"error": _unknown("server", server, balancer.servers)})
+        if found.draining != drain:
+            place = f"{name}/{server}"
+            what = "drained" if drain else "in service again"
+            _log.info("server {name} is {what}, by {by}", name=place, what=what, by=by)
+            told = "gets no new connections" if drain else "gets connections again"
+            self.events.note("drain" if drain else "undrain", place, told, by=by)
+            balancer.drain(found, drain)
+        told = "gets no new connections" if drain else "gets new connections"
+        running = f"; it has {found.count} still" if drain and found.count else ""
+        sentence = f"The server {server} of {name} {told}{running}."
+        return OperatorAnswer(
+            200,
+            {
+                "balancer": name,
+                "server": server,
+                "state": found.state,
+                "connections": found.count,
+                "told": sentence,
+            },
+        )
+
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     near = get_close_matches(name, names, 1)
-    known = f"do you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    known = f"do you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}."
     return f"There is no {kind} {name}; {known}"
 
 

@@ -133,6 +133,34 @@ class PoolFacts:
 
 
 @frozen(kw_only=True)
+class ServerFacts:
+    """One server of a balancer."""
+
+    state: str = "up"
+    reason: str = ""
+    changed: float | None = None
+    """Seconds since it went up or down, or since the start."""
+    changes: int = 0
+    connections: int = 0
+    most: int | None = None
+    failures: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+@frozen(kw_only=True)
+class BalancerFacts:
+    """A balancer, and its servers by name."""
+
+    listening: tuple[str, ...] = ()
+    balance: str = ""
+    connections: int = 0
+    most: int = 0
+    waiting: int = 0
+    servers: Mapping[str, ServerFacts] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class Misroutes:
     """Requests for one endpoint that a worker did not know."""
 
@@ -241,6 +269,7 @@ class Snapshot:
     workers: Mapping[str, WorkerFacts]
     leaving: tuple[WorkerFacts, ...] = ()
     pools: Mapping[str, PoolFacts] = field(factory=dict)
+    balancers: Mapping[str, BalancerFacts] = field(factory=dict)
     misroutes: tuple[Misroutes, ...] = ()
     problems: tuple[str, ...] = ()
     reload: Reloaded | None = None

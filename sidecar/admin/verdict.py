@@ -39,6 +39,9 @@ def verdict(facts: Snapshot) -> Headline:
 
 def clauses_of(facts: Snapshot) -> Iterator[str]:
     """What is not as it should be although the sidecar is ready."""
+    for name, balancer in facts.balancers.items():
+        if not any(server.state == "up" for server in balancer.servers.values()):
+            yield f"balancer {name} has no server that is up"
     ailing = facts.ailing
     if ailing:
         yield f"{', '.join(ailing)} {'is' if len(ailing) == 1 else 'are'} missing"

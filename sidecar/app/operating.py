@@ -40,6 +40,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         facts=operations.facts,
         hour=lambda: recent.hour.told(POINTS),
         drain=operations.drain,
+        drain_server=operations.drain_server,
         explain=lambda text, peer: explained(reload.deployment, text, peer),
         clock=lambda: datetime.now(timezone.utc),
     )

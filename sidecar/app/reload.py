@@ -101,6 +101,7 @@ class Reload(Service):
             written=self.sidecar.logbook.written(),
             read_at=self._read_at,
             leaving=self.sidecar.leaving,
+            fleet=self.sidecar.fleet,
             problems=self.deployment.problems,
             reloaded=None if outcome is None else outcome.accepted,
             sentences=() if outcome is None else outcome.sentences,
@@ -185,6 +186,10 @@ class Reload(Service):
         reasons = refusals(before, found)
         if reasons:
             return refused(reasons)
+        try:
+            self.sidecar.fleet.open(found.settings)
+        except SidecarError as error:
+            return ReloadOutcome(False, (error.sentence,))
         self._read_at = time.time()
         unchangeable = _unchangeable(before.settings, found.settings)
         kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})

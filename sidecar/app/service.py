@@ -22,6 +22,7 @@ from sidecar.app.making import gates as make_gates
 from sidecar.app.making import start, worker_pool
 from sidecar.app.watching import SocketWatch
 from sidecar.app.work import Work
+from sidecar.balancers.fleet import Fleet
 from sidecar.callers.whoami import Whoami, continued
 from sidecar.config.schema import Settings
 from sidecar.entrance.accepting import Accepting
@@ -90,6 +91,8 @@ class SidecarService(Service):
     logbook: Logbook = field(init=False)
     events: Events = field(init=False)
     """What has happened."""
+    fleet: Fleet = field(init=False)
+    """The balancers."""
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     leaving: list[WorkerPool] = field(init=False, factory=list)
@@ -121,6 +124,7 @@ class SidecarService(Service):
             request_ids=self._request_ids(work.id_fields, access_log),
             changes=changes_anything(settings),
         )
+        self.fleet = Fleet(self.reactor, self.poller, deadlines, self.events.note)
         self._resolve(None)
         counters = self.gateway.counters
         self._accepting = Accepting(self.reactor, lambda: counters.connections_open)
@@ -137,7 +141,7 @@ class SidecarService(Service):
         log_from(settings.log.level)
         self.events.use(settings.operator.events)
         if self.running:
-            self._accepting.use(connection_ceiling(settings.limits.connections))
+            self._accepting.use(_ceiling(settings))
 
     def _pool(self, worker: PlannedWorker, settings: Settings, deadlines: Deadlines) -> WorkerPool:
         return worker_pool(worker, settings, self.reactor, self.poller, deadlines, self.sockets, self.events)
@@ -155,16 +159,18 @@ class SidecarService(Service):
                 for port in listen_where_possible(self.reactor, door.address, door.entrance, first=not self.ports):
                     self.ports.append(port)
                     opened.append((port, door.entrance.take))
+            self.fleet.open(self.settings)
         except SidecarError:
             _each(self.ports, "stopListening")
             self.ports.clear()
             raise
-        self._accepting.use(connection_ceiling(self.settings.limits.connections))
+        self._accepting.use(_ceiling(self.settings))
         self.events.note("start", "", f"matrix-sidecar {__version__} with {counted(len(self.work.workers), 'worker')}")
         for port, take in opened:
             self._accepting.open(port, self.poller, take)
             _log.info("listening on {host}", host=address(port))
         start(self.gateway.pools.values())
+        self.fleet.use(self.settings)
         if self.introduction:
             # Past the log, for which twistd takes sys.stdout.
             print(self.introduction, file=sys.__stdout__, flush=True)
@@ -202,6 +208,7 @@ class SidecarService(Service):
         for pool in gone:
             pool.retire()
         if self.running:
+            self.fleet.use(settings)
             start(pool for name, pool in pools.items() if before.pools.get(name) is not pool)
         self.leaving = [pool for pool in (*self.leaving, *gone) if pool.busy]
         self._connections_changed()
@@ -262,6 +269,8 @@ class SidecarService(Service):
             for call in (limit, last_words):
                 if call.active():
                     call.cancel()
+        # Only now: what was answered until here may have needed a database behind one of them.
+        await self.fleet.drain()
         if self.gateway.whoami is not None:
             self.gateway.whoami.close()
         for pool in (*self.gateway.pools.values(), *self.leaving):
@@ -298,7 +307,8 @@ class SidecarService(Service):
         self.cut()
 
     def cut(self) -> None:
-        """Reset the connections that a stop still waits for; nothing without a stop."""
+        """Reset the connections that a stop still waits for; only during one."""
+        self.fleet.cut()
         if self._drained is not None:
             left = self._connections()
             _log.warn("cutting {count} connections", count=len(left))
@@ -313,6 +323,12 @@ class SidecarService(Service):
 
 def _weights(work: Work) -> dict[str, float]:
     return {name: worker.settings.weight for name, worker in work.workers.items()}
+
+
+def _ceiling(settings: Settings) -> int:
+    """How many client connections of HTTP there may be, beside those of balancers."""
+    beside = sum(balancer.connections for balancer in settings.balancers.values())
+    return connection_ceiling(settings.limits.connections, beside)
 
 
 async def _deferred(result: Any) -> None:

@@ -266,14 +266,15 @@ def _size(least: int) -> Kind:
     )
 
 
-def _whole(least: int, most: int = 10**9, example: str = "1000", name: str = "number") -> Kind:
+def whole(least: int, most: int = 10**9, example: str = "1000", name: str = "number") -> Kind:
+    """A whole number in these bounds."""
     return Kind(
         name, example, _read_whole(least, most, example), json={"type": "integer", "minimum": least, "maximum": most}
     )
 
 
 def _status(least: int, example: str) -> Kind:
-    return _whole(least, 599, example, "status")
+    return whole(least, 599, example, "status")
 
 
 Duration = Annotated[float, _duration(0.001)]
@@ -282,8 +283,8 @@ DurationOrZero = Annotated[float, _duration(0)]
 Size = Annotated[int, _size(1)]
 SizeOrZero = Annotated[int, _size(0)]
 """A size that may be zero."""
-Count = Annotated[int, _whole(1)]
-CountOrZero = Annotated[int, _whole(0)]
+Count = Annotated[int, whole(1)]
+CountOrZero = Annotated[int, whole(0)]
 """A number of things that may be zero."""
 Weight = Annotated[
     float,
@@ -329,7 +330,7 @@ UserName = Annotated[str, Kind("user name", "operator", _matching(_USER, "is no 
 PasswordHash = Annotated[str, Kind("password hash", UNKNOWN, _read_hash)]
 FixedStatus = Annotated[int, _status(200, "200")]
 RefusalStatus = Annotated[int, _status(400, "403")]
-RedirectStatus = Annotated[int, _whole(301, 308, "302", "status")]
+RedirectStatus = Annotated[int, whole(301, 308, "302", "status")]
 
 
 def doc(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import attrs
 from cattrs import Converter
 
+from sidecar.config.balancers import BalancerFault, balancer_faults
 from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.schema import Forwarded, Route, Settings
@@ -149,9 +150,13 @@ def _read_mapping(value: Any, wanted: Any, converter: Converter) -> dict[Any, An
 def _read_section(value: Any, section: type, converter: Converter) -> Any:
     """Keys without a value count as absent, so that all lines of a section can be commented out."""
     keys = keys_of(section)
+    short: Mapping[str, Mapping[str, Any]] = getattr(section, "SHORT", {})
+    if isinstance(value, str) and value in short:
+        return section(**short[value])
     if value is not None and not isinstance(value, dict):
+        words = f"{any_of(short)}, or " if short else ""
         raise _FaultyError(
-            [((), f"must be a mapping with keys such as `{next(iter(keys))}:`, not {_described(value)}")]
+            [((), f"must be {words}a mapping with keys such as `{next(iter(keys))}:`, not {_described(value)}")]
         )
     given = {key: part for key, part in (value or {}).items() if part is not None or key not in keys}
     parts = [(key, _later_key(converter, key, part, keys)) for key, part in given.items()]
@@ -214,6 +219,13 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         yield from ((("routes", index, *path), message) for path, message in _route_faults(route))
         if route.compress and settings.compress is None:
             yield ("routes", index, "compress"), "there is no `compress`, which says how; write `compress: {}` as well"
+    yield from _of_balancers(settings, Severity.ERROR)
+
+
+def _of_balancers(settings: Settings, severity: Severity) -> Iterator[Fault]:
+    taken = dict.fromkeys(settings.listen, "listen") | ({} if settings.admin is None else {settings.admin: "admin"})
+    found: Iterator[BalancerFault] = balancer_faults(settings.balancers, taken)
+    return ((path, message) for path, message, how in found if how is severity)
 
 
 def _is_unheeded(endpoint: str, forwarded: Forwarded) -> bool:
@@ -259,6 +271,7 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
         )
     if limits.request_target > limits.request_head:
         yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
+    yield from _of_balancers(settings, Severity.WARNING)
     yield from _operator_oddities(settings)
     yield from _access_oddities(settings)
     if settings.tokens.deadline > settings.tokens.patience:

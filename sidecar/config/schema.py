@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from sidecar.config import kinds
 from sidecar.config.authored import FieldValue, Location, Prefix
+from sidecar.config.balancers import Balancer as Balancer
 from sidecar.config.compression import Compress
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Size, doc
 from sidecar.config.kinds import Network as Network
@@ -324,6 +325,9 @@ class Settings:
             "Answers to clients are compressed; absent: they pass byte for byte, as they came. Never media, nor what "
             "a worker has compressed itself."
         ),
+    )
+    balancers: Mapping[kinds.Name, Balancer] = field(
+        factory=dict, metadata=doc("Connections of other services that are passed on, as to PostgreSQL or LDAP.")
     )
     forwarded: Forwarded = field(factory=Forwarded, metadata=doc("Whose word about the client is taken."))
     access: Access = field(factory=Access, metadata=doc("Who may reach the administrative paths."))

@@ -21,13 +21,15 @@ _MANY = 1 << 20
 _log = logger("sidecar")
 
 
-def connection_ceiling(wanted: int) -> int:
+def connection_ceiling(wanted: int, beside: int = 0) -> int:
     """`wanted` client connections, or as many as the limit of open files allows; raises the soft limit to the hard one.
+
+    `beside`: connections of others that need as many descriptors.
 
     Says so in the log where it is fewer than `wanted`.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * wanted + RESERVE
+    needed = 2 * (wanted + beside) + RESERVE
     if soft != resource.RLIM_INFINITY and soft < needed:
         allowed = needed if hard == resource.RLIM_INFINITY else min(hard, needed)
         if allowed > soft:
@@ -35,7 +37,7 @@ def connection_ceiling(wanted: int) -> int:
             soft = allowed
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    ceiling = max(1, (soft - RESERVE) // 2)
+    ceiling = max(1, (soft - RESERVE) // 2 - beside)
     _log.warn(
         "limits.connections is {wanted}, but {soft} open files allow {ceiling} client connections; "
         "set LimitNOFILE={needed} in the unit, or `ulimit -n {needed}`, or a lower limits.connections",

@@ -16,6 +16,7 @@ def changes(before: Deployment, after: Deployment) -> list[str]:
     clauses = [
         *_names("workers", before.plan.workers, after.plan.workers),
         *_names("pools", before.plan.pools, after.plan.pools),
+        *_names("balancers", old.balancers, new.balancers),
     ]
     if old.routes != new.routes:
         clauses.append(f"routes: {len(new.routes)} now, {len(old.routes)} before")

@@ -50,12 +50,17 @@ LABELS = {
     "severity": "`warning` or `error`.",
     "served_by": "`workers` of the pool, `fallback` (others, as none of those is up), `nobody` (requests wait, and "
     "then get 503), `unmounted` (no process has the endpoint, and main answers 404).",
+    "balancer": "Name below `balancers`.",
+    "server": "Name of one of its servers.",
+    "cause": "`address` (too many from one), `full` (too many wait), `wait` (no server in time), `unreachable`, `down` "
+    "(the server went down, with `on_down: close`), `idle`, `stop`.",
     "outcome": "`written`, `dropped` (no room, the reader is too slow), `failed` (the file cannot be written).",
 }
 """What the labels mean, for people."""
 
 _ENDPOINT = ("endpoint", "pool")
 _WORKER = ("worker", "pool")
+_SERVER = ("balancer", "server")
 
 REQUESTS = MetricGroup(
     "Requests",
@@ -223,7 +228,26 @@ PROCESS = MetricGroup(
         Metric("log_lines", "counter", "Lines of the access log.", ("outcome",)),
     ),
 )
-SECTIONS = (REQUESTS, WORKERS, POOLS, CLIENTS, TOKENS, PROCESS)
+BALANCERS = MetricGroup(
+    "Balancers",
+    (
+        Metric("balancer_connections", "gauge", "Clients that are connected.", ("balancer",)),
+        Metric("balancer_connections_limit", "gauge", "How many may be; more wait in the kernel.", ("balancer",)),
+        Metric("balancer_queue", "gauge", "Clients that wait for a server.", ("balancer",)),
+        Metric("balancer_accepted", "counter", "Clients that have come.", ("balancer",)),
+        Metric("balancer_cuts", "counter", "Clients whose connection the sidecar ended itself.", ("balancer", "cause")),
+        Metric("balancer_server_up", "gauge", "1 while the server counts as up.", _SERVER),
+        Metric("balancer_server_draining", "gauge", "1 while new connections are kept from it.", _SERVER),
+        Metric("balancer_server_transitions", "counter", "Times that it went up or down.", _SERVER),
+        Metric("balancer_server_checks", "counter", "Checks of it.", _SERVER),
+        Metric("balancer_server_checks_failed", "counter", "Those that did not pass.", _SERVER),
+        Metric("balancer_server_connections", "gauge", "Connections to it, and those being made.", _SERVER),
+        Metric("balancer_server_connects", "counter", "Connections made to it.", _SERVER),
+        Metric("balancer_server_connect_failures", "counter", "Connections that could not be made.", _SERVER),
+        Metric("balancer_server_bytes", "counter", "Bytes to it, and from it.", (*_SERVER, "direction")),
+    ),
+)
+SECTIONS = (REQUESTS, WORKERS, POOLS, CLIENTS, TOKENS, BALANCERS, PROCESS)
 
 METRICS = {metric.name: metric for section in SECTIONS for metric in section.metrics}
 

@@ -14,6 +14,8 @@ from attrs import define, field
 from prometheus_client import Metric as Family
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from sidecar.balancers.balancer import Cut, RunningBalancer
+from sidecar.balancers.server import StreamServer
 from sidecar.errors import Severity
 from sidecar.metrics.catalogue import COUNTERS, METRICS, PREFIX
 from sidecar.metrics.status import View, taking, unready
@@ -67,6 +69,8 @@ def families(view: View) -> Families:
     for name, pool in view.gateway.pools.items():
         _worker(found, name, pool)
     _pools(found, view)
+    for balancer in view.fleet.running.values():
+        _balancer(found, balancer)
     counters = view.gateway.counters
     for attribute, name in COUNTERS.items():
         found.add(name, getattr(counters, attribute))
@@ -141,6 +145,31 @@ def _pools(found: Families, view: View) -> None:
         found.add("pool_concurrency", gate.limits.concurrency, name)
         found.add("pool_queue", gate.parked, name)
         found.add_histogram("turn_seconds", gate.waits, name)
+
+
+def _balancer(found: Families, balancer: RunningBalancer) -> None:
+    found.add("balancer_connections", balancer.open, balancer.name)
+    found.add("balancer_connections_limit", balancer.settings.connections, balancer.name)
+    found.add("balancer_queue", balancer.waiting, balancer.name)
+    found.add("balancer_accepted", balancer.accepted, balancer.name)
+    for why in Cut:
+        found.add("balancer_cuts", balancer.cuts[why], balancer.name, why.value)
+    for server in balancer.servers.values():
+        _stream_server(found, server, balancer.name, server.name)
+
+
+def _stream_server(found: Families, server: StreamServer, *place: str) -> None:
+    health = server.health
+    found.add("balancer_server_up", health.up, *place)
+    found.add("balancer_server_draining", server.draining or (health.up and not health.takes), *place)
+    found.add("balancer_server_transitions", health.transitions, *place)
+    found.add("balancer_server_checks", health.checks, *place)
+    found.add("balancer_server_checks_failed", health.failures, *place)
+    found.add("balancer_server_connections", server.count, *place)
+    found.add("balancer_server_connects", server.connects, *place)
+    found.add("balancer_server_connect_failures", server.failures, *place)
+    found.add("balancer_server_bytes", server.bytes_up, *place, "up")
+    found.add("balancer_server_bytes", server.bytes_down, *place, "down")
 
 
 def _process(found: Families, view: View) -> None:

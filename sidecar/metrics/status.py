@@ -12,6 +12,9 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from sidecar.balancers.balancer import RunningBalancer
+from sidecar.balancers.fleet import Fleet
+from sidecar.balancers.server import StreamServer
 from sidecar.errors import Problem, Severity
 from sidecar.observe.logbook import Written
 from sidecar.relay.gateway import Gateway
@@ -42,6 +45,8 @@ class View:
     """When the files in force were read, in seconds since 1970."""
     leaving: Sequence[WorkerPool]
     """Of workers that are not in the configuration any more."""
+    fleet: Fleet
+    """The balancers."""
     problems: Sequence[Problem]
     reloaded: bool | None
     """Whether the last reload was accepted; None: there was none."""
@@ -72,6 +77,7 @@ def status(view: View) -> dict[str, Any]:
             }
             for name, pool in plan.pools.items()
         },
+        "balancers": {name: _balancer(balancer, view.fleet) for name, balancer in view.fleet.running.items()},
         "misroutes": [
             {"endpoint": endpoint, "worker": worker, "count": count}
             for (endpoint, worker), count in gateway.counters.misroutes.items()
@@ -181,4 +187,38 @@ def _worker(pool: WorkerPool) -> dict[str, Any]:
         "slow_start": pool.health.warming,
         "cuts": pool.cuts,
         "waiting_bytes": pool.waiting_octets,
+    }
+
+
+def _balancer(balancer: RunningBalancer, fleet: Fleet) -> dict[str, Any]:
+    return {
+        "listening": list(fleet.listening(balancer.name)),
+        "balance": balancer.settings.balance,
+        "connections": balancer.open,
+        "most": balancer.settings.connections,
+        "waiting": balancer.waiting,
+        "accepted": balancer.accepted,
+        "cuts": {why.value: count for why, count in balancer.cuts.items()},
+        "servers": {name: _server(server) for name, server in balancer.servers.items()},
+        "leaving": [{"name": server.name, "connections": server.count} for server in balancer.leaving if server.count],
+    }
+
+
+def _server(server: StreamServer) -> dict[str, Any]:
+    health = server.health
+    return {
+        "state": server.state,
+        "reason": "" if health.takes else health.reason,
+        "changed": round(health.clock.seconds() - health.since, 3),
+        "changes": health.transitions,
+        "connections": server.count,
+        "most": server.most,
+        "weight": server.weight,
+        "connects": server.connects,
+        "failures": server.failures,
+        "closed": server.closed,
+        "checks": health.checks,
+        "checks_failed": health.failures,
+        "bytes_up": server.bytes_up,
+        "bytes_down": server.bytes_down,
     }

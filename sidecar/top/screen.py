@@ -10,6 +10,7 @@ from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
+from sidecar.top.balancers import balancers
 from sidecar.top.events import events
 from sidecar.top.state import TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
@@ -17,7 +18,7 @@ from sidecar.top.workers import table
 
 HELP = """\
 up, down, PgUp, PgDn  choose a worker, or scroll
-Tab                   workers, pools, events, notes (what waits or fails)
+Tab                   workers, pools, balancers, events, notes (what waits)
 s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
 d       u             drain the chosen worker, resume it; asks first
@@ -203,6 +204,7 @@ def _ago(seconds: float | None) -> str:
 
 _VIEWS: dict[View, Callable[[Snapshot, int], Iterator[Line]]] = {
     "pools": _pools,
+    "balancers": balancers,
     "events": events,
     "notes": partial(_notes, whole=True),
 }

@@ -9,8 +9,8 @@ from attrs import evolve, frozen
 from sidecar.admin.columns import COLUMNS, ordered
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
-View = Literal["workers", "pools", "events", "notes"]
-VIEWS: tuple[View, ...] = ("workers", "pools", "events", "notes")
+View = Literal["workers", "pools", "balancers", "events", "notes"]
+VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "events", "notes")
 ORDERS = ("", *COLUMNS)
 PAGE = 10
 """How far PgUp and PgDn go."""

@@ -72,7 +72,7 @@ class Splice:
     up.
     """
 
-    __slots__ = ("_blocked", "_broken", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_target")
+    __slots__ = ("_blocked", "_broken", "_dry", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_target")
 
     def __init__(
         self,
@@ -82,10 +82,12 @@ class Splice:
         pipe: Pipe,
         moved: Callable[[int], None],
         broken: Callable[[], None],
+        dry: Callable[[], None] = lambda: None,
     ) -> None:
         """Move the next `octets` that `source` receives.
 
-        `moved` is told of those that `target` has taken, `broken` that it takes none any more.
+        `moved` is told of those that `target` has taken, `broken` that it takes none any more, `dry` that the source
+        has no more at this moment and nothing is in the pipe.
         """
         self._source = source
         self._target = target
@@ -95,6 +97,7 @@ class Splice:
         self._blocked = False
         self._moved = moved
         self._broken = broken
+        self._dry = dry
         source.divert(self)
         target.accept(self)
 
@@ -121,6 +124,7 @@ class Splice:
             try:
                 taken = os.splice(source.descriptor, pipe.write_end, min(self._left, PIPE_SIZE), flags=_FLAGS)
             except BlockingIOError:
+                self._dry()
                 return
             except OSError as error:
                 source.input_failed(error)
@@ -167,6 +171,7 @@ def begin_splice(
     octets: int,
     moved: Callable[[int], None],
     broken: Callable[[], None],
+    dry: Callable[[], None] = lambda: None,
 ) -> Splice | None:
     """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
     if not (isinstance(source, SocketLink) and isinstance(target, SocketLink)) or target.unsent:
@@ -174,4 +179,4 @@ def begin_splice(
     if not (source.open and target.open):
         return None
     pipe = Pipe.take()
-    return None if pipe is None else Splice(source, target, octets, pipe, moved, broken)
+    return None if pipe is None else Splice(source, target, octets, pipe, moved, broken, dry)

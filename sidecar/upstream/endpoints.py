@@ -44,6 +44,7 @@ class UnixEndpoint:
 
     poller: Poller
     path: str
+    half_closeable: bool = False
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
         try:
@@ -57,7 +58,7 @@ class UnixEndpoint:
             made.close()
             self.poller.soon(partial(failed, _connect_error(error)))
         else:
-            self.poller.soon(partial(_begin, self.poller, made, "", handler, failed))
+            self.poller.soon(partial(_begin, self, made, "", handler, failed))
 
 
 @frozen(eq=False)
@@ -69,6 +70,7 @@ class TcpEndpoint:
     host: str
     port: int
     timeout: float
+    half_closeable: bool = False
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
         attempt = _Attempt(self, handler, failed)
@@ -129,7 +131,7 @@ class _Attempt:
             made.close()
             self._failed(_connect_error(OSError(number, os.strerror(number))))
         else:
-            _begin(self._endpoint.poller, made, self._endpoint.host, self._handler, self._failed)
+            _begin(self._endpoint, made, self._endpoint.host, self._handler, self._failed)
 
     def do_read(self) -> None:
         """An error is an answer, too."""
@@ -145,9 +147,11 @@ class _Attempt:
         self._failed(error)
 
 
-def _begin(poller: Poller, made: socket.socket, peer: str, handler: MakeHandler, failed: Failed) -> None:
+def _begin(
+    endpoint: UnixEndpoint | TcpEndpoint, made: socket.socket, peer: str, handler: MakeHandler, failed: Failed
+) -> None:
     try:
-        link = SocketLink(poller, made, peer, half_closeable=False)
+        link = SocketLink(endpoint.poller, made, peer, half_closeable=endpoint.half_closeable)
     except OSError as error:
         made.close()
         failed(_connect_error(error))
@@ -161,17 +165,18 @@ def _connect_error(error: OSError) -> ConnectError:
 
 
 def worker_endpoint(
-    reactor: Any, poller: Poller, description: str, timeout: float
+    reactor: Any, poller: Poller, description: str, timeout: float, *, half_closeable: bool = False
 ) -> tuple[WorkerEndpoint, str | None]:
     """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
 
-    `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own.
+    `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own. `half_closeable`: the
+    directions of its connections end apart.
     """
     kind, values = client_parts(description)
     if kind == "unix":
-        return UnixEndpoint(poller, values["path"]), values["path"]
+        return UnixEndpoint(poller, values["path"], half_closeable), values["path"]
     seconds = float(values.get("timeout") or timeout)
-    return TcpEndpoint(poller, reactor, values["host"], int(values["port"]), seconds), None
+    return TcpEndpoint(poller, reactor, values["host"], int(values["port"]), seconds, half_closeable), None
 
 
 def generation_of(path: str | None) -> int:

@@ -161,6 +161,7 @@ def test_the_page_asks_for_the_curves_by_themselves() -> None:
         explain=lambda *_: None,  # type: ignore[arg-type]
         hour=lambda: {"seconds": 60.0, "workers": {"sync1": LINE}},
         clock=lambda: datetime(2026, 1, 1, tzinfo=timezone.utc),
+        drain_server=lambda *_: None,  # type: ignore[arg-type]
     )
     for path in ("/", "/history"):
         answer = page.answer(Inquiry(method="GET", path=path))

@@ -39,12 +39,16 @@ class Browsed:
         self.asked: list[tuple[str, str]] = []
         self.story: Explained | str = STORY
         clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-        self.page = StatusPage(lambda: self.told, self._drain, self._explain, dict, lambda: clock)
+        self.page = StatusPage(lambda: self.told, self._drain, self._explain, dict, lambda: clock, self._drain_server)
 
     def _drain(self, name: str, drain: bool, by: str) -> OperatorAnswer:
         if name not in self.told["workers"]:
             return OperatorAnswer(404, {"error": f"There is no worker {name}."})
         self.done.append((name, drain))
+        return OperatorAnswer(200, {})
+
+    def _drain_server(self, name: str, server: str, drain: bool, by: str) -> OperatorAnswer:
+        self.done.append((f"{name}/{server}", drain))
         return OperatorAnswer(200, {})
 
     def _explain(self, text: str, peer: str) -> Explained:

@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.config import kinds
+from sidecar.config.balancers import BalancedServer, Balancer
 from sidecar.config.compression import Compress
 from sidecar.config.load import keys_of, kind_of, load_settings, settle
 from sidecar.config.operator import Operator
@@ -413,11 +414,22 @@ ROUTES = st.builds(
     redirect=st.builds(Redirect, to=st.just("https://{host}{target}"), status=st.sampled_from([301, 308])),
 ).map(lambda route: attrs.evolve(route, redirect=None) if route.respond else route)
 
+
+def sound(name: str, balancer: Balancer) -> Balancer:
+    """The same without contradictions."""
+    check = attrs.evolve(
+        balancer.check, port=None, agent=None, expect=balancer.check.expect if balancer.check.http else ()
+    )
+    servers = balancer.servers or {"one": BalancedServer(endpoint="tcp:10.0.0.1:1")}
+    return attrs.evolve(balancer, listen=(f"unix:/run/{name}",), servers=servers, check=check)
+
+
 SETTINGS = sections(Settings).flatmap(
     lambda settings: st.lists(ROUTES, max_size=2).map(
         lambda routes: attrs.evolve(
             settings,
             routes=tuple(routes),
+            balancers={name: sound(name, balancer) for name, balancer in settings.balancers.items()},
             listen=settings.listen or ("tcp:1",),
             admin=None,
             operator=attrs.evolve(settings.operator, password_file=None),

@@ -95,7 +95,7 @@ class Services:
         redis.wait_until(lambda: _redis_answers(path), limit=20)
 
     def _start(self) -> None:
-        programs, user = self._programs(), _postgres_account()
+        programs, user = self._programs(), postgres_account()
         data = self.postgres_directory / "data"
         self.postgres_directory.mkdir(mode=0o700)
         if user is not None:
@@ -176,7 +176,7 @@ def _redis_answers(path: Path) -> bool:
     return False
 
 
-def _postgres_account() -> str | None:
+def postgres_account() -> str | None:
     if os.geteuid() != 0:
         return None
     for name in UNPRIVILEGED:

@@ -149,7 +149,7 @@ def _kind_text(annotation: Any) -> str:
     if get_args(annotation):
         key, value = get_args(annotation)
         return f"{_kind_text(key)}: {_kind_text(value)}"
-    return "section"
+    return ", ".join([*(f"`{word}`" for word in getattr(annotation, "SHORT", ())), "section"])
 
 
 def _default_text(key: attrs.Attribute[Any]) -> str:
@@ -179,7 +179,9 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     needed = [name for name, key in keys.items() if key.default is attrs.NOTHING]
     properties = {name: {"description": key.metadata["doc"], **_schema_of(key.type)} for name, key in keys.items()}
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
-    return {**schema, "required": needed} if needed else schema
+    schema |= {"required": needed} if needed else {}
+    words = list(getattr(annotation, "SHORT", ()))
+    return {"anyOf": [{"enum": words}, schema]} if words else schema
 
 
 def _nullable(annotation: Any) -> Mapping[str, Any]:

@@ -55,9 +55,9 @@ def test_orders() -> None:
 
 
 def test_views() -> None:
-    """Workers, pools, events, notes, and round; elsewhere than among workers it is scrolled."""
-    seen = [pressed(FRESH, *["tab"] * count).view for count in range(5)]
-    assert seen == ["workers", "pools", "events", "notes", "workers"]
+    """Workers, pools, balancers, events, notes, and round; elsewhere than among workers it is scrolled."""
+    seen = [pressed(FRESH, *["tab"] * count).view for count in range(6)]
+    assert seen == ["workers", "pools", "balancers", "events", "notes", "workers"]
     assert pressed(FRESH, "shift tab").view == "notes"
     assert pressed(FRESH, "tab", "down", "down", "up").scroll == 1
     assert pressed(FRESH, "tab", "up").scroll == 0

@@ -12,6 +12,7 @@ from sidecar.admin.explained import Explained, at_this_moment
 from sidecar.admin.page.markup import Child, Markup, tag
 from sidecar.admin.page.pieces import badge
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.words import counted
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
 
@@ -87,25 +88,35 @@ def complaint(sentence: str) -> Markup:
 
 
 def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
-    """What a drain would do, or its end, and the button for it."""
-    if drain:
-        title, verb = f"Drain {name}?", "Drain"
-        told = list(consequences(facts, name))
-    else:
-        title, verb = f"Resume {name}?", "Resume"
-        told = ["It gets new requests again, those that wait for it first."]
+    """What a drain of a worker would do, or its end, and the button for it."""
+    told = list(consequences(facts, name)) if drain else ["It gets new requests again, those that wait for it first."]
+    return _asked(name, ("workers", name), told, token, drain=drain)
+
+
+def server_question(facts: Snapshot, name: str, server: str, token: str, *, drain: bool) -> Markup:
+    """The same for a server of a balancer."""
+    count = facts.balancers[name].servers[server].connections
+    left = f" {counted(count, 'connection')} that it has now {'goes' if count == 1 else 'go'} on." if count else ""
+    told = f"It gets no new connections.{left}" if drain else "It gets new connections again."
+    return _asked(f"{name}/{server}", ("balancers", name, server), [told], token, drain=drain)
+
+
+def _asked(name: str, place: tuple[str, ...], told: list[str], token: str, *, drain: bool) -> Markup:
+    verb = "Drain" if drain else "Resume"
+    root = "../" * len(place)
+    path = "/".join(quote(part, safe="") for part in place)
     return tag(
         "form",
-        tag("h2", title),
+        tag("h2", f"{verb} {name}?"),
         tag("ul", [tag("li", each) for each in told], class_="plain"),
         _token(token),
         tag(
             "p",
             tag("button", f"{verb} {name}", type="submit", class_="danger" if drain else "main"),
-            tag("a", "Cancel", href="../../", class_="button", data_cancel=True),
+            tag("a", "Cancel", href=root, class_="button", data_cancel=True),
             class_="line",
         ),
         method="post",
-        action=f"../../workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}",
+        action=f"{root}{path}/{'drain' if drain else 'undrain'}",
         id="question",
     )

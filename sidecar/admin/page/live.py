@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sidecar.admin.page import workers
+from sidecar.admin.page.balancers import balancers
 from sidecar.admin.page.busiest import busiest
 from sidecar.admin.page.events import events
 from sidecar.admin.page.hour import graphs
@@ -37,6 +38,7 @@ def live(facts: Snapshot, order: str, time: str, endpoints: str = "") -> Markup:
         busiest(facts, endpoints),
         _configuration(facts),
         _pools(facts),
+        balancers(facts),
     )
     return tag("div", parts, id="live", data_title=title(facts), data_time=time)
 

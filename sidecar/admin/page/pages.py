@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from sidecar.admin.answers import Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
@@ -33,6 +33,38 @@ _STALE = "This page is from before a restart of the sidecar, or was altered; loa
 _NO_BUTTONS = "Workers are not drained on this page, because `operator.actions` is not `page`."
 
 
+@frozen
+class _Act:
+    """A drain, or its end."""
+
+    place: tuple[str, ...]
+    """A worker; or a balancer and its server."""
+    drain: bool
+
+    @property
+    def kind(self) -> str:
+        return "worker" if len(self.place) == 1 else "server"
+
+    @property
+    def root(self) -> str:
+        """From its page to the first one."""
+        return "../" * (len(self.place) + 1)
+
+    def concerns(self, facts: Snapshot) -> bool:
+        """Whether there is such a one."""
+        name, *server = self.place
+        if not server:
+            return name in facts.workers
+        return name in facts.balancers and server[0] in facts.balancers[name].servers
+
+    def question(self, facts: Snapshot, token: str) -> Markup:
+        """Whether it is meant."""
+        name, *server = self.place
+        if server:
+            return forms.server_question(facts, name, server[0], token, drain=self.drain)
+        return forms.question(facts, name, token, drain=self.drain)
+
+
 @define(eq=False)
 class StatusPage:
     """Answers what a browser asks; what it does not know is left to others."""
@@ -45,6 +77,8 @@ class StatusPage:
     hour: Callable[[], dict[str, Any]]
     """What `/api/history` tells."""
     clock: Callable[[], datetime]
+    drain_server: Callable[[str, str, bool, str], OperatorAnswer]
+    """The same for a server of a balancer."""
     token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
     _static: dict[str, bytes] = field(factory=dict, init=False, repr=False)
@@ -66,7 +100,9 @@ class StatusPage:
             case ["api", "explain"]:
                 return only("POST", method, lambda: self._told(inquiry))
             case ["workers", name, "drain" | "undrain" as what]:
-                return self._act(inquiry, name, drain=what == "drain")
+                return self._act(inquiry, _Act((name,), what == "drain"))
+            case ["balancers", name, server, "drain" | "undrain" as what]:
+                return self._act(inquiry, _Act((name, server), what == "drain"))
         return None
 
     def dressed(self, inquiry: Inquiry, answer: OperatorAnswer) -> OperatorAnswer:
@@ -131,30 +167,34 @@ class StatusPage:
         }
         return OperatorAnswer(200, told)
 
-    def _act(self, inquiry: Inquiry, name: str, *, drain: bool) -> OperatorAnswer:
+    def _act(self, inquiry: Inquiry, act: _Act) -> OperatorAnswer:
         """GET asks whether it is meant; POST does it."""
         facts = self._snapshot()
         if facts.actions != "page":
             return OperatorAnswer(403, {"error": _NO_BUTTONS})
         if inquiry.method == "POST":
-            return self._done(inquiry, name, drain=drain)
-        if name not in facts.workers:
-            return OperatorAnswer(404, {"error": "There is no such worker."})
-        form = forms.question(facts, name, self.token, drain=drain)
-        return only("GET", inquiry.method, lambda: self._question(facts, form))
+            return self._done(inquiry, act)
+        if not act.concerns(facts):
+            return OperatorAnswer(404, {"error": f"There is no such {act.kind}."})
+        form = act.question(facts, self.token)
+        return only("GET", inquiry.method, lambda: self._question(facts, form, act.root))
 
-    def _question(self, facts: Snapshot, form: Markup) -> OperatorAnswer:
+    def _question(self, facts: Snapshot, form: Markup, root: str) -> OperatorAnswer:
         content = tag("main", tag("section", form), class_="narrow")
-        page = frame.document(title(facts), frame.bar(facts, self._time(), "../../"), content, root="../../")
+        page = frame.document(title(facts), frame.bar(facts, self._time(), root), content, root=root)
         return _html(200, page)
 
-    def _done(self, inquiry: Inquiry, name: str, *, drain: bool) -> OperatorAnswer:
+    def _done(self, inquiry: Inquiry, act: _Act) -> OperatorAnswer:
         if self._foreign(inquiry.body.decode("utf-8", "replace")):
             return OperatorAnswer(403, {"error": _STALE})
-        done = self.drain(name, drain, inquiry.who)
+        name, *server = act.place
+        if server:
+            done = self.drain_server(name, server[0], act.drain, inquiry.who)
+        else:
+            done = self.drain(name, act.drain, inquiry.who)
         if done.status != 200:
             return done
-        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", "../../"),))
+        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", act.root),))
 
 
 def _html(status: int, content: bytes) -> OperatorAnswer:

@@ -1,0 +1,1 @@
+"""Connections that are passed on as they are, whatever is spoken in them, to one of several servers."""
