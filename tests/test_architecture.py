@@ -323,6 +323,7 @@ def test_a_class_has_its_name_for_itself() -> None:
 # Modules of one name that look at one subject, each from where its package stands, or do one thing for it.
 ONE_SUBJECT = {
     "asking": "a question over a connection: to an installation, to the operator's listener, to a process",
+    "balancers": "what the file says of them; the table of them on the page, and on a screen",
     "draft": "a configuration file that is being written",
     "events": "what has happened; how the page and a screen show it",
     "hour": "the last hour in numbers; how the page shows it",

@@ -1,6 +1,6 @@
 """A balancer that runs: takes clients, finds a server for each, and lets them wait while there is none.
 
-Choosing is `sidecar.balancing.choice`; here is who there is to choose from, and what a failure leads to. Knows no files
+Choosing is `sidecar.balancing.next_server`; here is who there is to choose from, and what a failure leads to. Knows no files
 and no operator.
 """
 
@@ -17,7 +17,7 @@ from attrs import define, field
 
 from sidecar.balancers.pair import Pair
 from sidecar.balancers.server import Joint, StreamServer
-from sidecar.balancing.choice import choose
+from sidecar.balancing.next_server import choose
 from sidecar.config.balancers import Balancer
 from sidecar.observe.telemetry import logger
 from sidecar.transport.deadlines import Deadlines

@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
 from sidecar.balancers.balancer import RunningBalancer
-from sidecar.balancers.health import Note, ServerHealth
-from sidecar.balancers.questions import AgentSpeaks, AnswersOverHttp, Ask, TakesConnections, asker
+from sidecar.balancers.checks import AgentSpeaks, AnswersOverHttp, Ask, TakesConnections, asker
 from sidecar.balancers.server import StreamServer
+from sidecar.balancers.standing import Note, ServerHealth
 from sidecar.config.balancers import BalancedServer, Balancer
 from sidecar.config.endpoints import client_parts
 from sidecar.config.schema import Settings

@@ -7,9 +7,9 @@ from functools import partial
 
 from attrs import define, field
 
-from sidecar.balancers.health import ServerHealth
 from sidecar.balancers.pair import Pair
-from sidecar.balancing.choice import Candidate
+from sidecar.balancers.standing import ServerHealth
+from sidecar.balancing.next_server import Candidate
 from sidecar.config.balancers import BalancedServer
 from sidecar.transport.link import Handler, Link
 from sidecar.transport.transport import SocketLink

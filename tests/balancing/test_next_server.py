@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.balancing.choice import BalanceWay, Candidate, choose
+from sidecar.balancing.next_server import BalanceWay, Candidate, choose
 
 WAYS: st.SearchStrategy[BalanceWay] = st.sampled_from(["least_connections", "first"])
 CANDIDATES = st.lists(

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from sidecar.balancers.questions import Ask, CheckResult
+from sidecar.balancers.checks import Ask, CheckResult
 from sidecar.balancing.agent import AgentAnswer
 from sidecar.balancing.ladder import Ladder
 from sidecar.config.balancers import ServerCheck
