@@ -1,7 +1,7 @@
 """A balancer that runs: takes clients, finds a server for each, and lets them wait while there is none.
 
-Choosing is `sidecar.balancing.next_server`; here is who there is to choose from, and what a failure leads to. Knows no files
-and no operator.
+Choosing is `sidecar.balancing.next_server`; here is who there is to choose from, and what a failure leads to. Knows no
+files and no operator.
 """
 
 from __future__ import annotations
