@@ -2,7 +2,8 @@
 
 `PYTHONPATH=tests python -m mutants --count 100 --seed 1 wire exchange routing upstream/pool upstream/health`
 
-It works on copies in a temporary directory. A change may be one that nobody can notice: read it before writing a test.
+It works on copies in a temporary directory. Some changes make no difference that anybody could notice: read each one
+before you write a test.
 """
 
 from __future__ import annotations
