@@ -192,7 +192,6 @@ STILL_WRITTEN_FROM_OUTSIDE = {
     "importing/nginx_lines.py": {"compresses", "trust"},
     "observe/logbook.py": {"room"},
     "relay/passage.py": {"may_code"},
-    "routing/compile.py": {"body_limit", "changes", "federation", "initial", "keyless", "position", "reason", "seats"},
     "transport/monotonic.py": {"called"},
     "upstream/asking.py": {"_factory", "noisy"},
 }

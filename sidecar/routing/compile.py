@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from sidecar.config.schema import Route, Settings, Worker
+from sidecar.config.schema import Pool, Route, Settings, Worker
 from sidecar.routing.access import AccessRules, access_rules
 from sidecar.routing.changes import changes_of, changes_paths, compression_of
 from sidecar.routing.decision import DEFAULTS
@@ -162,10 +162,11 @@ class _Compiler:
         known = self.steps.get(id(row))
         if known is None:
             pool = self.pools.pool_of(row)
-            known = self.steps[id(row)] = self._plain(row, pool)
+            known = self._plain(row, pool)
             if pool in POSITIONS and row.path[-1] == "sync":
-                known.position = POSITIONS[pool]
-                known.initial = self._plain(row, self._initial_pool(pool))
+                initial = self._plain(row, self._initial_pool(pool))
+                known = evolve(known, position=POSITIONS[pool], initial=initial)
+            self.steps[id(row)] = known
         return known
 
     def _initial_pool(self, pool: str) -> str:
@@ -204,22 +205,29 @@ class _Compiler:
 
     def _finished(self, step: Step, route: Route | None = None) -> Step:
         """Add what depends on the pool and on the members, not on the endpoint. `route`: what sends it there."""
-        step.settings = self.settings.pools.get(step.pool, DEFAULTS)
-        step.changes = changes_of(step.settings, compression_of(self.settings.compress, step.row, route))
-        limits = [limit for name in step.members if (limit := self.pools.workers[name].process.body_limit) is not None]
-        if step.settings.request_body is not None:
-            step.body_limit = step.settings.request_body
-        elif limits:
-            step.body_limit = min(*limits, self.settings.limits.request_body)
-        step.federation = step.row is not None and step.row.path[:2] in _FEDERATION
-        fallback = tuple(dict.fromkeys(name for group in step.fallback for name in group if name not in step.members))
+        settings = self.settings.pools.get(step.pool, DEFAULTS)
         # The rooms of an event persister are its own, however many there are.
-        step.seats = () if step.persisters else self.pools.seats(step.pool, step.members)
-        if len(step.seats) not in (0, len(step.members)):
-            step.reason += f"; {len(step.seats)} of them share the keys, the others replace them"
-        orders = step.seats or rotations(step.members) or ((),)
-        step.keyless = tuple(step.decision("none", None, order, fallback) for order in orders)
-        return step
+        seats = () if step.persisters else self.pools.seats(step.pool, step.members)
+        shared = f"; {len(seats)} of them share the keys, the others replace them"
+        made = evolve(
+            step,
+            settings=settings,
+            changes=changes_of(settings, compression_of(self.settings.compress, step.row, route)),
+            body_limit=self._body_limit(settings, step.members),
+            federation=step.row is not None and step.row.path[:2] in _FEDERATION,
+            seats=seats,
+            reason=step.reason if len(seats) in (0, len(step.members)) else step.reason + shared,
+        )
+        fallback = tuple(dict.fromkeys(name for group in made.fallback for name in group if name not in made.members))
+        orders = seats or rotations(made.members) or ((),)
+        return evolve(made, keyless=tuple(made.decision("none", None, order, fallback) for order in orders))
+
+    def _body_limit(self, settings: Pool, members: Iterable[str]) -> int | None:
+        """The pool's own, else the least of what its workers take, and not more than the configuration allows."""
+        if settings.request_body is not None:
+            return settings.request_body
+        limits = [limit for name in members if (limit := self.pools.workers[name].process.body_limit) is not None]
+        return min(*limits, self.settings.limits.request_body) if limits else None
 
     def _kind(self, pool: str, row: Endpoint | None) -> str:
         stated = self.settings.pools.get(pool, DEFAULTS).affinity

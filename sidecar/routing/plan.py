@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.errors import Problem
@@ -33,7 +33,7 @@ KEY_LENGTH = 256
 """Longest key whose decision is remembered. User and room ids have at most 255 octets (Matrix, appendices 3.2)."""
 
 
-@define(eq=False)
+@frozen(eq=False)
 class Step:
     """Everything about a matched request but its key."""
 
