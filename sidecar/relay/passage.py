@@ -50,8 +50,6 @@ ANSWERED = 8
 _GRACE = 1.0
 """Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
 
-_NOBODY: Who = ("", "")
-
 _log = logger("sidecar.relay")
 
 
@@ -134,7 +132,7 @@ class Passage:
     gate: Gate | None
     """The entrance through which it came in."""
     who: Who
-    """As whose request it did."""
+    """As whose request it did; there is one with the gate only."""
     upstream: Upstream | None
     worker: str
     """To whom it went last."""
@@ -183,7 +181,6 @@ class Passage:
         )
         self.state = RESOLVE
         self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.splice = None
-        self.who = _NOBODY
         self.worker = self.unknown_to = ""
         self.moved = self.falling_back = self.worker_clogged = False
         self.outbox = b""
@@ -460,7 +457,7 @@ class Passage:
         """Ask the first candidate that takes requests; if none does, wait for one."""
         gateway, decision = self.gateway, self.decision
         candidates = decision.candidates
-        if len(candidates) == 1 or (candidates and not (decision.keyless or decision.settings.bounded)):
+        if len(candidates) == 1 or (candidates and not (decision.key is None or decision.settings.bounded)):
             first = gateway.pools[candidates[0]]
             if first.taking and not self.falling_back:
                 # What nearly always holds, in short: it takes the request, on a connection that is there.

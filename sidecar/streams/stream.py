@@ -42,7 +42,6 @@ class Stream:
 
     secure = False
     """TLS is the connection's."""
-    readable = False
 
     def __init__(self, carrier: Carrier, number: int, session: Session) -> None:
         self._carrier = carrier
@@ -173,6 +172,9 @@ class Stream:
 
     def abandon_writes(self) -> None:
         """Never asked: only a worker's link is."""
+
+    def idle(self) -> bool:
+        return self.open
 
     @property
     def unsent(self) -> int:

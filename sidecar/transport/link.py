@@ -87,9 +87,8 @@ class Link(Protocol):
     def abandon_writes(self) -> None:
         """Forget what waits to be sent, and keep reading."""
 
-    @property
-    def readable(self) -> bool:
-        """Something can be read, be it the end of file: a link that should be idle must not be used any more."""
+    def idle(self) -> bool:
+        """It is open and nothing can be read, be it the end of file: else one that should be idle cannot be used."""
 
     @property
     def unsent(self) -> int:

@@ -155,14 +155,15 @@ class SocketLink:
     def closing(self) -> bool:
         return self._closing
 
-    @property
-    def readable(self) -> bool:
+    def idle(self) -> bool:
+        if not self.open:
+            return False
         look = self._look
         if look is None:
             # A look with `recv` ends in an exception nearly always, which costs as much as three of these.
             look = self._look = poll()
             look.register(self.socket, POLLIN)
-        return bool(look.poll(0))
+        return not look.poll(0)
 
     @property
     def unsent(self) -> int:

@@ -106,9 +106,8 @@ class TwistedLink(Protocol):
     def abandon_writes(self) -> None:
         """No transport has a word for it: what waits is sent, or fails."""
 
-    @property
-    def readable(self) -> bool:
-        return False
+    def idle(self) -> bool:
+        return self.open
 
     @property
     def unsent(self) -> int:

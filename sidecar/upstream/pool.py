@@ -140,8 +140,7 @@ class WorkerPool:
                 self._check_generation()
             while idle:
                 upstream = idle.pop()
-                link = upstream.link
-                if link.open and not link.readable:
+                if upstream.link.idle():
                     self.leased += 1
                     return upstream
                 upstream.abort()

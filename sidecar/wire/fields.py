@@ -24,7 +24,11 @@ class FieldSection:
     __slots__ = ("count", "raw")
 
     def __init__(self, raw: bytes) -> None:
-        """Check the syntax of every line.
+        """Check the syntax of every line; raises WireError."""
+        self._read(raw)
+
+    def _read(self, raw: bytes) -> tuple[bytes, list[bytes]]:
+        """Take `raw`, checked; itself in lower case, and the names in it, for whoever looks for more.
 
         Raises WireError (RFC 9112 2.2, 5; RFC 9110 5.5) for bare CR or LF, control octets, folded lines, blanks
         before a colon, and missing colons.
@@ -36,8 +40,11 @@ class FieldSection:
             raise WireError(Fault.SYNTAX, "a control octet in the head", "RFC 9110 5.5")
         self.raw = raw
         self.count = lines - 2
-        if len(self.names) != self.count:
+        lowered = raw.lower()
+        names: list[bytes] = FIELD_NAME_AT_LINE_START.findall(lowered)
+        if len(names) != self.count:
             raise WireError(Fault.SYNTAX, "a malformed field line", "RFC 9112 5")
+        return lowered, names
 
     @property
     def names(self) -> list[bytes]:
@@ -55,9 +62,12 @@ class FieldSection:
 
     def get_all(self, name: bytes) -> list[bytes]:
         """All values of `name` (given in lower case), in their order."""
+        return self._values(self.raw.lower(), name)
+
+    def _values(self, lowered: bytes, name: bytes) -> list[bytes]:
+        """The same for whoever has the section in lower case."""
         values = []
         mark = b"\r\n" + name + b":"
-        lowered = self.raw.lower()
         start = lowered.find(mark)
         while start >= 0:
             start += len(mark)

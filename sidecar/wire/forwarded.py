@@ -117,13 +117,11 @@ class ForwardedPolicy:
         `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` is what it speaks,
         empty where that says nothing about the client, because a balancer may have taken TLS off.
         """
-        special = fields.special
-        if special and (b"x-forwarded-for" in special or b"x-forwarded-proto" in special):
-            chain = b",".join(fields.get_all(b"x-forwarded-for"))
-            proto = b",".join(fields.get_all(b"x-forwarded-proto"))
-            resolve = self._chain if len(chain) + len(proto) <= _LONGEST_CACHED else self._resolve
-            return resolve(peer, scheme, chain, proto)
-        return self._chain(peer, scheme, b"", b"")
+        if fields.claims is None:
+            return self._chain(peer, scheme, b"", b"")
+        chain, proto = fields.claims
+        resolve = self._chain if len(chain) + len(proto) <= _LONGEST_CACHED else self._resolve
+        return resolve(peer, scheme, chain, proto)
 
     def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, str, bytes]:
         client = parse_address(peer)

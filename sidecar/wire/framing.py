@@ -47,22 +47,20 @@ RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 
 _KEPT_ALIVE = {b"keep-alive"}
-_NOT_LOOKED_FOR = b"\n"
-"""No value of a field, in which there can be no LF."""
 
 
 class RequestFields(FieldSection):
     """The fields of a request, judged. `length` is the framing that they ask for."""
 
     __slots__ = (
-        *("_authorization", "_forwarded", "_passed", "_sought", "expectation", "host", "length", "options", "plain"),
-        "special",
+        *("_authorization", "_forwarded", "_passed", "_sought", "claims", "expectation", "host", "length", "options"),
+        *("plain", "special"),
     )
 
     def __init__(self, raw: bytes) -> None:
-        super().__init__(raw)
-        self.special = _shared(_REQUEST_SPECIAL.intersection(self.names))
-        self.host = self._the_host()
+        lowered, names = self._read(raw)
+        self.special = _shared(_REQUEST_SPECIAL.intersection(names))
+        self.host = _the_host(self._values(lowered, b"host"))
         self.length = self._length()
         self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
         self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
@@ -71,25 +69,16 @@ class RequestFields(FieldSection):
         self._forwarded: bytes | None = None
         self._passed = b""
         self._sought: tuple[bytes, list[bytes]] | None = None
-        self._authorization: bytes | None = _NOT_LOOKED_FOR
+        self._authorization = next(iter(self._values(lowered, b"authorization")), None)
+        self.claims: tuple[bytes, bytes] | None = None
+        """The chain of addresses and the schemes that a proxy names, each list in one; None: nobody names any."""
+        if b"x-forwarded-for" in self.special or b"x-forwarded-proto" in self.special:
+            chain, proto = self._values(lowered, b"x-forwarded-for"), self._values(lowered, b"x-forwarded-proto")
+            self.claims = b",".join(chain), b",".join(proto)
 
     def get(self, name: bytes) -> bytes | None:
         """As in every section; but who sends a request is asked of every one, and looked for once."""
-        if name != b"authorization":
-            return super().get(name)
-        if self._authorization is _NOT_LOOKED_FOR:
-            self._authorization = super().get(name)
-        return self._authorization
-
-    def _the_host(self) -> bytes | None:
-        hosts = self.get_all(b"host")
-        if not hosts:
-            return None
-        if len(hosts) > 1:
-            raise WireError(Fault.SYNTAX, "more than one Host", "RFC 9112 3.2")
-        if HOST.fullmatch(hosts[0]) is None:
-            raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
-        return hosts[0]
+        return self._authorization if name == b"authorization" else super().get(name)
 
     def _length(self) -> int:
         """The framing of a request (RFC 9112 6.3). Without framing fields there is no body."""
@@ -153,8 +142,8 @@ class ResponseFields(FieldSection):
     __slots__ = ("_passed", "length", "options", "special")
 
     def __init__(self, raw: bytes) -> None:
-        super().__init__(raw)
-        self.special = special = _shared(RESPONSE_SPECIAL.intersection(self.names))
+        _, names = self._read(raw)
+        self.special = special = _shared(RESPONSE_SPECIAL.intersection(names))
         if b"transfer-encoding" in special:
             _check_transfer_coding(self)
             self.length = CHUNKED
@@ -203,6 +192,17 @@ class ResponseFields(FieldSection):
         if not cut and not extra:
             return self.raw
         return b"%b%b\r\n" % (self.without(cut) if cut else self.raw[:-2], extra)
+
+
+def _the_host(hosts: Sequence[bytes]) -> bytes | None:
+    """The value of the one line of Host (RFC 9112 3.2)."""
+    if not hosts:
+        return None
+    if len(hosts) > 1:
+        raise WireError(Fault.SYNTAX, "more than one Host", "RFC 9112 3.2")
+    if HOST.fullmatch(hosts[0]) is None:
+        raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
+    return hosts[0]
 
 
 def _check_transfer_coding(fields: RequestFields | ResponseFields) -> None:

@@ -98,13 +98,13 @@ class RequestHead:
         ):
             # What `REQUEST_LINE` says of nearly every line, at half the price.
             method, target, _ = words
-            http11 = True
+            usual = http11 = True
         else:
             match = REQUEST_LINE.fullmatch(line)
             if match is None:
                 raise malformed_request_line(line)
             method, target, minor = match.groups()
-            http11 = minor == b"1"
+            usual, http11 = False, minor == b"1"
         fields = _requests.recent.get(section) or _requests.find(section)
         if fields.count > most_fields:
             raise WireError(Fault.HEAD_TOO_LARGE, f"more than {most_fields} field lines", "RFC 6585 5")
@@ -117,11 +117,11 @@ class RequestHead:
         self.http11 = self.persistent = http11
         self.length = fields.length
         self.upgrade: bytes | None = None
-        if target[0] != 0x2F:
+        if not usual and target[0] != 0x2F:
             self._check_target()
         if not (fields.plain and http11):
             self._judge_together()
-        if method in _NOT_SERVED:
+        if not usual and method in _NOT_SERVED:
             raise WireError(Fault.METHOD, "CONNECT and TRACE are not served", "RFC 9110 9.3.6, 9.3.8")
 
     def _check_target(self) -> None:

@@ -253,11 +253,13 @@ class RequestReader(BodyReader):
 class ResponseReader(BodyReader):
     """Reads the responses that a worker sends on one connection."""
 
-    __slots__ = ("_method", "decoded", "until_close")
+    __slots__ = ("_method", "_untouched", "decoded", "until_close")
 
     def __init__(self, limits: ReaderLimits) -> None:
         super().__init__(limits, ended=True)
         self._method = b"GET"
+        self._untouched = False
+        """A response is expected, and nothing has come of it."""
         self.decoded = False
         """Chunked content is passed on without its chunks, for a client of HTTP/1.0."""
         self.until_close = False
@@ -271,6 +273,7 @@ class ResponseReader(BodyReader):
     def next_message(self, method: bytes, *, decoded: bool) -> None:
         """Expect the response to a request with `method`."""
         self._method = method
+        self._untouched = True
         self.decoded = decoded
         self.ended = False
         self.until_close = False
@@ -283,14 +286,12 @@ class ResponseReader(BodyReader):
 
         Nothing has happened by that: `take_whole` takes it, `feed` says what anything else is.
         """
-        if self._buffer or self.ended or self._left or self._body is not None or self.until_close:
+        # Answers to HEAD have other lengths than their heads say, and are not worth to be remembered.
+        if not self._untouched or self._method == b"HEAD":
             return None
         limits = self._limits
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > limits.head:
-            return None
-        if self._method == b"HEAD":
-            # Its answers have other lengths than their heads say, and are not worth to be remembered.
             return None
         raw = data[:end]
         try:
@@ -305,9 +306,11 @@ class ResponseReader(BodyReader):
     def take_whole(self) -> None:
         """The response that `whole` has seen has been read to its end."""
         self.ended = True
+        self._untouched = False
 
     def feed(self, data: bytes) -> Sequence[ResponseEvent]:
         """Events in `data`; raises WireError where it is no response."""
+        self._untouched = False
         if self._left:
             return self._feed_length(data)
         if self._body is not None:

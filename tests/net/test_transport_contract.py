@@ -450,21 +450,21 @@ def test_abandoned_writes_keep_the_answer(kind: str) -> None:
 
 
 @on_sockets
-def test_readable(kind: str) -> None:
+def test_idle(kind: str) -> None:
     """A look into the kernel sees octets, an end and a reset before the reactor does, and takes nothing away."""
 
     async def scenario(line: Line) -> None:
         await turns()
         line.near.link.pause()
-        assert not line.near.link.readable
+        assert line.near.link.idle()
         line.sends(b"a")
-        assert line.near.link.readable
+        assert not line.near.link.idle()
         line.near.link.resume()
         while line.near.got != b"a":
             await turns(1)
         line.near.link.pause()
         line.half_closes()
-        assert line.near.link.readable
+        assert not line.near.link.idle()
 
     play(kind, scenario)
 
@@ -478,7 +478,7 @@ def test_reset() -> None:
         line.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         line.far.close()
         line.near.link.socket.setblocking(False)
-        while not line.near.link.readable:
+        while line.near.link.idle():
             await turns(1)
         assert not line.near.link.send(b"x")
         line.near.link.resume()
@@ -523,7 +523,7 @@ def test_not_a_socket() -> None:
     async def scenario(line: Any) -> None:
         assert line.near.link.send(b"abc")
         assert line.near.link.unsent == 0
-        assert not line.near.link.readable
+        assert line.near.link.idle()
         line.near.link.abandon_writes()
         assert await line.reads(3) == b"abc"
 
