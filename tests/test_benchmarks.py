@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import load, observing, processes, programs, slow_clients, traffic
+from benchmarks import compression, load, observing, processes, programs, slow_clients, traffic
 from benchmarks.__main__ import main, write_docs
 from benchmarks.plot import plot
 from benchmarks.profiling import by_kind, inclusive, own
@@ -341,3 +341,19 @@ def test_http2_is_measured() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"\| +\| sidecar +\| nginx +\| haproxy +\|", done.stdout)
     assert "CPU per request over HTTP/2" in done.stdout
+
+
+def test_compression_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sidecar compresses what a real Synapse sent, and the templates have what makes the others do it."""
+    processors = programs.Processors.divided(sorted(os.sched_getaffinity(0)))
+    monkeypatch.setattr(compression, "_REQUESTS", 2)
+    with programs.directory() as place, compression.worker(place) as behind:
+        program = compression.variant("sidecar, level 1", place)
+        with programs.proxy(program, place, behind, processors) as proxy:
+            spent, size = compression.spent(proxy)
+    assert spent > 0
+    assert size < len(compression.BODY) / 3
+    for name, (_, (_, new)) in compression.VARIANTS.items():
+        text = (tmp_path / compression.variant(name, tmp_path).template).read_text()
+        assert new in text
+    assert all(0 < middle <= most for middle, most in [compression.steps(1, compression.BODY * 3)])
