@@ -92,14 +92,14 @@ def _homeserver(options: argparse.Namespace) -> int:
     from end_to_end.services import missing
 
     from benchmarks.homeserver import results as paid
-    from benchmarks.homeserver.run import BRIEF, Plan, run
+    from benchmarks.homeserver.run import BRIEF, RULES, Plan, run
     from benchmarks.homeserver.tables import plot as picture
     from benchmarks.homeserver.tables import tables as lines
 
     if not options.read and (absent := missing()):
         print(f"a homeserver needs {', '.join(absent)}", file=sys.stderr)
         return 1
-    plan = BRIEF if options.brief else Plan()
+    plan = RULES if options.rules else BRIEF if options.brief else Plan()
     if options.rounds:
         plan = evolve(plan, rounds=options.rounds)
     try:
@@ -160,6 +160,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--http2", action="store_true", help="what a request costs over HTTP/2, instead")
     parser.add_argument("--homeserver", action="store_true", help="what a real Synapse pays behind each, instead")
     parser.add_argument("--brief", action="store_true", help="with --homeserver: one case, in a few minutes")
+    parser.add_argument("--rules", action="store_true", help="with --homeserver: our rules, each switched off in turn")
     parser.add_argument("--profile", action="store_true", help="sample the sidecar instead of comparing")
     return parser
 

@@ -23,12 +23,17 @@ from aiohttp import web
 from benchmarks.__main__ import main
 from benchmarks.homeserver import costs, expressions
 from benchmarks.homeserver.clients import Crowd, Load, Person, Room
-from benchmarks.homeserver.deployments import DEPLOYMENTS, SIX, TWELVE, Deployment
+from benchmarks.homeserver.deployments import SIX, TWELVE, Deployment
 from benchmarks.homeserver.measure import times
 from benchmarks.homeserver.population import SIZES, Size, places
+from benchmarks.homeserver.proxies import Variant
 from benchmarks.homeserver.results import METRICS, Case, Report, Row, from_json, to_json
+from benchmarks.homeserver.rules import WITHOUT
 from benchmarks.homeserver.tables import plot, tables
 from benchmarks.programs import ProgramError, find
+from sidecar.config.load import settle
+from sidecar.config.schema import Pool
+from sidecar.document import parse_document
 
 numbers = st.dictionaries(
     st.sampled_from([metric.key for metric in METRICS]),
@@ -117,7 +122,7 @@ def test_every_expression_is_used() -> None:
     assert by_expression["^/_matrix/client/(api/v1|r0|v3|unstable)/rooms/.*/send"] == "rooms"
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS.values(), ids=list(DEPLOYMENTS))
+@pytest.mark.parametrize("deployment", [SIX, TWELVE], ids=lambda found: found.topology.name)
 @pytest.mark.parametrize("program", ["nginx", "haproxy"])
 def test_programs_read_their_files(program: str, deployment: Deployment, tmp_path: Path) -> None:
     """nginx and HAProxy take what is written for them."""
@@ -134,6 +139,16 @@ def test_programs_read_their_files(program: str, deployment: Deployment, tmp_pat
         command = [found, "-c", "-f", file]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("variant", WITHOUT, ids=lambda variant: variant.name)
+def test_each_rule_can_be_switched_off(variant: Variant) -> None:
+    """The sidecar takes the keys, and they change the pools that they name."""
+    workers = {process.name: {"endpoint": f"unix:/{process.name}"} for process in TWELVE.topology.processes}
+    text = json.dumps({"workers": workers, **variant.settings(TWELVE)})
+    pools = settle(parse_document(text.encode(), "/etc/sidecar.yaml")).pools
+    assert pools
+    assert all(pool != Pool() for pool in pools.values())
 
 
 def test_equal_workers_are_those_that_write_nothing() -> None:

@@ -62,15 +62,3 @@ TWELVE = Deployment(
     ),
     {**_NAMED, "media": ("media1",)},
 )
-
-
-def equal(count: int) -> Deployment:
-    """So many generic workers that do everything alike."""
-    names = tuple(f"generic{number}" for number in range(1, count + 1))
-    processes = tuple(Process(name, ("client", "federation", "metrics")) for name in names)
-    return Deployment(
-        Topology(f"equal{count}", (_MAIN, *processes), {}), dict.fromkeys(("sync", "client", "federation"), names)
-    )
-
-
-DEPLOYMENTS: Mapping[str, Deployment] = {one.topology.name: one for one in (SIX, TWELVE, equal(4), equal(8))}

@@ -40,15 +40,8 @@ def by_hand(deployment: Deployment) -> Pools:
     return {"sync": deployment.pools["sync"], "client": client, "rooms": client}
 
 
-def spread(count: int, *names: str) -> Variant:
-    """These pools limited to the first so many of the equal workers."""
-    chosen = pools(lambda deployment: dict.fromkeys(names, deployment.equals[:count]))
-    return Variant(f"{'+'.join(names)} on {count}", settings=chosen)
-
-
 NGINX, HAPROXY = Variant("nginx", "nginx"), Variant("haproxy", "haproxy")
 OURS, BY_HAND = Variant("sidecar"), Variant("sidecar, pools by hand", settings=pools(by_hand))
-VARIANTS = (NGINX, HAPROXY, OURS, BY_HAND)
 
 
 @contextmanager

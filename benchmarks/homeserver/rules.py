@@ -21,7 +21,12 @@ def _elsewhere(*pools: str) -> Callable[[Deployment], Mapping[str, Any]]:
     return lambda deployment: {"pools": {name: {"workers": list(deployment.pools["client"])} for name in pools}}
 
 
+def _all_of_them(deployment: Deployment) -> Mapping[str, Any]:
+    return {"pools": {"sync": {"spread": len(deployment.equals)}}}
+
+
 WITHOUT = (
+    Variant("syncs on half of the workers", settings=_all_of_them),
     Variant("syncs by user", settings=_anywhere(*_SYNCS)),
     Variant("first syncs on the workers of later ones", settings=_elsewhere("initial_sync")),
     Variant("sliding sync on the workers of classic", settings=_elsewhere("sliding_sync")),
