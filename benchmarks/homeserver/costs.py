@@ -69,12 +69,18 @@ def told(texts: Iterable[str]) -> Told:
 
 def scraped(sockets: Iterable[Path]) -> Told:
     """Ask each process."""
-    return told(ask(path, "GET", "/_synapse/metrics", patience=20)[1].decode() for path in sockets)
+    return told(ask(path, "GET", "/_synapse/metrics", patience=60)[1].decode() for path in sockets)
 
 
 def spent(pid: int) -> float:
     """Seconds of processor time of this process and all below it, of those that have ended as well."""
-    return usage(pid).total + sum(map(_of_ended, tree(pid)))
+    while True:
+        try:
+            return usage(pid).total + sum(map(_of_ended, tree(pid)))
+        except (FileNotFoundError, ProcessLookupError):
+            if not Path(f"/proc/{pid}").exists():
+                raise
+            # One below it has ended meanwhile; its parent has its time now.
 
 
 def _of_ended(pid: int) -> float:
