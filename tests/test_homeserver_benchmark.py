@@ -81,7 +81,7 @@ def test_goals_are_of_medians() -> None:
     theirs = Row("nginx", {"synapse": (100.0,), "send p50": (100.0,)})
     text = tables(Report({}, 1.0, (Case("six", "24 users", "messages", 4.0, (ours, theirs)),)))
     line = text.splitlines()[-3]
-    assert [cell.strip() for cell in line.split("|")[2:5]] == ["0.91", "0.90, missed", "not measured"]
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["0.910", "0.900, missed", "not measured"]
 
 
 def test_failures_stand_below_the_table() -> None:

@@ -57,7 +57,7 @@ def _goals(report: Report) -> str:
 
 
 def _judged(ratio: float | None, factor: float) -> str:
-    return "not measured" if ratio is None else f"{ratio:.2f}" if ratio <= factor else f"{ratio:.2f}, missed"
+    return "not measured" if ratio is None else f"{ratio:.3f}" if ratio <= factor else f"{ratio:.3f}, missed"
 
 
 def plot(report: Report) -> str:
