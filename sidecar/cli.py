@@ -15,6 +15,7 @@ from typing import BinaryIO, NoReturn
 import click
 
 from sidecar import __version__
+from sidecar.commands.asking_hottest import hottest
 from sidecar.commands.checking import (
     CLEAN,
     FAILED,
@@ -288,6 +289,7 @@ main.add_command(password)
 main.add_command(import_)
 main.add_command(reload)
 main.add_command(top)
+main.add_command(hottest)
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from sidecar.admin.answers import Inquiry, OperatorAnswer, only
 from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
 from sidecar.history.events import Events
+from sidecar.history.hottest import Hottest
 from sidecar.metrics.status import View, state, status, unready
 from sidecar.observe.telemetry import logger
 from sidecar.upstream.pool import WorkerPool
@@ -29,6 +30,10 @@ _log = logger("sidecar.admin")
 POINTS = 60
 """Points of a curve, unless told otherwise."""
 MOST_POINTS = 1000
+HOTTEST = 5
+"""Keys of each kind in the status."""
+MOST_ASKED = 20
+"""Names that are looked for with one request."""
 
 
 @define(eq=False)
@@ -37,6 +42,7 @@ class Operations:
 
     look: Callable[[], View]
     events: Events
+    hottest: Hottest
     recent: Recent = field(factory=Recent)
     own: OwnUse = field(factory=OwnUse)
     actions: Callable[[], str] = lambda: "api"
@@ -64,6 +70,7 @@ class Operations:
             "actions": self.actions(),
             "events": self.events.told(time.time() - self.events.now()),
             "recent": self.recent.whole(),
+            "hottest": self.hottest.told(self.events.now(), HOTTEST),
             "hour": self.recent.hour.whole(POINTS),
             "busiest": self.recent.endpoints(),
             "process": {**self.own.told(), "connections_limit": view.ceiling},
@@ -79,6 +86,8 @@ class Operations:
                 return only("GET", method, lambda: self._ready(inquiry.query))
             case ["api", "status"]:
                 return only("GET", method, lambda: OperatorAnswer(200, self.facts()))
+            case ["api", "hottest"]:
+                return only("GET", method, lambda: self._hottest(inquiry.query))
             case ["api", "history"]:
                 return only("GET", method, lambda: self._history(inquiry.query))
             case ["api", "workers", name, "drain" | "undrain" as action]:
@@ -99,6 +108,15 @@ class Operations:
                 return OperatorAnswer(404, {"error": _unknown("pool", name, view.plan.pools)})
         reasons = unready(view, asked)
         return OperatorAnswer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
+
+    def _hottest(self, query: str) -> OperatorAnswer:
+        """The hottest keys, and where somebody who is named stands among them. No name is kept or logged."""
+        if not self.hottest.room:
+            return OperatorAnswer(404, {"error": "Nothing is counted, because `operator.hottest` is 0."})
+        self.look().gateway.notes.tell()
+        asked, now = parse_qs(query).get("is", [])[:MOST_ASKED], self.events.now()
+        told = self.hottest.told(now, self.hottest.room)
+        return OperatorAnswer(200, {**told, "asked": [self.hottest.asked(now, text) for text in asked]})
 
     def _history(self, query: str) -> OperatorAnswer:
         points = parse_qs(query).get("points", [str(POINTS)])[-1]

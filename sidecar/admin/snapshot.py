@@ -64,6 +64,30 @@ class Lately:
 
 
 @frozen(kw_only=True)
+class HotFacts:
+    """A user, a room, a server or an address with many requests."""
+
+    hash: str = ""
+    requests: int = 0
+    per_second: float = 0.0
+    share: float = 0.0
+    """Of all requests of its kind."""
+
+
+@frozen(kw_only=True)
+class HottestFacts:
+    """Those with the most, of the last one to two minutes."""
+
+    seconds: float = 0.0
+    keys: Mapping[str, tuple[HotFacts, ...]] = field(factory=dict)
+    """By kind: `user`, `room`, `origin`, `address`."""
+
+
+HOT_KINDS = {"user": "Users", "room": "Rooms", "origin": "Servers", "address": "Addresses"}
+"""What the kinds are called."""
+
+
+@frozen(kw_only=True)
 class ProcessFacts:
     """What the process uses, and what it may."""
 
@@ -283,6 +307,7 @@ class Snapshot:
     busiest: Mapping[str, Lately] = field(factory=dict)
     """Endpoints that had requests in the last minute."""
     process: ProcessFacts = ProcessFacts()
+    hottest: HottestFacts = HottestFacts()
 
     @property
     def parts(self) -> list[PoolPart]:

@@ -35,7 +35,9 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     recent = Recent(LONG_POLLS, Hour(lambda: reload.deployment.settings.operator.history))
     own = OwnUse()
     events = reload.sidecar.events
-    operations = Operations(reload.look, events, recent, own, lambda: reload.deployment.settings.operator.actions)
+    operations = Operations(
+        reload.look, events, reload.sidecar.hottest, recent, own, lambda: reload.deployment.settings.operator.actions
+    )
     page = StatusPage(
         facts=operations.facts,
         hour=lambda: recent.hour.told(POINTS),

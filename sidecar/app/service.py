@@ -32,6 +32,7 @@ from sidecar.entrance.listening import address, listen_where_possible
 from sidecar.entrance.tls import Identities
 from sidecar.errors import SidecarError
 from sidecar.history.events import Events
+from sidecar.history.hottest import Hottest
 from sidecar.observe.logbook import Logbook
 from sidecar.observe.telemetry import log_from, logger
 from sidecar.records.access_log import AccessLog
@@ -93,6 +94,8 @@ class SidecarService(Service):
     """What has happened."""
     fleet: Fleet = field(init=False)
     """The balancers."""
+    hottest: Hottest = field(init=False)
+    """For whom most of the requests are."""
     listeners: list[Listener] = field(init=False, factory=list)
     ports: list[IListeningPort] = field(init=False, factory=list)
     leaving: list[WorkerPool] = field(init=False, factory=list)
@@ -107,6 +110,7 @@ class SidecarService(Service):
         self.logbook = Logbook(self.reactor)
         self.events = Events(self.reactor.seconds, settings.operator.events)
         access_log = self.logbook.use(settings.log, work.log_secret)
+        self.hottest = Hottest(self.logbook.hasher, settings.operator.hottest)
         deadlines = Deadlines(self.reactor)
         # Whom would tallies be told without an operator's listener?
         tallies = Tallies() if self.measured or settings.admin is not None else None
@@ -120,7 +124,7 @@ class SidecarService(Service):
             weights=_weights(work),
             gates=make_gates(work.gates, {}),
             main=work.main,
-            notes=Notes(deadlines.now, deadlines.set, tallies, access_log),
+            notes=Notes(deadlines.now, deadlines.set, tallies, access_log, self.hottest if settings.admin else None),
             request_ids=self._request_ids(work.id_fields, access_log),
             changes=changes_anything(settings),
         )
@@ -140,6 +144,7 @@ class SidecarService(Service):
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
         self.events.use(settings.operator.events)
+        self.hottest.use(self.logbook.hasher, settings.operator.hottest)
         if self.running:
             self._accepting.use(_ceiling(settings))
 

@@ -30,21 +30,31 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Print one screen and end; so it is, too, where nobody sits at a terminal.")
 def top(config: str, admin: str | None, user: str | None, interval: float, once: bool) -> None:
     """Show what a running sidecar does: workers, pools, and what waits or fails. Keys are told by `?`."""
-    from sidecar.top.asking import OperatorClient, SilentSidecarError, place
+    from sidecar.top.asking import SilentSidecarError
+
+    try:
+        _show(
+            operator_client(config, admin, user),
+            interval,
+            once=once or not (sys.stdin.isatty() and sys.stdout.isatty()),
+        )
+    except SilentSidecarError as error:
+        fail(str(error))
+
+
+def operator_client(config: str, admin: str | None, user: str | None) -> OperatorClient:
+    """Who asks a running sidecar: where, and with which password. Ends the process where that is unclear."""
+    from sidecar.top.asking import OperatorClient, place
 
     settings = None if admin is not None else _settings(config)
     endpoint = admin if settings is None else settings.admin
     if endpoint is None:
-        _fail(f"{config}: there is no operator's listener; write `admin`, or name it with --admin.")
+        fail(f"{config}: there is no operator's listener; write `admin`, or name it with --admin.")
     try:
         where = place(endpoint)
     except ValueError as error:
-        _fail(f"{error}.")
-    operator = OperatorClient(where, *_credentials(settings, user))
-    try:
-        _show(operator, interval, once=once or not (sys.stdin.isatty() and sys.stdout.isatty()))
-    except SilentSidecarError as error:
-        _fail(str(error))
+        fail(f"{error}.")
+    return OperatorClient(where, *_credentials(settings, user))
 
 
 def _show(operator: OperatorClient, interval: float, *, once: bool) -> None:
@@ -57,14 +67,14 @@ def _show(operator: OperatorClient, interval: float, *, once: bool) -> None:
         try:
             terminal.show(operator, interval, colours=not os.environ.get("NO_COLOR"))
         except terminal.NoScreenError as error:
-            _fail(str(error))
+            fail(str(error))
 
 
 def _settings(config: str) -> Settings:
     try:
         return load_settings(config)
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str | None]:
@@ -82,6 +92,7 @@ def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str 
     return name, click.prompt(f"Password of {name}", hide_input=True, err=True)
 
 
-def _fail(sentence: str) -> NoReturn:
+def fail(sentence: str) -> NoReturn:
+    """End with a sentence on standard error."""
     click.echo(sentence, err=True)
     raise SystemExit(FAILED)

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from sidecar.config import kinds
 from sidecar.config.amounts import KIB
-from sidecar.config.kinds import Count, Duration, Size, doc
+from sidecar.config.kinds import Count, CountOrZero, Duration, Size, doc
 
 
 @frozen(kw_only=True)
@@ -79,6 +79,13 @@ class Operator:
         metadata=doc(
             "For so long the rates, times and queues of the sidecar, of each worker and of each pool are remembered, a "
             "point each 15 s. A point of one of them takes 24 bytes."
+        ),
+    )
+    hottest: CountOrZero = field(
+        default=64,
+        metadata=doc(
+            "Users, rooms, servers and addresses, so many of each, that are counted to tell which have the most "
+            "requests; kept as hashes. One with a larger share than one in so many is always among them. 0: none."
         ),
     )
     request: Size = field(

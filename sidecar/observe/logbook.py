@@ -52,10 +52,18 @@ class Logbook:
     """For requests that have no id yet when their line is written."""
     _sink: Sink | None = field(default=None, init=False)
     _closed: Written = field(factory=Written, init=False)
-    _own_secret: bytes = field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
+    hasher: Hasher = field(init=False, repr=False)
+    """Of the keys that are told of: by the secret of `secret_file`, or one that only this process knows."""
+    _own: Hasher = field(factory=lambda: Hasher(secrets.token_bytes(32)), init=False, repr=False)
+    _secret: bytes | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.hasher = self._own
 
     def use(self, settings: Log, secret: bytes | None) -> AccessLog | None:
         """The access log by these settings; None where there is none. `secret` is that of `secret_file`."""
+        if secret != self._secret:
+            self._secret, self.hasher = secret, self._own if secret is None else Hasher(secret)
         sink = self._sink
         if not settings.access:
             self.close(0.0)
@@ -67,7 +75,7 @@ class Logbook:
             sink.room = settings.waiting
             sink.reopen()
         lines = Lines(
-            Hasher(secret or self._own_secret),
+            self.hasher,
             self.ids,
             LogChoice(settings.sample, settings.endpoints),
             json=settings.format == "json",

@@ -6,13 +6,21 @@ for many at once costs half. Knows no connection; whoever reads the tallies gets
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from attrs import define, field
 
 from sidecar.records.access_log import AccessLog
 from sidecar.records.record import Record
 from sidecar.records.tally import Tallies
+
+
+class Settles(Protocol):
+    """Somebody else who is told of exchanges that have ended."""
+
+    def settle(self, records: Sequence[Record]) -> None: ...
+
 
 TOGETHER = 128
 """So many are told of at once: more would hold up a request noticeably, and save little."""
@@ -30,6 +38,7 @@ class Notes:
     """Lets `deadline_passed` be called after so many seconds."""
     tallies: Tallies | None = None
     log: AccessLog | None = None
+    also: Settles | None = None
     records: list[Record] = field(factory=list, init=False)
     expires: float = field(default=float("inf"), init=False)
     slot: float = field(default=float("inf"), init=False)
@@ -57,6 +66,8 @@ class Notes:
         self.records = []
         if self.tallies is not None:
             self.tallies.settle(records)
+        if self.also is not None:
+            self.also.settle(records)
         if self.log is not None:
             self.log.tell(records, self.now())
 

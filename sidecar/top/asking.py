@@ -6,8 +6,9 @@ import http.client
 import json
 import socket
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
@@ -92,6 +93,10 @@ class OperatorClient:
         """Drain a worker, or end that; a sentence. Raises SilentSidecarError."""
         path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}"
         return str(self._ask("POST", path).get("told", ""))
+
+    def hottest(self, names: Sequence[str]) -> dict[str, Any]:
+        """Who has the most requests, and where those who are named stand. Raises SilentSidecarError."""
+        return self._ask("GET", f"/api/hottest?{urlencode([('is', name) for name in names])}")
 
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         where = self.place

@@ -11,6 +11,7 @@ from sidecar.admin.page import workers
 from sidecar.admin.page.balancers import balancers
 from sidecar.admin.page.busiest import busiest
 from sidecar.admin.page.events import events
+from sidecar.admin.page.hot_keys import hottest
 from sidecar.admin.page.hour import graphs
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.pieces import Cell, badge, chips, figure, row, section, table
@@ -36,6 +37,7 @@ def live(facts: Snapshot, order: str, time: str, endpoints: str = "") -> Markup:
         _misroutes(facts),
         events(facts),
         busiest(facts, endpoints),
+        hottest(facts),
         _configuration(facts),
         _pools(facts),
         balancers(facts),
