@@ -25,9 +25,18 @@ DATA = {"sidecar/py.typed", "sidecar/synapse/data/endpoints.json", "sidecar/syna
 CONFIGURATIONS = {
     *(
         f"conf/{name}.yaml"
-        for name in ("alerts", "explicit", "minimal", "sidecar", "docker-nginx", "nginx-workers", "two-hosts")
+        for name in (
+            "alerts",
+            "alertmanager",
+            "explicit",
+            "minimal",
+            "sidecar",
+            "docker-nginx",
+            "nginx-workers",
+            "two-hosts",
+        )
     ),
-    "conf/grafana-dashboard.json",
+    *("conf/alertmanager.yaml", "conf/grafana-dashboard.json"),
     *("conf/docker/compose.yaml", "conf/docker/Dockerfile", "conf/docker/healthcheck"),
     *("conf/systemd/sysusers.conf", "conf/systemd/tmpfiles.conf"),
     *(

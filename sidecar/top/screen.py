@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 
 from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
@@ -11,14 +12,19 @@ from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
 from sidecar.top.balancers import balancers
+from sidecar.top.busy_endpoints import endpoints, hottest
 from sidecar.top.events import events
+from sidecar.top.spark import spark
 from sidecar.top.state import TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.workers import table
 
+_NARROWEST = 12
+"""Characters of a curve that says something."""
 HELP = """\
 up, down, PgUp, PgDn  choose a worker, or scroll
-Tab                   workers, pools, balancers, events, notes (what waits)
+Tab                   workers, pools, balancers, endpoints, events, notes
+/       Esc           show only what has the text that follows; show all
 s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
 d       u             drain the chosen worker, resume it; asks first
@@ -34,7 +40,7 @@ P99     the same of 99 in 100
 5xx     such answers in the last minute
 SINCE   how long it has been in its state
 """
-KEYS = "q quit  ? help  Tab view  s sort  r reverse  d drain  u resume"
+KEYS = "q quit  ? help  Tab view  / filter  s sort  r reverse  d drain  u resume"
 
 
 def screen(state: TopState, width: int, height: int) -> list[Line]:
@@ -55,7 +61,9 @@ def _body(state: TopState, width: int, room: int) -> list[Line]:
         if len(body) < room - 1:
             body += [(), *_notes(state.facts, width)]
     else:
-        whole = list(_VIEWS[state.view](state.facts, width))
+        first, *rest = list(_VIEWS[state.view](state.facts, width)) or [()]
+        wanted = state.filter.lower()
+        whole = [first, *(line for line in rest if wanted in "".join(piece.text for piece in line).lower())]
         body = whole[min(state.scroll, max(len(whole) - room, 0)) :]
     return [*body[:room], *([()] * (room - len(body)))]
 
@@ -74,6 +82,7 @@ def _head(state: TopState, width: int) -> Iterator[Line]:
     name = (Piece("matrix-sidecar", "bold"), Piece(f"  {facts.host}  "), Piece(word, style))
     yield spread(name, Piece(f"up {duration(facts.uptime)}", "soft"), width)
     yield tuple(_figures(facts, width))
+    yield from _hour(facts, width)
     yield ()
 
 
@@ -104,12 +113,28 @@ def _figures(facts: Snapshot, room: int) -> Iterator[Piece]:
         yield Piece(f"{value}  ", style)
 
 
+def _hour(facts: Snapshot, width: int) -> Iterator[Line]:
+    """Curves of the last hour beside each other, where there is room for them."""
+    curves = [(name, facts.hour.get(name, ())) for name in ("rate", "errors", "p99", "waiting")]
+    room = width // len(curves) - 10
+    if room >= _NARROWEST and len(curves[0][1]) > 1:
+        yield fitted((piece for name, values in curves for piece in _curve(name, values, room)), width)
+
+
+def _curve(name: str, values: Sequence[float | None], room: int) -> Iterator[Piece]:
+    yield Piece(f"{name} ", "soft")
+    yield Piece(f"{spark(values, min(room, len(values)))}  ", "bad" if name == "errors" and any(values) else "good")
+
+
 # Below.
 
 
 def _foot(state: TopState, width: int) -> Iterator[Line]:
     if state.asked is not None and state.facts is not None:
         yield from _question(state, width)
+    elif state.typing or (state.filter and not (state.message or state.trouble)):
+        ends = "_  Enter ends" if state.typing else "  Esc shows all"
+        yield (Piece(left(f"/{state.filter}{ends}", width), "bar"),)
     elif state.message or state.trouble:
         yield (Piece(left(state.trouble or state.message, width), "bad" if state.trouble else "bold"),)
     else:
@@ -205,6 +230,7 @@ def _ago(seconds: float | None) -> str:
 _VIEWS: dict[View, Callable[[Snapshot, int], Iterator[Line]]] = {
     "pools": _pools,
     "balancers": balancers,
+    "endpoints": lambda facts, width: chain(endpoints(facts, width), [()], hottest(facts, width)),
     "events": events,
     "notes": partial(_notes, whole=True),
 }

@@ -9,9 +9,10 @@ from attrs import evolve, frozen
 from sidecar.admin.columns import COLUMNS, ordered
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
-View = Literal["workers", "pools", "balancers", "events", "notes"]
-VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "events", "notes")
+View = Literal["workers", "pools", "balancers", "endpoints", "events", "notes"]
+VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "endpoints", "events", "notes")
 ORDERS = ("", *COLUMNS)
+LONGEST_FILTER = 40
 PAGE = 10
 """How far PgUp and PgDn go."""
 
@@ -40,6 +41,10 @@ class TopState:
     help: bool = False
     asked: Action | None = None
     message: str = ""
+    filter: str = ""
+    """Only lines that have this in them, and workers whose name has, are shown."""
+    typing: bool = False
+    """What is typed goes into the filter."""
     scroll: int = 0
     """How many lines of the pools or the notes are above the screen."""
     ended: bool = False
@@ -49,7 +54,8 @@ class TopState:
         """In the order in which they are shown."""
         if self.facts is None:
             return []
-        found = ordered(self.facts, self.order)
+        wanted = self.filter.lower()
+        found = [worker for worker in ordered(self.facts, self.order) if wanted in worker.name.lower()]
         return found[::-1] if self.backwards else found
 
     @property
@@ -74,6 +80,8 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
         return state, None
     if state.help:
         return evolve(state, help=False, ended=key == "q"), None
+    if state.typing:
+        return _typed(state, key), None
     if state.asked is not None:
         sure = key in ("y", "Y")
         return evolve(state, asked=None, message="" if sure else "Nothing was done."), state.asked if sure else None
@@ -93,11 +101,25 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
         case "s" | ">" | "right" | "S" | "<" | "left":
             step = 1 if key in ("s", ">", "right") else -1
             return evolve(state, order=ORDERS[(ORDERS.index(state.order) + step) % len(ORDERS)]), None
+        case "/":
+            return evolve(state, typing=True), None
+        case "escape":
+            return evolve(state, filter="", scroll=0), None
         case "r":
             return evolve(state, backwards=not state.backwards), None
         case "d" | "u":
             return _asked(state, drain=key == "d"), None
     return state, None
+
+
+def _typed(state: TopState, key: str) -> TopState:
+    """A key while the filter is written; Enter ends that, Escape empties the filter too."""
+    if key in ("enter", "escape"):
+        return evolve(state, typing=False, filter=state.filter if key == "enter" else "")
+    if key == "backspace":
+        return evolve(state, filter=state.filter[:-1])
+    more = key if len(key) == 1 and key.isprintable() else ""
+    return evolve(state, filter=(state.filter + more)[:LONGEST_FILTER], scroll=0)
 
 
 def _moved(state: TopState, step: int) -> TopState:

@@ -31,10 +31,16 @@ _KEYS = {
     "KEY_HOME": "home",
     "KEY_END": "end",
     "KEY_BTAB": "shift tab",
+    "KEY_BACKSPACE": "backspace",
+    "\x7f": "backspace",
+    "\b": "backspace",
+    "\n": "enter",
+    "\r": "enter",
+    "\x1b": "escape",
     "\t": "tab",
     "\x03": "q",
 }
-_ASCII = str.maketrans({"–": "-", "…": "~"})  # noqa: RUF001
+_ASCII = str.maketrans({**dict.fromkeys("▁▂▃▄▅▆▇█", "."), "–": "-", "…": "~"})  # noqa: RUF001
 _COLOURS: dict[Style, int] = {"good": curses.COLOR_GREEN, "warm": curses.COLOR_YELLOW, "bad": curses.COLOR_RED}
 
 

@@ -9,6 +9,7 @@ from attrs import frozen
 from sidecar.admin.columns import state_word
 from sidecar.admin.snapshot import WorkerFacts
 from sidecar.admin.words import NOTHING, duration, latency, number
+from sidecar.top.spark import spark
 from sidecar.top.state import TopState
 from sidecar.top.styled import Line, Piece, Style, left, right
 
@@ -39,17 +40,24 @@ class Column:
     """Style of what is not zero."""
 
 
+HOUR = 30
+"""Characters of the curve of a worker."""
 COLUMNS = (
     Column("flight", "RUNS", 6, lambda worker: number(worker.leased)),
     Column("waiting", "WAIT", 5, lambda worker: number(worker.waiting), "warm"),
     Column("rate", "RATE", 6, lambda worker: number(worker.recent.requests_per_second)),
     Column("p50", "P50", 7, lambda worker: latency(worker.recent.p50)),
     Column("p99", "P99", 7, lambda worker: latency(worker.recent.p99)),
+    Column("slowest", "SLOWEST", 7, lambda worker: latency(worker.recent.slowest)),
     Column("errors", "5xx", 5, lambda worker: number(worker.recent.errors), "bad"),
     Column("changed", "SINCE", 11, lambda worker: duration(worker.changed)),
+    Column("hour", "LAST HOUR", HOUR, lambda worker: spark(worker.recent.hour, HOUR)),
 )
-_DISPENSABLE = ("changed", "p50", "errors", "waiting", "p99", "rate")
+_DISPENSABLE = ("hour", "slowest", "changed", "p50", "errors", "waiting", "p99", "rate")
 """What is left out first where there is no room."""
+_LUXURIES = frozenset(("hour", "slowest"))
+_SPARE = 45
+"""Characters that these leave to long names and to reasons."""
 _STATE = 10
 
 
@@ -74,7 +82,8 @@ def table(state: TopState, width: int, room: int) -> list[Line]:
 def _columns(width: int) -> list[Column]:
     columns = list(COLUMNS)
     for name in _DISPENSABLE:
-        if _LEAST + 1 + _STATE + sum(column.width + 1 for column in columns) <= width:
+        spare = _SPARE if name in _LUXURIES else 0
+        if _LEAST + 1 + _STATE + sum(column.width + 1 for column in columns) + spare <= width:
             break
         columns = [column for column in columns if column.name != name]
     return columns

@@ -54,7 +54,7 @@ def test_the_ordinary_screen() -> None:
         "  3 requests of sync: gone",
         "  4 requests of no pool: timeout",
         "",
-        "q quit  ? help  Tab view  s sort  r reverse  d drain  u resume",
+        "q quit  ? help  Tab view  / filter  s sort  r reverse  d drain  u resume",
     ]
 
 
@@ -197,3 +197,42 @@ def test_any_size(of: TopState, width: int, height: int) -> None:
     for line in lines:
         assert sum(len(piece.text) for piece in line) <= width
         assert all(piece.text.isprintable() for piece in line)
+
+
+def test_the_width_is_used() -> None:
+    """The slowest answer, and the last hour of each worker and of the sidecar, where there is room."""
+    busy = {"requests_per_second": 1.0, "slowest": 10.25, "hour": [0.0, 1.0, None, 2.0]}
+    workers = {"main": {"name": "main", "recent": busy}}
+    hour = {"rate": [0.0, 4.0, 8.0], "errors": [0.0] * 3, "p99": [None, 0.1, 0.2], "waiting": [0.0] * 3}
+    wide = shown(state(workers=workers, hour=hour), 170)
+    assert wide[2].split() == ["rate", "▁▅█", "errors", "▁▁▁", "p99", "▅█", "waiting", "▁▁▁"]
+    assert wide[4].startswith("WORKER")
+    assert "10 s" in wide[5]
+    assert wide[5].endswith("▁▅ █")
+    narrow = shown(state(workers=workers, hour=hour), 80)
+    assert narrow[3].startswith("WORKER")
+    assert "SLOWEST" not in narrow[3]
+
+
+def test_endpoints_and_the_hottest() -> None:
+    """One line for each, with what they took; hashes below."""
+    busiest = {"sync": {"requests": 600, "seconds": 18.0, "p50": 0.01, "p99": 0.3, "slowest": 1.5, "errors": 2}}
+    key = {"hash": "b55e01593be30392", "per_second": 51.2, "share": 0.384}
+    of = evolve(state(busiest=busiest, hottest={"seconds": 90.0, "keys": {"user": [key]}}), view="endpoints")
+    assert shown(of)[3:8] == [
+        "ENDPOINT       RATE     TIME      P50      P99  SLOWEST    5xx",
+        "sync           10/s     18 s    10 ms   300 ms    1.5 s      2",
+        "",
+        "Users, the last 1 min",
+        "  b55e01593be30392       51/s   38%",
+    ]
+    assert "No request has ended" in shown(evolve(state(), view="endpoints"))[4]
+
+
+def test_what_does_not_fit_the_filter_is_not_shown() -> None:
+    """Of any view, but for its title; the last line says that there is a filter."""
+    assert [line for line in shown(evolve(state(), filter="SYNC"))[3:] if line.startswith(("main ", "client1"))] == []
+    pools = shown(evolve(state(), view="pools", filter="media"))
+    assert (pools[3][:4], pools[4][:5], pools[5]) == ("POOL", "media", "")
+    assert pools[-1].startswith("/media  Esc shows all")
+    assert shown(evolve(state(), filter="me", typing=True))[-1].startswith("/me_  Enter ends")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
-from sidecar.top.state import ORDERS, Action, TopState, press, told, untold
+from sidecar.top.state import LONGEST_FILTER, ORDERS, Action, TopState, press, told, untold
 
 NAMES = ["main", "sync1", "sync2", "client1", "typing1"]
 FRESH = told(TopState(), snapshot(tell()))
@@ -55,9 +55,9 @@ def test_orders() -> None:
 
 
 def test_views() -> None:
-    """Workers, pools, balancers, events, notes, and round; elsewhere than among workers it is scrolled."""
-    seen = [pressed(FRESH, *["tab"] * count).view for count in range(6)]
-    assert seen == ["workers", "pools", "balancers", "events", "notes", "workers"]
+    """All of them, and round; elsewhere than among workers it is scrolled."""
+    seen = [pressed(FRESH, *["tab"] * count).view for count in range(7)]
+    assert seen == ["workers", "pools", "balancers", "endpoints", "events", "notes", "workers"]
     assert pressed(FRESH, "shift tab").view == "notes"
     assert pressed(FRESH, "tab", "down", "down", "up").scroll == 1
     assert pressed(FRESH, "tab", "up").scroll == 0
@@ -114,3 +114,14 @@ def test_any_keys(keys: list[str]) -> None:
         state, action = press(state, key)
         assert action == (before.asked if key == "y" and not before.help else None)
         assert 0 <= state.place < len(NAMES)
+
+
+def test_a_filter_is_typed() -> None:
+    """Every printable key is a letter of it; Enter keeps it, Escape empties it."""
+    typing = pressed(FRESH, "/", "s", "y", "n", "q", "backspace")
+    assert (typing.filter, typing.typing, typing.ended) == ("syn", True, False)
+    kept = pressed(typing, "enter")
+    assert ([worker.name for worker in kept.workers], kept.typing) == (["sync1", "sync2"], False)
+    assert pressed(kept, "escape").filter == pressed(typing, "escape").filter == ""
+    assert len(pressed(FRESH, "/", *["x"] * 99).filter) == LONGEST_FILTER
+    assert pressed(typing, "up").filter == "syn"
