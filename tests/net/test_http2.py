@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from ipaddress import ip_network
 
 import pytest
 from attrs import evolve
@@ -295,6 +296,34 @@ async def test_waiting(stage: Http2Stage) -> None:
     assert (answer.status, b"retry-after" in answer.fields) == (503, True)
 
 
+@staged(Http2Stage, away=("main",), limits={"waiting_bytes": 1000})
+async def test_a_body_that_waits(stage: Http2Stage) -> None:
+    """While its request is in line no more of it is taken than may wait; then all of it goes on, in order."""
+    client = await stage.http2()
+    body = bytes(range(256)) * 800
+    stream = client.ask([*PUT, (b"content-length", b"%d" % len(body))], b"", ended=False)
+    client.more(stream, body[:60_000])
+    await turns(10)
+    (arrival,) = stage.listener.connections
+    (session,) = arrival._spoken._sessions.values()  # type: ignore[attr-defined]
+    assert session.link.paused
+    stage.worker.start()
+    await stage.pass_time(5)
+    worker = await stage.worker.connection()
+    await worker.head()
+    client.take()
+    sent = 60_000
+    while sent < len(body):
+        room = min(client.frames.local_flow_control_window(stream), len(body) - sent)
+        client.more(stream, body[sent : sent + room], ended=sent + room == len(body))
+        sent += room
+        await turns(2)
+        client.take()
+    await worker.gets(body)
+    worker.send(OK)
+    assert (await client.answer(stream)).content == b"ok"
+
+
 @staged(Http2Stage)
 async def test_a_stop(stage: Http2Stage) -> None:
     """The client is told; what it has asked and still asks is answered, and then the connection ends in good order."""
@@ -519,3 +548,17 @@ async def test_too_many_inside_tls(stage: SecureStage) -> None:
     await inside(stage, "h2")
     client = Http2Client(InsidePeer(await inside(stage, "h2")))
     assert await client.farewell() == ErrorCode.ENHANCE_YOUR_CALM
+
+
+@staged(SecureStage, before="http2:haproxy:")
+async def test_who_a_balancer_says_it_is(stage: SecureStage) -> None:
+    """A PROXY header comes before TLS and HTTP/2, and each request is told to come from whom it names."""
+    stage.believe(trust=[], proto=None, announcing=[ip_network("127.0.0.2")])
+    stage.context.set_alpn_protocols(["h2"])
+    peer = await stage.client(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 443\r\n", source="127.0.0.2")
+    client = Http2Client(InsidePeer(await Inside(peer, stage.context).shake()))
+    stream = client.ask()
+    worker = await stage.worker.connection()
+    assert b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n" in await worker.head()
+    worker.send(OK)
+    assert (await client.answer(stream)).content == b"ok"

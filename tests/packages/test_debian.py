@@ -166,7 +166,7 @@ def test_it_installs_without_network_and_starts_nothing(scene: Scene) -> None:
     assert machine.does("matrix-sidecar --version").startswith("matrix-sidecar 1.")
     machine.does("ls /usr/share/man/man1/matrix-sidecar.1.gz /usr/share/bash-completion/completions/matrix-sidecar")
     bill = json.loads(machine.does("zcat -f /usr/share/doc/matrix-sidecar/sbom.cdx.json*"))
-    assert {"twisted", "crossplane", "cryptography"} <= {each["name"] for each in bill["components"]}
+    assert {"twisted", "crossplane", "cryptography", "h2"} <= {each["name"] for each in bill["components"]}
 
 
 def test_three_lines_and_one_command_serve_a_real_synapse(scene: Scene) -> None:
