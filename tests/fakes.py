@@ -170,6 +170,12 @@ class FakeEndpoint:
         self.attempts.append((handler, failed))
         self.on_attempt()
 
+    def follow(self, moved: Callable[[], None]) -> None:
+        """It stays where it is."""
+
+    def ignore(self, moved: Callable[[], None]) -> None:
+        """It stays where it is."""
+
     def accept(self) -> FakeTransport:
         """Let the oldest attempt succeed."""
         handler, _ = self.attempts.pop(0)

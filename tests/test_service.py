@@ -24,6 +24,7 @@ from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.poller import Poller
 from sidecar.upstream import endpoints
 from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
+from sidecar.upstream.resolving import Names
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -277,13 +278,13 @@ def test_a_unix_listener(tmp_path: Path) -> None:
 def test_worker_endpoints() -> None:
     """Both kinds are connected to on sockets of our own; an attempt over TCP has a timeout."""
     poller = Poller(reactor)
-    endpoint, path = worker_endpoint(reactor, poller, "unix:/run/a.sock:timeout=7", 2.0)
+    endpoint, path = worker_endpoint(Names(reactor), poller, "unix:/run/a.sock:timeout=7", 2.0)
     assert isinstance(endpoint, UnixEndpoint)
     assert (endpoint.path, path) == ("/run/a.sock", "/run/a.sock")
-    usual, no_path = worker_endpoint(reactor, poller, "tcp:127.0.0.1:8083", 2.0)
+    usual, no_path = worker_endpoint(Names(reactor), poller, "tcp:127.0.0.1:8083", 2.0)
     assert isinstance(usual, TcpEndpoint)
     assert (usual.host, usual.port, usual.timeout, no_path) == ("127.0.0.1", 8083, 2.0, None)
-    own, _ = worker_endpoint(reactor, poller, r"tcp:host=\:\:1:port=8083:timeout=7", 2.0)
+    own, _ = worker_endpoint(Names(reactor), poller, r"tcp:host=\:\:1:port=8083:timeout=7", 2.0)
     assert isinstance(own, TcpEndpoint)
     assert (own.host, own.timeout) == ("::1", 7.0)
     poller.close()
@@ -300,7 +301,10 @@ def test_no_descriptor_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None
         failures: list[BaseException] = []
         with monkeypatch.context() as patched:
             patched.setattr(f"{endpoints.__name__}.socket.socket", exhausted)
-            for endpoint in (UnixEndpoint(poller, "/run/a.sock"), TcpEndpoint(poller, reactor, "127.0.0.1", 1, 2.0)):
+            for endpoint in (
+                UnixEndpoint(poller, "/run/a.sock"),
+                TcpEndpoint(poller, Names(reactor), "127.0.0.1", 1, 2.0),
+            ):
                 endpoint.connect(lambda: pytest.fail("connected"), failures.append)
                 assert not failures
                 await turns(2)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import clientFromString
 
 from sidecar.app.watching import SocketWatch
 from sidecar.config.schema import Limits, Settings
@@ -21,10 +20,11 @@ from sidecar.routing.plan import PlannedPool
 from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
-from sidecar.upstream.asking import serves
+from sidecar.upstream.asking import questioned, serves
 from sidecar.upstream.endpoints import describe, missing, worker_endpoint
 from sidecar.upstream.health import Health, HealthLimits, WorkerState
 from sidecar.upstream.pool import PoolLimits, WorkerPool
+from sidecar.upstream.resolving import NameLimits, Names
 
 INITIAL_SYNC = "initial_sync"
 
@@ -37,16 +37,17 @@ def worker_pool(
     worker: PlannedWorker,
     settings: Settings,
     reactor: Any,
+    names: Names,
     poller: Poller,
     deadlines: Deadlines,
     sockets: SocketWatch,
     events: Events,
 ) -> WorkerPool:
     """The pool of connections to a worker. One whose file has a fault is down for as long as it has this pool."""
-    client, path = worker_endpoint(reactor, poller, worker.endpoint, settings.timeouts.connect)
+    client, path = worker_endpoint(names, poller, worker.endpoint, settings.timeouts.connect)
 
     # Not `client`, which tells of nothing but failure.
-    asked = clientFromString(reactor, worker.endpoint)
+    asked = questioned(reactor, names, worker.endpoint)
 
     fault = worker.process.fault
     unknown = UnknownPlaceError(f"its file cannot be used: {fault}") if fault else None
@@ -116,6 +117,17 @@ def health_limits(settings: Settings) -> HealthLimits:
     )
 
 
+def name_limits(settings: Settings) -> NameLimits:
+    """How names of workers and servers are looked up."""
+    timeouts = settings.timeouts
+    return NameLimits(
+        patience=timeouts.resolve,
+        hold=timeouts.resolve_hold,
+        interval=timeouts.resolve_interval,
+        lookups=settings.limits.lookups,
+    )
+
+
 def gate_limits(pool: PlannedPool, limits: Limits) -> GateLimits:
     """How many requests of a pool are served at once."""
     stated = pool.settings
@@ -143,4 +155,4 @@ def gates(wanted: Mapping[str, GateLimits], known: Mapping[str, Gate]) -> dict[s
 def start(pools: Iterable[WorkerPool]) -> None:
     """Find out how the workers are."""
     for pool in pools:
-        pool.health.start()
+        pool.start()

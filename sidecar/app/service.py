@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from sidecar import __version__
 from sidecar.admin.words import counted
 from sidecar.app.making import gates as make_gates
-from sidecar.app.making import start, worker_pool
+from sidecar.app.making import name_limits, start, worker_pool
 from sidecar.app.watching import SocketWatch
 from sidecar.app.work import Work
 from sidecar.balancers.fleet import Fleet
@@ -46,6 +46,7 @@ from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.pool import WorkerPool
+from sidecar.upstream.resolving import Names
 from sidecar.wire.forwarded import ForwardedPolicy
 
 _log = logger("sidecar")
@@ -92,6 +93,7 @@ class SidecarService(Service):
     logbook: Logbook = field(init=False)
     events: Events = field(init=False)
     """What has happened."""
+    names: Names = field(init=False)
     fleet: Fleet = field(init=False)
     """The balancers."""
     hottest: Hottest = field(init=False)
@@ -111,6 +113,7 @@ class SidecarService(Service):
         self.events = Events(self.reactor.seconds, settings.operator.events)
         access_log = self.logbook.use(settings.log, work.log_secret)
         self.hottest = Hottest(self.logbook.hasher, settings.operator.hottest)
+        self.names = Names(self.reactor, name_limits(settings))
         deadlines = Deadlines(self.reactor)
         # Whom would tallies be told without an operator's listener?
         tallies = Tallies() if self.measured or settings.admin is not None else None
@@ -128,7 +131,7 @@ class SidecarService(Service):
             request_ids=self._request_ids(work.id_fields, access_log),
             changes=changes_anything(settings),
         )
-        self.fleet = Fleet(self.reactor, self.poller, deadlines, self.events.note)
+        self.fleet = Fleet(self.reactor, self.names, self.poller, deadlines, self.events.note)
         self._resolve(None)
         counters = self.gateway.counters
         self._accepting = Accepting(self.reactor, lambda: counters.connections_open)
@@ -145,11 +148,14 @@ class SidecarService(Service):
         log_from(settings.log.level)
         self.events.use(settings.operator.events)
         self.hottest.use(self.logbook.hasher, settings.operator.hottest)
+        self.names.use(name_limits(settings))
         if self.running:
             self._accepting.use(_ceiling(settings))
 
     def _pool(self, worker: PlannedWorker, settings: Settings, deadlines: Deadlines) -> WorkerPool:
-        return worker_pool(worker, settings, self.reactor, self.poller, deadlines, self.sockets, self.events)
+        return worker_pool(
+            worker, settings, self.reactor, self.names, self.poller, deadlines, self.sockets, self.events
+        )
 
     # Start.
 
@@ -281,6 +287,7 @@ class SidecarService(Service):
         for pool in (*self.gateway.pools.values(), *self.leaving):
             pool.retire()
         self.sockets.close()
+        self.names.close()
         self.poller.close()
         self.gateway.notes.tell()
         self.logbook.close()

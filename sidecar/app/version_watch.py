@@ -11,14 +11,13 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IDelayedCall
 
 from sidecar.app.reload import Reload
 from sidecar.loading.deployment import for_version
 from sidecar.observe.telemetry import logger
 from sidecar.synapse.asker import HEADERS, PATH, version_in
-from sidecar.upstream.asking import ask
+from sidecar.upstream.asking import ask, questioned
 
 _log = logger("sidecar")
 
@@ -112,7 +111,7 @@ class VersionWatch(Service):
 
     async def _version(self) -> str | None:
         plan = self.reload.deployment.plan
-        main = clientFromString(self.reactor, plan.workers[plan.main].endpoint)
+        main = questioned(self.reactor, self.reload.sidecar.names, plan.workers[plan.main].endpoint)
         answer = await ask(self.reactor, main, PATH, HEADERS, self.timeout)
         return version_in(answer.status, answer.server, answer.content)
 

@@ -29,6 +29,7 @@ from sidecar.synapse.listeners import escape
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.endpoints import WorkerEndpoint, worker_endpoint
+from sidecar.upstream.resolving import Names
 
 _log = logger("sidecar.balancers")
 
@@ -61,6 +62,7 @@ class Fleet:
     """The balancers that run, by name."""
 
     reactor: Any
+    names: Names
     poller: Poller
     deadlines: Deadlines
     note: Note = lambda _kind, _name, _reason: None
@@ -146,7 +148,7 @@ class Fleet:
         return server
 
     def _endpoint(self, text: str, timeout: float, *, half_closeable: bool = False) -> WorkerEndpoint:
-        found, _ = worker_endpoint(self.reactor, self.poller, text, timeout, half_closeable=half_closeable)
+        found, _ = worker_endpoint(self.names, self.poller, text, timeout, half_closeable=half_closeable)
         return found
 
     def _questions(self, settings: Balancer, server: BalancedServer) -> tuple[Ask, Ask | None]:

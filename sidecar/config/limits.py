@@ -141,6 +141,10 @@ class Limits:
             "backlog of 50, and on a UNIX socket the 52nd fails at once."
         ),
     )
+    lookups: Count = field(
+        default=8,
+        metadata=doc("Names that are looked up at once, each in a thread of its own; more wait for one to end."),
+    )
     replay_body: SizeOrZero = field(
         default=64 * KIB,
         metadata=doc(
@@ -253,6 +257,27 @@ class Timeouts:
     )
     body: Duration = field(default=30.0, metadata=doc("Without a byte of a request body that was announced; then 408."))
     connect: Duration = field(default=2.0, metadata=doc("For one attempt to connect to a worker."))
+    resolve: Duration = field(
+        default=2.0,
+        metadata=doc(
+            "For the system's resolver to give the addresses of a name; then those that it gave last hold, and the "
+            "attempt fails where there are none."
+        ),
+    )
+    resolve_interval: Duration = field(
+        default=5.0,
+        metadata=doc(
+            "From one look at the addresses of a worker's name to the next, beside those for each new connection. "
+            "Idle connections are closed where an address is not there any more."
+        ),
+    )
+    resolve_hold: DurationOrZero = field(
+        default=30.0,
+        metadata=doc(
+            "How long the last addresses of a name hold while the resolver does not answer, or says that there is no "
+            "such name (`hold nx`, `hold timeout` of HAProxy)."
+        ),
+    )
     wait: DurationOrZero = field(
         default=30.0,
         metadata=doc(

@@ -5,13 +5,14 @@ For what the sidecar itself wants to know (health, a version). Knows no workers,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import treq
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -20,9 +21,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from sidecar.config.endpoints import client_parts
 from sidecar.synapse.asker import HEADERS
-from sidecar.upstream.endpoints import is_busy, is_shortage
+from sidecar.upstream.endpoints import is_busy, is_name, is_shortage
 from sidecar.upstream.health import NoAnswerError
+from sidecar.upstream.resolving import Names
 
 
 @frozen
@@ -67,6 +70,36 @@ class _Always:
 def _too_late(_result: object, seconds: float) -> Failure:
     """Whatever Twisted makes of the cancellation."""
     return Failure(DeferredTimeoutError(seconds, "Deferred"))
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False)
+class _Named:
+    """Connects to the first address that a name has."""
+
+    reactor: Any
+    names: Names
+    host: str
+    port: int
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        found: Deferred[Any] = Deferred()
+        self.names.find(self.host, found.callback, found.errback)
+        return found.addCallback(self._at, protocolFactory)
+
+    def _at(self, addresses: Sequence[str], factory: Any) -> Deferred[Any]:
+        kind = TCP6ClientEndpoint if ":" in addresses[0] else TCP4ClientEndpoint
+        connected: Deferred[Any] = kind(self.reactor, addresses[0], self.port).connect(factory)
+        return connected
+
+
+def questioned(reactor: Any, names: Names, description: str) -> IStreamClientEndpoint:
+    """Where a question goes: as a Twisted client endpoint string says, but for names, which are looked up as ever."""
+    kind, values = client_parts(description)
+    if kind == "tcp" and is_name(values["host"]):
+        return _Named(reactor, names, values["host"], int(values["port"]))
+    endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+    return endpoint
 
 
 async def ask(

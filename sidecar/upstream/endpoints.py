@@ -8,21 +8,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, TCPTimedOutError, getConnectError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.python.failure import Failure
 
 from sidecar.config.endpoints import client_parts
 from sidecar.transport.link import Handler
 from sidecar.transport.poller import WRITE, Poller
 from sidecar.transport.transport import SocketLink
+from sidecar.upstream.resolving import Names
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """What the system says when we, and not the worker, are at the end of our means."""
@@ -36,6 +35,12 @@ class WorkerEndpoint(Protocol):
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
         """Make a link and tell its handler; or tell why not. Either comes later than this returns."""
+
+    def follow(self, moved: Callable[[], None]) -> None:
+        """Call `moved` whenever it is at other addresses: connections that were made before may lead elsewhere."""
+
+    def ignore(self, moved: Callable[[], None]) -> None:
+        """Do not any more."""
 
 
 @frozen(eq=False)
@@ -60,13 +65,19 @@ class UnixEndpoint:
         else:
             self.poller.soon(partial(_begin, self, made, "", handler, failed))
 
+    def follow(self, moved: Callable[[], None]) -> None:
+        """A path stays; what listens there is told apart by its inode."""
+
+    def ignore(self, moved: Callable[[], None]) -> None:
+        """See `follow`."""
+
 
 @frozen(eq=False)
 class TcpEndpoint:
-    """A TCP port; an attempt fails after `timeout` seconds. A name is looked up each time, for IPv4."""
+    """A TCP port. The addresses of a name are tried one after another; an attempt fails after `timeout` seconds."""
 
     poller: Poller
-    reactor: Any
+    names: Names
     host: str
     port: int
     timeout: float
@@ -74,13 +85,22 @@ class TcpEndpoint:
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
         attempt = _Attempt(self, handler, failed)
-        try:
-            ip_address(self.host)
-        except ValueError:
-            looked_up: Deferred[str] = self.reactor.resolve(self.host, (1, int(self.timeout) + 1))
-            looked_up.addCallbacks(attempt.begin, attempt.not_looked_up)
+        if is_name(self.host):
+            soon = self.poller.soon
+            self.names.find(
+                self.host,
+                lambda addresses: soon(partial(attempt.begin, addresses)),
+                lambda error: soon(partial(failed, error)),
+            )
         else:
-            self.poller.soon(partial(attempt.begin, self.host))
+            self.poller.soon(partial(attempt.begin, (self.host,)))
+
+    def follow(self, moved: Callable[[], None]) -> None:
+        if is_name(self.host):
+            self.names.follow(self.host, moved)
+
+    def ignore(self, moved: Callable[[], None]) -> None:
+        self.names.ignore(self.host, moved)
 
 
 class _Attempt:
@@ -92,10 +112,19 @@ class _Attempt:
         self._failed = failed
         self._socket: socket.socket | None = None
         self._limit: IDelayedCall | None = None
+        self._left: list[str] = []
+        self._host = ""
+        self._ends = 0.0
 
-    def begin(self, host: str) -> None:
-        """The address is known."""
+    def begin(self, addresses: Sequence[str]) -> None:
+        """The addresses are known; each gets its part of the time."""
+        self._left = list(addresses)
+        self._ends = self._endpoint.names.reactor.seconds() + self._endpoint.timeout
+        self._next()
+
+    def _next(self) -> None:
         endpoint = self._endpoint
+        host = self._host = self._left.pop(0)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             made = self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -107,12 +136,9 @@ class _Attempt:
             self._end(_connect_error(OSError(number, os.strerror(number))))
             return
         endpoint.poller.add(made.fileno(), self, WRITE)
-        self._limit = endpoint.reactor.callLater(endpoint.timeout, self._too_late)
-
-    def not_looked_up(self, failure: Failure) -> None:
-        """There is no such name, or nobody says so."""
-        assert failure.value is not None
-        self._failed(failure.value)
+        reactor = endpoint.names.reactor
+        seconds = max(0.0, self._ends - reactor.seconds()) / (len(self._left) + 1)
+        self._limit = reactor.callLater(seconds, self._too_late)
 
     def _too_late(self) -> None:
         assert self._socket is not None
@@ -128,10 +154,10 @@ class _Attempt:
         self._endpoint.poller.remove(made.fileno())
         number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
-            made.close()
-            self._failed(_connect_error(OSError(number, os.strerror(number))))
+            self._socket = made
+            self._end(_connect_error(OSError(number, os.strerror(number))))
         else:
-            _begin(self._endpoint, made, self._endpoint.host, self._handler, self._failed)
+            _begin(self._endpoint, made, self._host, self._handler, self._failed)
 
     def do_read(self) -> None:
         """An error is an answer, too."""
@@ -144,7 +170,10 @@ class _Attempt:
         made, self._socket = self._socket, None
         if made is not None:
             made.close()
-        self._failed(error)
+        if self._left:
+            self._next()
+        else:
+            self._failed(error)
 
 
 def _begin(
@@ -165,7 +194,7 @@ def _connect_error(error: OSError) -> ConnectError:
 
 
 def worker_endpoint(
-    reactor: Any, poller: Poller, description: str, timeout: float, *, half_closeable: bool = False
+    names: Names, poller: Poller, description: str, timeout: float, *, half_closeable: bool = False
 ) -> tuple[WorkerEndpoint, str | None]:
     """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
 
@@ -176,7 +205,16 @@ def worker_endpoint(
     if kind == "unix":
         return UnixEndpoint(poller, values["path"], half_closeable), values["path"]
     seconds = float(values.get("timeout") or timeout)
-    return TcpEndpoint(poller, reactor, values["host"], int(values["port"]), seconds, half_closeable), None
+    return TcpEndpoint(poller, names, values["host"], int(values["port"]), seconds, half_closeable), None
+
+
+def is_name(host: str) -> bool:
+    """Whether a host has to be looked up."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def generation_of(path: str | None) -> int:

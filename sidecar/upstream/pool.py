@@ -200,9 +200,23 @@ class WorkerPool:
         if not self._waiting:
             self._end()
 
+    def start(self) -> None:
+        """Find out how the worker is, and where."""
+        self.health.start()
+        self.endpoint.follow(self.moved)
+
+    def moved(self) -> None:
+        """Its name leads elsewhere: connections that were made before are not used for new requests."""
+        self._generation += 1
+        for upstream in tuple(self._idle):
+            self.discard(upstream)
+        if self.on_new_life is not None:
+            self.on_new_life()
+
     def _end(self) -> None:
         """Nobody needs to know how the worker is."""
         self.health.stop()
+        self.endpoint.ignore(self.moved)
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

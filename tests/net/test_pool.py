@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twisted.internet import error as connecting
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 
 from sidecar.transport.deadlines import Deadlines
@@ -28,6 +27,7 @@ from sidecar.upstream.asking import serves
 from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, Question, WorkerState
 from sidecar.upstream.pool import PoolLimits, Refusal, WorkerPool
+from sidecar.upstream.resolving import Names
 from sidecar.upstream.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits
 
@@ -572,6 +572,8 @@ def test_no_descriptor_for_a_connection(tmp_path: Path) -> None:
         class Exhausted:
             """Has no descriptor at first."""
 
+            follow = ignore = lambda *_: None
+
             def connect(self, handler: Any, failed: Any) -> None:
                 attempts.append(None)
                 if len(attempts) < 3:
@@ -680,15 +682,6 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
     spin(scenario())
 
 
-class Names:
-    """The reactor, with answers to look-ups that take no thread."""
-
-    callLater = staticmethod(reactor.callLater)
-
-    def resolve(self, name: str, _timeouts: object) -> Deferred[str]:
-        return succeed("127.0.0.1") if name == "localhost" else fail(DNSLookupError(name))
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_worker_on_tcp(host: str) -> None:
     """A worker on TCP has no socket file, and is reached all the same."""
@@ -702,7 +695,7 @@ def test_a_worker_on_tcp(host: str) -> None:
         assert isinstance(address, IPv4Address)
         assert ip_address(address.host).is_loopback
         # A name takes a look-up, an address none.
-        endpoint = TcpEndpoint(Poller(reactor), Names(), host, address.port, 2.0)
+        endpoint = TcpEndpoint(Poller(reactor), Names(reactor), host, address.port, 2.0)
         pool = pool_of(endpoint, clock, PoolLimits())
         lease = await leased(pool, clock)
         pool.release(lease.held)
@@ -727,7 +720,7 @@ def test_a_port_that_nobody_listens_on() -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             number = free.getsockname()[1]
-            endpoint = TcpEndpoint(poller, reactor, "127.0.0.1", number, 2.0)
+            endpoint = TcpEndpoint(poller, Names(reactor), "127.0.0.1", number, 2.0)
             endpoint.connect(lambda: pytest.fail("connected"), failures.append)
             while not failures:
                 await turns(1)
@@ -740,14 +733,14 @@ def test_a_port_that_nobody_listens_on() -> None:
             for filler in fillers:
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", number))
-            endpoint = TcpEndpoint(poller, reactor, "127.0.0.1", number, 0.2)
+            endpoint = TcpEndpoint(poller, Names(reactor), "127.0.0.1", number, 0.2)
             endpoint.connect(lambda: pytest.fail("connected"), failures.append)
             while not failures:
                 await turns(1)
             assert "timed out" in describe(failures.pop())
             for filler in fillers:
                 filler.close()
-        endpoint = TcpEndpoint(poller, Names(), "no.such.host.invalid", 1, 0.2)
+        endpoint = TcpEndpoint(poller, Names(reactor), "no.such.host.invalid", 1, 0.2)
         endpoint.connect(lambda: pytest.fail("connected"), failures.append)
         while not failures:
             await turns(1)

@@ -24,6 +24,7 @@ from sidecar.document import parse_document
 from sidecar.errors import SidecarError
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
+from sidecar.upstream.resolving import Names
 
 from .turns import reactor, spin, turns
 
@@ -66,7 +67,7 @@ class Scene:
 
     def __init__(self, more: str = "", servers: int = 2) -> None:
         self.servers = [Server(name) for name in "ab"[:servers]]
-        self.fleet = Fleet(reactor, Poller(reactor), Deadlines(reactor))
+        self.fleet = Fleet(reactor, Names(reactor), Poller(reactor), Deadlines(reactor))
         self.settings = self.written(more)
         self.fleet.open(self.settings)
         self.fleet.use(self.settings)
