@@ -9,12 +9,13 @@ import json
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 
 import pytest
 from attrs import frozen
 from click.testing import CliRunner
-from processes import ROOT, PlainWorker, Running, connect, read_until
+from processes import PATIENCE, ROOT, PlainWorker, Running, connect, read_until
 
 from edges.programs import SYNAPSE, file, sidecar, workers
 from edges.recording import RecordingWorker, Reply, ask, plain_ask
@@ -69,7 +70,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         place,
         *ports,
         (r"127\.0\.0\.1:7880", f"127.0.0.1:{sfu.port}"),
-        (r"tcp:8008:", "tcp:0:"),
+        (r"tcp:8008:", "http2:tcp:0:"),
         (r"compress: \{\}", "compress: {min: 1}"),
         *SYNAPSE,
     )
@@ -138,6 +139,19 @@ def test_what_is_compressed(services: Services) -> None:
         assert (answer.value("content-encoding") == "gzip") is coded, target
         content = gzip.decompress(answer.content) if coded else answer.content
         assert json.loads(content)["target"] == target
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("version", ["--http2-prior-knowledge", "--http1.1"])
+def test_curl_undoes_what_is_compressed(services: Services, version: str) -> None:
+    """The same over both versions of HTTP."""
+    url = "http://{}:{}/_matrix/client/v3/sync?since=1".format(*services.process.address())
+    options = ("--silent", "--show-error", "--compressed", "--dump-header", "/dev/stderr", version)
+    done = subprocess.run(
+        ["curl", *options, "--header", f"Host: {MATRIX}", url], capture_output=True, timeout=PATIENCE, check=True
+    )
+    assert re.search(rb"(?i)\r\ncontent-encoding: gzip\r\n", done.stderr)
+    assert json.loads(done.stdout)["target"] == "/_matrix/client/v3/sync?since=1"
 
 
 def test_a_call_goes_on_through_a_reload(services: Services) -> None:
