@@ -11,8 +11,7 @@ for each request, and it is not used again.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 from sidecar.callers.question import Question
 from sidecar.callers.whoami import Whoami
@@ -29,7 +28,9 @@ from sidecar.relay.awaited import ANSWER, ANSWER_BODY, Awaited
 from sidecar.relay.choosing import best, choose, within_budget
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.lessons import Lesson, lesson_of
+from sidecar.relay.pace import BodyPace
 from sidecar.relay.selfcheck import DOUBTFUL, Doubt, can_be_judged, has_endpoint, misrouted
+from sidecar.relay.states import ADMIT, AWAIT, ENDED, LEASE, RELAY, RESOLVE, SEND, TUNNEL, State
 from sidecar.relay.ticket import Ticket
 from sidecar.routing.keys import token_of
 from sidecar.synapse.whoami import answers_whoami
@@ -51,31 +52,6 @@ _GRACE = 1.0
 """Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
 
 _log = logger("sidecar.relay")
-
-
-class State(Enum):
-    """Where a request is on its way."""
-
-    RESOLVE = "waits until it is known who the caller is"
-    ADMIT = "waits for its turn at the entrance of the pool"
-    LEASE = "waits for a connection to a worker"
-    SEND = "is being sent"
-    AWAIT = "has been sent and waits for its answer"
-    JUDGE = "has an answer that is held back until it is clear what it is"
-    RELAY = "is being answered"
-    TUNNEL = "has become a tunnel: octets pass in both directions without being looked at (RFC 9110 7.8)"
-    DONE = "has ended"
-
-
-# Python looks a member up anew each time; these are needed with every request.
-RESOLVE: Final = State.RESOLVE
-ADMIT: Final = State.ADMIT
-LEASE: Final = State.LEASE
-SEND: Final = State.SEND
-AWAIT: Final = State.AWAIT
-RELAY: Final = State.RELAY
-TUNNEL: Final = State.TUNNEL
-ENDED: Final = State.DONE
 
 
 class Client(Protocol):
@@ -117,9 +93,9 @@ class Passage:
     """One request on its way, with its answer."""
 
     __slots__ = (
-        *("address", "began", "body_began", "body_limit", "body_seen", "bytes_down", "bytes_up", "client", "connect"),
+        *("address", "began", "bytes_down", "bytes_up", "client", "connect"),
         *("decision", "doubt", "exchange", "falling_back", "first_byte", "gate", "gateway", "lesson", "moved"),
-        *("outbox", "queue", "request_id", "splice", "state", "ticket", "unknown_to", "upstream", "who"),
+        *("outbox", "pace", "queue", "request_id", "splice", "state", "ticket", "unknown_to", "upstream", "who"),
         *("worker", "worker_clogged"),
     )
 
@@ -148,6 +124,8 @@ class Passage:
     """What is learnt from the answer of whose the token is."""
     outbox: bytes
     """What has gathered for the worker in this turn."""
+    pace: BodyPace | None
+    """How fast its body comes."""
     worker_clogged: bool
     """The worker takes less than it is sent."""
     splice: Splice | None
@@ -180,12 +158,12 @@ class Passage:
             limits.replays_each,
         )
         self.state = RESOLVE
-        self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.splice = None
+        self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.pace = self.splice = None
         self.worker = self.unknown_to = ""
         self.moved = self.falling_back = self.worker_clogged = False
         self.outbox = b""
-        self.body_limit = self.body_seen = self.bytes_up = self.bytes_down = 0
-        self.body_began = self.first_byte = self.queue = self.connect = 0.0
+        self.bytes_up = self.bytes_down = 0
+        self.first_byte = self.queue = self.connect = 0.0
 
     def begin(self, head: RequestHead) -> None:
         """Refuse or answer the request, or let it in."""
@@ -197,13 +175,11 @@ class Passage:
             else:
                 self.client.expect(Awaited.HELD, decision.after)
             return
-        limit = decision.body_limit or gateway.limits.request_body
-        if head.length > limit:
+        if head.length and head.length > self._body_limit():
             self.fail(Failure.BODY_TOO_LARGE)
         elif len(self.exchange.raw_head) > gateway.limits.request_head:
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
-            self.body_limit = limit
             if gateway.plain:
                 self._enter()
             else:
@@ -215,12 +191,16 @@ class Passage:
             else:
                 self._expect_progress()
 
+    def _body_limit(self) -> int:
+        """Bytes that the body may have."""
+        return self.decision.body_limit or self.gateway.limits.request_body
+
     # What the client sends.
 
     def body(self, octets: bytes) -> None:
         """A part of the request's body."""
         exchange = self.exchange
-        if self.client.reader.content > self.body_limit and exchange.length == CHUNKED:
+        if exchange.length == CHUNKED and self.client.reader.content > self._body_limit():
             self.fail(Failure.BODY_TOO_LARGE)
             return
         ticket = self.ticket
@@ -313,27 +293,20 @@ class Passage:
         self.client.expect(ANSWER, self.decision.settings.answer or self.gateway.timeouts.answer)
 
     def _expect_body(self, octets: int) -> None:
-        """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`.
-
-        The rate is that of the whole body, or of what came since the worker was last in the way.
-        """
+        """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`."""
         gateway = self.gateway
-        patience = gateway.timeouts.body
         now = gateway.deadlines.now()
-        if not self.body_began:
-            self.body_began = now
-            self.body_seen = 0
-        self.body_seen += octets
-        rate = gateway.limits.request_rate
-        latest = self.body_began + patience + self.body_seen / rate if rate else now + patience
-        self.client.expect(Awaited.BODY, max(0.0, min(patience, latest - now)))
+        if self.pace is None:
+            self.pace = BodyPace(now)
+        patience = self.pace.patience(octets, now, gateway.timeouts.body, gateway.limits.request_rate)
+        self.client.expect(Awaited.BODY, patience)
 
     def _expect_progress(self) -> None:
         """The answer, or the rest of a body that was held up by us or by the worker: the client is not to blame."""
         if self.exchange.received:
             self._expect_answer()
         else:
-            self.body_began = 0.0
+            self.pace = None
             self._expect_body(0)
 
     # RESOLVE: who is the caller?

@@ -15,7 +15,8 @@ from sidecar.exchange.replies import STATUS_OF_FAULT, refusal
 from sidecar.records.record import NO_ENDPOINT, Record
 from sidecar.relay.awaited import HEAD, IDLE, Awaited
 from sidecar.relay.gateway import Gateway, request_limits
-from sidecar.relay.passage import PIPELINED, TUNNEL, Passage
+from sidecar.relay.passage import PIPELINED, Passage
+from sidecar.relay.states import TUNNEL
 from sidecar.transport.link import NOTHING, Link, UnderWay
 from sidecar.transport.splicing import WORTH_IT
 from sidecar.wire.forwarded import neighbourhood
@@ -250,8 +251,7 @@ class Session:
         awaited, passage = self.awaited, self.passage
         if awaited is HEAD:
             self._refuse(408, Failure.CLIENT_SLOW_HEAD)
-        elif awaited in _OF_THE_CLIENT and self._took_some():
-            # A slow client, not one that has stalled.
+        elif awaited in _OF_THE_CLIENT and self._is_slow():
             self.expect(awaited, self.gateway.timeouts.stall)
         elif passage is not None:
             passage.overdue(awaited)
@@ -260,8 +260,8 @@ class Session:
         else:
             self.abort()
 
-    def _took_some(self) -> bool:
-        """Whether the client took octets, of those that waited for it, since it clogged or this was last asked."""
+    def _is_slow(self) -> bool:
+        """Slow, and not stalled: of what waited for it, it took some since it clogged or this was last asked."""
         before, self._left = self._left, self.link.under_way
         return NOTHING < self._left < before
 

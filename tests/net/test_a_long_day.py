@@ -27,8 +27,9 @@ from sidecar.config.schema import Limits, Timeouts
 from sidecar.records.notes import Notes
 from sidecar.relay.admission import Gate, GateLimits
 from sidecar.relay.gateway import Gateway
-from sidecar.relay.passage import Passage, State
+from sidecar.relay.passage import Passage
 from sidecar.relay.session import Listener, Session
+from sidecar.relay.states import State
 from sidecar.routing.decision import Decision
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.twisted_link import HalfCloseableLink
