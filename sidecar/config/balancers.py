@@ -176,7 +176,7 @@ def balancer_faults(balancers: Mapping[str, Balancer], taken: Mapping[str, str])
         for index, text in enumerate(balancer.listen):
             place = (*path, "listen", index) if len(balancer.listen) > 1 else (*path, "listen")
             yield from ((place, message, _ERROR) for message in _listen_faults(text))
-            if text in owners:
+            if text in owners and not text.startswith("tcp:0:"):  # any port that is free
                 yield place, f"{owners[text]} listens there too; write another port", _ERROR
             owners[text] = f"balancers.{name}"
         for server, each in balancer.servers.items():

@@ -47,6 +47,9 @@ def _unchanged(exported: Exported) -> Iterator[str]:
             "answers are not compressed: what the sidecar leaves out for safety, such as answers to requests with "
             "cookies, cannot be left out here"
         )
+    if exported.settings.balancers:
+        names = ", ".join(exported.settings.balancers)
+        yield f"balancers are not written: {names}; what they pass on is no HTTP"
     for group in exported.groups:
         if group.strip or group.add:
             yield f"a Location that a service of {group.name} answers with is not changed to the path outside"

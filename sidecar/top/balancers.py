@@ -17,7 +17,7 @@ def balancers(facts: Snapshot, width: int) -> Iterator[Line]:
         yield (Piece(left("There are no balancers.", width), "soft"),)
         return
     names = [f"  {server}" for each in facts.balancers.values() for server in each.servers]
-    room = min(max(len(name) for name in (*facts.balancers, *names)), max(width // 3, 8))
+    room = min(max(8, *(len(name) for name in (*facts.balancers, *names))), max(width // 3, 8))
     title = f"{left('BALANCER', room)} {left('STATE', 9)} {right('CONNS', 12)} {right('WAIT', 6)} {right('IN', 9)}"
     yield (Piece(left(f"{title} {right('OUT', 9)} {right('SINCE', 11)}", width), "title"),)
     for name, balancer in facts.balancers.items():
