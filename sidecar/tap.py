@@ -129,7 +129,7 @@ def makeService(options: Options) -> IService:
     for problem in deployment.problems:
         _log.warn("{problem}", problem=str(problem))
     if options.parent is not None:
-        never_wait_for_standard_output()
+        never_wait_for_standard_output(as_json=deployment.settings.log.ordinary == "json")
     sidecar = SidecarService(work_of(deployment), reactor, introduction=introduction)
     reload = Reload(sidecar, deployment, read, reactor, record=_record(directory_of(os.environ)))
     for part in _parts(sidecar, deployment, reload, reactor, demo=options["demo"]):

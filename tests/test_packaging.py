@@ -36,7 +36,7 @@ CONFIGURATIONS = {
             "two-hosts",
         )
     ),
-    *("conf/alertmanager.yaml", "conf/grafana-dashboard.json"),
+    *("conf/alertmanager.yaml", "conf/grafana-dashboard.json", "conf/goaccess.conf", "conf/lnav/matrix_sidecar.json"),
     *("conf/docker/compose.yaml", "conf/docker/Dockerfile", "conf/docker/healthcheck"),
     *("conf/systemd/sysusers.conf", "conf/systemd/tmpfiles.conf"),
     *(

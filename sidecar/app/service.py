@@ -147,6 +147,7 @@ class SidecarService(Service):
         """What of the settings is not the data path's."""
         log_from(settings.log.level)
         self.events.use(settings.operator.events)
+        self.gateway.complaints.use(settings.log.refusals)
         self.hottest.use(self.logbook.hasher, settings.operator.hottest)
         self.names.use(name_limits(settings))
         if self.running:

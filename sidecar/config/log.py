@@ -76,6 +76,19 @@ class Log:
             "same in all processes and after a restart. Absent: each process makes one of its own."
         ),
     )
+    refusals: kinds.CountOrZero = field(
+        default=10,
+        metadata=kinds.doc(
+            "Lines a minute of the ordinary log that say which rule a request broke (answers 400 and the like); "
+            "how many were left out stands in the next. 0: none."
+        ),
+    )
+    ordinary: Format = field(
+        default="text",
+        metadata=kinds.doc(
+            "Lines of the ordinary log: `text` for people, `json` for machines. Holds from the start of the process on."
+        ),
+    )
     waiting: kinds.Size = field(
         default=4 * MIB,
         metadata=kinds.doc(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import atexit
 import io
+import json
 import re
 import sys
+from functools import partial
 
 from sidecar.observe.logbook import is_journal
 from sidecar.observe.sink import Sink
@@ -48,13 +50,28 @@ def readable(event: str, *, journal: bool) -> str:
     return with_priority(named + text, level)
 
 
+def in_json(event: str) -> str:
+    """An event as one line of JSON; empty if of no use, or if it is nothing but the end of a line."""
+    if not event.strip() or not readable(event, journal=False):
+        return ""
+    found = _CLASSIC.fullmatch(event)
+    if found is None:
+        told = {"level": "info", "system": "-", "text": event.rstrip("\n")}
+    else:
+        text = found["text"].rstrip("\n")
+        level = found["level"] or ("error" if _PROBLEM.search(text) else "info")
+        told = {"time": found["time"], "level": level, "system": found["system"], "text": text}
+    return json.dumps(told, ensure_ascii=False) + "\n"
+
+
 class LogStream(io.TextIOBase):
     """What stands for `sys.stdout`. Tells in a line of its own how many could not be written, as soon as it can."""
 
     encoding = "utf-8"
 
-    def __init__(self, sink: Sink, *, journal: bool = False) -> None:
+    def __init__(self, sink: Sink, *, journal: bool = False, as_json: bool = False) -> None:
         self.sink = sink
+        self._shown = in_json if as_json else partial(readable, journal=journal)
         self._journal = journal
         self._told = 0
 
@@ -63,12 +80,17 @@ class LogStream(io.TextIOBase):
         lost = sink.lost - self._told
         if lost and sink.takes_more:
             self._told += lost
-            before = f"<{_PRIORITIES['warn']}>" if self._journal else "[sidecar] "
-            sink.write(f"{before}{lost} lines of this log are lost, because nobody took them in time\n")
-        line = readable(text, journal=self._journal)
+            sink.write(self._lost(lost))
+        line = self._shown(text)
         if line:
             sink.write(line)
         return len(text)
+
+    def _lost(self, count: int) -> str:
+        told = f"{count} lines of this log are lost, because nobody took them in time"
+        if self._shown is in_json:
+            return json.dumps({"level": "warn", "system": "sidecar", "text": told}) + "\n"
+        return f"<{_PRIORITIES['warn']}>{told}\n" if self._journal else f"[sidecar] {told}\n"
 
     def writable(self) -> bool:
         return True
@@ -79,12 +101,12 @@ def with_priority(text: str, level: str) -> str:
     return "".join(f"<{_PRIORITIES.get(level, 6)}>{line}\n" for line in text.splitlines())
 
 
-def never_wait_for_standard_output() -> None:
+def never_wait_for_standard_output(*, as_json: bool = False) -> None:
     """Let what twistd is going to log reach standard output by a thread of its own.
 
     To be called before logging begins. Nothing where somebody has put another stream there already.
     """
     if sys.stdout is sys.__stdout__:
         sink = Sink(pause=PAUSE)
-        sys.stdout = LogStream(sink, journal=is_journal())
+        sys.stdout = LogStream(sink, journal=is_journal(), as_json=as_json)
         atexit.register(sink.close, PATIENCE)

@@ -12,7 +12,8 @@ from attrs import Factory, define, evolve, field
 
 from sidecar.callers.whoami import Whoami
 from sidecar.config.schema import Limits, Timeouts
-from sidecar.observe.telemetry import Counters
+from sidecar.observe.rationed import Ration
+from sidecar.observe.telemetry import Counters, logger
 from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
 from sidecar.relay.admission import Gate
@@ -24,6 +25,8 @@ from sidecar.upstream.pool import WorkerPool
 from sidecar.wire.fields import FieldSection
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.reader import ReaderLimits
+
+_log = logger("sidecar.relay")
 
 
 class Decide(Protocol):
@@ -102,6 +105,8 @@ class Gateway:
     """None where nobody reads them."""
     observed: bool = field(init=False)
     """Somebody is told of exchanges."""
+    complaints: Ration = field(factory=Ration)
+    """Of what is told of requests that broke a rule."""
     draining: bool = False
     """Every response from now on closes its connection."""
     plain: bool = field(init=False)
@@ -115,6 +120,13 @@ class Gateway:
         """From the next request on, find by this users whose tokens do not name them."""
         self.whoami = whoami
         self.plain = not self.changes and whoami is None
+
+    def tell_rule(self, peer: str, status: int, rule: str) -> None:
+        """Log which rule a client broke, as long as there are not too many such lines. Nothing of what it sent."""
+        omitted = self.complaints.take(self.deadlines.now())
+        if omitted is not None:
+            more = f" ({omitted} more like this were not logged)" if omitted else ""
+            _log.info("{peer} was answered {status}: {rule}{more}", peer=peer, status=status, rule=rule, more=more)
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""

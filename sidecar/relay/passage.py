@@ -877,12 +877,18 @@ class Passage:
         status = decision.status or 403
         close = exchange.close or exchange.length != 0
         is_head = exchange.method == b"HEAD"
-        if decision.action == "refuse":
-            self.gateway.counters.refused += 1
+        ending: str = decision.action
+        if ending == "refuse":
+            if decision.pool:
+                # Of a pool: nobody serves this. What access, a route or the request itself forbids has none.
+                self.gateway.counters.failed += 1
+                ending = Failure.NO_WORKER.ending
+            else:
+                self.gateway.counters.refused += 1
             octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self._id())
         else:
             octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
-        self._end(status, decision.action)
+        self._end(status, ending)
         if close:
             self.client.close_after(octets)
         else:

@@ -227,6 +227,7 @@ class Session:
         """What the client sent is no request that we serve; nothing after it is interpreted."""
         self.gateway.counters.refused += 1
         status = STATUS_OF_FAULT[error.fault]
+        self.gateway.tell_rule(self.peer, status, str(error))
         if self.passage is not None:
             self.passage.invalid(status, error)
         else:

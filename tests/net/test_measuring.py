@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from admin.operated import Operated, received
+from twisted.logger import capturedLogs, formatEvent
 
 from net.turns import staged, turns
 from sidecar.observe import sink
+from sidecar.routing.decision import Decision
 
 LOG = "log: {access: true, format: json, file: access.log}\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -293,3 +295,29 @@ async def test_nobody_is_told(scene: Operated) -> None:
     assert [place[0] for place in tallies.cells] == ["admin_list_room"]
     assert gateway.request_ids is None
     assert not (scene.directory / "access.log").exists()
+
+
+@staged(Logged)
+async def test_the_rule_of_a_400_is_in_the_ordinary_log(scene: Logged) -> None:
+    """Which one it was, and nothing of what was sent; not more than are wanted in a minute."""
+    scene.sidecar.gateway.complaints.use(1)
+    with capturedLogs() as events:
+        for _ in range(2):
+            client = scene.client(b"GET /zxqv HTTP/1.1\r\nHost : zxqv\r\n\r\n")
+            await answered(client)
+    (told,) = [formatEvent(event) or "" for event in events if event["log_namespace"] == "sidecar.relay"]
+    assert told.startswith("127.0.0.1 was answered 400: ")
+    assert "RFC 9112" in told
+    assert "zxqv" not in told
+
+
+@staged(Logged)
+async def test_nobody_at_all_is_no_refusal(scene: Logged) -> None:
+    """A pool without a worker fails, as one whose worker is down does; nobody has forbidden anything."""
+    nobody = Decision(action="refuse", endpoint="typing", pool="typing", status=503, reason="nobody")
+    scene.sidecar.gateway.decide = lambda *_, **__: nobody
+    await answered(scene.client(GET))
+    (line,) = await scene.told()
+    assert (line["status"], line["ending"], line["pool"]) == (503, "no_worker", "typing")
+    counters = scene.sidecar.gateway.counters
+    assert (counters.failed, counters.refused) == (1, 0)
