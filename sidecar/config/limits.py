@@ -190,8 +190,8 @@ class Limits:
     concurrency: Count = field(
         default=8_192,
         metadata=doc(
-            "Requests of one pool that are served at once, for each of its workers; more wait for their turn. "
-            "pools.NAME.concurrency says otherwise for one pool."
+            "Requests of one pool that are served at once, for each worker that shares its keys; more wait for their "
+            "turn. pools.NAME.concurrency says otherwise for one pool."
         ),
     )
     initial_syncs: Count = field(

@@ -137,7 +137,8 @@ class Pool:
     concurrency: Count | None = field(
         default=None,
         metadata=doc(
-            "Requests served at once for each worker of this pool; absent: limits.concurrency, or limits.initial_syncs "
+            "Requests served at once for each worker that shares the keys; absent: limits.concurrency, or "
+            "limits.initial_syncs "
             "for the pool initial_sync."
         ),
     )

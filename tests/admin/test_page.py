@@ -185,6 +185,22 @@ def test_parts_of_pools() -> None:
     )
 
 
+SHARED = {"name": "sync", "pool": "sync", "workers": ["sync1", "client1", "main"], "fallback": [["typing1"]]}
+SHARED = {**SHARED, "seats": [["client1", "main", "sync1"], ["sync1", "main", "client1"]]}
+
+
+def test_a_pool_that_few_workers_share() -> None:
+    """The others stand behind them; a drain gives the keys of one worker to one of those, and to nobody else."""
+    pools = {"sync": {"workers": SHARED["workers"], "parts": [SHARED]}}
+    assert rows(Browsed(pools=pools).get("/"), "pools")[0][:3] == ["sync", "client1sync1 then main", "typing1"]
+    workers = told()["workers"]
+    facts = snapshot(told(pools=pools, workers={**workers, "client1": {"name": "client1"}}))
+    assert list(consequences(facts, "sync1"))[1:] == ["sync: main takes its requests."]
+    assert list(consequences(facts, "main"))[1:] == []
+    facts = snapshot(told(pools=pools, workers={**workers, "client1": {"name": "client1", "state": "away"}}))
+    assert list(consequences(facts, "main"))[1:] == ["sync: sync1 takes its requests."]
+
+
 def test_a_drain_is_told_by_the_requests_that_it_concerns() -> None:
     """Of the parts of a pool each has its own outcome, and a substitute at work is missed as well."""
     facts = snapshot(told(pools={"account_data": PARTED}))

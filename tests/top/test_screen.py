@@ -236,3 +236,10 @@ def test_what_does_not_fit_the_filter_is_not_shown() -> None:
     assert (pools[3][:4], pools[4][:5], pools[5]) == ("POOL", "media", "")
     assert pools[-1].startswith("/media  Esc shows all")
     assert shown(evolve(state(), filter="me", typing=True))[-1].startswith("/me_  Enter ends")
+
+
+def test_a_pool_that_few_workers_share() -> None:
+    """Those that stand in for them are told after them."""
+    part = {"name": "sync", "pool": "sync", "workers": ["sync1", "main"], "seats": [["sync1", "main"]]}
+    pools = {"sync": {"workers": ["sync1", "main"], "parts": [part]}}
+    assert shown(evolve(state(pools=pools), view="pools"))[4].endswith("  sync1 then main")
