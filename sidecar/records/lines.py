@@ -113,7 +113,7 @@ class Lines:
                 and record.ending is DONE
                 and record.status < 500
                 and record.attempts < 2
-                and not (record.queue or record.uncompressed)
+                and not (record.queue or record.uncompressed or record.trace)
                 and total < 1.0
             ):
                 group = _group(record)
@@ -154,15 +154,17 @@ class Lines:
             max(0, record.attempts - 1),
             record.ending,
             ended_by(record.ending),
-            self._rest(record.uncompressed, share),
+            self._rest(record.uncompressed, record.trace, share),
         )
         return (_WARNING if fault else _INFO) + line if self.levels else line
 
-    def _rest(self, uncompressed: int, share: float) -> str:
+    def _rest(self, uncompressed: int, trace: str, share: float) -> str:
         """What few lines have."""
         rest = ""
         if uncompressed:
             rest = f',"uncompressed":{uncompressed}' if self.json else f" uncompressed={uncompressed}"
+        if trace and self.json:
+            rest += f',"traceparent":"{trace}"'
         if share != 1.0:
             rest += f',"share":{share:g}' if self.json else f" share={share:g}"
         return rest

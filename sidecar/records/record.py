@@ -59,6 +59,8 @@ class Record:
     """Its affinity key has another worker as its first."""
     uncompressed: int = 0
     """Bytes of content that the worker sent and the client was sent compressed; 0: it was not."""
+    trace: str = ""
+    """What the request said in `traceparent`, where that is valid."""
 
 
 NO_ENDPOINT = "-"

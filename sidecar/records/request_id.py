@@ -8,7 +8,7 @@ random source.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from attrs import define
 
@@ -17,6 +17,15 @@ from sidecar.wire.head import RequestHead
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 """What is taken from a trusted peer. Nothing that could end a quoted text or a word in a log."""
+
+
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context 3.2.2: a version that may be, a trace and a span that are not zero, and flags."""
+
+
+def trace_of(values: Sequence[bytes]) -> str:
+    """The trace that these lines of `traceparent` name; empty where there is not one valid value. None is ever made."""
+    return values[0].decode("ascii") if len(values) == 1 and _TRACE.fullmatch(values[0]) else ""
 
 
 @define(eq=False)

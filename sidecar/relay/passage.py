@@ -23,6 +23,7 @@ from sidecar.exchange.replies import authored, failure_reply, refusal, status_of
 from sidecar.exchange.retries import AGAIN, after_a_cut, may_be_elsewhere, on_main
 from sidecar.observe.telemetry import logger
 from sidecar.records.record import DONE, Record
+from sidecar.records.request_id import trace_of
 from sidecar.relay.admission import ADMITTED, Admission, Gate, Who, who
 from sidecar.relay.awaited import ANSWER, ANSWER_BODY, Awaited
 from sidecar.relay.choosing import best, choose, within_budget
@@ -38,7 +39,7 @@ from sidecar.transport.link import Link
 from sidecar.transport.splicing import WORTH_IT, Splice, begin_splice
 from sidecar.upstream.pool import WorkerPool
 from sidecar.upstream.upstream import Upstream
-from sidecar.wire.framing import CHUNKED, REQUEST_ID
+from sidecar.wire.framing import CHUNKED, REQUEST_ID, TRACEPARENT
 from sidecar.wire.head import RequestHead, ResponseHead
 from sidecar.wire.reader import END, RequestReader
 
@@ -95,7 +96,19 @@ class Passage:
     __slots__ = (
         *("address", "began", "bytes_down", "bytes_up", "client", "connect"),
         *("decision", "doubt", "exchange", "falling_back", "first_byte", "gate", "gateway", "lesson", "moved"),
-        *("outbox", "pace", "queue", "request_id", "splice", "state", "ticket", "unknown_to", "upstream", "who"),
+        *(
+            "outbox",
+            "pace",
+            "queue",
+            "request_id",
+            "splice",
+            "state",
+            "ticket",
+            "trace",
+            "unknown_to",
+            "upstream",
+            "who",
+        ),
         *("worker", "worker_clogged"),
     )
 
@@ -103,6 +116,8 @@ class Passage:
     """Of the client, as a trusted chain of proxies tells it."""
     request_id: str
     """Empty as long as nobody was told one."""
+    trace: str
+    """Of which it says that it is a part; empty where it does not."""
     ticket: Ticket | None
     """While it waits, what it waits with."""
     gate: Gate | None
@@ -143,6 +158,7 @@ class Passage:
         self.decision = decision = gateway.decide(head.method, head.origin, head.fields, address, scheme)
         self.began = gateway.deadlines.now() if gateway.observed else 0.0
         self.request_id = ""
+        self.trace = trace_of(head.fields.values_of(TRACEPARENT)) if TRACEPARENT in head.fields.special else ""
         ids = gateway.request_ids
         if ids is None or (ids.quiet and REQUEST_ID not in head.fields.special):
             raw = head.passed_on(forwarded)
@@ -988,5 +1004,6 @@ class Passage:
             exchange.attempts,
             self.moved,
             exchange.uncompressed,
+            self.trace,
         )
         self.gateway.notes.take(record)

@@ -41,8 +41,11 @@ def _shared(names: frozenset[bytes]) -> frozenset[bytes]:
 REQUEST_ID = b"x-request-id"
 """What reverse proxies call a request in; looked for in every one."""
 
+TRACEPARENT = b"traceparent"
+"""Of which trace a request is a part (W3C Trace Context 3.2); passed on as it came, and told in the access log."""
+
 # Sections with none of these need no closer look.
-_REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect", REQUEST_ID}
+_REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect", REQUEST_ID, TRACEPARENT}
 RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 

@@ -321,3 +321,36 @@ async def test_nobody_at_all_is_no_refusal(scene: Logged) -> None:
     assert (line["status"], line["ending"], line["pool"]) == (503, "no_worker", "typing")
     counters = scene.sidecar.gateway.counters
     assert (counters.failed, counters.refused) == (1, 0)
+
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"traceparent: %b" % TRACE,
+        b"Traceparent: %b" % TRACE.replace(b"00-4", b"ff-4"),
+        b"traceparent: 00-%b-00f067aa0ba902b7-01" % (b"0" * 32),
+        b"traceparent: %b\r\ntraceparent: %b" % (TRACE, TRACE),
+        b'traceparent: ","a":"',
+        b"X: y",
+    ],
+)
+def test_a_trace_is_passed_on_and_told(field: bytes, tmp_path: Path) -> None:
+    """As it came, whatever it is; told only where it is valid, and never made."""
+
+    @staged(Logged)
+    async def told(scene: Logged) -> None:
+        client = scene.client(GET.replace(b"Host: x\r\n", b"Host: x\r\n%b\r\n" % field))
+        connection = await scene.worker("main").connection()
+        sent = await connection.head()
+        assert field in sent
+        assert (b"traceparent" in sent.lower()) is (b"traceparent" in field.lower())
+        connection.send(OK)
+        await answered(client)
+        (line,) = await scene.told()
+        valid = field == b"traceparent: %b" % TRACE
+        assert line.get("traceparent") == (TRACE.decode() if valid else None)
+
+    told(tmp_path)
