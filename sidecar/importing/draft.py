@@ -71,6 +71,7 @@ class Draft:
     """Those that get nothing, which are written as comments."""
     pools: list[DraftPool] = field(factory=list)
     routes: list[dict[str, Any]] = field(factory=list)
+    balancers: Mapping[str, Mapping[str, Any]] = field(factory=dict)
     admin: list[str] = field(factory=list)
     trust: list[str] = field(factory=list)
     limits: dict[str, Any] = field(factory=dict)
@@ -107,6 +108,7 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield from _section("pools", [(pool.name, pool.entry()) for pool in draft.pools])
     if draft.routes:
         yield from ("", "routes:", *(f"  - {_flow(route)}" for route in draft.routes))
+    yield from _section("balancers", [(name, dict(each)) for name, each in draft.balancers.items()])
     for name, value in (("access", {"admin": draft.admin}), ("forwarded", {"trust": draft.trust})):
         yield from _section(name, [(key, each) for key, each in value.items() if each])
     if draft.compresses:

@@ -12,6 +12,7 @@ from sidecar.config.compression import is_compressible
 from sidecar.importing.asked import Asked
 from sidecar.importing.assessment import FileLine, Foreign, Remark
 from sidecar.importing.draft import Draft
+from sidecar.importing.haproxy_balancers import imported_balancers
 from sidecar.importing.haproxy_conditions import comparison
 from sidecar.importing.haproxy_routes import ANSWERS, FILTERS, own_routes, paths_of
 from sidecar.importing.haproxy_samples import Patterns, Sight
@@ -29,6 +30,7 @@ _HEALTH = "the sidecar notices by itself when a worker goes away and comes back"
 _OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
 _AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
 _ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
+_NO_HTTP = "the section forwards no HTTP, and was not converted; write it as `balancers.NAME`, see docs/balancers.md"
 _BALANCERS = "`forwarded.proxy_protocol`"
 _BYTES = "requests and answers pass byte for byte, but for X-Forwarded-For and -Proto, which are set"
 
@@ -76,9 +78,26 @@ _SETTING = ("set-header", "add-header", "del-header", "replace-header", "replace
 
 def haproxy_foreign(sections: Sequence[Section], patterns: Patterns = lambda _name: None) -> Foreign:
     """A configuration that was read from a file, or from several in their order. `patterns` reads files of values."""
-    site, draft = haproxy_site(sections, patterns), Draft()
-    lines = [line for section in sections for line in _lines(section, site, draft, patterns)]
+    balancers = imported_balancers(sections)
+    passed_on = {section.place: name for name, each in balancers.items() for section in each.sections}
+    site = haproxy_site([section for section in sections if section.place not in passed_on], patterns)
+    draft = Draft(balancers={name: each.entry for name, each in balancers.items()})
+    lines = [
+        line
+        for section in sections
+        for line in (
+            _passed_on(section, passed_on[section.place])
+            if section.place in passed_on
+            else _lines(section, site, draft, patterns)
+        )
+    ]
     return Foreign(proxy=site, lines=lines, paths=paths_of(site), admin=(), own=list(own_routes(site)), draft=draft)
+
+
+def _passed_on(section: Section, name: str) -> Iterator[FileLine]:
+    """The lines of a balancer of connections."""
+    remark = Remark("taken", f"balancers.{name}")
+    return (FileLine(line.place, _shown(line), False, remark) for line in section.lines)
 
 
 def _lines(section: Section, site: HaproxySite, draft: Draft, patterns: Patterns) -> Iterator[FileLine]:
@@ -111,7 +130,7 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
     if keyword == "bind" and section.kind in ("frontend", "listen"):
         return _bind(line, section, site, draft)
     if keyword in _DECIDING:
-        return Remark("lost", "the section forwards no HTTP, and was not converted")
+        return Remark("lost", _NO_HTTP)
     if keyword == "timeout" and len(line.args) > 1 and line.args[0] in _TIMEOUTS:
         return _timeout(line.args, draft)
     if keyword == "maxconn" and section.kind == "global" and line.args and line.args[0].isdigit():
@@ -121,7 +140,7 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
         servers = site.upstreams[section.name].servers if section.name in site.upstreams else ()
         known = next((server for server in servers if server.place == line.place), None)
         if known is None:
-            return Remark("lost", "the section forwards no HTTP")
+            return Remark("lost", _NO_HTTP)
         if known.fault:
             return Remark("lost", known.fault)
         alone = "the first address that the name has is used" if keyword == "server-template" else ""
@@ -165,7 +184,7 @@ def _compression(args: Sequence[str], draft: Draft) -> Remark:
 
 def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Remark:
     if section.name not in site.fronts:
-        return Remark("lost", "the section forwards no HTTP, and was not converted")
+        return Remark("lost", _NO_HTTP)
     addresses = line.args[0].split(",") if line.args else []
     if "ssl" in line.args:
         port = addresses[0].rpartition(":")[2]
