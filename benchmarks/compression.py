@@ -84,7 +84,7 @@ def _serve(connection: socket.socket) -> None:
         while octets := connection.recv(65536):
             heard += octets
             if heard.endswith(b"\r\n\r\n"):
-                connection.sendall(traffic.answer(heard) if b" /benchmark/head " in heard else sync)
+                connection.sendall(traffic.answer(heard, b"text/plain") if b" /benchmark/head " in heard else sync)
                 heard = b""
 
 
