@@ -23,7 +23,7 @@ VARIANTS = (NGINX, HAPROXY, OURS, BY_HAND)
 LOADS = {
     "messages": Load(rate=1.0),
     "everything": Load(rate=1.0, sliding=4, initial=10, joins=20, lookups=4, federated=4),
-    "look-ups": Load(rate=1.0, sliding=4, initial=3, joins=8, lookups=1, messages=2, federated=4),
+    "look-ups": Load(rate=1.0, sliding=4, initial=2, joins=4, lookups=1, messages=1, federated=4),
 }
 """Messages with typing, receipts and `/messages`; and with sliding sync, first syncs, joins, look-ups, federation.
 `look-ups` has more of those, because the rules of routing are about them."""
@@ -48,7 +48,7 @@ class Plan:
 
 RULES = Plan(
     deployments=(TWELVE,),
-    rates=((SIZES[0], (1.2,)),),
+    rates=((SIZES[0], (1.8,)),),
     loads=("look-ups",),
     variants=(OURS, *WITHOUT),
 )
