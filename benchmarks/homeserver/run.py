@@ -61,12 +61,14 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
     facts = {name: fact for name, fact in machine(Processors.divided([0])).items() if name != "pinned"}
     cases: list[Case] = []
     federates = any(LOADS[load].federated for load in plan.loads)
-    with scratch_directory() as root:
-        for deployment in plan.deployments:
-            (place := root / deployment.topology.name).mkdir()
-            say(f"{deployment.topology.name} workers: starting")
-            with running_services(place) as services, homeserver(services, deployment, federates=federates) as running:
-                cases += _cases(plan, running, say)
+    for deployment in plan.deployments:
+        say(f"{deployment.topology.name} workers: starting")
+        with (
+            scratch_directory() as root,
+            running_services(root) as services,
+            homeserver(services, deployment, federates=federates) as running,
+        ):
+            cases += _cases(plan, running, say)
     return Report(facts, plan.seconds, tuple(cases))
 
 
