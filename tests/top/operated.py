@@ -68,6 +68,6 @@ def listening(told: StandIn, path: Path | None = None) -> Iterator[str]:
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"unix:{path}" if path is not None else f"tcp:127.0.0.1:{server.server_port}"
+        yield f"unix:{path}" if path is not None else f"tcp:127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
         thread.join()
