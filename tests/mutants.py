@@ -32,7 +32,7 @@ Way = tuple[tuple[str, int | None], ...]
 
 NEAREST = {
     "wire": "tests/wire tests/test_replies.py tests/net/test_relay.py",
-    "exchange": "tests/test_exchange.py tests/test_retries.py tests/test_replies.py tests/net/test_relay.py",
+    "exchange": "tests/test_exchange.py tests/test_retries.py tests/test_replies.py tests/test_coding.py tests/net",
     "routing": "tests/routing tests/test_cli_what_if.py tests/test_standing.py --ignore=tests/routing/test_proof.py",
     "upstream": "tests/net/test_pool.py tests/net/test_health.py tests/net/test_relay.py tests/net/test_shield.py",
     "relay": "tests/net",

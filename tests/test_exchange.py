@@ -299,6 +299,16 @@ def test_a_whole_answer_is_what_its_pieces_would_be(line: bytes) -> None:
     assert quick.finish() == slow.finish() == Outcome(KEEP, True)
 
 
+@pytest.mark.parametrize(("size", "whole"), [(6, True), (7, False)])
+def test_what_could_be_given_to_somebody_else(size: int, whole: bool) -> None:
+    """A request that has come to its end, and is kept up to its limit."""
+    one = exchange(b"PUT /x HTTP/1.1", b"Content-Length: %d" % size, replay_limit=6)
+    one.receive_body(b"x" * size)
+    assert not one.whole
+    one.receive_end()
+    assert (one.kept, one.whole) == (whole, whole)
+
+
 def test_what_is_not_passed_as_a_whole() -> None:
     """Where a request is not here as a whole, has begun to be answered, or is the last of either connection."""
     head = answer(WHOLE.partition(b"abc")[0])

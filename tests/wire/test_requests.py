@@ -717,3 +717,19 @@ def test_what_is_seen_as_a_whole_is_what_is_read(raw: bytes) -> None:
         assert getattr(head, name) == getattr(first, name), name
     assert short.ended
     assert not short.buffered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("authorization", "connection", "content-encoding", "content-length", "content-range", "content-type"),
+        *("cookie", "expect", "host", "keep-alive", "max-forwards", "proxy-authorization", "proxy-connection"),
+        *("set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for"),
+        *("x-forwarded-proto", "x-request-id", "cache-control", "range"),
+    ],
+)
+def test_fields_that_no_trailer_may_have(name: str) -> None:
+    """R-31: whoever merges it into the head would act on it (RFC 9110 6.5.1), so it does not go on."""
+    lines = b"%s: 1\r\nx-%s: 1\r\n" % (name.encode(), name.encode())
+    (message,) = read_requests([with_chunks(b"0\r\n" + lines + b"\r\n")]).messages
+    assert message.body == b"0\r\nx-%s: 1\r\n\r\n" % name.encode()
