@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator
+from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
 
@@ -351,3 +352,12 @@ def test_all_sources_are_python_3_10() -> None:
     for module in MODULES:
         ast.parse((ROOT / module).read_text(encoding="utf-8"), module, feature_version=(3, 10))
     assert sys.version_info >= (3, 10)
+
+
+def test_every_package_is_shipped() -> None:
+    """setup.cfg names them one by one, and what it does not name is in no wheel."""
+    read = ConfigParser()
+    read.read(ROOT.parent / "setup.cfg")
+    named = set(read["options"]["packages"].split())
+    packages = {".".join(file.parent.relative_to(ROOT.parent).parts) for file in ROOT.rglob("__init__.py")}
+    assert named == packages | {"twisted.plugins"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from attrs import define, field
@@ -133,7 +133,8 @@ class Conversion:
         """As an upstream is called; with a number where a pool is called so that changes paths otherwise."""
         stem = f"{wanted}_pool" if wanted in BUILT_IN else wanted
         taken = {pool.name for pool in self.draft.pools}
-        return next(name for name in (stem, *(f"{stem}_{number}" for number in count(2))) if name not in taken)
+        numbered = (f"{stem}_{number}" for number in count(2))
+        return next(name for name in chain([stem], numbered) if name not in taken)
 
     def _is_synapse(self, upstream: str) -> bool:
         names = self.roles.members.get(upstream, ())
