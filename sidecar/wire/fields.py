@@ -54,7 +54,11 @@ class FieldSection:
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of `name` (given in lower case) without surrounding blanks, or None."""
-        start = self.raw.lower().find(b"\r\n" + name + b":")
+        return self._value(self.raw.lower(), name)
+
+    def _value(self, lowered: bytes, name: bytes) -> bytes | None:
+        """The same for whoever has the section in lower case."""
+        start = lowered.find(b"\r\n" + name + b":")
         if start < 0:
             return None
         start += len(name) + 3

@@ -5,6 +5,7 @@ Decides framing (RFC 9112 6) and cuts the lines of this hop (RFC 9110 7.6.1). Kn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from sidecar.errors import Fault, WireError
@@ -50,6 +51,8 @@ RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
 
 _KEPT_ALIVE = {b"keep-alive"}
+_CHAINS = re.compile(rb"\r\nx-forwarded-for:([^\r]*)")
+_SCHEMES = re.compile(rb"\r\nx-forwarded-proto:([^\r]*)")
 
 
 class RequestFields(FieldSection):
@@ -63,7 +66,7 @@ class RequestFields(FieldSection):
     def __init__(self, raw: bytes) -> None:
         lowered, names = self._read(raw)
         self.special = _shared(_REQUEST_SPECIAL.intersection(names))
-        self.host = _the_host(self._values(lowered, b"host"))
+        self.host = _the_host(lowered.count(b"\r\nhost:"), self._value(lowered, b"host"))
         self.length = self._length()
         self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
         self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
@@ -72,12 +75,12 @@ class RequestFields(FieldSection):
         self._forwarded: bytes | None = None
         self._passed = b""
         self._sought: tuple[bytes, list[bytes]] | None = None
-        self._authorization = next(iter(self._values(lowered, b"authorization")), None)
+        self._authorization = self._value(lowered, b"authorization")
         self.claims: tuple[bytes, bytes] | None = None
         """The chain of addresses and the schemes that a proxy names, each list in one; None: nobody names any."""
         if b"x-forwarded-for" in self.special or b"x-forwarded-proto" in self.special:
-            chain, proto = self._values(lowered, b"x-forwarded-for"), self._values(lowered, b"x-forwarded-proto")
-            self.claims = b",".join(chain), b",".join(proto)
+            # Case says nothing in either. No step for each line: their number is bounded later.
+            self.claims = b",".join(_CHAINS.findall(lowered)), b",".join(_SCHEMES.findall(lowered))
 
     def get(self, name: bytes) -> bytes | None:
         """As in every section; but who sends a request is asked of every one, and looked for once."""
@@ -197,15 +200,13 @@ class ResponseFields(FieldSection):
         return b"%b%b\r\n" % (self.without(cut) if cut else self.raw[:-2], extra)
 
 
-def _the_host(hosts: Sequence[bytes]) -> bytes | None:
+def _the_host(lines: int, host: bytes | None) -> bytes | None:
     """The value of the one line of Host (RFC 9112 3.2)."""
-    if not hosts:
-        return None
-    if len(hosts) > 1:
+    if lines > 1:
         raise WireError(Fault.SYNTAX, "more than one Host", "RFC 9112 3.2")
-    if HOST.fullmatch(hosts[0]) is None:
+    if host is not None and HOST.fullmatch(host) is None:
         raise WireError(Fault.SYNTAX, "an invalid Host", "RFC 9112 3.2")
-    return hosts[0]
+    return host
 
 
 def _check_transfer_coding(fields: RequestFields | ResponseFields) -> None:

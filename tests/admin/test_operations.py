@@ -157,11 +157,13 @@ async def test_status(scene: Operated) -> None:
             "rows": 2,
             "workers": ["typing1"],
             "fallback": [],
+            "seats": [],
             "named": [],
             "share": "",
             "mounted": True,
             "open": True,
             "required": True,
+            "sharing": ["typing1"],
             "served_by": "workers",
             "now": ["typing1"],
         }

@@ -185,19 +185,20 @@ def test_a_monolith_needs_no_pools(tmp_path: Path) -> None:
         *("tcp:8080:interface=127.0.0.1", r"tcp:8081:interface=\:\:1", "unix:/run/edge.sock", "tcp:8082"),
     )
     assert settings.workers["main"].endpoint == "tcp:localhost:8008"
-    assert {name for name in settings.pools if name != "main"} == {"127.0.0.1:9001"}
+    assert {name for name in settings.pools if name != "main"} == {"127.0.0.1:9000", "127.0.0.1:9001"}
     routes = {route.path: route for route in settings.routes}
     answer = routes["/.well-known/matrix/server"].respond
     assert answer is not None
     assert answer.headers == {"Content-Type": "application/json"}
     assert routes["/jitsi/**"].pool == "127.0.0.1:9001"
+    assert routes["/hookshot/**"].pool == "127.0.0.1:9000"
+    assert settings.pools["127.0.0.1:9000"].strip_prefix == "/hookshot"
     assert routes["/old"].redirect is not None
     assert routes["/old"].redirect.to == "https://{host}/new{target}"
     assert routes["/no/**"].refuse == 404
     assert routes["/plain/**"].respond is not None
     said = " ".join(result.stderr.split())
     for sentence in (
-        "puts / in place of the path, which the sidecar does not do",
         "it serves files",
         "there is always a limit here",
         "see `timeouts.answer`",
