@@ -269,6 +269,33 @@ class Named:
         self._listener.close()
 
 
+class Agent:
+    """Says its word to whoever connects, as the agents that HAProxy's manual describes (agent-check)."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.word = "up"
+        self._listener = socket.create_server((host, port))
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.sendall(f"{self.word}\n".encode())
+
+    def __enter__(self) -> Agent:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
 @contextmanager
 def named_servers(port: int, **hosts: str) -> Iterator[dict[str, Named]]:
     with ExitStack() as stack:

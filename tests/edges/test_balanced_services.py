@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import pytest
 from end_to_end.services import postgres_programs
 from processes import PATIENCE, connect, exchange, free_ports
 
-from .balanced import Database, Patroni, ldap_servers, named_servers, organization, postgresqls, told
+from .balanced import Agent, Database, Patroni, ldap_servers, named_servers, organization, postgresqls, told
 from .programs import file, haproxy, sidecar
 
 HOSTS = {"mpg1": "127.0.0.5", "mpg2": "127.0.0.6"}
@@ -73,13 +74,17 @@ class Places:
 
 
 @contextmanager
-def haproxy_there(place: Path, at: Places) -> Iterator[None]:
-    with haproxy(place, HAPROXY.format(place=place, **vars(at)), (at.pgsql, at.ldap)):
+def haproxy_there(place: Path, at: Places, *, agents: bool = False) -> Iterator[None]:
+    text = HAPROXY.format(place=place, **vars(at))
+    if agents:
+        asked = f"agent-check agent-inter 50 agent-port {at.agent} "
+        text = re.sub(r"(?m)^( +server mld.*)$", rf"\1 {asked}", text)
+    with haproxy(place, text, (at.pgsql, at.ldap)):
         yield
 
 
 @contextmanager
-def sidecar_there(place: Path, at: Places) -> Iterator[None]:
+def sidecar_there(place: Path, at: Places, *, agents: bool = False) -> Iterator[None]:
     """The shipped file."""
     text = file(
         "backend-balancers.yaml",
@@ -99,6 +104,7 @@ def sidecar_there(place: Path, at: Places) -> Iterator[None]:
         (r"port: 8008", f"port: {at.api}"),
         (r"agent: 5555", f"agent: {at.agent}"),
         (r"interval: [12]s", "interval: 50ms"),
+        *([(r"check: \{interval: 50ms\}", f"check: {{interval: 50ms, agent: {at.agent}}}")] if agents else []),
         (r"connections: 64", f"connections: {at.most}"),
     )
     with sidecar(place, text) as running:
@@ -184,6 +190,39 @@ def test_the_same_server_gets_each_connection(tmp_path: Path) -> None:
             seen[name] = play(at, partial(COUNTS[name], tmp_path / name))
     assert seen["sidecar"] == seen["haproxy"]
     assert {"mld1", "mld2"} == set(seen["sidecar"])
+
+
+@pytest.mark.needs("haproxy")
+def test_what_agents_say_is_done(tmp_path: Path) -> None:
+    """One after another: down, and up again; no new connections, and new ones again; a part of the weight."""
+    for name in PROXIES:
+        at = Places(64)
+        (tmp_path / name).mkdir()
+        with ExitStack() as stack:
+            stack.enter_context(named_servers(at.directory, **DIRECTORIES))
+            first, _ = (stack.enter_context(Agent(host, at.agent)) for host in DIRECTORIES.values())
+            stack.enter_context(THERE[name](tmp_path / name, at, agents=True))
+            for word, gets_some in (
+                ("up", True),
+                ("down # gone", False),
+                ("up", True),
+                ("drain", False),
+                ("ready", True),
+            ):
+                first.word = word
+                finally_(lambda at=at, gets_some=gets_some: ("mld1" in searched(at)) is gets_some)  # type: ignore[misc]
+            first.word = "maxconn:1"
+            finally_(lambda at=at: searched(at).count("mld1") == 1)  # type: ignore[misc]
+
+
+def searched(at: Places) -> list[str]:
+    """Who gets each of six connections that are open at once."""
+    clients = [connect(("127.0.0.1", at.ldap)) for _ in range(6)]
+    try:
+        return told(clients)
+    finally:
+        for client in clients:
+            client.close()
 
 
 def count_of_haproxy(place: Path) -> int:
