@@ -96,8 +96,10 @@ def haproxy_foreign(sections: Sequence[Section], patterns: Patterns = lambda _na
 
 def _passed_on(section: Section, name: str) -> Iterator[FileLine]:
     """The lines of a balancer of connections."""
-    remark = Remark("taken", f"balancers.{name}")
-    return (FileLine(line.place, _shown(line), False, remark) for line in section.lines)
+    taken = Remark("taken", f"balancers.{name}")
+    turns = Remark("taken", f"balancers.{name}: `least_connections`, by which servers with as many take turns")
+    for line in section.lines:
+        yield FileLine(line.place, _shown(line), False, turns if line.words[:2] == ("balance", "roundrobin") else taken)
 
 
 def _lines(section: Section, site: HaproxySite, draft: Draft, patterns: Patterns) -> Iterator[FileLine]:

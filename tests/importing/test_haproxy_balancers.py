@@ -102,3 +102,11 @@ def test_what_means_something_else_is_left_to_the_reader(said: str, instead: str
     assert set(foreign.draft.balancers) == {"pgsql"}
     lost = [line.remark for line in foreign.lines if line.text.startswith("bind :::389")]
     assert all(remark is not None and "write it as `balancers.NAME`" in str(remark) for remark in lost)
+
+
+def test_turns_by_connections_are_told() -> None:
+    """HAProxy's `roundrobin` counts the connections that come, and `least_connections` those that are open."""
+    foreign = haproxy_foreign(sections(FILE.replace("balance leastconn", "balance roundrobin"), "haproxy.cfg"))
+    (line,) = (line for line in foreign.lines if line.text == "balance roundrobin")
+    assert line.remark is not None
+    assert "`least_connections`" in line.remark.sentence
