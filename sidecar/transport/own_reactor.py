@@ -65,8 +65,8 @@ class OwnReactor(EPollReactor):
         while True:
             # As long as no timer is due, only our sockets are looked at: a turn of all costs three times as much.
             sockets.turn(patience)
-            if not patience or self._due or not self.running:
-                break
+            if not patience or self._due or not self.running or self._sockets is not sockets:
+                break  # the last one also where what happened has ended them
             delay = self.timeout()
             patience = -1.0 if delay is None else delay
         if self._due:

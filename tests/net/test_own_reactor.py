@@ -18,6 +18,8 @@ from sidecar.app.service import use_monotonic_clock
 from sidecar.transport.own_reactor import OwnReactor, the_reactor
 from sidecar.transport.poller import READ, Poller
 
+from .turns import logged_failures
+
 PATIENCE = 30
 
 
@@ -137,6 +139,23 @@ def test_without_sockets_of_ours(reactor: OwnReactor) -> None:
     reactor.callWhenRunning(close)
     run(reactor)
     assert seen == ["closed"]
+
+
+def test_a_socket_of_ours_ends_the_poller(reactor: OwnReactor) -> None:
+    """In the middle of a turn, as the last connection of a stop does; nobody waits there any more."""
+    poller = Poller(reactor)
+    near, far = socket.socketpair()
+
+    def end(_: bytes) -> None:
+        poller.close()
+        reactor.callLater(0.001, reactor.stop)
+
+    Told(poller, near, end)
+    reactor.callWhenRunning(lambda: far.send(b"x"))
+    with logged_failures() as failures:
+        run(reactor)
+    far.close()
+    assert failures == []
 
 
 def test_one_poller_is_at_home(reactor: OwnReactor) -> None:
