@@ -12,6 +12,7 @@ import yaml
 from attrs import frozen
 
 from sidecar.routing.hashing import ranked
+from sidecar.routing.seats import seat_of, seats_of
 
 from .access_log import AccessLogs, Answer
 from .children import ask
@@ -25,6 +26,7 @@ from .topology import Process, Topology
 
 V3 = "/_matrix/client/v3"
 WORKERS = ("generic1", "generic2", "generic3")
+WEIGHTS = dict.fromkeys(WORKERS, 1.0)
 TOPOLOGY = Topology(
     name="mas", processes=tuple(Process(name, ("client", "federation")) for name in ("main", *WORKERS)), pools={}
 )
@@ -110,14 +112,20 @@ def site(services: Services) -> Iterator[Site]:
 
 def home(user: str) -> str:
     """Where the user belongs whose token names it; see docs/routing.md."""
-    return ranked(dict.fromkeys(WORKERS, 1.0), user)[0]
+    return ranked(WEIGHTS, user)[0]
+
+
+def sync_home(user: str) -> str:
+    """Where the user's syncs belong: half of the workers share them."""
+    return seat_of(seats_of(WEIGHTS, 2, "sync"), WEIGHTS, user)[0]
 
 
 def test_the_users_of_these_tests_are_spread() -> None:
     """Otherwise nothing would be shown by their staying where they are."""
     assert {home(user) for user in USERS} == set(WORKERS)
     assert len({home(ghost) for ghost in GHOSTS}) > 1
-    assert home("user2") != home("user3")
+    assert sync_home("user2") != sync_home("user4")
+    assert len({sync_home(user) for user in USERS}) == 2
 
 
 @in_event_loop
@@ -132,7 +140,7 @@ async def test_a_user_stays_on_one_worker_through_every_change_of_the_token(site
             token = site.mas.issue(kind, user, device)
             reply, answer = await site.ask("GET", f"{V3}/sync?timeout=0{since}", token, address=address)
             assert reply.status == 200, reply.body
-            assert (answer.worker, answer.user) == (home(user), f"@{user}:{SERVER_NAME}"), kind
+            assert (answer.worker, answer.user) == (sync_home(user), f"@{user}:{SERVER_NAME}"), kind
             since = f"&since={reply.json['next_batch']}"
             reply, answer = await site.ask("GET", f"{V3}/joined_rooms", token, address=address)
             assert (reply.status, answer.worker) == (200, home(user)), kind
@@ -149,7 +157,7 @@ async def test_over_three_hundred_tokens_of_one_device(site: Site) -> None:
         )
         assert reply.status == 200, reply.body
         workers.add(answer.worker)
-    assert workers == {home("user4")}
+    assert workers == {sync_home("user4")}
 
 
 @in_event_loop
@@ -174,7 +182,7 @@ async def test_what_names_its_user_is_not_asked_for(site: Site) -> None:
     reply, answer = await site.ask("POST", path, token, {"room": {"timeline": {"limit": 5}}}, address=address)
     assert (reply.status, answer.worker) == (200, home("user1"))
     reply, answer = await site.ask("GET", f"{V3}/sync?timeout=0", token, address=address)
-    assert (reply.status, answer.worker) == (200, home("user1"))
+    assert (reply.status, answer.worker) == (200, sync_home("user1"))
     assert not site.asked_for(address)
 
 
@@ -182,11 +190,11 @@ async def test_what_names_its_user_is_not_asked_for(site: Site) -> None:
 async def test_whoever_writes_another_users_id_into_a_path_gets_nowhere_with_it(site: Site) -> None:
     """Synapse refuses it, and so nothing is learnt from it."""
     token, address = site.mas.issue("mat", "user2", DEVICE), "203.0.113.4"
-    path = f"{V3}/user/{quote(f'@user3:{SERVER_NAME}')}/filter"
+    path = f"{V3}/user/{quote(f'@user4:{SERVER_NAME}')}/filter"
     reply, _ = await site.ask("POST", path, token, {}, address=address)
     assert reply.status == 403
     reply, answer = await site.ask("GET", f"{V3}/sync?timeout=0", token, address=address)
-    assert (reply.status, answer.worker) == (200, home("user2"))
+    assert (reply.status, answer.worker) == (200, sync_home("user2"))
 
 
 @in_event_loop
