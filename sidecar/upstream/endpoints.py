@@ -171,7 +171,8 @@ class _Attempt:
         if made is not None:
             made.close()
         if self._left:
-            self._next()
+            # Not in this turn: the next socket may get the number of this one, of which more may be told in it.
+            self._endpoint.poller.soon(self._next)
         else:
             self._failed(error)
 

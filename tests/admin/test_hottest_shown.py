@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from click.testing import CliRunner
 from net.turns import staged
 from pictures import parsed, told
+from runners import runner
 from top.operated import StandIn, listening
 
 from admin.operated import Operated, received
@@ -61,7 +61,7 @@ def test_the_command(tmp_path: Path) -> None:
     stand_in = StandIn(ANSWER)
     with listening(stand_in, tmp_path / "admin.sock"):
         command = ["hottest", "--admin", f"unix:{tmp_path}/admin.sock", "--is", "@alice:x.org", "--is", "example.org"]
-        done = CliRunner().invoke(main, command)
+        done = runner().invoke(main, command)
         lines = done.stdout.splitlines()
         assert lines[:5] == [
             "@alice:x.org is number 1 of the users (b55e01593be30392): at most 5120 requests, 51.2/s",
@@ -72,6 +72,6 @@ def test_the_command(tmp_path: Path) -> None:
         ]
         assert (lines[5], len(lines)) == ("addresses:", 16)
         assert stand_in.asked == ["GET /api/hottest?is=%40alice%3Ax.org&is=example.org"]
-        assert json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout) == ANSWER
-    done = CliRunner().invoke(main, command)
+        assert json.loads(runner().invoke(main, [*command, "--json"]).stdout) == ANSWER
+    done = runner().invoke(main, command)
     assert (done.exit_code, "No answer from" in done.stderr) == (2, True)

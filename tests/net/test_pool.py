@@ -682,9 +682,9 @@ def test_what_the_reactor_has_not_seen_yet(tmp_path: Path) -> None:
     spin(scenario())
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "both"])
 def test_a_worker_on_tcp(host: str) -> None:
-    """A worker on TCP has no socket file, and is reached all the same."""
+    """A worker on TCP has no socket file, and is reached all the same, be it at the last of its addresses."""
 
     async def scenario() -> None:
         clock = Clock()
@@ -695,7 +695,10 @@ def test_a_worker_on_tcp(host: str) -> None:
         assert isinstance(address, IPv4Address)
         assert ip_address(address.host).is_loopback
         # A name takes a look-up, an address none.
-        endpoint = TcpEndpoint(Poller(reactor), Names(reactor), host, address.port, 2.0)
+        names = Names(reactor)
+        if host == "both":
+            names.resolve = lambda _: ("127.0.0.2", "::1", "127.0.0.1")
+        endpoint = TcpEndpoint(Poller(reactor), names, host, address.port, 2.0)
         pool = pool_of(endpoint, clock, PoolLimits())
         lease = await leased(pool, clock)
         pool.release(lease.held)
