@@ -12,7 +12,7 @@ VOID = {"input", "link", "meta", "br"}
 
 
 def told(**more: Any) -> dict[str, Any]:
-    """`/api/status` of a sidecar with five workers, one away, one draining and one slow."""
+    """`/api/status` of a sidecar with five workers, one down, one draining and one slow."""
     workers = {
         "main": {
             "state": "up",
@@ -21,7 +21,7 @@ def told(**more: Any) -> dict[str, Any]:
             "recent": recent(12.34, p50=0.004, p99=0.31, slowest=10.25),
         },
         "sync1": {"state": "up", "leased": 210, "recent": recent(3.0, errors=2)},
-        "sync2": {"state": "away", "reason": "Connection refused", "waiting": 4, "changed": 12.0},
+        "sync2": {"state": "down", "reason": "Connection refused", "waiting": 4, "changed": 12.0},
         "client1": {"state": "draining", "leased": 1},
         "typing1": {"state": "up", "slow_start": True, "waiting": 2, "connecting": 1},
     }

@@ -141,7 +141,7 @@ def test_a_start_without_a_workers_file(tmp_path: Path) -> None:
     with workers(tmp_path), Running(["-c", str(files[0])], tmp_path, RUNTIME_DIRECTORY=str(tmp_path)) as sidecar:
         address = sidecar.address()
         status = json.loads(told(tmp_path, "/api/status"))
-        assert status["workers"]["typing1"]["state"] == "away"
+        assert status["workers"]["typing1"]["state"] == "down"
         assert str(file) in status["workers"]["typing1"]["reason"]
         ready = json.loads(told(tmp_path, "/ready"))
         assert ready["ready"] is False

@@ -160,7 +160,7 @@ def test_the_end_of_each_pool(tmp_path: Path) -> None:
     with town(tmp_path) as (standing, workers):
 
         def gone(names: Sequence[str]) -> None:
-            while not all(standing.status()["workers"][name]["state"] == "away" for name in names):
+            while not all(standing.status()["workers"][name]["state"] == "down" for name in names):
                 pass
 
         kill_all(standing, sets_of(SPLIT), lambda name: workers[name].kill(), gone)

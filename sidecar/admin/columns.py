@@ -9,7 +9,7 @@ from attrs import frozen
 
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
-_GRAVITY = {"away": 0, "stuck": 1, "draining": 2, "slow start": 3}
+_GRAVITY = {"down": 0, "stuck": 1, "draining": 2, "slow start": 3}
 
 
 @frozen

@@ -14,7 +14,7 @@ from cattrs import Converter, transform_error
 from sidecar.admin.words import duration
 from sidecar.routing.parts import PoolPart
 
-BAD = frozenset(("away", "stuck"))
+BAD = frozenset(("down", "stuck"))
 """States in which a worker gets no requests, and nobody wanted that."""
 
 

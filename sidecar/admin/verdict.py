@@ -15,7 +15,7 @@ from sidecar.admin.words import counted
 class Headline:
     """`kind` is the colour of it."""
 
-    kind: Literal["ready", "stuck", "away", "draining"]
+    kind: Literal["ready", "stuck", "down", "draining"]
     word: str
     told: str
 
@@ -25,7 +25,7 @@ def verdict(facts: Snapshot) -> Headline:
     if facts.stopping:
         return Headline("draining", "Stopping", "Running requests end; new ones are not taken.")
     if not facts.ready:
-        return Headline("away", "Not ready", " ".join(facts.reasons))
+        return Headline("down", "Not ready", " ".join(facts.reasons))
     clauses = list(clauses_of(facts))
     told = [f"{'; '.join(clauses)}."] if clauses else []
     if facts.errors:
@@ -33,7 +33,7 @@ def verdict(facts: Snapshot) -> Headline:
     if facts.refusal:
         told.append(f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
     if told:
-        return Headline("away" if facts.errors else "stuck", "Ready", " ".join(told))
+        return Headline("down" if facts.errors else "stuck", "Ready", " ".join(told))
     return Headline("ready", "Ready", "Every pool has somebody who serves it.")
 
 
@@ -44,7 +44,7 @@ def clauses_of(facts: Snapshot) -> Iterator[str]:
             yield f"balancer {name} has no server that is up"
     ailing = facts.ailing
     if ailing:
-        yield f"{', '.join(ailing)} {'is' if len(ailing) == 1 else 'are'} missing"
+        yield f"{', '.join(ailing)} {'is' if len(ailing) == 1 else 'are'} unavailable"
     stepping_in: dict[tuple[str, ...], list[str]] = {}
     deserted = []
     for part in facts.parts:
@@ -58,4 +58,4 @@ def clauses_of(facts: Snapshot) -> Iterator[str]:
     if deserted:
         yield f"nobody serves {', '.join(deserted)}"
     elif ailing and not stepping_in:
-        yield "the rest goes on"
+        yield "all pools are still served"

@@ -52,7 +52,7 @@ def askable(plan: Plan) -> Askable | None:
 
 
 def _doubts() -> Backoff:
-    """Where unknown tokens come from. Five in a row may be a client that was away; then it is guessing."""
+    """Where unknown tokens come from. Five in a row may be a client that was offline; then it is guessing."""
     return Backoff(allowed=5, first=1.0, longest=60.0, names=4096)
 
 

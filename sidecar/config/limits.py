@@ -297,7 +297,7 @@ class Timeouts:
         default=10.0,
         metadata=doc(
             "A worker that has answered nothing for so long is asked for its health; jittered by a fifth. 0: only one "
-            "that is away is asked."
+            "that is down is asked."
         ),
     )
     slow_start: DurationOrZero = field(

@@ -117,7 +117,7 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
     for name, worker in status.get("workers", {}).items():
         if worker.get("state") == "draining":
             yield warning(f"{name} is drained, and gets no requests.", f"End that: POST /api/workers/{name}/undrain.")
-        elif worker.get("state") in ("away", "stuck"):
+        elif worker.get("state") in ("down", "stuck"):
             yield error(
                 f"The sidecar cannot reach {name}: {worker.get('reason') or 'nobody has answered yet'}.",
                 "What is found of the workers below says more.",

@@ -105,7 +105,7 @@ WORKERS = MetricGroup(
             "Requests with an affinity key that this worker got although another one is first for that key.",
             _WORKER,
         ),
-        Metric("worker_up", "gauge", "1 while the worker takes requests, 0 while it is away or stuck.", ("worker",)),
+        Metric("worker_up", "gauge", "1 while the worker takes requests, 0 while it is down or stuck.", ("worker",)),
         Metric("worker_transitions", "counter", "Times that the worker was lost, or came back.", ("worker",)),
         Metric(
             "worker_slow_start",

@@ -159,7 +159,7 @@ def serves(pool: WorkerPool) -> bool:
 
 
 def state(pool: WorkerPool) -> str:
-    """`up`, `away`, `stuck` or `draining`."""
+    """`up`, `down`, `stuck` or `draining`."""
     return "draining" if pool.draining else pool.health.state.value
 
 

@@ -88,7 +88,7 @@ def _head(state: TopState, width: int) -> Iterator[Line]:
 
 def _verdict(facts: Snapshot) -> tuple[str, Style]:
     found = verdict(facts)
-    styles: dict[str, Style] = {"ready": "good", "stuck": "warm", "away": "bad", "draining": "warm"}
+    styles: dict[str, Style] = {"ready": "good", "stuck": "warm", "down": "bad", "draining": "warm"}
     missing = f" without {', '.join(facts.ailing)}" if found.kind == "stuck" and facts.ailing else ""
     return f"{found.word.lower()}{missing}", styles[found.kind]
 

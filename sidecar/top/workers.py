@@ -18,7 +18,7 @@ _STYLES: dict[str, Style] = {
     "slow start": "warm",
     "draining": "warm",
     "leaving": "warm",
-    "away": "bad",
+    "down": "bad",
     "stuck": "bad",
 }
 _LEAST, _MOST = 10, 40

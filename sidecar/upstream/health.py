@@ -1,6 +1,6 @@
 """Whether one worker takes requests: what connections tell of it, what it says when it is asked, and since when.
 
-A worker that cannot be reached is *away*, and asked until it answers; one that takes connections but answers nothing
+A worker that cannot be reached is *down*, and asked until it answers; one that takes connections but answers nothing
 is *stuck*. A slow answer makes it neither: only questions that it leaves unanswered several times in a row, while no
 answer of it is seen otherwise, do. Knows no requests and no clients; who asks is given to it.
 """
@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from sidecar.observe.telemetry import logger
 from sidecar.upstream.endpoints import is_shortage
 
-# A worker that is away is asked again after these seconds: first, and at most. Jittered, so that instances that share
+# A worker that is down is asked again after these seconds: first, and at most. Jittered, so that instances that share
 # a worker do not ask in step.
 _FIRST_RETRY = 0.02
 _LAST_RETRY = 0.5
@@ -30,7 +30,7 @@ class WorkerState(Enum):
     """What is known of a worker."""
 
     UP = "up"
-    AWAY = "away"
+    DOWN = "down"
     STUCK = "stuck"
 
 
@@ -38,7 +38,7 @@ class WorkerState(Enum):
 class HealthLimits:
     """Seconds, and a count for `failures`; the keys of `timeouts` and `limits` say more.
 
-    An `interval` of 0 means that only a worker that is away is asked.
+    An `interval` of 0 means that only a worker that is down is asked.
     """
 
     interval: float = 10.0
@@ -116,7 +116,7 @@ class Health:
     # What happens.
 
     def start(self) -> None:
-        """Ask whenever the worker has not been heard for `interval`; at once, and until it answers, if it is away."""
+        """Ask whenever the worker has not been heard for `interval`; at once, and until it answers, if it is down."""
         self._stopped = False
         missing = self.look()
         if missing is not None:
@@ -150,7 +150,7 @@ class Health:
 
     def unreachable(self, error: BaseException | None) -> None:
         """A connection to it could not be made, and not because it is busy."""
-        self._to(WorkerState.AWAY, self.describe(error))
+        self._to(WorkerState.DOWN, self.describe(error))
         self._ask_soon()
 
     def doubt(self) -> None:
@@ -172,7 +172,7 @@ class Health:
     # Questions.
 
     def _ask_soon(self) -> None:
-        """Ask a worker that is away again, ever more rarely."""
+        """Ask a worker that is down again, ever more rarely."""
         if self._stopped or self._asking is not None:
             return
         delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
@@ -232,7 +232,7 @@ class Health:
         # A request that was answered in the meantime says more than a question that was not.
         self._missed = 0 if self.heard > self._asked else self._missed + 1
         if not self.up or self._missed >= self.limits.failures:
-            self._to(WorkerState.AWAY if self.state is WorkerState.AWAY else WorkerState.STUCK, str(error))
+            self._to(WorkerState.DOWN if self.state is WorkerState.DOWN else WorkerState.STUCK, str(error))
             self._ask_soon()
         else:
             # A refusal for want of room comes at once, and so would the next one.

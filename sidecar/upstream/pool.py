@@ -81,7 +81,7 @@ class WorkerPool:
     on_new_life: Callable[[], None] | None = None
     """Called when the worker has come back, or turns out to have been started anew."""
     on_first_contact: Callable[[], None] | None = None
-    """Called with the first connection to a worker that was not known to be away."""
+    """Called with the first connection to a worker that was not known to be down."""
     draining: bool = False
     """New requests go elsewhere, or wait for the end of this; running ones finish."""
     retired: bool = False
@@ -108,7 +108,7 @@ class WorkerPool:
 
     @property
     def down(self) -> bool:
-        """Nobody is sent there: it is away or stuck."""
+        """Nobody is sent there: it is down or stuck."""
         return not self.health.up
 
     @property

@@ -211,14 +211,14 @@ def test_a_broken_worker_is_seen(browser: Browser, gate: Gate) -> None:
         ends.start()
         for number, client in enumerate(clients):
             client.sendall(sync_of(number))
-        took.append(browser.until(f"{ROW.format('sync2')}.includes('away')"))
-        assert browser.title.startswith("sync2 away · ")
-        assert "the rest goes on" in browser.text("#verdict")
+        took.append(browser.until(f"{ROW.format('sync2')}.includes('down')"))
+        assert browser.title.startswith("sync2 down · ")
+        assert "all pools are still served" in browser.text("#verdict")
         ends.join()
         for client in clients:
             client.close()
     gate.workers["sync2"] = Mortal(gate.directory, "sync2")
-    browser.until(f"!{ROW.format('sync2')}.includes('away')")
+    browser.until(f"!{ROW.format('sync2')}.includes('down')")
     assert min(took) < 2000
 
 

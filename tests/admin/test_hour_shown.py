@@ -102,7 +102,7 @@ def test_the_process_and_the_classes_of_answers() -> None:
 @pytest.mark.parametrize(
     ("more", "kind", "said"),
     [
-        ({"errors": 2}, "away", "The configuration has 2 errors, for which some requests fail."),
+        ({"errors": 2}, "down", "The configuration has 2 errors, for which some requests fail."),
         (
             {"reload": {"accepted": False, "problems": ["a.yaml:1: no"]}},
             "stuck",
@@ -112,12 +112,12 @@ def test_the_process_and_the_classes_of_answers() -> None:
     ],
 )
 def test_the_verdict(more: dict[str, object], kind: str, said: str) -> None:
-    """Red for errors in the configuration, amber for a refused reload, also where a worker is missing."""
+    """Red for errors in the configuration, amber for a refused reload, also where a worker is unavailable."""
     workers = {"main": {"name": "main"}}
     found = verdict(snapshot({"version": "1", "workers": workers, **more}))
     assert (found.kind, said in found.told) == (kind, True)
-    missing = verdict(snapshot({"version": "1", "workers": {"main": {"name": "main", "state": "away"}}, **more}))
-    assert "main is missing" in missing.told
+    missing = verdict(snapshot({"version": "1", "workers": {"main": {"name": "main", "state": "down"}}, **more}))
+    assert "main is unavailable" in missing.told
     assert (said in missing.told) is bool(more)
 
 

@@ -47,7 +47,7 @@ async def test_ready(scene: Operated) -> None:
     status, told, _ = await scene.ask("GET", "/ready")
     assert status == 503
     lacking_main, *_, lacking_alone = told["reasons"]
-    assert re.fullmatch(r"Nobody serves main, .*: main is away \(No such file or directory\)\.", lacking_main)
+    assert re.fullmatch(r"Nobody serves main, .*: main is down \(No such file or directory\)\.", lacking_main)
     assert lacking_alone == "Nobody serves alone: sync2 is being drained."
     assert not (await scene.ask("GET", "/api/status"))[1]["ready"]
 
@@ -80,18 +80,18 @@ routes:
 
 @staged(Operated, replaced=FOREIGN)
 async def test_what_is_no_synapse_is_asked_for_by_name_only(scene: Operated) -> None:
-    """It may be away, but is not said to be there."""
+    """It may be down, but is not said to be there."""
     scene.client(GET % b"/other/x")
     while not scene.sidecar.gateway.pools["other"].down:
         await turns(1)
     assert (await scene.ask("GET", "/ready"))[0] == 200
     status, told, _ = await scene.ask("GET", "/ready?pool=other")
-    assert (status, told["reasons"]) == (503, ["Nobody serves other: other is away (No such file or directory)."])
+    assert (status, told["reasons"]) == (503, ["Nobody serves other: other is down (No such file or directory)."])
 
 
 @staged(Operated, away=("typing1",))
 async def test_who_is_in_line_does_not_run(scene: Operated) -> None:
-    """Requests for a worker that is away wait: in the status, in its pool, and in the metrics."""
+    """Requests for a worker that is down wait: in the status, in its pool, and in the metrics."""
     for _ in range(13):
         scene.client(TYPING)
     gate = scene.sidecar.gateway.gates["typing"]
@@ -253,7 +253,7 @@ async def test_who_waits_goes_where_it_can(scene: Operated) -> None:
 
 @staged(Operated, away=("main",))
 async def test_a_drained_worker_that_is_away(scene: Operated) -> None:
-    """A worker that was away when it was drained is found when it is back."""
+    """A worker that was down when it was drained is found when it is back."""
     pool = scene.sidecar.gateway.pools["main"]
     client = scene.client(GET % b"/anything")
     while not pool.down:

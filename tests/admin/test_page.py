@@ -85,12 +85,12 @@ def test_workers() -> None:
     assert rows(root, "workers") == [
         ["main", "up", "3", "0", "12/s", "4.0 ms", "310 ms", "10 s", "0", "1 d 1 h", "Drain"],
         ["sync1", "up", "210", "0", "3/s", "–", "–", "–", "2", "–", "Drain"],  # noqa: RUF001
-        ["sync2", "awayConnection refused", "0", "4", "–", "–", "–", "–", "0", "12 s", "Drain"],  # noqa: RUF001
+        ["sync2", "downConnection refused", "0", "4", "–", "–", "–", "–", "0", "12 s", "Drain"],  # noqa: RUF001
         ["client1", "draining", "1", "0", "–", "–", "–", "–", "0", "–", "Resume"],  # noqa: RUF001
         ["typing1", "slow start", "0", "2", "–", "–", "–", "–", "0", "–", "Drain"],  # noqa: RUF001
         ["old1", "leaving", "2", "0", "–", "–", "–", "–", "0", "–", ""],  # noqa: RUF001
     ]
-    assert root.one("tr", id="worker-sync2").attributes["class"] == "of-away"
+    assert root.one("tr", id="worker-sync2").attributes["class"] == "of-down"
     assert "points" in root.one("tr", id="worker-main").one("polyline").attributes
 
 
@@ -147,7 +147,7 @@ UNMOUNTED = {"name": "federation", "pool": "federation", "workers": ["main"], "m
 def test_pools() -> None:
     """Those with the same workers share a row, but for who has some waiting; one without any up is marked."""
     scene = Browsed()
-    scene.told["workers"]["client1"]["state"] = "away"
+    scene.told["workers"]["client1"]["state"] = "down"
     assert rows(scene.get("/"), "pools") == [
         ["main", "main", "–", "0", "0", "–"],  # noqa: RUF001
         ["sync, initial_sync", "sync1sync2", "main", "7", "0", "–"],  # noqa: RUF001
@@ -156,7 +156,7 @@ def test_pools() -> None:
         ["media", "main", "–", "4 of 4", "3", "–"],  # noqa: RUF001
         ["empty", "–nobody", "–", "0", "0", "–"],  # noqa: RUF001
     ]
-    scene.told["workers"]["main"]["state"] = "away"
+    scene.told["workers"]["main"]["state"] = "down"
     scene.told["workers"]["sync1"]["state"] = "draining"
     assert [row[:3] for row in rows(scene.get("/"), "pools")[:3]] == [
         ["main", "mainnobody", "–"],  # noqa: RUF001
@@ -173,14 +173,14 @@ def test_parts_of_pools() -> None:
         ["media", "media1nobody", "–"],  # noqa: RUF001
         ["federation", "mainno process has it", "–"],  # noqa: RUF001
     ]
-    scene.told["workers"]["typing1"]["state"] = "away"
+    scene.told["workers"]["typing1"]["state"] = "down"
     assert rows(scene.get("/"), "pools")[0][1:3] == [
         "typing1nobody: writing",
         "writing: nobodyreading: client1maintakes over",
     ]
     verdict = scene.get("/").one(id="verdict").text
     assert verdict == (
-        "Readysync2, typing1 are missing; main takes over account_data (reading); "
+        "Readysync2, typing1 are unavailable; main takes over account_data (reading); "
         "nobody serves account_data (writing), media."
     )
 
@@ -197,7 +197,7 @@ def test_a_pool_that_few_workers_share() -> None:
     facts = snapshot(told(pools=pools, workers={**workers, "client1": {"name": "client1"}}))
     assert list(consequences(facts, "sync1"))[1:] == ["sync: main takes its requests."]
     assert list(consequences(facts, "main"))[1:] == []
-    facts = snapshot(told(pools=pools, workers={**workers, "client1": {"name": "client1", "state": "away"}}))
+    facts = snapshot(told(pools=pools, workers={**workers, "client1": {"name": "client1", "state": "down"}}))
     assert list(consequences(facts, "main"))[1:] == ["sync: sync1 takes its requests."]
 
 
@@ -209,7 +209,7 @@ def test_a_drain_is_told_by_the_requests_that_it_concerns() -> None:
         "account_data (reading): main takes its requests.",
     ]
     assert list(consequences(facts, "main"))[1:] == []
-    workers = {**told()["workers"], "typing1": {"name": "typing1", "state": "away", "waiting": 2}}
+    workers = {**told()["workers"], "typing1": {"name": "typing1", "state": "down", "waiting": 2}}
     facts = snapshot(told(pools={"account_data": PARTED}, workers=workers))
     assert list(consequences(facts, "main"))[1:] == [
         "account_data (reading): nobody else may take these; they wait, and are then answered 503."
@@ -224,7 +224,7 @@ def test_what_waits_what_failed_and_what_went_astray() -> None:
     ]
     root = Browsed(misroutes=misroutes).get("/")
     assert [item.text for item in root.one(id="waiting").all("li")] == [
-        "4 requests wait for sync2: it is away (Connection refused)",
+        "4 requests wait for sync2: it is down (Connection refused)",
         "2 requests wait for typing1: a connection is being made",
         "3 requests wait for a place in pool media: 4 of 4 are taken",
     ]
@@ -244,17 +244,17 @@ def test_what_waits_what_failed_and_what_went_astray() -> None:
     [
         (
             {},
-            "sync2 away · gate1",
-            "Readysync2 is missing; main takes over client; nobody serves empty.",
+            "sync2 down · gate1",
+            "Readysync2 is unavailable; main takes over client; nobody serves empty.",
         ),
-        ({"pools": {}}, "sync2 away · gate1", "Readysync2 is missing; the rest goes on."),
+        ({"pools": {}}, "sync2 down · gate1", "Readysync2 is unavailable; all pools are still served."),
         ({"workers": {}, "pools": {}}, "ready · gate1", "ReadyEvery pool has somebody who serves it."),
         ({"ready": False, "reasons": ["A.", "B."]}, "not ready · gate1", "Not readyA. B."),
         ({"stopping": True, "host": ""}, "stopping · matrix-sidecar", "StoppingRunning requests end; "),
         (
             {"workers": {name: {"name": name, "state": "stuck"} for name in "abc"}, "pools": {}},
             "a, b… stuck · gate1",
-            "Readya, b, c are missing; the rest goes on.",
+            "Readya, b, c are unavailable; all pools are still served.",
         ),
     ],
 )
@@ -307,7 +307,7 @@ def test_a_request_is_explained() -> None:
     assert scene.asked == [("GET /x\nA: b", "10.0.0.1")]
     story = root.one(id="explained")
     assert "forward to sync2; if it is down, sync1, then main" in story.text
-    assert "Now sync1 gets it, because sync2 is away." in story.text
+    assert "Now sync1 gets it, because sync2 is down." in story.text
     assert [each.text for each in story.all("dt")] == ["pool", "key", "fed1"]
     assert root.one("textarea").text == "GET /x\nA: b"
     assert root.one("input", name="peer").attributes["value"] == "10.0.0.1"
@@ -324,7 +324,7 @@ def test_a_request_is_explained_to_programs() -> None:
     answer = scene.answer("POST", "/api/explain", body="GET /x")
     assert isinstance(answer.content, dict)
     assert answer.content["action"] == "forward"
-    assert answer.content["now"] == "Now sync1 gets it, because sync2 is away."
+    assert answer.content["now"] == "Now sync1 gets it, because sync2 is down."
     assert answer.content["steps"] == [["pool", "sync: because"], ["key", "none"]]
     scene.story = "no request"
     assert scene.answer("POST", "/api/explain").content == {"error": "no request"}
@@ -398,7 +398,7 @@ def test_consequences() -> None:
 
 def everywhere(text: str) -> dict[str, Any]:
     """A sidecar in which every text is this one."""
-    worker = {"name": text, "state": "away", "reason": text, "waiting": 1, "leased": 1}
+    worker = {"name": text, "state": "down", "reason": text, "waiting": 1, "leased": 1}
     return {
         "host": text,
         "version": text,

@@ -17,14 +17,14 @@ def test_everything_that_is_told_is_read() -> None:
     assert facts.ailing == ["sync2"]
     assert facts.workers["main"].recent.p99 == 0.31
     assert facts.waits == [
-        Wait(4, "for sync2", "it is away (Connection refused)"),
+        Wait(4, "for sync2", "it is down (Connection refused)"),
         Wait(2, "for typing1", "a connection is being made"),
         Wait(3, "for a place in pool media", "4 of 4 are taken"),
     ]
 
 
 def test_why_it_waits() -> None:
-    """An away worker without a reason, and one that is full."""
+    """A worker that is down without a reason, and one that is full."""
     workers = {"a": {"name": "a", "state": "draining", "waiting": 1}, "b": {"name": "b", "waiting": 2}}
     facts = snapshot({"version": "1", "workers": workers})
     assert [wait.why for wait in facts.waits] == ["it is draining", "all connections to it are taken"]
@@ -53,8 +53,8 @@ def test_who_gets_it_at_this_moment() -> None:
 
     assert now("sync1", "sync2") == ""
     assert now() == ""
-    assert now("sync2", "sync1") == "Now sync1 gets it, because sync2 is away."
+    assert now("sync2", "sync1") == "Now sync1 gets it, because sync2 is down."
     assert now("sync2", "client1", "new", "main") == (
-        "Now main gets it, because sync2 is away, client1 is draining and new is gone."
+        "Now main gets it, because sync2 is down, client1 is draining and new is gone."
     )
-    assert now("sync2") == "Now it waits, because sync2 is away."
+    assert now("sync2") == "Now it waits, because sync2 is down."

@@ -63,10 +63,10 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
         ),
         ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained, and gets no requests."),
         (
-            {"workers": {"sync1": {"state": "away", "reason": "Connection refused"}}},
+            {"workers": {"sync1": {"state": "down", "reason": "Connection refused"}}},
             "error: The sidecar cannot reach sync1: Connection refused.",
         ),
-        ({"workers": {"sync1": {"state": "away"}}}, "error: The sidecar cannot reach sync1: nobody has answered yet."),
+        ({"workers": {"sync1": {"state": "down"}}}, "error: The sidecar cannot reach sync1: nobody has answered yet."),
     ],
 )
 def test_what_is_amiss(deployment: Deployment, changes: dict[str, Any], sentence: str) -> None:

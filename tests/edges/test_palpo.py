@@ -86,11 +86,11 @@ def test_everything_of_a_client_goes_to_the_homeserver(running: Set) -> None:
 
 
 def test_requests_wait_for_a_restart(tmp_path: Path) -> None:
-    """While the homeserver is away its clients wait, and are answered by the one that comes back."""
+    """While the homeserver is down its clients wait, and are answered by the one that comes back."""
     (port,) = free_ports(1)
     with sidecar(tmp_path, preset(tmp_path, port)) as process, connect(process.address()) as client:
         client.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-        process.says("worker main is away")
+        process.says("worker main is down")
         # Its first question is about its health, and it is asked only for what it takes.
         with socket.create_server(("127.0.0.1", port)) as homeserver:
             asked = b""

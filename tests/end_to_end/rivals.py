@@ -1,6 +1,6 @@
 """nginx and HAProxy in front of the laboratory's workers, as an administrator would set them up with care.
 
-Each pool that the load needs is one of theirs, in which the token chooses the worker. Both know that one may be away:
+Each pool that the load needs is one of theirs, in which the token chooses the worker. Both know that one may be down:
 nginx asks the next one, HAProxy asks for `/health` every second and lets a request go to another.
 """
 

@@ -80,7 +80,7 @@ def test_what_is_said_is_so(gateways: Mapping[Configuration, Gateway], tmp_path:
     with said_by(laboratory, "said", tmp_path) as standing:
 
         def gone(names: Sequence[str]) -> None:
-            away = partial(_are, standing, "away", names)
+            away = partial(_are, standing, "down", names)
             gateways["three_lines"].process.wait_until(away, 30.0)
 
         drain_all(standing, sets_of(SPLIT), act)

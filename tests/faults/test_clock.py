@@ -88,7 +88,7 @@ def test_a_stepped_clock(tmp_path: Path, hours: int) -> None:
         polls = AtOnce(address, [request(POLL)] * CLIENTS)
         waiting = AtOnce(address, [request(TYPING, "PUT", b"{}")] * CLIENTS)
         polled.came(POLL, CLIENTS)
-        sidecar.says("worker typing1 is away")
+        sidecar.says("worker typing1 is down")
         half.sendall(b"GET / HT")
         clock.step(timedelta(hours=hours))
         assert abs(logged_at(sidecar, 2) - before - timedelta(hours=hours)) < TOLERANCE

@@ -88,7 +88,7 @@ def test_descriptors_run_out(place: Path, kept: int) -> None:
         outcomes = late.outcomes()
         assert served == ["200"] * len(there)
         assert outcomes == ["200"] * 20
-        assert "is away" not in sidecar.said
+        assert "is down" not in sidecar.said
         assert ask(address, request(QUICK)).outcome == "200"
 
 

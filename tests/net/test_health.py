@@ -1,4 +1,4 @@
-"""What makes a worker away, stuck or up; when it is asked, and how it comes back. On a clock that the test moves."""
+"""What makes a worker down, stuck or up; when it is asked, and how it comes back. On a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -142,16 +142,16 @@ def test_questions_that_fail_at_once_are_spaced() -> None:
 
 
 def test_away_until_it_answers() -> None:
-    """A refused connection makes a worker away at once; it is told once, with the reason, and so is its return."""
+    """A refused connection makes a worker down at once; it is told once, with the reason, and so is its return."""
     with Scene() as scene:
         scene.health.unreachable(AWAY)
-        assert (scene.health.state, scene.health.reason) == (WorkerState.AWAY, os.strerror(errno.ECONNREFUSED))
+        assert (scene.health.state, scene.health.reason) == (WorkerState.DOWN, os.strerror(errno.ECONNREFUSED))
         for _ in range(20):
             assert scene.until_asked() <= 0.51
             scene.questions.fail(AWAY)
         scene.until_asked()
         scene.questions.fail(SLOW)
-        assert scene.health.state is WorkerState.AWAY
+        assert scene.health.state is WorkerState.DOWN
         scene.until_asked()
         scene.questions.answer()
         assert scene.health.up
@@ -182,7 +182,7 @@ def test_the_appearance_of_its_socket_is_not_waited_out() -> None:
 def test_missing_from_the_start() -> None:
     """What can be seen without a connection is seen at the start."""
     with Scene(look=lambda: ConnectError(errno.ENOENT, "no such file")) as scene:
-        assert scene.health.state is WorkerState.AWAY
+        assert scene.health.state is WorkerState.DOWN
 
 
 def test_doubt() -> None:
@@ -199,9 +199,9 @@ def test_doubt() -> None:
         assert scene.changes == [False, True]
         scene.health.doubt()
         scene.questions.fail(AWAY)
-        assert scene.health.state is WorkerState.AWAY
+        assert scene.health.state is WorkerState.DOWN
         scene.health.doubt()
-        assert scene.health.state is WorkerState.AWAY
+        assert scene.health.state is WorkerState.DOWN
 
 
 def test_doubt_that_is_not_dispelled() -> None:
@@ -294,7 +294,7 @@ class HealthModel(RuleBasedStateMachine):
     @rule()
     def cannot_be_reached(self) -> None:
         self.scene.health.unreachable(AWAY)
-        assert self.scene.health.state is WorkerState.AWAY
+        assert self.scene.health.state is WorkerState.DOWN
 
     @rule()
     def breaks_off(self) -> None:

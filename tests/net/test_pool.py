@@ -91,7 +91,7 @@ def pool_of(
 
 
 QUICK = HealthLimits(interval=0, slow_start=0)
-"""Asked only when it is away."""
+"""Asked only when it is down."""
 
 
 LIMITS = PoolLimits(connections=4, idle=2, connecting=2, waiting=3, idle_time=30.0)
@@ -306,7 +306,7 @@ def test_idle_connections_are_closed_in_time() -> None:
 
 
 def test_a_busy_worker_is_not_down() -> None:
-    """A full backlog is tried again soon, and is not taken for a worker that is away (F-6)."""
+    """A full backlog is tried again soon, and is not taken for a worker that is down (F-6)."""
     clock = Clock()
     endpoint = FakeEndpoint()
     pool = pool_of(endpoint, clock, PoolLimits())
@@ -325,7 +325,7 @@ def test_a_busy_worker_is_not_down() -> None:
 
 
 def test_a_shortage_of_ours_is_not_the_workers_fault() -> None:
-    """Without a descriptor for a connection the worker is neither away nor stuck, and the request waits (F-15)."""
+    """Without a descriptor for a connection the worker is neither down nor stuck, and the request waits (F-15)."""
     clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()
     pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
     waiting = Waiting()
@@ -344,7 +344,7 @@ def test_a_shortage_of_ours_is_not_the_workers_fault() -> None:
 
 
 def test_a_worker_that_is_away_is_asked_with_patience() -> None:
-    """Questions to a worker that is away become rarer, up to half a second, and go on when nobody waits."""
+    """Questions to a worker that is down become rarer, up to half a second, and go on when nobody waits."""
     clock = Clock()
     endpoint = FakeEndpoint()
     questions = FakeQuestions()
@@ -468,7 +468,7 @@ def test_retired_while_connecting() -> None:
     ],
 )
 def test_what_a_failure_means(error: Exception, busy: bool, words: str) -> None:
-    """Only a full backlog means busy; everything else means away, and is told in the system's words."""
+    """Only a full backlog means busy; everything else means down, and is told in the system's words."""
     assert is_busy(error) is busy
     assert describe(error).startswith(words)
 
@@ -499,7 +499,7 @@ async def leased(pool: WorkerPool, clock: Clock) -> Waiting:
 
 
 def test_missing_file_and_stale_file(tmp_path: Path) -> None:
-    """A socket file that is missing, or that nobody listens on, means away; that it ends is found out by asking."""
+    """A socket file that is missing, or that nobody listens on, means down; that it ends is found out by asking."""
 
     async def scenario() -> None:
         clock = Clock()

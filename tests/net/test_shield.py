@@ -1,4 +1,4 @@
-"""What becomes of requests while their worker is away, stuck, overrun or back; on real sockets, and a clock by hand."""
+"""What becomes of requests while their worker is down, stuck, overrun or back; on real sockets, and a clock by hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def federation(*candidates: str, **others: object) -> object:
     return forward(*candidates, federation=True, **others)
 
 
-# In line for a worker that is away.
+# In line for a worker that is down.
 
 
 @staged(Stage, away=("main",), timeouts={"wait": 5})
@@ -143,7 +143,7 @@ async def test_a_worker_that_breaks_off_gets_nothing_before_it_has_answered(stag
     client, worker = await stage.exchange(GET)
     await stage.worker.stop()
     worker.close()
-    while stage.pool.health.state is not WorkerState.AWAY:
+    while stage.pool.health.state is not WorkerState.DOWN:
         await turns(1)
     other = await stage.client(GET)
     while stage.pool.waiting < 2:
@@ -244,7 +244,7 @@ def keyed(key: str) -> Decision:
 async def test_slow_start_moves_keys_bit_by_bit(stage: Stage) -> None:
     """A worker that is back gets a part of its keys that grows, the same ones each time, and in the end all."""
     health = stage.pools["a"].health
-    health._to(WorkerState.AWAY, "gone")
+    health._to(WorkerState.DOWN, "gone")
     health._to(WorkerState.UP, "")
     keys = [f"/{number}" for number in range(200)]
     before: set[str] = set()
@@ -265,7 +265,7 @@ async def test_slow_start_moves_keys_bit_by_bit(stage: Stage) -> None:
 async def test_slow_start_of_the_only_worker(stage: Stage) -> None:
     """Where nobody else can do it, it is done at once."""
     health = stage.pool.health
-    health._to(WorkerState.AWAY, "gone")
+    health._to(WorkerState.DOWN, "gone")
     health._to(WorkerState.UP, "")
     assert not stage.pool.taking
     client, worker = await stage.exchange(GET)

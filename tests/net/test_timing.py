@@ -347,7 +347,7 @@ async def test_tunnel(stage: Stage) -> None:
     await worker.until(lambda: worker.ended)
 
 
-# Workers that are away.
+# Workers that are down.
 
 
 @staged(Stage, away=("main",), timeouts={"wait": 10})
@@ -388,7 +388,7 @@ async def test_worker_that_does_not_return(stage: Stage) -> None:
 
 @staged(Stage, away=("main",), limits={"pipelined": 1000}, timeouts={"wait": 10})
 async def test_body_in_line_is_bounded(stage: Stage) -> None:
-    """Of a body whose worker is away so much is read, and no more; the rest follows when it returns."""
+    """Of a body whose worker is down so much is read, and no more; the rest follows when it returns."""
     client = await stage.client(upload(5_000_000))
     client.send(b"u" * 5_000_000)
     inside = await stage.inside(client)
@@ -408,7 +408,7 @@ async def test_body_in_line_is_bounded(stage: Stage) -> None:
 
 @staged(Stage, workers=("main", "spare"), away=("main",), timeouts={"wait": 10, "answer": 900})
 async def test_next_candidate(stage: Stage) -> None:
-    """When the first candidate is away the next one gets the request, for as long as an answer may take."""
+    """When the first candidate is down the next one gets the request, for as long as an answer may take."""
     client = await stage.client(GET)
     spare = await stage.workers["spare"].connection()
     await spare.gets(GET_UP)
@@ -466,7 +466,7 @@ async def test_full_line(stage: Stage) -> None:
 
 @staged(Stage, waiting=0, timeouts={"wait": 10})
 async def test_no_line(stage: Stage) -> None:
-    """With `limits.waiting` at 0 nobody waits for a worker that is away, but a connection can be made."""
+    """With `limits.waiting` at 0 nobody waits for a worker that is down, but a connection can be made."""
     client, worker = await stage.exchange(GET)
     worker.send(OK)
     await client.gets(OK)
@@ -495,7 +495,7 @@ async def test_a_lost_connection_makes_room(stage: Stage) -> None:
 
 @staged(Stage, away=("main",))
 async def test_replay_waits_with_its_body(stage: Stage) -> None:
-    """A request that is replayed while its worker is away waits, and body that comes meanwhile is not lost."""
+    """A request that is replayed while its worker is down waits, and body that comes meanwhile is not lost."""
     stage.worker.start()
     client, worker = await stage.exchange(upload(100_004) + b"ab")
     await worker.gets(b"ab")

@@ -402,7 +402,7 @@ def test_any_answer_ends_the_question(tmp_path: Path, octets: bytes, closes: boo
 
 @staged(Town, away=("w1", "w2", "w3"))
 async def test_where_nobody_can_be_asked_the_request_does_not_wait_for_it(stage: Town) -> None:
-    """All workers are away: the question ends with the last of them, and main serves the request."""
+    """All workers are down: the question ends with the last of them, and main serves the request."""
     client = await stage.client(request())
     assert await stage.arrives() == "main"
     await client.gets(OK)

@@ -116,7 +116,7 @@ SOFT_WRITES = (
 
 
 def test_soft_streams_are_read_anywhere() -> None:
-    """Their writer comes first, and others take a read while it is away."""
+    """Their writer comes first, and others take a read while it is down."""
     decision = asked(plan_of(), "GET", ACCOUNT_DATA, authorized())
     assert (decision.pool, decision.candidates) == ("account_data", ("account1",))
     assert set(decision.fallback) == {*FREE, "main"}
@@ -125,7 +125,7 @@ def test_soft_streams_are_read_anywhere() -> None:
 
 @pytest.mark.parametrize(("method", "target"), SOFT_WRITES)
 def test_writes_of_soft_streams_wait_for_their_writer(method: str, target: str) -> None:
-    """Any other process would only pass them on, and then backs off while the writer is away."""
+    """Any other process would only pass them on, and then backs off while the writer is down."""
     decision = asked(plan_of(), method, target, authorized())
     assert (decision.candidates, decision.fallback) == (("account1",), ())
     assert "would only pass it on" in decision.reason

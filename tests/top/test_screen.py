@@ -37,17 +37,17 @@ def test_the_ordinary_screen() -> None:
         "WORKER     STATE        RUNS  WAIT   RATE     P50     P99   5xx       SINCE",
         "main       up              3     0     12  4.0 ms  310 ms     0     1 d 1 h",
         "sync1      up            210     0      3       –       –     2           –",  # noqa: RUF001
-        "sync2      away            0     4      –       –       –     0        12 s",  # noqa: RUF001
+        "sync2      down            0     4      –       –       –     0        12 s",  # noqa: RUF001
         "client1    draining        1     0      –       –       –     0           –",  # noqa: RUF001
         "typing1    slow start      0     2      –       –       –     0           –",  # noqa: RUF001
         "old1       leaving         2     0      –       –       –     0           –",  # noqa: RUF001
         "",
         "Missing",
-        "  sync2 is missing",
+        "  sync2 is unavailable",
         "  main takes over client",
         "  nobody serves empty",
         "Waiting",
-        "  4 requests for sync2: it is away (Connection refused)",
+        "  4 requests for sync2: it is down (Connection refused)",
         "  2 requests for typing1: a connection is being made",
         "  3 requests for a place in pool media: 4 of 4 are taken",
         "Failures in the last minute",
@@ -143,7 +143,7 @@ def test_notes() -> None:
     told_ = "\n".join(shown(evolve(state(**more), view="notes"), 100, 40))
     for sentence in (
         "Nobody.",
-        "4 requests for sync2: it is away",
+        "4 requests for sync2: it is down",
         "3 requests of sync: gone",
         "sync1 does not know sync: 1 time, last 5 s ago",
         "y does not know x: 0 times, last –",  # noqa: RUF001

@@ -10,7 +10,7 @@ from sidecar.admin.page.pieces import Cell, badge, figure, row, section, table
 from sidecar.admin.snapshot import BalancerFacts, ServerFacts, Snapshot
 from sidecar.admin.words import duration, number, size
 
-_KINDS = {"down": "away", "new": "stuck"}
+_KINDS = {"new": "stuck"}
 """States that look like others."""
 
 

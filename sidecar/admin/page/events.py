@@ -12,7 +12,7 @@ from sidecar.admin.words import duration
 SHOWN = 12
 """So many are not folded away."""
 _KINDS = {
-    "down": "away",
+    "down": "down",
     "up": "up",
     "flaps": "stuck",
     "drain": "draining",

@@ -66,7 +66,7 @@ def story(explained: Explained, facts: Snapshot) -> Markup:
         tag("p", tag("code", explained.title), class_="asked"),
         tag(
             "p",
-            badge("forwarded" if explained.forwarded else "not forwarded", "up" if explained.forwarded else "away"),
+            badge("forwarded" if explained.forwarded else "not forwarded", "up" if explained.forwarded else "down"),
             tag("span", explained.outcome),
             class_="verdict",
         ),
@@ -84,7 +84,7 @@ def _pairs(pairs: tuple[tuple[str, str], ...]) -> Markup:
 
 def complaint(sentence: str) -> Markup:
     """Why a request is not explained."""
-    return tag("p", badge("no request", "away"), tag("span", sentence), class_="verdict")
+    return tag("p", badge("no request", "down"), tag("span", sentence), class_="verdict")
 
 
 def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:

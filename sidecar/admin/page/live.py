@@ -170,7 +170,7 @@ def _deserted(parts: Sequence[PoolPart], facts: Snapshot) -> Iterator[Markup]:
         by = part.now(facts.takes).by
         told = {"nobody": "nobody", "unmounted": "no process has it"}.get(by)
         if told is not None and part.open:
-            yield badge(told if len(parts) == 1 else f"{told}: {part.what}", "away" if by == "nobody" else "draining")
+            yield badge(told if len(parts) == 1 else f"{told}: {part.what}", "down" if by == "nobody" else "draining")
 
 
 def _substitutes(part: PoolPart, facts: Snapshot, *, alone: bool) -> Markup:
