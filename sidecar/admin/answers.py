@@ -34,9 +34,14 @@ class Inquiry:
 
     @property
     def who(self) -> str:
-        """Who asks, for the log and the list of events."""
+        """Who asks, for the log and the list of events; where a sibling does, for whom."""
         place = self.peer or f"{self.local or 'somebody'} on the UNIX socket"
-        return f"{self.user} from {place}" if self.user else place
+        asker = f"{self.user} from {place}" if self.user else place
+        behalf = self.fields.get("matrix-sidecar-for", "")
+        if not behalf:
+            return asker
+        plain = "".join(letter for letter in behalf[:200] if " " <= letter <= "~")
+        return f"{plain}, through another instance ({asker})"
 
 
 def _parts(path: str) -> tuple[str, ...]:

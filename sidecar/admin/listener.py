@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from io import BytesIO
 from pwd import getpwuid
 from typing import Any
@@ -54,7 +54,7 @@ SAFE = {
 class OperatorEntrance:
     """Lets in who may, and passes on what is asked."""
 
-    answer: Callable[[Inquiry], OperatorAnswer]
+    answer: Callable[[Inquiry], Awaitable[OperatorAnswer]]
     rules: Callable[[], tuple[Operator, Secret | None]]
     """`operator:` and the password of this moment."""
     doorkeeper: Doorkeeper
@@ -76,7 +76,7 @@ class OperatorEntrance:
             )
         if refused is not None:
             return refused
-        return self.answer(inquiry if secret is None else evolve(inquiry, user=operator.user))
+        return await self.answer(inquiry if secret is None else evolve(inquiry, user=operator.user))
 
 
 class Pages(Resource):

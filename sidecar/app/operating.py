@@ -5,6 +5,7 @@ Part of the service layer: it may know everything. What a reload changes holds f
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 from twisted.application.service import Service
 
 from sidecar.admin.answers import Inquiry, OperatorAnswer
+from sidecar.admin.asking_siblings import Siblings
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
+from sidecar.admin.everywhere import Everywhere
 from sidecar.admin.listener import OperatorEntrance, OperatorListener, OperatorSite
 from sidecar.admin.measures import Measures
 from sidecar.admin.operations import POINTS, Operations
@@ -25,6 +28,7 @@ from sidecar.app.canary import Canaries
 from sidecar.app.reload import Reload
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
+from sidecar.config.siblings import SiblingRules, instances
 from sidecar.explaining.pasted import explained
 from sidecar.history.hour import Hour
 from sidecar.records.tally import LONG_POLLS
@@ -38,14 +42,6 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     operations = Operations(
         reload.look, events, reload.sidecar.hottest, recent, own, lambda: reload.deployment.settings.operator.actions
     )
-    page = StatusPage(
-        facts=operations.facts,
-        hour=lambda: recent.hour.told(POINTS),
-        drain=operations.drain,
-        drain_server=operations.drain_server,
-        explain=lambda text, peer: explained(reload.deployment, text, peer),
-        clock=lambda: datetime.now(timezone.utc),
-    )
     measures = Measures(reload.look, lambda: reload.deployment.topology)
 
     def rules() -> tuple[Operator, Secret | None]:
@@ -54,11 +50,49 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
 
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
 
-    def answer(inquiry: Inquiry) -> OperatorAnswer:
+    def api(inquiry: Inquiry) -> OperatorAnswer:
         asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
-        return measured or page.answer(inquiry) or canaries.answer(*asked) or operations.answer(inquiry)
+        return measured or canaries.answer(*asked) or operations.answer(inquiry)
 
-    door = OperatorEntrance(answer, rules, Doorkeeper(reactor), page.dressed)
+    everywhere = Everywhere(_siblings(reload, endpoint, reactor), api, operations.facts)
+    page = StatusPage(
+        facts=operations.facts,
+        hour=lambda: recent.hour.told(POINTS),
+        act=everywhere.answer,
+        explain=lambda text, peer: explained(reload.deployment, text, peer),
+        clock=lambda: datetime.now(timezone.utc),
+    )
+
+    async def answer(inquiry: Inquiry) -> OperatorAnswer:
+        found = page.answer(inquiry)
+        if found is None:
+            return await everywhere.answer(inquiry)
+        return found if isinstance(found, OperatorAnswer) else await found
+
+    def dressed(inquiry: Inquiry, found: OperatorAnswer) -> OperatorAnswer:
+        return everywhere.signed(inquiry, page.dressed(inquiry, found))
+
+    door = OperatorEntrance(answer, rules, Doorkeeper(reactor), dressed)
     yield Sampling(reactor, lambda: reload.sidecar.gateway, recent, events, own)
     yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)
+
+
+def _siblings(reload: Reload, endpoint: str, reactor: Any) -> Siblings:
+    """The other instances, as the configuration of each moment names them."""
+    machine = socket.gethostname()
+
+    def rules() -> SiblingRules:
+        deployment = reload.deployment
+        operator = deployment.settings.operator
+        own, others = instances(endpoint, operator.siblings, machine)
+        return SiblingRules(
+            own=own,
+            others=others,
+            user=operator.user,
+            password=deployment.sibling_password,
+            seconds=operator.sibling_timeout,
+            most=operator.sibling_answer,
+        )
+
+    return Siblings(reactor, lambda: reload.sidecar.names, rules)

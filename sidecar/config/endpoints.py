@@ -73,6 +73,16 @@ CLIENT: Mapping[str, Form] = {
     "unix": Form(("path", "timeout", "lockfile"), ("path",), "unix:/run/matrix-synapse/sync1.sock", ("path",)),
     "tcp": Form(("host", "port", "timeout", "bindAddress"), ("host", "port"), "tcp:10.0.0.2:8083"),
 }
+SIBLING: Mapping[str, Form] = {
+    **CLIENT,
+    "tls": Form(
+        ("host", "port", "timeout", "bindAddress", "trustRoots"),
+        ("host", "port"),
+        "tls:gateway2.example.org:9600",
+        ("trustRoots",),
+    ),
+}
+"""Where the operator's listener of another instance is."""
 
 
 @frozen
@@ -154,6 +164,17 @@ def client_parts(text: str) -> tuple[str, Mapping[str, str]]:
     """The kind of a client endpoint string that `client_endpoint` has checked, and its parameters by name."""
     kind, parts = _split(text)
     return kind, _parameters(parts, CLIENT[kind].parameters)
+
+
+def sibling_endpoint(text: str, base: str) -> str:
+    """The same for the operator's listener of another instance, which may speak TLS."""
+    return _checked(text, base, SIBLING)
+
+
+def sibling_parts(text: str) -> tuple[str, Mapping[str, str]]:
+    """As `client_parts`, of what `sibling_endpoint` has checked."""
+    kind, parts = _split(text)
+    return kind, _parameters(parts, SIBLING[kind].parameters)
 
 
 def address_of(text: str) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from attrs import frozen
 
 from sidecar.config import amounts
-from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint
+from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint, sibling_endpoint
 from sidecar.config.passwords import UNKNOWN, parse_hash
 from sidecar.synapse.names import RESOURCES, STREAMS
 
@@ -308,6 +308,14 @@ ServerEndpoint = Annotated[
 ClientEndpoint = Annotated[
     str,
     Kind("client endpoint", "unix:/run/matrix-synapse/sync1.sock", _endpoint(client_endpoint, "tcp:127.0.0.1:8083")),
+]
+SiblingEndpoint = Annotated[
+    str,
+    Kind(
+        "client endpoint",
+        "unix:/run/matrix-sidecar-2/admin.sock",
+        _endpoint(sibling_endpoint, "tls:gateway2.example.org:9600"),
+    ),
 ]
 Path = Annotated[str, Kind("path", "/etc/matrix-synapse/homeserver.yaml", _read_path)]
 Flag = Annotated[bool, Kind("flag", "true", _read_flag, lambda flag: str(flag).lower(), {"type": "boolean"})]

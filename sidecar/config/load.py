@@ -18,6 +18,7 @@ from sidecar.config.balancers import BalancerFault, balancer_faults
 from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.schema import Forwarded, Route, Settings
+from sidecar.config.siblings import sibling_faults, sibling_oddities
 from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import ConfigError, Problem, Severity
 
@@ -212,6 +213,7 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         yield ("admin",), "the operator's listener speaks HTTP/1.1 only; leave `http2:` out"
     if settings.operator.password_hash is not None and settings.operator.password_file is not None:
         yield ("operator", "password_file"), "there is a password_hash as well; leave one of them out"
+    yield from sibling_faults(settings.operator)
     for name, worker in settings.workers.items():
         if worker.endpoint is None and not settings.synapse.config and not inside:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
@@ -321,3 +323,4 @@ def _operator_oddities(settings: Settings) -> Iterator[Fault]:
             )
         elif guarded and not settings.admin.startswith("ssl:"):
             yield ("admin",), "the password crosses the network unencrypted; let a proxy with TLS stand in front"
+    yield from sibling_oddities(operator)

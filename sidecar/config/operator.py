@@ -8,8 +8,11 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.amounts import KIB
+from sidecar.config.amounts import KIB, MIB
 from sidecar.config.kinds import Count, CountOrZero, Duration, Size, doc
+
+MOST_SIBLINGS = 16
+"""Entries of `operator.siblings`; each is asked every second while somebody looks."""
 
 
 @frozen(kw_only=True)
@@ -91,4 +94,25 @@ class Operator:
     request: Size = field(
         default=64 * KIB,
         metadata=doc("Largest request body on the operator's listener; a larger one is answered 413."),
+    )
+    siblings: tuple[kinds.SiblingEndpoint, ...] = field(
+        default=(),
+        metadata=doc(
+            "Operator's listeners of the other instances, at most 16: `unix:`, `tcp:` or `tls:` (`trustRoots=` names a "
+            "directory with certificates, for your own CA). The status page, `top`, `/api/status?all`, and a drain "
+            "with `?all` speak for all of them. All instances can have the same list: each leaves itself out."
+        ),
+    )
+    sibling_password_file: kinds.Path | None = field(
+        default=None,
+        metadata=doc(
+            "A file with the password that is sent to siblings, with the name of `user`, in its first line; not a "
+            "hash. Absent: the password of `password_file`, if that is not a hash."
+        ),
+    )
+    sibling_timeout: Duration = field(
+        default=3.0, metadata=doc("A sibling that has not answered after so long counts as down.")
+    )
+    sibling_answer: Size = field(
+        default=4 * MIB, metadata=doc("Largest answer of a sibling, in bytes; a longer one is not read to its end.")
     )

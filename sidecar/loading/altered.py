@@ -22,7 +22,8 @@ def changes(before: Deployment, after: Deployment) -> list[str]:
         clauses.append(f"routes: {len(new.routes)} now, {len(old.routes)} before")
     for section in ("limits", "timeouts", "forwarded", "access", "log"):
         clauses += _values(section, getattr(old, section), getattr(new, section))
-    if (old.operator, before.secret) != (new.operator, after.secret):
+    guarded = (before.secret, before.sibling_password), (after.secret, after.sibling_password)
+    if old.operator != new.operator or guarded[0] != guarded[1]:
         # Its values are nobody's business who may read the log.
         clauses.append("operator: altered")
     if before.table.release != after.table.release:

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from sidecar.config.endpoints import address_of
 from sidecar.config.load import load_settings
 from sidecar.config.log import read_secret, unknown_endpoints
-from sidecar.config.passwords import Secret, secret_of
+from sidecar.config.passwords import PasswordHash, PlainPassword, Secret, secret_of
 from sidecar.config.references import check_references
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem, Severity
@@ -31,6 +31,11 @@ from sidecar.synapse.topology import Topology
 DEFAULT_PATH = "/etc/matrix-sidecar/sidecar.yaml"
 """Where the configuration file is unless another one is named."""
 
+_HASHED = (
+    "siblings with the same password will refuse this instance, which has only its hash: write "
+    "`operator.sibling_password_file` with the password itself"
+)
+
 
 @frozen(kw_only=True)
 class Deployment:
@@ -42,6 +47,8 @@ class Deployment:
     plan: Plan
     secret: Secret | None = field(default=None, repr=False)
     """The operator's password; None: none is asked for."""
+    sibling_password: bytes | None = field(default=None, repr=False)
+    """What siblings are sent; None: nothing."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log; None: each process makes one."""
     problems: tuple[Problem, ...]
@@ -102,7 +109,9 @@ def _deployment(
         references = check_references(settings, {service.name: frozenset(), **serves}, (*BUILT_IN_POOLS, MAS))
     secret, doubts = secret_of(settings.operator.password_hash, settings.operator.password_file)
     log_secret, more = _log_secret(settings)
-    stated = (*references, *(settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts), *more)
+    sibling_password, unsent = _sibling_password(settings, secret)
+    doubted = (settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts)
+    stated = (*references, *doubted, *unsent, *more)
     problems = [*topology.unreadable, *settings.warnings, *topology.problems, *stated, *missing]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
@@ -127,6 +136,7 @@ def _deployment(
         table=table,
         plan=plan,
         secret=secret,
+        sibling_password=sibling_password,
         log_secret=log_secret,
         problems=tuple(dict.fromkeys(problems)),
     )
@@ -149,6 +159,21 @@ def deployment_of(path: str, *, ask: bool) -> Deployment:
     """As a start reads it; without `ask` the running Synapse is not asked for its version. Raises ConfigError."""
     read = partial(read_deployment, path)
     return read_for_running_synapse(read) if ask else read()
+
+
+def _sibling_password(settings: Settings, own: Secret | None) -> tuple[bytes | None, list[Problem]]:
+    """The password for siblings: of a file of its own, or the one that is asked for here, where it can be read."""
+    operator = settings.operator
+    path, problem = ("operator", "sibling_password_file"), settings.source.problem
+    if operator.sibling_password_file is None:
+        if isinstance(own, PlainPassword):
+            return own.octets, []
+        hashed = operator.siblings and own is not None
+        return None, [problem(("operator", "siblings"), _HASHED, Severity.WARNING)] if hashed else []
+    secret, doubts = secret_of(None, operator.sibling_password_file)
+    if isinstance(secret, PasswordHash):
+        return None, [problem(path, "holds a hash, which cannot be sent; write the password itself")]
+    return None if secret is None else secret.octets, [problem(path, *doubt) for doubt in doubts]
 
 
 def _log_secret(settings: Settings) -> tuple[bytes | None, list[Problem]]:

@@ -5,7 +5,7 @@ For what the sidecar itself wants to know (health, a version). Knows no workers,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import treq
@@ -27,15 +27,30 @@ from sidecar.upstream.endpoints import is_busy, is_name, is_shortage
 from sidecar.upstream.health import NoAnswerError
 from sidecar.upstream.resolving import Names
 
+MOST = 1 << 20
+"""Bytes of an answer, unless told otherwise."""
+
+
+class TooLongError(Exception):
+    """An answer that is longer than was asked for."""
+
 
 @frozen
 class WorkerAnswer:
     """What was answered."""
 
     status: int
-    server: str
-    """The Server field; empty where there is none."""
+    headers: Headers
     content: bytes
+
+    def get(self, name: str) -> str:
+        """The first value of a field; empty where there is none."""
+        return (self.headers.getRawHeaders(name) or [""])[0]
+
+    @property
+    def server(self) -> str:
+        """The Server field."""
+        return self.get("Server")
 
 
 class _QuietFactory(_HTTP11ClientFactory):
@@ -103,9 +118,18 @@ def questioned(reactor: Any, names: Names, description: str) -> IStreamClientEnd
 
 
 async def ask(
-    reactor: Any, endpoint: IStreamClientEndpoint, target: str, fields: Mapping[str, str], seconds: float
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    target: str,
+    fields: Mapping[str, str],
+    seconds: float,
+    *,
+    method: str = "GET",
+    body: bytes = b"",
+    most: int = MOST,
 ) -> WorkerAnswer:
-    """The answer to `GET target`. Fails with what Twisted says, and with TimeoutError after `seconds`."""
+    """The answer to one request. Fails with what Twisted says, with TimeoutError after `seconds`, or with
+    TooLongError."""
     once = _Always(endpoint)
     connections = HTTPConnectionPool(reactor, persistent=False)
     connections._factory = _QuietFactory
@@ -113,15 +137,41 @@ async def ask(
     headers = Headers({name: [value] for name, value in fields.items()})
 
     async def exchange() -> WorkerAnswer:
-        response = await treq.get(f"http://localhost{target}", headers=headers, agent=agent, allow_redirects=False)
-        content = await treq.content(response)
-        server = response.headers.getRawHeaders("Server") or [""]
-        return WorkerAnswer(response.code, server[0], content)
+        response = await treq.request(
+            method,
+            f"http://localhost{target}",
+            headers=headers,
+            data=body or None,
+            agent=agent,
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        content = await _content(response, most, once.cut)
+        return WorkerAnswer(response.code, response.headers, content)
 
     try:
         return await Deferred.fromCoroutine(exchange()).addTimeout(seconds, reactor, _too_late)
     finally:
         once.cut()  # a body that stalls would keep it
+
+
+async def _content(response: Any, most: int, cut: Callable[[], None]) -> bytes:
+    """The body; no more of it is kept than `most` bytes."""
+    found = bytearray()
+
+    def collect(data: bytes) -> None:
+        found.extend(data[: most + 1 - len(found)])
+        if len(found) > most:
+            cut()
+
+    try:
+        await treq.collect(response, collect)
+    except ResponseFailed:
+        if len(found) <= most:
+            raise
+    if len(found) > most:
+        raise TooLongError
+    return bytes(found)
 
 
 async def serves(reactor: Any, endpoint: IStreamClientEndpoint, path: str, seconds: float) -> bool:

@@ -9,7 +9,7 @@ from net.turns import staged
 from pictures import Element, parsed, told
 
 from admin.operated import Operated
-from sidecar.admin.answers import Inquiry
+from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.own import OwnUse
 from sidecar.admin.page.hour import curves
 from sidecar.admin.page.live import live
@@ -157,14 +157,13 @@ def test_the_page_asks_for_the_curves_by_themselves() -> None:
     """A part of its own, which the script fetches for each point and not each second."""
     page = StatusPage(
         facts=lambda: told(),
-        drain=lambda *_: None,  # type: ignore[arg-type]
+        act=lambda *_: None,  # type: ignore[arg-type]
         explain=lambda *_: None,  # type: ignore[arg-type]
         hour=lambda: {"seconds": 60.0, "workers": {"sync1": LINE}},
         clock=lambda: datetime(2026, 1, 1, tzinfo=timezone.utc),
-        drain_server=lambda *_: None,  # type: ignore[arg-type]
     )
     for path in ("/", "/history"):
         answer = page.answer(Inquiry(method="GET", path=path))
-        assert answer is not None
+        assert isinstance(answer, OperatorAnswer)
         assert b"sync1" in answer.octets()
         assert b'id="history"' in answer.octets()

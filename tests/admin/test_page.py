@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import Element, parsed, told
+from twisted.internet.defer import Deferred
 
 from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained
-from sidecar.admin.page.pages import StatusPage
+from sidecar.admin.page.pages import Answering, StatusPage
 from sidecar.admin.snapshot import snapshot
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;"
@@ -30,6 +31,16 @@ STORY = Explained(
 )
 
 
+def answered(found: Answering | None) -> OperatorAnswer:
+    """The answer; what is done here is done at once."""
+    assert found is not None
+    if isinstance(found, OperatorAnswer):
+        return found
+    got: list[OperatorAnswer] = []
+    Deferred.fromCoroutine(found).addCallback(got.append)  # type: ignore[arg-type]
+    return got[0]
+
+
 class Browsed:
     """A status page of a made-up sidecar, and what was done with it."""
 
@@ -39,16 +50,13 @@ class Browsed:
         self.asked: list[tuple[str, str]] = []
         self.story: Explained | str = STORY
         clock = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-        self.page = StatusPage(lambda: self.told, self._drain, self._explain, dict, lambda: clock, self._drain_server)
+        self.page = StatusPage(lambda: self.told, self._act, self._explain, dict, lambda: clock)
 
-    def _drain(self, name: str, drain: bool, by: str) -> OperatorAnswer:
-        if name not in self.told["workers"]:
-            return OperatorAnswer(404, {"error": f"There is no worker {name}."})
-        self.done.append((name, drain))
-        return OperatorAnswer(200, {})
-
-    def _drain_server(self, name: str, server: str, drain: bool, by: str) -> OperatorAnswer:
-        self.done.append((f"{name}/{server}", drain))
+    async def _act(self, inquiry: Inquiry) -> OperatorAnswer:
+        *place, action = inquiry.parts[2:]
+        if place[0] not in (*self.told["workers"], *self.told.get("balancers", {})):
+            return OperatorAnswer(404, {"error": f"There is no such thing as {place[0]}."})
+        self.done.append(("/".join(place) + (inquiry.query and f"?{inquiry.query}"), action == "drain"))
         return OperatorAnswer(200, {})
 
     def _explain(self, text: str, peer: str) -> Explained:
@@ -65,9 +73,7 @@ class Browsed:
     def answer(self, method: str, path: str, query: str = "", body: str = "") -> OperatorAnswer:
         fields = {"accept": "text/html,*/*"}
         inquiry = Inquiry(method=method, path=path, query=query, fields=fields, body=body.encode())
-        answer = self.page.answer(inquiry)
-        assert answer is not None
-        return self.page.dressed(inquiry, answer)
+        return self.page.dressed(inquiry, answered(self.page.answer(inquiry)))
 
     def post(self, path: str, **form: str) -> OperatorAnswer:
         return self.answer("POST", path, body=urlencode({"token": self.page.token, **form}))
@@ -360,8 +366,7 @@ def test_without_the_token_nothing_is_done(path: str, body: str) -> None:
     scene = Browsed()
     fields = {"accept": "text/html"}
     inquiry = Inquiry(method="POST", path=path, fields=fields, body=body.encode("utf-8", "surrogateescape"))
-    answer = scene.page.answer(inquiry)
-    assert answer is not None
+    answer = answered(scene.page.answer(inquiry))
     assert answer.status == 403
     page = parsed(scene.page.dressed(inquiry, answer).octets())
     assert "is from before a restart" in page.text

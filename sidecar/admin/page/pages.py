@@ -6,14 +6,14 @@ Knows the sidecar by what `/api/status` tells and by what a drain does; who may 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from sidecar.admin.answers import Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
@@ -32,6 +32,8 @@ STATIC = {
 _STALE = "This page is from before a restart of the sidecar, or was altered; load it again."
 _NO_BUTTONS = "Workers are not drained on this page, because `operator.actions` is not `page`."
 
+Answering = OperatorAnswer | Awaitable[OperatorAnswer]
+
 
 @frozen
 class _Act:
@@ -49,6 +51,12 @@ class _Act:
     def root(self) -> str:
         """From its page to the first one."""
         return "../" * (len(self.place) + 1)
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Below `/api`, where the same is done."""
+        kind = "workers" if len(self.place) == 1 else "balancers"
+        return (kind, *self.place, "drain" if self.drain else "undrain")
 
     def concerns(self, facts: Snapshot) -> bool:
         """Whether there is such a one."""
@@ -71,19 +79,17 @@ class StatusPage:
 
     facts: Callable[[], dict[str, Any]]
     """What `/api/status` tells."""
-    drain: Callable[[str, bool, str], OperatorAnswer]
-    """Drains a worker, or ends that; the last is who wants it."""
+    act: Callable[[Inquiry], Awaitable[OperatorAnswer]]
+    """Does what a POST to the API asks for."""
     explain: Explain
     hour: Callable[[], dict[str, Any]]
     """What `/api/history` tells."""
     clock: Callable[[], datetime]
-    drain_server: Callable[[str, str, bool, str], OperatorAnswer]
-    """The same for a server of a balancer."""
     token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
     _static: dict[str, bytes] = field(factory=dict, init=False, repr=False)
 
-    def answer(self, inquiry: Inquiry) -> OperatorAnswer | None:
+    def answer(self, inquiry: Inquiry) -> Answering | None:
         """The answer; None for what is no part of the page."""
         method = inquiry.method
         match inquiry.parts:
@@ -167,7 +173,7 @@ class StatusPage:
         }
         return OperatorAnswer(200, told)
 
-    def _act(self, inquiry: Inquiry, act: _Act) -> OperatorAnswer:
+    def _act(self, inquiry: Inquiry, act: _Act) -> Answering:
         """GET asks whether it is meant; POST does it."""
         facts = self._snapshot()
         if facts.actions != "page":
@@ -184,17 +190,23 @@ class StatusPage:
         page = frame.document(title(facts), frame.bar(facts, self._time(), root), content, root=root)
         return _html(200, page)
 
-    def _done(self, inquiry: Inquiry, act: _Act) -> OperatorAnswer:
-        if self._foreign(inquiry.body.decode("utf-8", "replace")):
+    def _done(self, inquiry: Inquiry, act: _Act) -> Answering:
+        form = inquiry.body.decode("utf-8", "replace")
+        if self._foreign(form):
             return OperatorAnswer(403, {"error": _STALE})
-        name, *server = act.place
-        if server:
-            done = self.drain_server(name, server[0], act.drain, inquiry.who)
-        else:
-            done = self.drain(name, act.drain, inquiry.who)
+        path = "/".join(("/api", *map(_quoted, act.path)))
+        query = "all" if _one(form, "where") == "all" else ""
+        return self._acted(evolve(inquiry, path=path, query=query, body=b""), act.root)
+
+    async def _acted(self, inquiry: Inquiry, root: str) -> OperatorAnswer:
+        done = await self.act(inquiry)
         if done.status != 200:
             return done
-        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", act.root),))
+        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", root),))
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
 
 
 def _html(status: int, content: bytes) -> OperatorAnswer:
