@@ -69,6 +69,30 @@ def test_a_user(file: Path) -> None:
     assert stand_in.authorizations == ["Basic bWU6b3Blbg=="]
 
 
+@pytest.mark.parametrize("more", [(), ("--user", "me")], ids=["name of the file", "name given"])
+def test_a_password_in_a_file(file: Path, more: tuple[str, ...]) -> None:
+    """--password-file asks nobody, and goes before the hash that the configuration has."""
+    file.write_text(file.read_text() + f"operator: {{password_hash: '{hashed(b'open')}', user: ops}}\n")
+    (file.parent / "secret").write_text("open\nnot this\n")
+    stand_in = StandIn(told())
+    with listening(stand_in, file.parent / "admin.sock"):
+        status, said = run("-c", str(file), "--password-file", str(file.parent / "secret"), *more)
+    assert (status, said[:24]) == (0, "matrix-sidecar  gate1  r")
+    assert stand_in.authorizations == ["Basic bWU6b3Blbg==" if more else "Basic b3BzOm9wZW4="]
+
+
+@pytest.mark.parametrize(
+    ("password", "sentence"), [(b"", "its first line is empty"), (b"open", "holds a hash. Write the password")]
+)
+def test_a_file_without_a_password(file: Path, password: bytes, sentence: str) -> None:
+    """One sentence with the file, and status 2."""
+    (file.parent / "secret").write_text(str(hashed(password)) if password else "")
+    status, said = run("-c", str(file), "--password-file", str(file.parent / "secret"))
+    assert status == 2
+    assert sentence in said
+    assert str(file.parent / "secret") in said
+
+
 def test_what_does_not_work(file: Path) -> None:
     """Nobody there, no such listener, a broken file, an endpoint that cannot be asked: one sentence, and status 2."""
     status, said = run("-c", str(file))

@@ -174,7 +174,7 @@ def test_no_difference(file: str) -> None:
     """Two names for one thing."""
     other = changed(file, ("unix:sync1.sock", "unix:elsewhere.sock"))
     assert differences(file, other) == ({}, {})
-    assert run("diff", file, other).stdout == "no difference in where requests go\n"
+    assert run("diff", file, other).stdout == "Nothing differs in where requests go.\n"
     assert run("diff", file, other, "--exit-code").exit_code == 0
 
 

@@ -62,7 +62,7 @@ CONFIGURATIONS = {
 }
 UNITS = {f"systemd/matrix-sidecar{kind}" for kind in (".service", ".socket", "@.service")}
 MANUAL = {"man/matrix-sidecar.1"}
-SCHEMA = {"docs/sidecar.schema.json", "docs/routes.schema.json"}
+SCHEMA = {"docs/sidecar.schema.json", "docs/routes.schema.json", "docs/doctor.schema.json"}
 PAGES = {"CHANGELOG.md", "LICENSE", "README.md"}
 SETTINGS = {"MANIFEST.in", "pyproject.toml", "setup.cfg"}
 SKIPPED = ".*", "build", "dist", "*.egg-info", "__pycache__", "dropin.cache"

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.top import fail, operator_client
-from sidecar.loading.deployment import DEFAULT_PATH
+from sidecar.commands.operator_options import password_file_option, user_option
+from sidecar.commands.options import config_option
+from sidecar.commands.read_or_fail import fail
+from sidecar.commands.top import operator_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,15 +19,21 @@ SHOWN = 10
 _TITLES = {"user": "users", "room": "rooms", "origin": "servers", "address": "addresses"}
 
 
-@click.command()
-@click.option(
-    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
-)
-@click.option("--admin", metavar="ENDPOINT", help="Where the operator's listener is, instead of what the file says.")
-@click.option("--user", metavar="NAME", help="Ask for a password, and give it with this name.")
+@click.command(short_help="Show who sends the most requests, as hashes.")
+@config_option
+@click.option("--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file.")
+@user_option
+@password_file_option
 @click.option("--is", "names", metavar="NAME", multiple=True, help="A user, room, server or address; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def hottest(config: str, admin: str | None, user: str | None, names: tuple[str, ...], as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def hottest(
+    config: str,
+    admin: str | None,
+    user: str | None,
+    password_file: str | None,
+    names: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show the users, rooms, servers and addresses with the most requests of the last minutes, as hashes.
 
     With --is it also tells where somebody stands among them: `--is @alice:example.org`, `--is '!room:example.org'`,
@@ -34,7 +42,7 @@ def hottest(config: str, admin: str | None, user: str | None, names: tuple[str, 
     from sidecar.top.asking import SilentSidecarError
 
     try:
-        told = operator_client(config, admin, user).hottest(names)
+        told = operator_client(config, admin, user, password_file).hottest(names)
     except SilentSidecarError as error:
         fail(str(error))
     if as_json:

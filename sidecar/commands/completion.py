@@ -12,7 +12,7 @@ SHELLS = ("bash", "zsh", "fish")
 _PROGRAM, _VARIABLE = "matrix-sidecar", "_MATRIX_SIDECAR_COMPLETE"
 
 
-@click.command()
+@click.command(short_help="Print a completion script for your shell.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

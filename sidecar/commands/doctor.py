@@ -5,84 +5,129 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sidecar.commands.checking import FAILED
+from sidecar.commands.operator_options import password_file_option
+from sidecar.commands.options import config_option, json_option
+from sidecar.commands.progress import progress
 from sidecar.commands.questions import EndpointKind
 from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.errors import ConfigError
 from sidecar.install import units
-from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
+from sidecar.loading.deployment import Deployment, deployment_of
 
 if TYPE_CHECKING:
-    from sidecar.doctor.examination import Wishes
+    from sidecar.doctor.examination import Examination, Wishes
     from sidecar.doctor.findings import Finding
 
 _STYLES = {"fine": "green", "unknown": "cyan", "warning": "yellow", "error": "red"}
 LONGEST = 600.0
 """Seconds of --slow at most."""
+JSON_VERSION = 1
+"""Of `doctor --json`; raised when a key of it goes or changes its meaning (docs/doctor.schema.json)."""
 
 
-@click.command()
+class Shown(Enum):
+    """What is printed of the findings."""
+
+    ALL = "all"
+    FAULTS = "faults"
+    JSON = "json"
+
+
+@click.command(short_help="Test a running installation from end to end.")
+@config_option
+@click.option("--public", metavar="URL", help="Where clients connect. Also tests the proxy in front.")
 @click.option(
-    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
-)
-@click.option("--public", metavar="URL", help="Where clients connect to: the proxy in front is tested, too.")
-@click.option(
-    "--connect-to", metavar="ADDRESS[:PORT]", default="", help="Go there for --public, whatever its name says."
+    "--connect-to", metavar="ADDRESS[:PORT]", default="", help="Connect there for --public, whatever DNS says."
 )
 @click.option("--ca", metavar="FILE", type=click.Path(exists=True), help="Certificates to trust for --public.")
-@click.option("--well-known", metavar="URL", help="Where the server's name leads; else https:// and that name.")
+@click.option("--well-known", metavar="URL", help="Where .well-known is; default: https:// and the server's name.")
 @click.option(
     "--slow",
     metavar="SECONDS",
     type=click.FloatRange(1, LONGEST),
     is_flag=False,
     flag_value=100.0,
-    help="Also wait for an answer that takes so long, 100 unless said otherwise, through --public.",
+    help="Also wait for an answer that takes so long (default 100) through --public.",
 )
 @click.option(
     "--admin",
     metavar="ENDPOINT",
     type=EndpointKind(),
     multiple=True,
-    help="The operator's listener, of each instance; else that of the file and those of the units.",
+    help="Operator's listener of an instance; repeatable. Default: `admin` of the file, and those of the units.",
 )
-@click.option("--password-file", metavar="FILE", type=click.Path(exists=True), help="The operator's password.")
+@password_file_option
 @click.option(
-    "--run-as", metavar="NAME", help="User of the sidecar, by whom reach is judged; else that of a running one."
+    "--run-as", metavar="NAME", help="User whose access to sockets is judged; default: that of a running sidecar."
 )
-@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
-def doctor(config: str, in_json: bool, password_file: str | None, **options: Any) -> None:
-    """Test a running installation, from the proxy in front to each worker, and print what to mend.
+@click.option("-q", "--quiet", is_flag=True, help="Print only warnings and errors; nothing if there are none.")
+@json_option
+def doctor(config: str, quiet: bool, in_json: bool, password_file: str | None, **options: Any) -> None:
+    """Test a running installation, from the proxy in front to each worker, and print what to fix.
 
-    Exit status: 0 everything that was tested is fine, 1 warnings only, 2 errors.
+    Exit status, also with --quiet and --json: 0 everything that was tested is fine, 1 warnings only, 2 errors.
     """
     from sidecar.doctor.examination import Examination
-    from sidecar.doctor.findings import Level, status_of
 
+    shown = Shown.JSON if in_json else Shown.FAULTS if quiet else Shown.ALL
     try:
         deployment = deployment_of(config, ask=True)
     except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(_print_unusable(error, shown)) from None
     wishes = _wishes(password=_password(deployment, password_file), **options)
-    examination = Examination(deployment=deployment, wishes=wishes)
-    told: list[tuple[str, Finding]] = []
     try:
-        for area, findings in examination.areas():
-            told += [(area, finding) for finding in _print(area, findings, quiet=in_json)]
+        told = _examined(Examination(deployment=deployment, wishes=wishes), shown)
     except units.NoUserError as error:
         raise click.UsageError(str(error)) from None
+    raise SystemExit(_print_end(told, shown))
+
+
+def _examined(examination: Examination, shown: Shown) -> list[tuple[str, Finding]]:
+    """Every finding with its area; printed as it is found, because some take their time."""
+    told: list[tuple[str, Finding]] = []
+    watched = shown is Shown.ALL and sys.stdout.isatty()
+    with progress("Testing", len(examination.names), hidden=watched) as step:
+        step(0, examination.names[0])
+        for number, (area, findings) in enumerate(examination.areas(), start=1):
+            told += [(area, finding) for finding in _print(area, findings, shown)]
+            step(1, "".join(examination.names[number : number + 1]))
+    if shown is Shown.FAULTS:
+        for area in examination.names:
+            _print(area, [each for where, each in told if where == area and each.is_fault], Shown.ALL)
+    return told
+
+
+def _print_end(told: list[tuple[str, Finding]], shown: Shown) -> int:
+    from sidecar.doctor.findings import Level, status_of
+
     status = status_of(finding for _, finding in told)
-    if in_json:
-        click.echo(json.dumps({"status": status, "findings": [_as_json(*each) for each in told]}, indent=1))
-    else:
+    if shown is Shown.JSON:
+        _print_json(status, [_as_json(*each) for each in told])
+    elif shown is Shown.ALL:
         counts = [sum(finding.level is level for _, finding in told) for level in (Level.ERROR, Level.WARNING)]
         click.secho(f"\n{_counted(*counts)}", bold=True)
-    raise SystemExit(status)
+    return status
+
+
+def _print_unusable(error: ConfigError, shown: Shown) -> int:
+    """A configuration with which nothing can be tested."""
+    if shown is Shown.JSON:
+        levels = [(each.severity.value, each.told()) for each in error.problems]
+        found = [{"area": "Configuration", "level": level, "sentence": told, "mend": ""} for level, told in levels]
+        _print_json(FAILED, found)
+    else:
+        click.echo(str(error), err=True)
+    return FAILED
+
+
+def _print_json(status: int, findings: list[dict[str, str]]) -> None:
+    click.echo(json.dumps({"version": JSON_VERSION, "status": status, "findings": findings}, indent=1))
 
 
 def _wishes(
@@ -123,12 +168,12 @@ def _password(deployment: Deployment, file: str | None) -> bytes | None:
     return asked.encode("utf-8", "surrogateescape")
 
 
-def _print(area: str, findings: Iterable[Finding], *, quiet: bool) -> list[Finding]:
-    """Print each as it is found, because some take their time."""
+def _print(area: str, findings: Iterable[Finding], shown: Shown) -> list[Finding]:
+    """Print each as it is found, if all are shown."""
     told = []
     for number, finding in enumerate(findings):
         told.append(finding)
-        if quiet:
+        if shown is not Shown.ALL:
             continue
         if not number:
             click.secho(f"\n{area}", bold=True)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from difflib import unified_diff
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from sidecar.commands.checking import CLEAN, FAILED, WARNED
-from sidecar.errors import ConfigError
+from sidecar.commands.checking import CLEAN, WARNED
+from sidecar.commands.options import config_option, no_ask_option
+from sidecar.commands.read_or_fail import fail, read_or_fail
 from sidecar.exporting.caddy import caddy
 from sidecar.exporting.haproxy import haproxy
 from sidecar.exporting.model import exported
 from sidecar.exporting.nginx import nginx
-from sidecar.loading.deployment import DEFAULT_PATH, deployment_of
 
 PROGRAMS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
 
 
-@click.command()
+@click.command(short_help="Write the routing for nginx, HAProxy or Caddy.")
 @click.argument("program", type=click.Choice(list(PROGRAMS)))
-@click.option(
-    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
-)
-@click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
+@config_option
+@no_ask_option
 @click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path), help="Write the file into DIR.")
 @click.option(
     "--check", "used", metavar="FILE", type=click.Path(path_type=Path), help="Compare FILE with a fresh export."
@@ -37,10 +34,7 @@ def export(program: str, config: str, no_ask: bool, output: Path | None, used: P
     """
     if output is not None and used is not None:
         raise click.UsageError("Give -o to write, or --check to compare, not both.")
-    try:
-        deployment = deployment_of(config, ask=not no_ask)
-    except ConfigError as error:
-        _fail(str(error))
+    deployment = read_or_fail(config, ask=not no_ask)
     ((name, text),) = PROGRAMS[program](
         exported(deployment.plan, deployment.settings, deployment.table.release)
     ).items()
@@ -54,7 +48,7 @@ def export(program: str, config: str, no_ask: bool, output: Path | None, used: P
             (output / name).write_text(text, encoding="utf-8")
             click.echo(f"wrote {output / name}", err=True)
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}")
+        fail(f"{error.filename}: {error.strerror}")
 
 
 def _compare(used: Path, fresh: str) -> int:
@@ -63,8 +57,3 @@ def _compare(used: Path, fresh: str) -> int:
     lines = list(unified_diff(old, fresh.splitlines(), str(used), "fresh export", lineterm=""))
     click.echo("\n".join(lines) if lines else f"{used} is up to date")
     return WARNED if lines else CLEAN
-
-
-def _fail(sentence: str) -> NoReturn:
-    click.echo(sentence, err=True)
-    raise SystemExit(FAILED)

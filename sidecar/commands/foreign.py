@@ -12,16 +12,18 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from attrs import frozen
 
 from sidecar.commands.checking import status_of
+from sidecar.commands.progress import progress
+from sidecar.commands.read_or_fail import fail
 from sidecar.document import MOST_BYTES
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.importing.asked import NOBODYS
-from sidecar.importing.assessment import Examined, Foreign, SynapseFiles, examine
+from sidecar.importing.assessment import Examined, Foreign, SynapseFiles, examine, steps_of
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.loading.deployment import deployment_of
 from sidecar.synapse.endpoints import load_endpoints
@@ -34,7 +36,7 @@ _SHOWN = 6
 """Requests of one kind that are printed; their number is told in any case."""
 
 
-@click.group("import")
+@click.group("import", short_help="Convert a configuration of nginx or HAProxy.")
 def import_() -> None:
     """Turn a configuration of nginx or HAProxy into one of the sidecar, or see what it does wrong."""
 
@@ -86,7 +88,7 @@ def _with_options(command: _Command) -> _Command:
     return command
 
 
-@import_.command()
+@import_.command(short_help="Read nginx.conf with all that it includes.")
 @_with_options
 def nginx(**options: Any) -> None:
     """Read nginx.conf with all that it includes, or parts of one in their order.
@@ -114,14 +116,14 @@ def _parser_of_nginx() -> Callable[..., Any]:
     try:
         from crossplane import parse
     except ModuleNotFoundError:
-        _fail(
+        fail(
             "Reading nginx.conf takes crossplane, which is not installed. "
             f"Install it: {sys.executable} -m pip install crossplane"
         )
     return parse  # type: ignore[no-any-return]
 
 
-@import_.command()
+@import_.command(short_help="Read haproxy.cfg, or several files in order.")
 @_with_options
 def haproxy(**options: Any) -> None:
     """Read haproxy.cfg, or several files in their order.
@@ -141,9 +143,9 @@ def _check(file: Path) -> None:
     try:
         size = file.stat().st_size
     except OSError as error:
-        _fail(f"{file}: {error.strerror}")
+        fail(f"{file}: {error.strerror}")
     if size > MOST_BYTES:
-        _fail(f"{file}: the file is larger than {MOST_BYTES // 1024 // 1024} MiB; is it the right one?")
+        fail(f"{file}: the file is larger than {MOST_BYTES // 1024 // 1024} MiB; is it the right one?")
 
 
 def _text(file: Path) -> str:
@@ -151,7 +153,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8", "surrogateescape")
     except OSError as error:
-        _fail(f"{file}: {error.strerror}")
+        fail(f"{file}: {error.strerror}")
 
 
 def _patterns(directory: Path, name: str) -> Sequence[str] | None:
@@ -165,22 +167,18 @@ def _patterns(directory: Path, name: str) -> Sequence[str] | None:
     return None
 
 
-def _fail(sentence: str) -> NoReturn:
-    click.secho(sentence, fg="red", err=True)
-    raise SystemExit(FAILED)
-
-
 def _import(foreign: Foreign, wanted: _Wanted) -> None:
     if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
         # Those whose addresses are made of variables are known when a request was asked about.
         for entrance in foreign.proxy.entrances:
             foreign.proxy.verdict(entrance.asked("GET", NOBODYS))
     if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
-        _fail("no upstream or backend with an address was found; name the file that holds them as well")
+        fail("no upstream or backend with an address was found; name the file that holds them as well")
     try:
-        examined = examine(foreign, load_endpoints(wanted.synapse), wanted.server_name, _synapse(wanted))
+        with progress("Comparing", steps_of(foreign)) as step:
+            examined = examine(foreign, load_endpoints(wanted.synapse), wanted.server_name, _synapse(wanted), step)
     except (ValueError, ConfigError) as error:
-        _fail(str(error))
+        fail(str(error))
     if wanted.diff:
         raise SystemExit(_print_amiss(examined))
     text = examined.draft.text(", ".join(file.name for file in wanted.files))

@@ -17,7 +17,8 @@ import click
 from attrs import frozen
 
 from sidecar.commands.checking import WARNED, check_and_print, print_problems
-from sidecar.commands.questions import EndpointKind, Network, Questions, WorkerNames, fail, names_in
+from sidecar.commands.questions import EndpointKind, Network, Questions, WorkerNames, names_in
+from sidecar.commands.read_or_fail import fail
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.install import fronts, units
 from sidecar.install.advice import advice
@@ -37,7 +38,7 @@ _SHOWN = 6
 """Most workers of a pool that are listed by name."""
 
 
-@click.command()
+@click.command(short_help="Find Synapse and write a first sidecar.yaml.")
 @click.option(
     "-c",
     "--config",

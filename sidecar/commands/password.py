@@ -9,7 +9,7 @@ import click
 from sidecar.config.passwords import hashed
 
 
-@click.command()
+@click.command(short_help="Hash a password for the operator's listener.")
 def password() -> None:
     """Ask for a password and print its hash, for `operator.password_hash` or a file.
 

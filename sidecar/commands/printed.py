@@ -16,6 +16,11 @@ class Printed:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    @property
+    def unfiltered(self) -> TextIO:
+        """The stream itself, for what moves the cursor on purpose."""
+        return self._stream
+
     def write(self, text: str) -> int:
         """As `TextIO.write`."""
         return self._stream.write(text if text.isprintable() else printable_but_coloured(text))

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import sys
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.commands.checking import FAILED
+from sidecar.commands.read_or_fail import fail
 from sidecar.config.endpoints import EndpointError, server_endpoint
 
 if TYPE_CHECKING:
     Kind = click.ParamType[str]
 else:
     Kind = click.ParamType  # generic from click 8.5 on
-
-
-def fail(sentence: str) -> NoReturn:
-    """End with a sentence and the status of an error."""
-    click.echo(sentence, err=True)
-    raise SystemExit(FAILED)
 
 
 class Questions:

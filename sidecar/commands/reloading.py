@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import NoReturn
 
 import click
 
 from sidecar.app.outcome_file import Ended, directory_of, kept
 from sidecar.commands.checking import CLEAN, FAILED
+from sidecar.commands.read_or_fail import fail
 
 _BETWEEN = 0.02
 """Seconds between two looks at the file: a reload takes some tenths of a second, and nothing tells of its end."""
 
 
-@click.command("reload")
+@click.command("reload", short_help="Reload a running sidecar and wait for the outcome.")
 @click.option("--pid", type=int, envvar="MAINPID", required=True, help="Process of the sidecar; systemd's $MAINPID.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the end.")
 def reload(pid: int, timeout: float) -> None:
@@ -27,12 +27,12 @@ def reload(pid: int, timeout: float) -> None:
     """
     directory = directory_of(os.environ)
     if not directory:
-        _fail("RUNTIME_DIRECTORY is not set: use `systemctl reload`, with RuntimeDirectory= in the unit")
+        fail("RUNTIME_DIRECTORY is not set: use `systemctl reload`, with RuntimeDirectory= in the unit")
     asked = time.monotonic_ns()
     try:
         os.kill(pid, signal.SIGHUP)
     except OSError as error:
-        _fail(f"process {pid} cannot be asked to reload: {error.strerror}")
+        fail(f"process {pid} cannot be asked to reload: {error.strerror}")
     ended = _wait(directory, pid, asked, timeout)
     if ended.accepted:
         click.echo(f"reloaded: {'; '.join(ended.sentences)}")
@@ -46,15 +46,10 @@ def _wait(directory: str, pid: int, asked: int, timeout: float) -> Ended:
     """The first outcome of a reload that began after `asked`; ends the program where there will be none."""
     while (ended := kept(directory)) is None or ended.began < asked:
         if time.monotonic_ns() - asked > timeout * 1e9:
-            _fail(f"process {pid} has not told within {timeout:g} s how the reload ended; see its log")
+            fail(f"process {pid} has not told within {timeout:g} s how the reload ended; see its log")
         try:
             os.kill(pid, 0)
         except OSError:
-            _fail(f"process {pid} ended while it was to reload")
+            fail(f"process {pid} ended while it was to reload")
         time.sleep(_BETWEEN)
     return ended
-
-
-def _fail(sentence: str) -> NoReturn:
-    click.echo(sentence, err=True)
-    raise SystemExit(FAILED)

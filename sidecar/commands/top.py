@@ -5,36 +5,45 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.commands.checking import FAILED
+from sidecar.commands.operator_options import password_file_option, password_in, user_option
+from sidecar.commands.options import config_option
+from sidecar.commands.read_or_fail import fail
 from sidecar.config.load import load_settings
 from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError
-from sidecar.loading.deployment import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from sidecar.top.asking import OperatorClient
 
 
-@click.command()
+@click.command(short_help="Watch a running sidecar in the terminal.")
+@config_option
+@click.option("--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file.")
+@user_option
+@password_file_option
 @click.option(
-    "-c", "--config", metavar="FILE", type=click.Path(), default=DEFAULT_PATH, show_default=True, help="Configuration."
+    "--interval",
+    metavar="SECONDS",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    help="Time from one look to the next.",
 )
-@click.option("--admin", metavar="ENDPOINT", help="Where the operator's listener is, instead of what the file says.")
-@click.option("--user", metavar="NAME", help="Ask for a password, and give it with this name.")
-@click.option("--interval", metavar="SECONDS", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True)
-@click.option("--once", is_flag=True, help="Print one screen and end; so it is, too, where nobody sits at a terminal.")
-def top(config: str, admin: str | None, user: str | None, interval: float, once: bool) -> None:
-    """Show what a running sidecar does: workers, pools, and what waits or fails. Keys are told by `?`."""
+@click.option("--once", is_flag=True, help="Print one screen and end. Without a terminal it always does.")
+def top(
+    config: str, admin: str | None, user: str | None, password_file: str | None, interval: float, once: bool
+) -> None:
+    """Watch a running sidecar: workers, pools, and what waits or fails. Press `?` for the keys."""
     from sidecar.top.asking import SilentSidecarError
 
     try:
         _show(
-            operator_client(config, admin, user),
+            operator_client(config, admin, user, password_file),
             interval,
             once=once or not (sys.stdin.isatty() and sys.stdout.isatty()),
         )
@@ -42,7 +51,7 @@ def top(config: str, admin: str | None, user: str | None, interval: float, once:
         fail(str(error))
 
 
-def operator_client(config: str, admin: str | None, user: str | None) -> OperatorClient:
+def operator_client(config: str, admin: str | None, user: str | None, password_file: str | None) -> OperatorClient:
     """Who asks a running sidecar: where, and with which password. Ends the process where that is unclear."""
     from sidecar.top.asking import OperatorClient, place
 
@@ -54,7 +63,7 @@ def operator_client(config: str, admin: str | None, user: str | None) -> Operato
         where = place(endpoint)
     except ValueError as error:
         fail(f"{error}.")
-    return OperatorClient(where, *_credentials(settings, user))
+    return OperatorClient(where, *_credentials(settings, user, password_file))
 
 
 def _show(operator: OperatorClient, interval: float, *, once: bool) -> None:
@@ -77,8 +86,11 @@ def _settings(config: str) -> Settings:
         fail(str(error))
 
 
-def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str | None]:
-    """Name and password: asked for, or from the file that the configuration names, if it holds it as it is."""
+def _credentials(settings: Settings | None, user: str | None, password_file: str | None) -> tuple[str, str | None]:
+    """Name and password: from the file that is named, asked for, or from the file of the configuration, if in plain."""
+    if password_file is not None:
+        name = user or ("operator" if settings is None else settings.operator.user)
+        return name, password_in(password_file).decode("utf-8", "surrogateescape")
     if user is not None:
         return user, click.prompt("Password", hide_input=True, err=True)
     if settings is None:
@@ -90,9 +102,3 @@ def _credentials(settings: Settings | None, user: str | None) -> tuple[str, str 
     if settings.operator.password_hash is None and settings.operator.password_file is None:
         return name, None
     return name, click.prompt(f"Password of {name}", hide_input=True, err=True)
-
-
-def fail(sentence: str) -> NoReturn:
-    """End with a sentence on standard error."""
-    click.echo(sentence, err=True)
-    raise SystemExit(FAILED)

@@ -41,6 +41,8 @@ PLAIN_PORT = 80
 """Of http, beside https."""
 SYSTEMD = ServerAddress(address="127.0.0.1", port=8008)
 """Where the socket unit listens, unless it was changed."""
+_AREAS = ("Configuration", "The running sidecar", "Workers", "Pools")
+_AREAS_OF_PUBLIC = ("The proxy in front", "Delegation")
 ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
 """The operator's listeners of the instances that the units start."""
 
@@ -67,26 +69,33 @@ class Examination:
     deployment: Deployment
     wishes: Wishes
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the areas, in their order."""
+        return (*_AREAS, *_AREAS_OF_PUBLIC) if self.wishes.public is not None else _AREAS
+
     def areas(self) -> Iterator[tuple[str, Iterable[Finding]]]:
         """The areas with their findings, each worked out as it is asked for."""
         operators = self._operators()
         account = self._account()
-        yield "Configuration", self._configuration(account)
-        yield "The running sidecar", self._sidecar(operators)
+        configuration, sidecar, of_workers, pools = _AREAS
+        yield configuration, self._configuration(account)
+        yield sidecar, self._sidecar(operators)
         service = self._service()
         beside = {name for name, _ in service}
         workers = [worker for worker in self.deployment.plan.workers.values() if worker.name not in beside]
         seen = examine_workers(workers, account)
-        yield "Workers", (*self._workers(seen), *(examine_mas(place) for _, place in service))
+        yield of_workers, (*self._workers(seen), *(examine_mas(place) for _, place in service))
         gateway = self._gateway(operators)
         places = {
             each.name: place_of(self.deployment.plan.workers[each.name].endpoint) for each in seen if each.reached
         }
         known = {name: place for name, place in (*places.items(), *service) if place is not None}
-        yield "Pools", examine_pools(self.deployment.plan, known, gateway)
+        yield pools, examine_pools(self.deployment.plan, known, gateway)
         if self.wishes.public is not None:
-            yield "The proxy in front", self._front(self.wishes.public, operators)
-            yield "Delegation", self._delegation(self.wishes.public)
+            front, delegation = _AREAS_OF_PUBLIC
+            yield front, self._front(self.wishes.public, operators)
+            yield delegation, self._delegation(self.wishes.public)
 
     # Where things are.
 

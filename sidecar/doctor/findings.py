@@ -26,6 +26,11 @@ class Finding:
     sentence: str
     mend: str = ""
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is wrong."""
+        return self.level in (Level.WARNING, Level.ERROR)
+
 
 def fine(sentence: str) -> Finding:
     """Something is as it should be."""

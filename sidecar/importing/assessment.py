@@ -114,10 +114,23 @@ class Examined:
         return self.home.host
 
 
+def _unwatched(_count: int, _doing: str) -> None:
+    """Nobody wants to know how far it has come."""
+
+
+def steps_of(foreign: Foreign) -> int:
+    """How many steps `examine` takes: one for each name and port, of which each takes about as long."""
+    return max(1, min(len(foreign.proxy.entrances), _MOST_ENTRANCES))
+
+
 def examine(
-    foreign: Foreign, table: EndpointTable, name: str | None = None, synapse: SynapseFiles | None = None
+    foreign: Foreign,
+    table: EndpointTable,
+    name: str | None = None,
+    synapse: SynapseFiles | None = None,
+    step: Callable[[int, str], None] = _unwatched,
 ) -> Examined:
-    """Ask, convert, compare. `name`: the homeserver's, if it is not to be found out."""
+    """Ask, convert, compare. `name`: the homeserver's, if it is not to be found out; `step` is told how far it is."""
     plain = list(probes(_existing(table.endpoints, synapse)))
     said = name or (synapse.topology.server_name if synapse is not None else "")
     entrances = list(foreign.proxy.entrances)
@@ -149,15 +162,28 @@ def examine(
         settled=conversion.settled,
         release=table.release,
         compared=[comparison.of(each) for each in answered],
-        elsewhere=[
-            comparison.of(each)
-            for where in everywhere
-            for chosen in dict.fromkeys((sources[:1], sources))
-            for each in answers(foreign.proxy, more, partial(_at, where), chosen)
-            if len(chosen) == 1 or each.closed
-        ],
+        elsewhere=_compared_at(everywhere, foreign.proxy, more, sources, comparison, step),
         odd=odd,
     )
+
+
+def _compared_at(
+    everywhere: Sequence[ProxyEntrance],
+    proxy: Proxy,
+    asked: Sequence[Probe],
+    sources: tuple[str, ...],
+    comparison: Comparison,
+    step: Callable[[int, str], None],
+) -> list[Compared]:
+    """The same requests at each name and port."""
+    found: list[Compared] = []
+    for where in everywhere:
+        step(0, str(where))
+        for chosen in dict.fromkeys((sources[:1], sources)):
+            each_answer = answers(proxy, asked, partial(_at, where), chosen)
+            found += [comparison.of(each) for each in each_answer if len(chosen) == 1 or each.closed]
+        step(1, "")
+    return found
 
 
 def _at(where: ProxyEntrance, _probe: Probe) -> ProxyEntrance:

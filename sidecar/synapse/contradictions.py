@@ -53,6 +53,12 @@ def contradictions(topology: Topology) -> Iterator[Problem]:
         yield from check(topology)
 
 
+def faults_of_processes(topology: Topology) -> Iterator[Problem]:
+    """What is wrong with each process by itself, whatever the others are."""
+    for check in _OF_EACH_PROCESS:
+        yield from check(topology)
+
+
 def _all(topology: Topology) -> tuple[Process, ...]:
     return (*topology.processes, *topology.silent)
 
@@ -313,22 +319,25 @@ def _chosen(topology: Topology) -> Iterator[tuple[Process, SynapseListener]]:
     return ((process, process.listener) for process in topology.processes if process.listener)
 
 
+_OF_EACH_PROCESS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+    _media_disabled,
+    _apps,
+    _public,
+    _forwarded,
+    _sockets,
+    _modes,
+    _left_out,
+    _tls,
+    _legacy,
+)
 _CHECKS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _no_main,
     _writers,
     _instance_map,
     _differing,
     _media,
-    _media_disabled,
     _federation,
     _openid,
-    _apps,
-    _public,
-    _forwarded,
-    _sockets,
-    _modes,
+    *_OF_EACH_PROCESS,
     _addresses,
-    _left_out,
-    _tls,
-    _legacy,
 )

@@ -35,7 +35,8 @@ WORKER_SERVES = frozenset(("client", "federation", "health", "keys", "media", "o
 """What a worker that is stated by hand serves unless told otherwise."""
 MAIN_SERVES = WORKER_SERVES | {"consent", "metrics", "static"}
 """The same for the main process."""
-_WORKER_KEYS = frozenset(("worker_app", "worker_name", "worker_listeners"))
+WORKER_KEYS = frozenset(("worker_app", "worker_name", "worker_listeners"))
+"""Keys by which a file shows that it is a worker's."""
 _ONLY_MAIN: Writers = dict.fromkeys(STREAMS, (MAIN,))
 
 
@@ -104,7 +105,7 @@ def assemble(shared: Sequence[Document], own: Sequence[Document]) -> Topology:
     """The topology that files describe which are read already: the shared ones in order, and each worker's own."""
     problems: list[Problem] = []
     usable = [document for document in own if isinstance(document.value, dict)]
-    strays = [document for document in usable if _WORKER_KEYS.isdisjoint(document.value)]
+    strays = [document for document in usable if WORKER_KEYS.isdisjoint(document.value)]
     problems.extend(document.problem((), _STRAY, Severity.WARNING) for document in strays)
     of_main = [document for document in usable if document.value.get("worker_app") == MAIN_APP]
     base = merge([*shared, *of_main], (*shared, *of_main, Document(""))[0].file)

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from click.testing import Result
+from processes import ROOT
 from runners import runner
 from terminals import Terminal
 
@@ -437,3 +439,52 @@ def test_json_has_everything(running: Installation) -> None:
     areas = [finding["area"] for finding in told["findings"]]
     assert list(dict.fromkeys(areas)) == ["Configuration", "The running sidecar", "Workers", "Pools"]
     assert all(set(finding) == {"area", "level", "sentence", "mend"} for finding in told["findings"])
+    fits_the_schema(told)
+
+
+def fits_the_schema(told: dict[str, Any]) -> None:
+    schema = json.loads((ROOT / "docs" / "doctor.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(told, schema)
+    assert told["version"] == schema["properties"]["version"]["const"]
+
+
+def test_quiet_says_nothing_where_nothing_is_wrong(running: Installation) -> None:
+    """For cron, which mails what is printed."""
+    result = doctor(running, "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_quiet_prints_what_is_wrong(broken: Installation) -> None:
+    """Warnings and errors with their areas, no more, and the same exit status."""
+    result, told = doctor(broken, "--quiet"), json.loads(doctor(broken, "--json").stdout)
+    assert result.exit_code == told["status"] == 2
+    wrong = [each for each in told["findings"] if each["level"] in ("warning", "error")]
+    lines = [line for line in result.stdout.splitlines() if line.startswith(("  warning", "  error"))]
+    assert [line.split(None, 1)[1] for line in lines] == [each["sentence"] for each in wrong]
+    assert "  fine" not in result.stdout
+    assert "  unknown" not in result.stdout
+
+
+def test_json_of_an_unusable_configuration(tmp_path: Path) -> None:
+    """Findings as well, so that a program reads one format."""
+    path = tmp_path / "sidecar.yaml"
+    path.write_text("lisen: tcp:1\n")
+    result = runner().invoke(main, ["doctor", "-c", str(path), "--json"])
+    told = json.loads(result.stdout)
+    fits_the_schema(told)
+    assert (result.exit_code, told["status"]) == (2, 2)
+    assert "unknown key; do you mean `listen`?" in told["findings"][0]["sentence"]
+
+
+def test_a_bar_where_the_findings_go_elsewhere(running: Installation, tmp_path: Path) -> None:
+    """It says which area is being tested; at the same terminal the findings say that."""
+    command = f"{sys.executable} -m sidecar.cli doctor -c {running.file}"
+    with Terminal(["sh", "-c", f"{command} >{tmp_path / 'found'}"]) as terminal:
+        terminal.says(r"Testing  \[.*Configuration")
+        terminal.says("100%")
+        assert terminal.ends() == 0
+    assert "Workers" in (tmp_path / "found").read_text()
+    with Terminal(["sh", "-c", command]) as terminal:
+        assert terminal.ends() == 0
+        assert "Testing" not in terminal.said
