@@ -25,8 +25,13 @@ def _all_of_them(deployment: Deployment) -> Mapping[str, Any]:
     return {"pools": {"sync": {"spread": len(deployment.equals)}}}
 
 
+def _at_once(_: Deployment) -> Mapping[str, Any]:
+    return {"pools": {"sync": {"coalesce": 0}}}
+
+
 WITHOUT = (
     Variant("syncs on half of the workers", settings=_all_of_them),
+    Variant("syncs in quick succession wait", settings=_at_once),
     Variant("syncs by user", settings=_anywhere(*_SYNCS)),
     Variant("first syncs on the workers of later ones", settings=_elsewhere("initial_sync")),
     Variant("sliding sync on the workers of classic", settings=_elsewhere("sliding_sync")),

@@ -155,6 +155,15 @@ class Pool:
             "rooms, so that fewer workers cost Synapse less. No effect on events: a room belongs to its persister."
         ),
     )
+    coalesce: DurationOrZero | None = field(
+        default=None,
+        metadata=doc(
+            "How long a long poll (a GET or POST with `timeout`) waits before it goes to its worker, if the same "
+            "client's last one came less than 2.5 times as long ago. What happens meanwhile then comes in one answer "
+            "instead of several. A client gets nothing later than by this much, and the first news after a pause "
+            "at once. 0 switches it off. Absent: 100ms for sync, what sync has for sliding_sync, else 0."
+        ),
+    )
     bounded: kinds.Factor | None = field(
         default=None,
         metadata=doc(

@@ -65,6 +65,8 @@ class Counters:
     """Exchanges under way that are being sent a second time."""
     waited: int = 0
     """Requests that had to wait for a connection."""
+    coalesced: int = 0
+    """Long polls that were held back (`pools.NAME.coalesce`)."""
     parked: int = 0
     """Requests that wait at this moment: for their turn in a pool, or for a worker's connection."""
     shed: int = 0

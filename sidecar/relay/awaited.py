@@ -19,6 +19,7 @@ class Awaited(Enum):
     HEAD = "the rest of a head", None
     LINGER = "the client's end of a connection that we have ended", None
     # While a request waits.
+    COALESCED = "the end of the time for which a long poll is held back", Failure.NO_TURN
     CALLER = "the user behind a token", None
     TURN = "a turn at the entrance of the pool", Failure.NO_TURN
     WAIT = "a connection to a worker", Failure.NO_WORKER

@@ -17,6 +17,7 @@ from sidecar.observe.telemetry import Counters, logger
 from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
 from sidecar.relay.admission import Gate
+from sidecar.relay.held_back import HeldBack
 from sidecar.routing.decision import Decision
 from sidecar.routing.hashing import bounded, least_busy
 from sidecar.synapse.names import MAIN
@@ -93,6 +94,8 @@ class Gateway:
     main: str = MAIN
     """Name of the main process, which does not do everything that others leave undone (`limits.fallback`)."""
     line: WaitingTotal = field(factory=WaitingTotal)
+    held_back: HeldBack = field(default=Factory(lambda self: HeldBack(self.deadlines), takes_self=True))
+    """Long polls that wait, so that more comes in one answer."""
     weights: Mapping[str, float] = field(factory=dict)
     """Of each worker, where it is not 1."""
     whoami: Whoami | None = None

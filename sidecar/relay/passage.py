@@ -4,9 +4,9 @@ The only place where decisions about messages meet connections. What goes on, an
 exchange; which worker is asked, `sidecar.relay.choosing`; what is sent again, `sidecar.exchange.retries`. There is one
 for each request, and it is not used again.
 
-    RESOLVE ─▶ ADMIT ─▶ LEASE ─▶ SEND ─▶ AWAIT ─▶ [JUDGE] ─▶ RELAY ─▶ DONE
-                          ▲         └──────┴──────────┘│         └─▶ TUNNEL ─▶ DONE
-                          └── sent again, or to main ──┘
+    [COALESCE] ─▶ RESOLVE ─▶ ADMIT ─▶ LEASE ─▶ SEND ─▶ AWAIT ─▶ [JUDGE] ─▶ RELAY ─▶ DONE
+                                        ▲         └──────┴──────────┘│         └─▶ TUNNEL ─▶ DONE
+                                        └── sent again, or to main ──┘
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from sidecar.relay.gateway import Gateway
 from sidecar.relay.lessons import Lesson, lesson_of
 from sidecar.relay.pace import BodyPace
 from sidecar.relay.selfcheck import DOUBTFUL, Doubt, can_be_judged, has_endpoint, misrouted
-from sidecar.relay.states import ADMIT, AWAIT, ENDED, LEASE, RELAY, RESOLVE, SEND, TUNNEL, State
+from sidecar.relay.states import ADMIT, AWAIT, COALESCE, ENDED, LEASE, RELAY, RESOLVE, SEND, TUNNEL, State
 from sidecar.relay.ticket import Ticket
+from sidecar.routing.decide import is_long_poll
 from sidecar.routing.keys import token_of
 from sidecar.synapse.whoami import answers_whoami
 from sidecar.transport.link import Link
@@ -196,16 +197,20 @@ class Passage:
         elif len(self.exchange.raw_head) > gateway.limits.request_head:
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
-            if gateway.plain:
-                self._enter()
-            else:
-                self._prepare(head)
+            if not (decision.coalesce and self._hold_back(head)):
+                self._let_in(head)
             if self.upstream is None:
                 return
             if self.exchange.received:
                 self.client.expect(ANSWER, decision.settings.answer or gateway.timeouts.answer)
             else:
                 self._expect_progress()
+
+    def _let_in(self, head: RequestHead) -> None:
+        if self.gateway.plain:
+            self._enter()
+        else:
+            self._prepare(head)
 
     def _body_limit(self) -> int:
         """Bytes that the body may have."""
@@ -324,6 +329,35 @@ class Passage:
         else:
             self.pace = None
             self._expect_body(0)
+
+    # COALESCE: what comes meanwhile comes in one answer.
+
+    def _hold_back(self, head: RequestHead) -> bool:
+        """Let a long poll of a burst wait; False where it is none, or where too many bytes wait already."""
+        gateway, exchange, seconds = self.gateway, self.exchange, self.decision.coalesce
+        query = head.origin.partition(b"?")[2]
+        token = token_of(query, head.fields) if is_long_poll(head.method, query) else None
+        if not token or not gateway.held_back.wanted(hash(token), seconds):
+            return False
+        ticket = Ticket(gateway.held_back, gateway, in_line=False)
+        if not ticket.count(exchange.waiting_bytes, has_body=bool(exchange.length)):
+            return False
+        self.ticket = ticket
+        self.state = COALESCE
+        gateway.counters.coalesced += 1
+        gateway.held_back.hold(self, head, seconds)
+        self.client.expect(Awaited.COALESCED, seconds + _GRACE)
+        return True
+
+    def held_long_enough(self, head: RequestHead) -> None:
+        """It goes on, unless it has ended."""
+        ticket = self.ticket
+        if self.state is COALESCE and ticket is not None:
+            self.ticket = None
+            ticket.give_back()
+            self.state = RESOLVE
+            self._let_in(head)
+            self._go_on()
 
     # RESOLVE: who is the caller?
 

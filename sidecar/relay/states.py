@@ -9,6 +9,7 @@ from typing import Final
 class State(Enum):
     """Where a request is on its way."""
 
+    COALESCE = "is a long poll that is held back, so that more comes in one answer"
     RESOLVE = "waits until it is known who the caller is"
     ADMIT = "waits for its turn at the entrance of the pool"
     LEASE = "waits for a connection to a worker"
@@ -21,6 +22,7 @@ class State(Enum):
 
 
 # Python looks a member up anew each time; these are needed with every request.
+COALESCE: Final = State.COALESCE
 RESOLVE: Final = State.RESOLVE
 ADMIT: Final = State.ADMIT
 LEASE: Final = State.LEASE

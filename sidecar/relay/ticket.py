@@ -30,10 +30,12 @@ class Place(Protocol):
 class Ticket:
     """One request that waits in one place."""
 
-    __slots__ = ("_gateway", "_told", "counted", "held", "place", "since")
+    __slots__ = ("_gateway", "_in_line", "_told", "counted", "held", "place", "since")
 
-    def __init__(self, place: Place, gateway: Gateway) -> None:
+    def __init__(self, place: Place, gateway: Gateway, *, in_line: bool = True) -> None:
+        """`in_line`: others are served before it, so that it is one of those that wait; only its bytes count else."""
         self.place = place
+        self._in_line = in_line
         self._gateway = gateway
         self._told: Callable[[int], None] | None = None
         self.counted = False
@@ -53,8 +55,9 @@ class Ticket:
                 return False
         self.counted = True
         self.since = gateway.deadlines.now()
-        lines.join()
-        gateway.counters.parked += 1
+        if self._in_line:
+            lines.join()
+            gateway.counters.parked += 1
         self.hold(octets)
         return True
 
@@ -83,8 +86,9 @@ class Ticket:
         gateway = self._gateway
         waited = gateway.deadlines.now() - self.since
         self.place.waits.add(waited)
-        gateway.line.part()
-        gateway.counters.parked -= 1
+        if self._in_line:
+            gateway.line.part()
+            gateway.counters.parked -= 1
         self.place.weigh(-self.held)
         gateway.line.weigh(-self.held)
         if self._told is not None:

@@ -215,6 +215,7 @@ class _Compiler:
             changes=changes_of(settings, compression_of(self.settings.compress, step.row, route)),
             body_limit=self._body_limit(settings, step.members),
             federation=step.row is not None and step.row.path[:2] in _FEDERATION,
+            coalesce=self.pools.coalesce(step.pool),
             seats=seats,
             reason=step.reason if len(seats) in (0, len(step.members)) else step.reason + shared,
         )

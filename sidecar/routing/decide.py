@@ -98,6 +98,13 @@ def is_initial(query: bytes, position: bytes) -> bool:
     return query_value(query, position) is None or query_value(query, b"full_state") == b"true"
 
 
+def is_long_poll(method: bytes, query: bytes) -> bool:
+    """Whether a request wants to be answered only when there is something to tell: it says how long it waits."""
+    if method not in (b"GET", b"POST") or query.find(b"timeout") < 0:
+        return False
+    return (query_value(query, b"timeout") or b"").strip(b"0") != b""
+
+
 def matching_rule(
     listed: RuleIndex | None,
     pathless: RuleIndex | None,

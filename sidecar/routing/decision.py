@@ -47,6 +47,8 @@ class Decision:
     """Bytes: what the pool takes, else what its workers take; None: `limits.request_body`."""
     federation: bool = False
     """Another server asks, which takes a failure harder than a client."""
+    coalesce: float = 0.0
+    """Seconds for which a long poll of a burst is held back (`pools.NAME.coalesce`)."""
     main_knows: bool = False
     """The endpoint is one that main serves, too: a worker that does not know it is the wrong one."""
     changes: Changes | None = None

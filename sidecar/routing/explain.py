@@ -10,7 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.routing.decide import closed, decide, first_rule, is_initial, origin_form, routed
+from sidecar.config.amounts import write_duration
+from sidecar.routing.decide import closed, decide, first_rule, is_initial, is_long_poll, origin_form, routed
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
 from sidecar.routing.plan import Plan, Step
@@ -71,6 +72,9 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
         steps.append(("position", _position(step, query)))
         step = step.initial if is_initial(query, step.position) else step
     steps.extend(_outcome(step, decision, plan))
+    if decision.coalesce and is_long_poll(method, query):
+        waits = write_duration(decision.coalesce)
+        steps.append(("coalesce", f"it waits {waits} if the last one was just now, so that one answer has more"))
     return Explanation(decision, tuple(steps), _others(step, decision, plan))
 
 

@@ -63,6 +63,8 @@ class Step:
     """What the file says of the pool."""
     body_limit: int | None = None
     federation: bool = False
+    coalesce: float = 0.0
+    """See `Decision.coalesce`."""
     changes: Changes | None = None
     """See `Decision.changes`."""
     main_knows: bool = field(kw_only=True)
@@ -103,6 +105,7 @@ class Step:
             settings=self.settings,
             body_limit=self.body_limit,
             federation=self.federation,
+            coalesce=self.coalesce,
             main_knows=self.main_knows,
             changes=self.changes,
             strangers=self.strangers,

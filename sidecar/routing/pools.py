@@ -21,12 +21,13 @@ from sidecar.synapse.names import MAIN, MASTER, STREAMS
 EVENTS = "events"
 ROOMS = "rooms"
 SYNC = "sync"
+SLIDING_SYNC = "sliding_sync"
 CLIENT = "client"
 BUILT_IN = (
     MAIN,
     SYNC,
     "initial_sync",
-    "sliding_sync",
+    SLIDING_SYNC,
     CLIENT,
     ROOMS,
     "federation",
@@ -38,7 +39,9 @@ BUILT_IN = (
     EVENTS,
     MAS,
 )
-LIKE_SYNC = ("initial_sync", "sliding_sync")
+LIKE_SYNC = ("initial_sync", SLIDING_SYNC)
+COALESCE = 0.1
+"""Seconds for which a sync of a burst is held back by default (docs/homeserver.md has what that saves)."""
 
 
 @frozen
@@ -123,6 +126,15 @@ class Pools:
         """
         count = self.spread(pool, len(weights))
         return () if count is None else seats_of(weights, count, SYNC if pool in LIKE_SYNC else pool)
+
+    def coalesce(self, pool: str) -> float:
+        """Seconds for which the long polls of a pool are held back."""
+        stated = self.settings[pool].coalesce if pool in self.settings else None
+        if stated is not None:
+            return stated
+        if pool == SLIDING_SYNC:
+            return self.coalesce(SYNC)
+        return COALESCE if pool == SYNC else 0.0
 
     def able(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         """All workers that serve the endpoint; dedicated writers only if nobody else does, main if no worker does."""

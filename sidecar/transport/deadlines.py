@@ -6,6 +6,7 @@ a keep-alive connection that answers ten thousand requests a second never touche
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -58,6 +59,10 @@ class Deadlines:
         if owners is not None:
             owners.discard(owner)
         owner.slot = NEVER
+
+    def soon(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call it once, `seconds` from now: to the millisecond, at the cost of a timer."""
+        self._clock.callLater(seconds, call)
 
     def _place(self, owner: HasDeadline, expires: float) -> None:
         if owner.slot != NEVER:

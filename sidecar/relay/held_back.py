@@ -1,0 +1,107 @@
+"""Long polls that wait for a moment, so that what happens meanwhile comes in one answer instead of several.
+
+A sync that has been answered comes back at once, and the next event answers it again. When somebody types, says
+something and is read, Synapse makes four answers for everybody in the room. So a client whose syncs come back in quick
+succession waits a little before its next one is sent. The first of a burst does not wait, and neither does a client
+for which nothing happens. Knows no workers, and nothing of what is held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from sidecar.observe.telemetry import logger
+from sidecar.records.histogram import Histogram
+from sidecar.transport.deadlines import Deadlines
+from sidecar.wire.head import RequestHead
+
+_log = logger("sidecar.relay")
+
+BURST = 2.5
+"""Times the time for which a long poll is held: one that comes so soon after the client's last is of the same burst."""
+TOGETHER = 0.002
+"""Seconds by which one may go earlier, together with those before it: fewer timers."""
+
+
+class LongPoll(Protocol):
+    """A request that can be held back."""
+
+    def held_long_enough(self, head: RequestHead) -> None:
+        """Go on, unless it has ended meanwhile."""
+
+
+class Bursts:
+    """Which clients came less than `window` seconds ago. Remembers no more than came in the last two windows."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._began = 0.0
+        self._now: dict[int, float] = {}
+        self._before: dict[int, float] = {}
+
+    def note(self, client: int, now: float) -> bool:
+        """This client comes; whether it goes on with a burst."""
+        window, age = self._window, now - self._began
+        if age >= window:
+            self._before = self._now if age < 2 * window else {}
+            self._now = {}
+            self._began = now
+        last = self._now.get(client)
+        if last is None:
+            last = self._before.get(client)
+        self._now[client] = now
+        return last is not None and now - last < window
+
+    def __len__(self) -> int:
+        return len(self._now) + len(self._before)
+
+
+class HeldBack:
+    """Those that wait at this moment, by for how long: in each line, they go on in the order in which they came."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._lines: dict[float, deque[tuple[float, LongPoll, RequestHead]]] = {}
+        self._bursts: dict[float, Bursts] = {}
+        """By the same lengths of time; there are as many as the configurations of this process named."""
+        self.waits = Histogram()
+        """How long they were held."""
+        self.waiting_octets = 0
+
+    def weigh(self, octets: int) -> None:
+        """So many more bytes of bodies wait, or fewer where it is negative."""
+        self.waiting_octets += octets
+
+    def wanted(self, client: int, seconds: float) -> bool:
+        """Note a long poll of a client, who is known by a number; whether it is one of a burst and has to wait."""
+        bursts = self._bursts.get(seconds)
+        if bursts is None:
+            bursts = self._bursts[seconds] = Bursts(BURST * seconds)
+        return bursts.note(client, self._deadlines.now())
+
+    def hold(self, poll: LongPoll, head: RequestHead, seconds: float) -> None:
+        """Tell `poll` in `seconds`, at most `TOGETHER` earlier, to go on."""
+        line = self._lines.get(seconds)
+        if line is None:
+            line = self._lines[seconds] = deque()
+            self._deadlines.soon(seconds, lambda: self._release(seconds))
+        line.append((self._deadlines.now() + seconds, poll, head))
+
+    def _release(self, seconds: float) -> None:
+        line, until = self._lines[seconds], self._deadlines.now() + TOGETHER
+        while line and line[0][0] <= until:
+            _, poll, head = line.popleft()
+            _tell(poll, head)
+        if line:
+            self._deadlines.soon(line[0][0] - self._deadlines.now(), lambda: self._release(seconds))
+        else:
+            del self._lines[seconds]
+
+
+def _tell(poll: LongPoll, head: RequestHead) -> None:
+    """One that fails must not take those behind it with it."""
+    try:
+        poll.held_long_enough(head)
+    except Exception:
+        _log.failure("a long poll could not go on")
