@@ -113,7 +113,7 @@ def test_the_services_differ_where_they_must() -> None:
     arguments = {key for key in different if key.startswith("--")}
     assert len(arguments) == 2
     assert different - arguments == {
-        *("DefaultInstance", "Description", "RuntimeDirectory", "Sockets", "SyslogIdentifier"),
+        *("DefaultInstance", "Description", "RuntimeDirectory", "Sockets", "StateDirectory", "SyslogIdentifier"),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 
 @frozen(kw_only=True)
@@ -71,3 +71,11 @@ def only(allowed: str, method: str, act: Callable[[], OperatorAnswer]) -> Operat
         return act()
     methods = "GET, HEAD" if allowed == "GET" else allowed
     return OperatorAnswer(405, {"error": f"This takes {allowed}, not {method}."}, methods)
+
+
+def with_remark(answer: OperatorAnswer, sentence: str) -> OperatorAnswer:
+    """The answer, with one more sentence in what it tells people, if there is one."""
+    content = answer.content
+    if not sentence or not isinstance(content, dict) or "told" not in content:
+        return answer
+    return evolve(answer, content={**content, "told": f"{content['told']} {sentence}"})

@@ -5,11 +5,12 @@ Knows no operation. This instance answers by itself whatever does not say `all`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
 
 from sidecar import __version__
 from sidecar.admin.answers import Inquiry, OperatorAnswer
@@ -27,7 +28,7 @@ class Everywhere:
     """Answers for all instances."""
 
     siblings: Siblings
-    own: Callable[[Inquiry], OperatorAnswer]
+    own: Callable[[Inquiry], Coroutine[Any, Any, OperatorAnswer]]
     """What this instance answers."""
     facts: Callable[[], dict[str, Any]]
     """How this instance is."""
@@ -44,7 +45,7 @@ class Everywhere:
                 return await self._operate(inquiry)
             if inquiry.parts == ("api", "status") and inquiry.method in ("GET", "HEAD"):
                 return await self._status(wait=wanted != LATEST)
-        return self.own(inquiry)
+        return await self.own(inquiry)
 
     def signed(self, inquiry: Inquiry, answer: OperatorAnswer) -> OperatorAnswer:
         """The answer, refusals too, with the number of this instance where a sibling has asked."""
@@ -66,10 +67,11 @@ class Everywhere:
     async def _operate(self, inquiry: Inquiry) -> OperatorAnswer:
         """The same operation on all; here at once, so that it does not wait for the others."""
         here = evolve(inquiry, query=_without_all(inquiry.query))
-        own = of_own(self.siblings.rules().own, self.own(here))
+        done = Deferred.fromCoroutine(self.own(here))
         target = here.path + (f"?{here.query}" if here.query else "")
         kind = inquiry.fields.get("content-type", "")
         others = await self.siblings.tell(inquiry.method, target, inquiry.body, kind, inquiry.who)
+        own = of_own(self.siblings.rules().own, await done)
         return done_everywhere([own, *each_once(others, self.siblings.identity)])
 
 

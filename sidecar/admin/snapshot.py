@@ -28,6 +28,7 @@ _WORDS = {
     "refused": "reload refused",
     "version": "new version",
     "shed": "turned away",
+    "remember": "not remembered",
 }
 """Kinds of events in words, where the name of the kind is none."""
 

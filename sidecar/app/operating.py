@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer
+from sidecar.admin.answers import Inquiry, OperatorAnswer, with_remark
 from sidecar.admin.asking_siblings import Siblings
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
@@ -26,6 +26,7 @@ from sidecar.admin.recent import Recent
 from sidecar.admin.sampling import Sampling
 from sidecar.app.canary import Canaries
 from sidecar.app.reload import Reload
+from sidecar.app.remembering import RememberedDrains
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.config.siblings import SiblingRules, instances
@@ -44,16 +45,14 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     )
     measures = Measures(reload.look, lambda: reload.deployment.topology)
 
-    def rules() -> tuple[Operator, Secret | None]:
-        deployment = reload.deployment
-        return deployment.settings.operator, deployment.secret
-
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))
+    drains = RememberedDrains(reload, reactor)
 
-    def api(inquiry: Inquiry) -> OperatorAnswer:
+    async def api(inquiry: Inquiry) -> OperatorAnswer:
         asked = inquiry.method, inquiry.parts
         measured = measures.answer(*asked, inquiry.query)
-        return measured or canaries.answer(*asked) or operations.answer(inquiry)
+        found = measured or canaries.answer(*asked) or operations.answer(inquiry)
+        return found if inquiry.method != "POST" else with_remark(found, await drains.keep())
 
     everywhere = Everywhere(_siblings(reload, endpoint, reactor), api, operations.facts)
     page = StatusPage(
@@ -64,6 +63,19 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         clock=lambda: datetime.now(timezone.utc),
     )
 
+    door = _door(reload, everywhere, page, reactor)
+    yield drains
+    yield Sampling(reactor, lambda: reload.sidecar.gateway, recent, events, own)
+    yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)
+
+
+def _door(reload: Reload, everywhere: Everywhere, page: StatusPage, reactor: Any) -> OperatorEntrance:
+    """Lets in who may, to the page and to the API."""
+
+    def rules() -> tuple[Operator, Secret | None]:
+        deployment = reload.deployment
+        return deployment.settings.operator, deployment.secret
+
     async def answer(inquiry: Inquiry) -> OperatorAnswer:
         found = page.answer(inquiry)
         if found is None:
@@ -73,9 +85,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     def dressed(inquiry: Inquiry, found: OperatorAnswer) -> OperatorAnswer:
         return everywhere.signed(inquiry, page.dressed(inquiry, found))
 
-    door = OperatorEntrance(answer, rules, Doorkeeper(reactor), dressed)
-    yield Sampling(reactor, lambda: reload.sidecar.gateway, recent, events, own)
-    yield OperatorListener(reactor, endpoint, OperatorSite(door, reactor), reload.sidecar.identities)
+    return OperatorEntrance(answer, rules, Doorkeeper(reactor), dressed)
 
 
 def _siblings(reload: Reload, endpoint: str, reactor: Any) -> Siblings:

@@ -71,8 +71,8 @@ class Reload(Service):
     reactor: Any
     outcome: ReloadOutcome | None = None
     """None: nothing was read since the start."""
-    after: Callable[[], None] = field(default=lambda: None)
-    """Called when another deployment is in force."""
+    after: list[Callable[[], object]] = field(factory=list)
+    """All are called when another deployment is in force."""
     announce: Callable[[str], None] = tell
     """Tells whoever started the process how far a reload is."""
     record: Callable[[bool, Sequence[str], int], None] = lambda *_: None
@@ -124,7 +124,8 @@ class Reload(Service):
             tallies.keep(deployment.plan.pools, deployment.plan.workers)
         if not self._reading:
             self.announce(f"STATUS={self.summary()}")
-        self.after()
+        for tell_of_it in self.after:
+            tell_of_it()
 
     def reload(self) -> None:
         """Begin to read everything again; once more at the end if asked meanwhile. Nothing while the sidecar stops."""

@@ -40,7 +40,7 @@ class VersionWatch(Service):
 
     def startService(self) -> None:
         super().startService()
-        self.reload.after = self._attach
+        self.reload.after.append(self._attach)
         self._attach()
         self._ask_later()
 

@@ -181,6 +181,14 @@ def _read_path(value: Any, base: str) -> str:
     return str(PurePosixPath(base) / text)
 
 
+def _read_state_file(value: Any, _base: str) -> str:
+    """What it is seen from is known to whoever starts."""
+    text = _text(value)
+    if not text or text.endswith("/"):
+        raise RefusedError("must be the path of a file; write for example `drains.json`")
+    return text
+
+
 def _read_flag(value: Any, _base: str) -> bool:
     if not isinstance(value, bool):
         raise RefusedError(f"must be `true` or `false`, not {shown(value)}")
@@ -318,6 +326,8 @@ SiblingEndpoint = Annotated[
     ),
 ]
 Path = Annotated[str, Kind("path", "/etc/matrix-synapse/homeserver.yaml", _read_path)]
+StateFile = Annotated[str, Kind("file", "drains.json", _read_state_file)]
+"""A file that the sidecar itself writes."""
 Flag = Annotated[bool, Kind("flag", "true", _read_flag, lambda flag: str(flag).lower(), {"type": "boolean"})]
 Name = Annotated[str, Kind("name", "sync1", _read_name)]
 Glob = Annotated[str, Kind("name or glob", "sync*", _matching(_GLOB, "is no worker name or glob such as `sync*`"))]

@@ -116,3 +116,11 @@ class Operator:
     sibling_answer: Size = field(
         default=4 * MIB, metadata=doc("Largest answer of a sibling, in bytes; a longer one is not read to its end.")
     )
+    remember_drains: kinds.StateFile | None = field(
+        default=None,
+        metadata=doc(
+            "A file in which drains are kept, so that they survive a restart. A relative path begins in the state "
+            "directory of the systemd unit, which each instance has for itself; without one, at this file. Absent: a "
+            "restart ends all drains."
+        ),
+    )

@@ -13,7 +13,19 @@ from typing import Any, Literal
 from attrs import define, field
 
 EventKind = Literal[
-    "start", "stop", "down", "up", "flaps", "drain", "undrain", "reload", "refused", "version", "shed", "misroutes"
+    "start",
+    "stop",
+    "down",
+    "up",
+    "flaps",
+    "drain",
+    "undrain",
+    "reload",
+    "refused",
+    "version",
+    "shed",
+    "misroutes",
+    "remember",
 ]
 """`refused` is a reload that was."""
 

@@ -49,7 +49,7 @@ def start(name: str) -> int:
     unit = settings(name)
     for directory in unit.get("RuntimeDirectory", []):
         (Path("/run") / directory).mkdir(exist_ok=True)
-    variables = {**os.environ, **listen(), "NOTIFY_SOCKET": f"@notices-{name}"}
+    variables = {**os.environ, **listen(), **state_directory(unit), "NOTIFY_SOCKET": f"@notices-{name}"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(f"\0notices-{name}")
         notices.settimeout(PATIENCE)
@@ -60,6 +60,14 @@ def start(name: str) -> int:
         except TimeoutError:
             sys.exit(f"{name} did not start:\n{log_of(name).read_text()}")
     return 0
+
+
+def state_directory(unit: dict[str, list[str]]) -> dict[str, str]:
+    """As systemd makes it and names it (systemd.exec(5))."""
+    made = [Path("/var/lib") / each for each in unit.get("StateDirectory", [])]
+    for directory in made:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    return {"STATE_DIRECTORY": ":".join(map(str, made))} if made else {}
 
 
 def launch(name: str, command: list[str], variables: dict[str, str]) -> None:
