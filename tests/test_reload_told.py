@@ -191,7 +191,7 @@ def test_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             TO_SIGHUP % "signal.SIG_IGN",
-            "has not told within 0.3 s",
+            "did not report within 0.3 s",
         ),
     ],
 )

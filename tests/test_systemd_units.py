@@ -193,7 +193,7 @@ def test_systemd_does_not_answer(tmp_path: Path) -> None:
     )
     gone = str(tmp_path / "gone")
     with Running(["-c", str(tmp_path / "sidecar.yaml")], tmp_path, NOTIFY_SOCKET=gone) as sidecar:
-        sidecar.says("systemd could not be told READY=1[^:]*: .*No such file")
+        sidecar.says("cannot notify systemd of READY=1[^:]*: .*No such file")
         sidecar.signal(signal.SIGTERM)
         assert sidecar.ends() == 0
 

@@ -149,10 +149,10 @@ class Reload(Service):
         self.announce(f"READY=1\nSTATUS={self.summary()}")
 
     def _log_outcome(self, outcome: ReloadOutcome) -> None:
-        told = "; ".join(outcome.sentences)
-        self.sidecar.events.note("reload" if outcome.accepted else "refused", "", told)
+        what = "; ".join(outcome.sentences)
+        self.sidecar.events.note("reload" if outcome.accepted else "refused", "", what)
         if outcome.accepted:
-            _log.info("reloaded: {told}", told=told)
+            _log.info("reloaded: {what}", what=what)
             return
         for sentence in outcome.sentences:
             _log.error("not reloaded, nothing has changed: {sentence}", sentence=sentence)

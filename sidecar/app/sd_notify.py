@@ -27,7 +27,7 @@ def tell(state: str) -> None:
         try:
             to_systemd.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError as error:
-            _log.warn("systemd could not be told {state}: {error}", state=state, error=str(error))
+            _log.warn("cannot notify systemd of {state}: {error}", state=state, error=str(error))
 
 
 def reloading() -> str:

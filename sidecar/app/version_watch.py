@@ -91,7 +91,7 @@ class VersionWatch(Service):
         except Exception as error:
             if not self._failed:
                 why = str(error) or type(error).__name__
-                _log.warn("the version of the running Synapse could not be learnt: {error}", error=why)
+                _log.warn("the version of the running Synapse could not be found: {error}", error=why)
             self._failed = True
             self._ask_later()
 

@@ -138,7 +138,7 @@ class Whoami:
 
     def learn(self, mark: bytes, told: TokenOwner) -> None:
         """What an answer of Synapse has told in passing."""
-        self.counters.tokens_learnt += 1
+        self.counters.tokens_learned += 1
         self.owners.learn(mark, told.user, self.clock.seconds(), told.left)
 
     def _ask(self, mark: bytes, token: bytes, client: str, fields: FieldSection, forwarded: bytes) -> Question | None:

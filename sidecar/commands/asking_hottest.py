@@ -36,7 +36,7 @@ def hottest(
 ) -> None:
     """Show the users, rooms, servers and addresses with the most requests of the last minutes, as hashes.
 
-    With --is it also tells where somebody stands among them: `--is @alice:example.org`, `--is '!room:example.org'`,
+    With --is it also shows the rank of one of them: `--is @alice:example.org`, `--is '!room:example.org'`,
     `--is example.org`, `--is 203.0.113.7`.
     """
     from sidecar.top.asking import SilentSidecarError

@@ -92,7 +92,7 @@ def init(
     no_ask: bool,
     **wishes: Any,
 ) -> None:
-    """Find Synapse's configuration, write a sidecar.yaml, check it, and tell what remains to be done.
+    """Find Synapse's configuration, write a sidecar.yaml, check it, and list what remains to be done.
 
     Exit status: that of `check` on the new file, at least 1 where something else is to be mended; 2 where no file
     was written.

@@ -57,7 +57,7 @@ class Compress:
     )
     min: SizeOrZero = field(
         default=1 * KIB,
-        metadata=doc("Answers with fewer bytes go as they are; one that does not tell its length is compressed."),
+        metadata=doc("Shorter answers are not compressed. An answer without Content-Length is compressed."),
     )
     level: CompressionLevel = field(
         default=1,

@@ -31,7 +31,7 @@ class Limits:
         default=250,
         metadata=doc(
             "Bytes a second that a request body must reach on average after its first timeouts.body; a slower one is "
-            "answered 408. 0: any. A client that sends a byte now and then would hold a worker for ever."
+            "answered 408. 0: any. A client that sends a byte now and then would hold a worker forever."
         ),
     )
     request_fields: Count = field(default=200, metadata=doc("Most field lines in a request; more are answered 431."))
@@ -125,8 +125,8 @@ class Limits:
     proxy_header: SizeOrZero = field(
         default=2 * KIB,
         metadata=doc(
-            "Bytes behind the first 16 of a PROXY header of version 2: addresses and what else the balancer tells. "
-            "One that announces more ends its connection. In version 1 the line has 107 at most."
+            "Bytes behind the first 16 of a PROXY header of version 2: addresses, and what else the balancer sends. "
+            "A longer header ends its connection. In version 1 the line has at most 107."
         ),
     )
     worker_connections: Count = field(

@@ -86,7 +86,7 @@ class Log:
     ordinary: Format = field(
         default="text",
         metadata=kinds.doc(
-            "Lines of the ordinary log: `text` for people, `json` for machines. Holds from the start of the process on."
+            "Lines of the ordinary log: `text` for people, `json` for machines. A change needs a restart."
         ),
     )
     waiting: kinds.Size = field(
@@ -123,5 +123,5 @@ def unknown_endpoints(log: Log, names: Set[str]) -> Iterator[tuple[KeyPath, str]
     for pattern in log.endpoints:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = get_close_matches(pattern, sorted(names), 1)
-            hint = f"do you mean `{near[0]}`?" if near else "`matrix-sidecar routes` tells the names"
+            hint = f"do you mean `{near[0]}`?" if near else "`matrix-sidecar routes` lists the names"
             yield ("log", "endpoints", pattern), f"no endpoint has the name `{pattern}`; {hint}"

@@ -87,8 +87,8 @@ class Operator:
     hottest: CountOrZero = field(
         default=64,
         metadata=doc(
-            "Users, rooms, servers and addresses, so many of each, that are counted to tell which have the most "
-            "requests; kept as hashes. One with a larger share than one in so many is always among them. 0: none."
+            "How many users, rooms, servers and addresses each are counted to find those with the most requests; kept "
+            "as hashes. With 64, one with more than 1/64 of the requests is always among them. 0: none."
         ),
     )
     request: Size = field(

@@ -27,7 +27,7 @@ _FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9
 
 
 _LONGEST = 1024
-_PUBLIC = ("everybody on this machine can read the file; take that away with `chmod o-r`", Severity.WARNING)
+_PUBLIC = ("everybody on this machine can read the file; forbid it with `chmod o-r`", Severity.WARNING)
 
 
 @frozen

@@ -228,8 +228,8 @@ class Route:
     scheme: kinds.Scheme | None = field(
         default=None,
         metadata=doc(
-            "`http` or `https`, as Synapse is told in X-Forwarded-Proto; the listener's for a peer that says nothing "
-            "and forwards for nobody. Where nobody knows it, no such condition holds."
+            "`http` or `https`, as sent to Synapse in X-Forwarded-Proto. It is that of the listener if the peer "
+            "is not trusted and does not send the header. If the scheme is unknown, the condition does not match."
         ),
     )
     pool: kinds.Name | None = field(default=None, metadata=doc("Forward to this pool."))

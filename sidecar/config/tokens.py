@@ -22,8 +22,9 @@ class Tokens:
     resolve: Resolving = field(
         default="auto",
         metadata=doc(
-            "Whether Synapse is asked whose such a token is (`/account/whoami`), so that a user stays on one worker "
-            "when the token changes. `auto`: where Synapse's configuration has matrix_authentication_service enabled."
+            "Whether the sidecar asks Synapse which user such a token belongs to (`/account/whoami`), so that a user "
+            "stays on one worker when the token changes. `auto`: if Synapse's configuration enables "
+            "matrix_authentication_service."
         ),
     )
     remembered: Count = field(

@@ -30,7 +30,9 @@ def _client(server_name: str, place: ServerAddress, public: str) -> Finding:
     reply = _ask(place, CLIENT)
     wanted = f'Serve {{"m.homeserver": {{"base_url": "{public}"}}}} there, with `Access-Control-Allow-Origin: *`.'
     if isinstance(reply, str):
-        return warning(f"{CLIENT} of {server_name} was asked for: {reply}. Clients must be told the address.", wanted)
+        return warning(
+            f"{CLIENT} of {server_name} was asked for: {reply}. Clients must find the address there.", wanted
+        )
     if reply.status != 200:
         return warning(f"{CLIENT} of {server_name} is answered {reply.status}: clients must know the address.", wanted)
     homeserver = reply.values.get("m.homeserver")

@@ -143,8 +143,8 @@ def _pretended(addresses: Sequence[Address], mend: str) -> Finding:
         )
     return warning(
         f"X-Forwarded-For is added to and not replaced, and the claim was believed, because it came from "
-        f"{addresses[-1]}, which `forwarded.trust` names. Who can connect from there can pretend to have any address; "
-        "others cannot.",
+        f"{addresses[-1]}, which `forwarded.trust` names. Anyone who can connect from there can pretend to have any "
+        "address; others cannot.",
         mend,
     )
 
@@ -157,7 +157,7 @@ def judge_scheme(echo: Echo, scheme: str, claimed: str) -> Finding:
     )
     if not echo.elements("x-forwarded-proto"):
         return warning(
-            "X-Forwarded-Proto does not come, so nobody knows which scheme a client used. Synapse is told that of its "
+            "X-Forwarded-Proto does not come, so nobody knows which scheme a client used. Synapse gets that of its "
             "`public_baseurl`.",
             mend,
         )
@@ -166,7 +166,7 @@ def judge_scheme(echo: Echo, scheme: str, claimed: str) -> Finding:
     if echo.scheme == claimed:
         return warning(
             "X-Forwarded-Proto says what a client claims, usually nothing: the proxy in front does not set it, "
-            "and Synapse is told the scheme of its `public_baseurl`.",
+            "and Synapse gets the scheme of its `public_baseurl`.",
             mend,
         )
     return warning(f"X-Forwarded-Proto is not believed: clients of {scheme} are taken for such of {echo.scheme}.", mend)

@@ -185,7 +185,7 @@ class Examination:
             reply = ask(gateway, "POST", LOGIN, fields, UNKNOWN_LOGIN)
             if reply.status >= 500:
                 yield error(
-                    f"A login through the sidecar at {gateway} is answered {reply.told()}.", "Its log tells why."
+                    f"A login through the sidecar at {gateway} is answered {reply.told()}.", "Its log says why."
                 )
             else:
                 yield fine(f"The sidecar at {gateway} answers; a login that nobody knows is refused ({reply.told()}).")

@@ -61,7 +61,7 @@ class Front:
             return
         yield examine_closed(self.public.place)
         if not self.operators.canary(self.name, "open"):
-            yield unknown("What the proxy in front changes on the way was not tested: no sidecar tells it.", _ADMIN)
+            yield unknown("What the proxy in front changes on the way was not tested: no sidecar reports it.", _ADMIN)
             return
         try:
             yield from self._with_canary()

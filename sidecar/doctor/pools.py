@@ -146,7 +146,7 @@ def _examine(
     if (through.status, through.errcode) != (expected.status, expected.errcode):
         yield error(
             f"{pool}: {what} is answered {through.told()} through the sidecar, and {expected.told()} by the worker.",
-            f"`matrix-sidecar explain {canary.method} '{canary.target}'` tells the way; look into the sidecar's log.",
+            f"`matrix-sidecar explain {canary.method} '{canary.target}'` shows the way; look into the sidecar's log.",
         )
     elif not wrong:
         yield fine(

@@ -115,7 +115,7 @@ def _login(worker: PlannedWorker, place: ServerAddress) -> Iterator[Finding]:
     reply = ask(place, "POST", LOGIN, fields, UNKNOWN_LOGIN)
     if reply.status >= 500:
         yield error(
-            f"{worker.name} answers {reply.status} to a login that tells the client's address.",
+            f"{worker.name} answers {reply.status} to a login with X-Forwarded-For.",
             "Write `x_forwarded: true` into its listener, and look into its log.",
         )
 

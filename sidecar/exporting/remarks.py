@@ -20,8 +20,8 @@ def remarks(exported: Exported, program: str, more: Iterable[str] = ()) -> list[
     """The lines of the comment, without the sign that begins a comment."""
     lines = [
         f"Made by `matrix-sidecar export {program}` for Synapse {exported.release}. Do not edit it: make it anew after",
-        f"each change of the workers and each upgrade of Synapse. `matrix-sidecar export {program} --check FILE` tells",
-        "whether it is out of date.",
+        f"each change of the workers and each upgrade of Synapse. `matrix-sidecar export {program} --check FILE`",
+        "checks whether it is out of date.",
         "",
         f"What the sidecar does and {program} cannot, or not with this file:",
     ]

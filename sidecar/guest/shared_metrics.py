@@ -43,7 +43,7 @@ class SharedMetrics(Service, Collector):
             self.registry.register(self)
             self._registered = True
         except ValueError as error:
-            _log.warn("the metrics of the sidecar are not told: {error}", error=str(error))
+            _log.warn("the metrics of the sidecar are not exported: {error}", error=str(error))
 
     def stopService(self) -> None:
         super().stopService()

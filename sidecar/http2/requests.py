@@ -50,7 +50,7 @@ def request_head(fields: FieldList, *, ended: bool) -> TranslatedRequest:
     length: bytes | None = None
     for name, value in fields:
         if _VALUE.fullmatch(value) is None:
-            raise _malformed("a field value with a control octet, or a blank at its end", "RFC 9113 8.2.1")
+            raise _malformed("a field value with a control character, or a space at its end", "RFC 9113 8.2.1")
         if name[:1] == b":":
             _take_pseudo(pseudo, name, value, late=bool(lines or cookies or hosts))
             continue
@@ -82,7 +82,7 @@ def trailer_lines(fields: FieldList) -> bytes:
     lines = []
     for name, value in fields:
         if _VALUE.fullmatch(value) is None:
-            raise _malformed("a trailer with a control octet, or a blank at its end", "RFC 9113 8.2.1")
+            raise _malformed("a trailer with a control character, or a space at its end", "RFC 9113 8.2.1")
         _check_field(name, value)
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"".join(lines)
@@ -119,7 +119,7 @@ def _request_line(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes]:
         raise _malformed("a missing :scheme, or one that is not served", "RFC 9113 8.3.1")
     target = pseudo.get(b":path", b"")
     if target.translate(None, TARGET_OCTETS):
-        raise _malformed("an octet in :path that no request-target has", "RFC 9113 8.3.1")
+        raise _malformed("a byte in :path that no request-target has", "RFC 9113 8.3.1")
     if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
         raise _malformed("a :path that does not begin with a slash", "RFC 9113 8.3.1")
     return method, target

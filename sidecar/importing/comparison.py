@@ -78,7 +78,7 @@ class Comparison:
         if each.verdict.rewrites:
             return f"{each.verdict.rewrites}, which the sidecar does not do"
         if each.pool and not theirs:
-            return f"no server of {each.pool} has an address that can be told"
+            return f"no server of {each.pool} has an address that can be read from the file"
         if ours[0].startswith("refuse") and each.pool:
             return CLOSED if each.probe.target.startswith("/_synapse/") else "a route here closes it"
         if not each.pool:

@@ -101,7 +101,7 @@ class Draft:
 
 def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield f"# matrix-sidecar, made from {origin}."
-    yield "# `matrix-sidecar check -c FILE` tells what is wrong with it, `matrix-sidecar routes` where everything goes."
+    yield "# `matrix-sidecar check -c FILE` shows what is wrong with it, `matrix-sidecar routes` where everything goes."
     yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listeners()))
     yield from _section("synapse", [(key, list(paths)) for key, paths in draft.synapse.items()])
     yield from _workers(draft)

@@ -26,7 +26,7 @@ _KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself
 _OWN = "the sidecar's own limits hold, see docs/configuration.md"
 _LOG = "see `log` in docs/configuration.md"
 _TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
-_HEALTH = "the sidecar notices by itself when a worker goes away and comes back"
+_HEALTH = "the sidecar notices by itself when a worker goes down and comes back"
 _OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
 _AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
 _ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
@@ -195,7 +195,7 @@ def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Rema
     if "accept-proxy" in line.args:
         return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and name the balancers in {_BALANCERS}')
     draft.listen += [each for each in dict.fromkeys(found) if each not in draft.listen]
-    return Remark("taken", "listen") if found else Remark("lost", "its address is none that can be told")
+    return Remark("taken", "listen") if found else Remark("lost", "its address cannot be read from the file")
 
 
 def _listener(address: str) -> str:

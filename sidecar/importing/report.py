@@ -127,7 +127,7 @@ def _of_own(settled: Sequence[Settled]) -> Remark | None:
     lost = [each for each in settled if each.fate in ("lost", "nameless")]
     if lost:
         own = lost[0].own
-        why = own.why_not or own.remark or "no server of it has an address that can be told"
+        why = own.why_not or own.remark or "no server of it has an address that can be read from the file"
         return Remark("lost", why, is_filter=any(each.own.is_filter for each in lost))
     ports = sorted({each.own.port for each in settled if each.fate == "port" and each.own.port})
     if ports and not any(each.routes for each in settled):

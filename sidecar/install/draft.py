@@ -107,5 +107,5 @@ _CLIENTS = """\
 _LIMITS = """\
 # Synapse's max_upload_size is larger than what the sidecar takes by default."""
 _REST = """\
-# Pools, weights and routes of your own are not needed to begin with; docs/routing.md tells what there is.
+# Pools, weights and routes of your own are not needed to begin with; see docs/routing.md.
 """

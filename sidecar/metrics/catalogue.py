@@ -43,7 +43,7 @@ LABELS = {
     "endpoint": "Name of the endpoint in the table (`matrix-sidecar routes` lists them); never a URL.",
     "pool": "Name of the pool that the request belongs to; empty where the sidecar answered by a route.",
     "worker": "Name of the Synapse process, `main` for the main process.",
-    "code": "First digit of the status that the client was told: `2xx`, `4xx`, …; `none` where it was told nothing.",
+    "code": "First digit of the status that the client got: `2xx`, `4xx`, …; `none` if it got no answer.",
     "reason": "How the exchange ended, as in the access log: `client_gone`, `worker_cut`, `no_worker`, …",
     "state": "What the connections are doing: `leased` (a request runs), `idle`, `connecting`.",
     "direction": "`up` towards the workers, `down` towards the clients.",
@@ -202,8 +202,8 @@ TOKENS = MetricGroup(
     "Tokens that do not name their user",
     (
         Metric("tokens_known", "counter", "Requests with such a token, whose user was remembered."),
-        Metric("tokens_asked", "counter", "Questions to Synapse whose such a token is."),
-        Metric("tokens_learnt", "counter", "Users learnt from answers in passing."),
+        Metric("tokens_asked", "counter", "Calls to Synapse's `whoami` to find the user of such a token."),
+        Metric("tokens_learned", "counter", "Users learned from answers that pass through."),
         Metric("tokens_refused", "counter", "Questions to which the answer was that the token is nobody's."),
         Metric("tokens_failed", "counter", "Questions without a usable answer."),
         Metric("tokens_late", "counter", "Requests that went on by their token because the answer took too long."),
@@ -219,8 +219,8 @@ PROCESS = MetricGroup(
         Metric(
             "build_info",
             "gauge",
-            "Always 1. The labels tell the versions of the sidecar, of Python and Twisted, and of the Synapse "
-            "release whose endpoints are in force.",
+            "Always 1. The labels are the versions of the sidecar, of Python and Twisted, and of the Synapse "
+            "release whose endpoints are in use.",
             ("version", "python", "twisted", "endpoints"),
         ),
         Metric("config_problems", "gauge", "What `matrix-sidecar check` finds in the files in force.", ("severity",)),
@@ -273,7 +273,7 @@ COUNTERS = {
     "compressed_to": "answers_compressed_bytes",
     "tokens_known": "tokens_known",
     "tokens_asked": "tokens_asked",
-    "tokens_learnt": "tokens_learnt",
+    "tokens_learned": "tokens_learned",
     "tokens_refused": "tokens_refused",
     "tokens_failed": "tokens_failed",
     "tokens_late": "tokens_late",

@@ -93,9 +93,9 @@ class Counters:
     tokens_known: int = 0
     """Requests with a token that does not name its user, who was remembered."""
     tokens_asked: int = 0
-    """Questions to Synapse whose such a token is."""
-    tokens_learnt: int = 0
-    """Users learnt from answers in passing."""
+    """Calls to Synapse's `whoami` to find the user of such a token."""
+    tokens_learned: int = 0
+    """Users learned from answers that pass through."""
     tokens_refused: int = 0
     """Questions to which the answer was that the token is nobody's."""
     tokens_failed: int = 0

@@ -17,7 +17,7 @@ class State(Enum):
     AWAIT = "has been sent and waits for its answer"
     JUDGE = "has an answer that is held back until it is clear what it is"
     RELAY = "is being answered"
-    TUNNEL = "has become a tunnel: octets pass in both directions without being looked at (RFC 9110 7.8)"
+    TUNNEL = "has become a tunnel: bytes pass in both directions without being looked at (RFC 9110 7.8)"
     DONE = "has ended"
 
 

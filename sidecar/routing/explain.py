@@ -80,7 +80,7 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
 
 def _parsed(target: bytes) -> tuple[bytes, bytes, str]:
     """Path, query, and how the request-target was read; the path begins with no slash where it is none."""
-    form = "a path, compared as received, octet for octet"
+    form = "a path, compared as received, byte for byte"
     if target[:1] != b"/":
         target, form = origin_form(target) or target, "a URL, of which the part after the authority counts"
     path, _, query = target.partition(b"?")

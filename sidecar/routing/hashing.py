@@ -3,7 +3,7 @@
 The mapping is part of what operators rely on: the same key goes to the same worker in every sidecar, on every host,
 after every restart. It is fixed by golden vectors in the tests:
 
-    h     = the first 8 octets of BLAKE2b-64(worker name, a zero octet, key), both in UTF-8, as a big-endian number
+    h     = the first 8 bytes of BLAKE2b-64(worker name, a zero byte, key), both in UTF-8, as a big-endian number
     u     = (h / 2^12 rounded down + 1/2) / 2^52, strictly between 0 and 1
     score = -ln(u) / weight; the lowest score is the first candidate
 

@@ -168,7 +168,7 @@ def _repeated_names(processes: Iterable[Process]) -> Iterator[Problem]:
     for process in processes:
         if process.name in files and not process.config.get("worker_name"):
             yield process.config.problem(
-                (), f"nothing but `worker_name` tells it from {files[process.name]}; give it one"
+                (), f"nothing but `worker_name` distinguishes it from {files[process.name]}; give it one"
             )
         elif process.name == MASTER or process.name in files:
             other = files.get(process.name, "the main process")

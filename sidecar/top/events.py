@@ -27,7 +27,7 @@ def events(facts: Snapshot, width: int) -> Iterator[Line]:
     about = min(max(most, 6), max(width // 5, 8))
     yield (Piece(left(f"{right('AGO', _AGO)}  {left('WHAT', _WORD)} {left('WORKER', about)} MORE", width), "title"),)
     if not facts.events:
-        yield (Piece("Nothing has happened, or this sidecar does not tell.", "soft"),)
+        yield (Piece("No events, or this sidecar does not report them.", "soft"),)
     for event in facts.events:
         by = f" (by {event.by})" if event.by else ""
         pieces = (

@@ -37,7 +37,7 @@ class FieldSection:
         if raw.count(b"\n") != lines or raw.count(b"\r") != lines:
             raise WireError(Fault.SYNTAX, "a bare CR or LF in the head", "RFC 9112 2.2")
         if raw.translate(None, NOT_CONTROL):
-            raise WireError(Fault.SYNTAX, "a control octet in the head", "RFC 9110 5.5")
+            raise WireError(Fault.SYNTAX, "a control character in the head", "RFC 9110 5.5")
         self.raw = raw
         self.count = lines - 2
         lowered = raw.lower()

@@ -75,7 +75,7 @@ def _line(octets: bytes) -> ProxyHeader | None:
         if b"\n" in begun or b"\r" in begun[:-1]:
             raise _malformed("a bare CR or LF in the PROXY line", "2.1")
         if len(begun) == LONGEST_LINE:
-            raise _malformed(f"a PROXY line without an end in its first {LONGEST_LINE} octets", "2.1")
+            raise _malformed(f"a PROXY line without an end in its first {LONGEST_LINE} bytes", "2.1")
         return None
     match = _LINE.fullmatch(octets, 0, end)
     if match is None:
@@ -103,7 +103,7 @@ def _binary(octets: bytes, limit: int) -> ProxyHeader | None:
     if command not in (_LOCAL, _PROXY):
         raise _malformed("an unknown version or command in the PROXY header", "2.2")
     if length > limit:
-        raise _malformed(f"a PROXY header that announces more than {limit} octets", "2.2")
+        raise _malformed(f"a PROXY header that announces more than {limit} bytes", "2.2")
     size = FIXED_PART + length
     if command == _LOCAL or family == _UNSPECIFIED:
         return ProxyHeader(None, size) if len(octets) >= size else None

@@ -226,7 +226,7 @@ class RequestReader(BodyReader):
         if not data:
             return
         if data[0] not in REQUEST_START or (data[0] == 0x0D and (self._started or len(data) > 1)):
-            raise WireError(Fault.SYNTAX, "no request begins with this octet", "RFC 9112 3")
+            raise WireError(Fault.SYNTAX, "no request begins with this byte", "RFC 9112 3")
         line_end = data.find(b"\r\n")
         if line_end < 0:
             known = seen > _LONG_LINE and not data[seen:].translate(None, TARGET_OCTETS)

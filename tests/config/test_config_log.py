@@ -78,7 +78,7 @@ def test_unknown_endpoints() -> None:
     log = Log(endpoints={"sync": "all", "login*": "all", "snyc": "none", "zzz*": "none"})
     assert list(unknown_endpoints(log, {"sync", "login"})) == [
         (("log", "endpoints", "snyc"), "no endpoint has the name `snyc`; do you mean `sync`?"),
-        (("log", "endpoints", "zzz*"), "no endpoint has the name `zzz*`; `matrix-sidecar routes` tells the names"),
+        (("log", "endpoints", "zzz*"), "no endpoint has the name `zzz*`; `matrix-sidecar routes` lists the names"),
     ]
 
 

@@ -163,7 +163,7 @@ def test_without_an_operators_listener_less_is_known(broken: Installation) -> No
         findings = found(broken, "--public", proxy.url, "--well-known", proxy.url)
     assert of("The running sidecar", findings)[0].startswith("unknown: The sidecar has no operator's listener")
     (untested,) = of("The proxy in front", findings)
-    assert untested == "unknown: What the proxy in front changes on the way was not tested: no sidecar tells it."
+    assert untested == "unknown: What the proxy in front changes on the way was not tested: no sidecar reports it."
 
 
 def test_a_sidecar_that_takes_no_plain_http(broken: Installation) -> None:
@@ -216,7 +216,7 @@ def test_a_worker_that_does_not_believe_the_sidecar(broken: Installation) -> Non
         broken.standing[name].answers = {"/login": (500, {"errcode": "M_UNKNOWN"})}
     broken.start()
     findings = found(broken)
-    assert "error: sync1 answers 500 to a login that tells the client's address." in of("Workers", findings)
+    assert "error: sync1 answers 500 to a login with X-Forwarded-For." in of("Workers", findings)
     assert any("is answered 500 M_UNKNOWN" in each for each in of("The running sidecar", findings))
 
 

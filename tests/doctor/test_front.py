@@ -285,7 +285,7 @@ def test_many_canaries_leave_no_room(running: Installation) -> None:
     finally:
         for name in names:
             operators.canary(name, "close")
-    assert told == "unknown: What the proxy in front changes on the way was not tested: no sidecar tells it."
+    assert told == "unknown: What the proxy in front changes on the way was not tested: no sidecar reports it."
 
 
 # What is open.

@@ -527,7 +527,7 @@ async def test_a_request_that_names_its_user_teaches_by_its_success(stage: Town)
     await worker.gets(b"{}")
     worker.send(OK)
     await client.gets(OK)
-    assert stage.counters.tokens_learnt == 1
+    assert stage.counters.tokens_learned == 1
     client.send(request())
     assert await stage.arrives() == home("alice")
     await client.gets(OK)
@@ -557,7 +557,7 @@ def test_what_proves_nothing_teaches_nothing(tmp_path: Path, octets: bytes, stat
         _, worker, _ = await stage.head(whoami=False)
         worker.send(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
         await client.head()
-        assert stage.counters.tokens_learnt == 0
+        assert stage.counters.tokens_learned == 0
         assert len(stage.whoami.owners) == 0
 
     play(tmp_path)
@@ -585,7 +585,7 @@ def test_a_login_teaches_its_token(tmp_path: Path, version: bytes, path: bytes, 
         owners, now = stage.whoami.owners, stage.clock.seconds()
         assert owners.look(stage.mark(b"mct_new"), now + 59) == ("alice", False)
         assert owners.look(stage.mark(b"mct_new"), now + 60) == (None, True)
-        assert stage.counters.tokens_learnt == 1
+        assert stage.counters.tokens_learned == 1
 
     play(tmp_path)
 

@@ -25,27 +25,27 @@ DOCS = Path(__file__).parents[2] / "docs"
 INTRODUCTION = """\
 # The configuration file
 
-`matrix-sidecar` reads one YAML file, `/etc/matrix-sidecar/sidecar.yaml` unless `--config` names another. Three lines
-are a complete one ([conf/minimal.yaml](../conf/minimal.yaml)); [conf/sidecar.yaml](../conf/sidecar.yaml) shows every
-key, [conf/explicit.yaml](../conf/explicit.yaml) workers that are stated by hand. `matrix-sidecar check` tells all that
-is wrong with a file, each fault with its line. [sidecar.schema.json](sidecar.schema.json) lets an editor complete and
-check keys; those that use yaml-language-server look for it where the first line of the file says:
+`matrix-sidecar` reads one YAML file: `/etc/matrix-sidecar/sidecar.yaml`, or the one that `--config` names. Three lines
+are enough ([conf/minimal.yaml](../conf/minimal.yaml)). [conf/sidecar.yaml](../conf/sidecar.yaml) shows every key, and
+[conf/explicit.yaml](../conf/explicit.yaml) shows how to list workers yourself. `matrix-sidecar check` reports every
+mistake in a file, with its line. With [sidecar.schema.json](sidecar.schema.json), an editor completes and checks keys.
+Editors that use yaml-language-server find it by the first line of the file:
 
 ```yaml
 # yaml-language-server: $schema=/opt/venvs/matrix-sidecar/share/matrix-sidecar/sidecar.schema.json
 ```
 
-This page is made from `sidecar/config/schema.py` and `limits.py` by `PYTHONPATH=tests python -m pages.configuration`.
+This page is generated from `sidecar/config/schema.py` and `limits.py` by
+`PYTHONPATH=tests python -m pages.configuration`.
 
 ## How values are written
 
-- **Unknown keys and repeated keys are errors.** A key without a value counts as absent, so that every line of a section
-  can be commented out.
-- **Lists** of single values may be written as one value where there is only one.
-- **Relative paths**, those in endpoint strings too, are relative to the directory of the file.
-- **YAML 1.1** reads `on`, `no`, `1.10` or `12:30` as something other than text. Where text is wanted, put such values
-  in quotes.
-- The file is UTF-8, at most 4 MiB, nested at most 64 deep, with at most 200000 values after aliases are expanded.
+- **Unknown keys and repeated keys are errors.** A key without a value counts as absent, so you can comment out
+  every line of a section.
+- **A list with one value** can be written as that value, without brackets.
+- **Relative paths** are relative to the directory of the file. This includes paths in endpoint strings.
+- **YAML 1.1** does not read `on`, `no`, `1.10` or `12:30` as text. Where text is wanted, put such values in quotes.
+- The file is UTF-8. It has at most 4 MiB, 64 levels, and 200000 values after aliases are expanded.
 """
 
 _NOTES = {

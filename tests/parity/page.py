@@ -32,7 +32,7 @@ The requests are made from the endpoint table of Synapse 1.163: every method and
 with users, rooms with and without a domain, events, aliases, transaction ids and tags, plainly written or
 percent-encoded in either case, tokens in the header or the query, syncs with and without `since`, from several
 addresses, and some paths that Synapse does not have. Each worker records the request-line that it gets: on both sides
-it is the one that was sent, octet for octet.
+it is the one that was sent, byte for byte.
 
 Where the two differ there is a rule in `tests/parity/differences.py` with the reason, and the first that fits counts.
 A difference without a reason fails the test, and so does a reason that never applies.
@@ -48,7 +48,7 @@ The configurations run as published, but for what does not load with the nginx 1
 
 And for what a test on one machine needs: addresses, sockets and files are those of the test, HAProxy's public port
 has no certificate, its `maxconn` is what the machine's open files allow, nginx takes the client's address from
-X-Forwarded-For as behind another proxy, and both tell in their answers which upstream they chose. Host names are
+X-Forwarded-For as behind another proxy, and both name in their answers the upstream that they chose. Host names are
 examples.
 """
 

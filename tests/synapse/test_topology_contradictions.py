@@ -260,7 +260,7 @@ def test_listeners_that_work_badly(listener: str, sentence: str) -> None:
         ("{type: http, port: true}", "a number from 1 to 65535"),
         ("{type: http, port: 1, path: /a}", "has both `port` and `path`"),
         ("{type: http, path: 3}", "path: must be the path of a UNIX socket"),
-        (f"{{type: http, path: /{'a' * 107}}}", "path: is longer than 107 octets"),
+        (f"{{type: http, path: /{'a' * 107}}}", "path: is longer than 107 bytes"),
         ("{type: metrics, path: /a}", "only listeners of type `http` can be UNIX sockets"),
         ("{type: http, path: /a, resources: client}", "resources: must be a list of `names: […]`"),
         ("{type: http, path: /a, resources: [client]}", "resources[0]: must be a mapping such as `names: [client, fed"),
@@ -326,7 +326,7 @@ def test_workers_with_one_name() -> None:
     nameless = "worker_app: synapse.app.generic_worker\n"
     messages = told(WHOLE, nameless, nameless)
     assert "w1: warning: `worker_name` is missing; Synapse calls the process `synapse.app.generic_worker`" in messages
-    assert any("nothing but `worker_name` tells it from w1" in message for message in messages)
+    assert any("nothing but `worker_name` distinguishes it from w1" in message for message in messages)
     assert any("must be a text; put it in quotes" in message for message in told(WHOLE, worker("7")))
 
 
