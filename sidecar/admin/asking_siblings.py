@@ -141,7 +141,7 @@ def _say(outcome: InstanceOutcome) -> None:
     if outcome.done:
         _log.info("the instance {name} answers", name=name)
     else:
-        _log.warn("the instance {name} does not tell how it is: {why}", name=name, why=outcome.why)
+        _log.warn("the instance {name} does not report its state: {why}", name=name, why=outcome.why)
 
 
 def _credentials(rules: SiblingRules) -> dict[str, str]:

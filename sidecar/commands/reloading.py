@@ -46,7 +46,7 @@ def _wait(directory: str, pid: int, asked: int, timeout: float) -> Ended:
     """The first outcome of a reload that began after `asked`; ends the program where there will be none."""
     while (ended := kept(directory)) is None or ended.began < asked:
         if time.monotonic_ns() - asked > timeout * 1e9:
-            fail(f"process {pid} has not told within {timeout:g} s how the reload ended; see its log")
+            fail(f"process {pid} did not report within {timeout:g} s how the reload ended; see its log")
         try:
             os.kill(pid, 0)
         except OSError:

@@ -164,7 +164,7 @@ def _listener_faults(entry: Any) -> Iterator[tuple[KeyPath, str]]:
     elif not isinstance(socket, str) or not socket or "\0" in socket:
         yield ("path",), "must be the path of a UNIX socket"
     elif len(socket.encode()) > _LONGEST_SOCKET_PATH:
-        yield ("path",), f"is longer than {_LONGEST_SOCKET_PATH} octets, which no UNIX socket can be; shorten it"
+        yield ("path",), f"is longer than {_LONGEST_SOCKET_PATH} bytes, the limit of the kernel; shorten it"
     elif kind in _KINDS and kind != "http":
         yield ("path",), "only listeners of type `http` can be UNIX sockets; give `port` instead"
 

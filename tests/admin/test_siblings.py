@@ -118,7 +118,7 @@ def test_those_that_do_not_answer(tmp_path: Path) -> None:
             assert status == (200 if method == "GET" else 502)
         assert family.state("m-1", "sync1") == "draining"
         assert told["error"].startswith("Done on 1 of 7 instances. Not done on ")
-        family.running["m-1"].says("the instance m-2 does not tell how it is: Connection refused")
+        family.running["m-1"].says("the instance m-2 does not report its state: Connection refused")
         family.begin("m-2").says("operator is listened to on")
         assert family.ask("POST", "/api/workers/sync1/drain?all")[1]["instances"][-1]["done"] is True
     for each in others:

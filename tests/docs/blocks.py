@@ -8,6 +8,7 @@ A remark is an HTML comment right before a block, which no reader sees:
     <!-- at a terminal: Enter is pressed -->  at every question
     <!-- file: homeserver.yaml -->            YAML that is no part of a sidecar.yaml
     <!-- file: /etc/ANYTHING -->              put there before the commands that follow
+    <!-- added: /etc/ANYTHING -->             YAML that the file as it was at first gets before the commands that follow
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
-_REMARK = re.compile(r"(not run|exits with|until|at a terminal|file):? (.+)", re.DOTALL)
+_REMARK = re.compile(r"(not run|exits with|until|at a terminal|file|added):? (.+)", re.DOTALL)
 
 
 @frozen

@@ -49,7 +49,7 @@ def start(name: str) -> int:
     unit = settings(name)
     for directory in unit.get("RuntimeDirectory", []):
         (Path("/run") / directory).mkdir(exist_ok=True)
-    variables = {**os.environ, **listen(), **state_directory(unit), "NOTIFY_SOCKET": f"@notices-{name}"}
+    variables = {**os.environ, **listen(), **directories(unit), "NOTIFY_SOCKET": f"@notices-{name}"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(f"\0notices-{name}")
         notices.settimeout(PATIENCE)
@@ -62,12 +62,13 @@ def start(name: str) -> int:
     return 0
 
 
-def state_directory(unit: dict[str, list[str]]) -> dict[str, str]:
-    """As systemd makes it and names it (systemd.exec(5))."""
+def directories(unit: dict[str, list[str]]) -> dict[str, str]:
+    """As systemd makes and names them (systemd.exec(5))."""
     made = [Path("/var/lib") / each for each in unit.get("StateDirectory", [])]
     for directory in made:
         directory.mkdir(mode=0o700, exist_ok=True)
-    return {"STATE_DIRECTORY": ":".join(map(str, made))} if made else {}
+    state = {"STATE_DIRECTORY": ":".join(map(str, made))} if made else {}
+    return {"RUNTIME_DIRECTORY": ":".join(f"/run/{each}" for each in unit.get("RuntimeDirectory", [])), **state}
 
 
 def launch(name: str, command: list[str], variables: dict[str, str]) -> None:
@@ -117,8 +118,14 @@ def restart(name: str) -> int:
 
 
 def reload(name: str) -> int:
+    """By ExecReload, which waits for the outcome."""
     if pid := running(name):
-        os.kill(pid, signal.SIGHUP)
+        unit = settings(name)
+        command = unit["ExecReload"][-1].replace("$MAINPID", str(pid)).split()
+        program = command[0] if Path(command[0]).exists() else Path(command[0]).name
+        with log_of(name).open("ab") as log:
+            environment = {**os.environ, **directories(unit)}
+            return subprocess.run([program, *command[1:]], env=environment, stdout=log).returncode
     return 0
 
 

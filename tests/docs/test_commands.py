@@ -16,6 +16,17 @@ FRESH = {"README.md", "getting-started.md"}
 """Pages that begin where nothing of the sidecar is installed; on the others it runs."""
 
 AT_A_TERMINAL = r"printf '\n%.0s' {{1..9}} | script --quiet --return --flush --command {} /dev/null"
+ADD = """
+import pathlib, sys, yaml
+file = pathlib.Path(sys.argv[1])
+first = file.with_suffix(".first")
+first.exists() or first.write_bytes(file.read_bytes())
+whole = yaml.safe_load(first.read_text())
+for key, value in yaml.safe_load(sys.stdin).items():
+    whole[key] = {**whole.get(key, {}), **value} if isinstance(value, dict) else whole.get(key, []) + value
+file.write_text(yaml.safe_dump(whole) + "# end\\n")
+"""
+"""What a person does with an editor."""
 FILES = """
 rm -rf /etc/nginx && mkdir /etc/nginx /etc/haproxy
 python -c 'from pathlib import Path
@@ -31,6 +42,13 @@ sed 's/weight: 2.*//' conf/explicit.yaml >old.yaml
 sed 's/^pools:/  sync3: {endpoint: "unix:sync3.sock", serves: client}\\n&/' old.yaml >new.yaml
 """,
     "migrating-from-nginx.md": FILES,
+    "recipes.md": """
+mkdir -p /srv/stand-in && cd /srv/stand-in
+echo ok >healthz
+echo '{"default_server_name": "example.org"}' >config.json
+setsid python -m http.server --bind 127.0.0.1 8081 >/dev/null 2>&1 &
+until curl -sf http://127.0.0.1:8081/healthz; do sleep 0.1; done
+""",
     "migrating-from-haproxy.md": FILES,
 }
 """What is done on the machine of a page before its commands."""
@@ -61,6 +79,9 @@ def test_the_commands_of_a_page_run(page: Path, machine: Machine) -> None:
     for block in blocks(page):
         if block.remark == "file" and block.about.startswith("/"):
             done = machine.run(f"mkdir -p $(dirname {block.about}); cat >{block.about} <<'END'\n{block.text}END")
+            assert done.status == 0, done.output
+        elif block.remark == "added":
+            done = machine.run(f"python -c {shlex.quote(ADD)} {block.about} <<'END'\n{block.text}END")
             assert done.status == 0, done.output
         elif block.language in RUN and block.remark != "not run":
             run(block, machine)
