@@ -22,7 +22,7 @@ class SortColumn:
 
 
 COLUMNS = {
-    "state": SortColumn("State", lambda worker: -_GRAVITY.get(state_word(worker), 4), "Those that are not up first"),
+    "state": SortColumn("State", lambda worker: -gravity(worker), "Those that are not up first"),
     "flight": SortColumn("In flight", lambda worker: worker.leased, "Requests that it has now"),
     "waiting": SortColumn("Queue", lambda worker: worker.waiting, "Requests that wait for it now"),
     "rate": SortColumn(
@@ -46,3 +46,8 @@ def ordered(facts: Snapshot, order: str) -> list[WorkerFacts]:
 def state_word(worker: WorkerFacts) -> str:
     """The state in one or two words."""
     return "slow start" if worker.state == "up" and worker.slow_start else worker.state
+
+
+def gravity(worker: WorkerFacts) -> int:
+    """The less, the worse its state."""
+    return _GRAVITY.get(state_word(worker), 4)

@@ -59,6 +59,12 @@ class Everywhere:
         own = of_own(self.siblings.rules().own, OperatorAnswer(200, self.facts()))
         return [told_by(each, self.version) for each in (own, *outcomes)]
 
+    def picture(self) -> dict[str, Any]:
+        """What the status page shows: of all instances, or of this one if there are no others."""
+        if not self.siblings.rules().others:
+            return self.facts()
+        return {"instances": self.latest()}
+
     async def _status(self, *, wait: bool) -> OperatorAnswer:
         if wait:
             await self.siblings.statuses()

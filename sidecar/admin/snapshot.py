@@ -6,7 +6,7 @@ What is absent has a default, so that an older or newer sidecar can be looked at
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from attrs import field, frozen
 from cattrs import Converter, transform_error
@@ -122,6 +122,25 @@ class WorkerFacts:
     failures: int = 0
     cuts: int = 0
     recent: RecentWorker = RecentWorker()
+    states: Mapping[str, str] = field(factory=dict)
+    """By instance, where not all of them have it in the same state."""
+
+    @property
+    def whereabouts(self) -> str:
+        """Which instances have it in which state; empty where all agree."""
+        words = dict.fromkeys(self.states.values())
+        on = {word: [name for name, state in self.states.items() if state == word] for word in words}
+        return "; ".join(f"{word} on {', '.join(names)}" for word, names in on.items())
+
+    @property
+    def drained(self) -> bool:
+        """On every instance."""
+        return set(self.states.values()) == {"draining"} if self.states else self.state == "draining"
+
+    @property
+    def undrained(self) -> bool:
+        """On every instance, too."""
+        return "draining" not in (self.states.values() or (self.state,))
 
 
 @frozen(kw_only=True)
@@ -262,6 +281,8 @@ class Happened:
     text: str = ""
     by: str = ""
     count: int = 1
+    instance: str = ""
+    """Where it happened, if several are told of."""
 
     @property
     def word(self) -> str:
@@ -270,11 +291,39 @@ class Happened:
 
     @property
     def told(self) -> str:
-        """The text, and how often and for how long where that was not once."""
+        """The text, where it happened, and how often and for how long where that was not once."""
+        text = f"{self.instance}: {self.text}" if self.instance else self.text
         if self.count == 1:
-            return self.text
+            return text
         span = f" in {duration(self.seconds)}" if self.seconds >= 1 else ""
-        return f"{self.count:,} times{span}: {self.text}"
+        return f"{self.count:,} times{span}: {text}"
+
+
+@frozen(kw_only=True)
+class InstanceFacts:
+    """One of several instances, in short."""
+
+    name: str
+    endpoint: str = ""
+    own: bool = False
+    """It is the one that was asked."""
+    answered: bool = False
+    why: str = ""
+    """Why it has not answered."""
+    remark: str = ""
+    kind: Literal["ready", "draining", "stuck", "down"] = "ready"
+    """As `sidecar.admin.verdict` has it, like `word` and `told`."""
+    word: str = ""
+    told: str = ""
+    host: str = ""
+    version: str = ""
+    uptime: float | None = None
+    requests_per_second: float | None = None
+    in_flight: int | None = None
+    waiting: int | None = None
+    clients: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
 
 
 @frozen(kw_only=True)
@@ -309,6 +358,13 @@ class Snapshot:
     """Endpoints that had requests in the last minute."""
     process: ProcessFacts = ProcessFacts()
     hottest: HottestFacts = HottestFacts()
+    instances: tuple[InstanceFacts, ...] = ()
+    """All of them, the one that was asked first, where there are several; then numbers are sums."""
+
+    @property
+    def silent(self) -> list[InstanceFacts]:
+        """Instances that have not answered."""
+        return [each for each in self.instances if not each.answered]
 
     @property
     def parts(self) -> list[PoolPart]:

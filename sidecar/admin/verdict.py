@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from attrs import frozen
 
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.words import counted
 
+HeadlineKind = Literal["ready", "draining", "stuck", "down"]
+_WORSE: tuple[HeadlineKind, ...] = get_args(HeadlineKind)
+
 
 @frozen
 class Headline:
     """`kind` is the colour of it."""
 
-    kind: Literal["ready", "stuck", "down", "draining"]
+    kind: HeadlineKind
     word: str
     told: str
 
 
 def verdict(facts: Snapshot) -> Headline:
-    """The worst first."""
+    """The worst first; of several instances each that has something to say, and those that are silent."""
+    return _of_all(facts) if facts.instances else _of_one(facts)
+
+
+def _of_all(facts: Snapshot) -> Headline:
+    answered, silent = [each for each in facts.instances if each.answered], facts.silent
+    worst = max(answered, key=lambda each: _WORSE.index(each.kind))
+    least = _WORSE.index("stuck") if silent else 0
+    if len({each.told for each in answered}) == 1:
+        told = [worst.told]
+    else:
+        told = [f"{each.name}: {each.told}" for each in answered if each.kind != "ready"]
+    told += [f"{each.name} does not answer: {each.why}." for each in silent]
+    told += [f"{each.name}: {each.remark}." for each in answered if each.remark]
+    return Headline(_WORSE[max(least, _WORSE.index(worst.kind))], worst.word, " ".join(told))
+
+
+def _of_one(facts: Snapshot) -> Headline:
     if facts.stopping:
         return Headline("draining", "Stopping", "Running requests end; new ones are not taken.")
     if not facts.ready:

@@ -56,7 +56,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
 
     everywhere = Everywhere(_siblings(reload, endpoint, reactor), api, operations.facts)
     page = StatusPage(
-        facts=operations.facts,
+        facts=everywhere.picture,
         hour=lambda: recent.hour.told(POINTS),
         act=everywhere.answer,
         explain=lambda text, peer: explained(reload.deployment, text, peer),

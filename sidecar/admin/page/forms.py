@@ -12,6 +12,7 @@ from sidecar.admin.explained import Explained, at_this_moment
 from sidecar.admin.page.markup import Child, Markup, tag
 from sidecar.admin.page.pieces import badge
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.together import instances_told
 from sidecar.admin.words import counted
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
@@ -90,7 +91,7 @@ def complaint(sentence: str) -> Markup:
 def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
     """What a drain of a worker would do, or its end, and the button for it."""
     told = list(consequences(facts, name)) if drain else ["It gets new requests again, those that wait for it first."]
-    return _asked(name, ("workers", name), told, token, drain=drain)
+    return _asked(name, ("workers", name), told, token, where(facts), drain=drain)
 
 
 def server_question(facts: Snapshot, name: str, server: str, token: str, *, drain: bool) -> Markup:
@@ -98,10 +99,29 @@ def server_question(facts: Snapshot, name: str, server: str, token: str, *, drai
     count = facts.balancers[name].servers[server].connections
     left = f" {counted(count, 'connection')} that it has now {'goes' if count == 1 else 'go'} on." if count else ""
     told = f"It gets no new connections.{left}" if drain else "It gets new connections again."
-    return _asked(f"{name}/{server}", ("balancers", name, server), [told], token, drain=drain)
+    return _asked(f"{name}/{server}", ("balancers", name, server), [told], token, where(facts), drain=drain)
 
 
-def _asked(name: str, place: tuple[str, ...], told: list[str], token: str, *, drain: bool) -> Markup:
+def where(facts: Snapshot) -> Markup | None:
+    """The choice between all instances and this one, where there are several."""
+    if not facts.instances:
+        return None
+    own = next(each.name for each in facts.instances if each.own)
+    choices = (("all", f"On {instances_told(facts)}", True), ("own", f"Only on {own}", False))
+    return tag(
+        "fieldset",
+        tag("legend", "Where", class_="unseen"),
+        [
+            tag("label", tag("input", type="radio", name="where", value=value, checked=chosen), f" {text}")
+            for value, text, chosen in choices
+        ],
+        class_="where",
+    )
+
+
+def _asked(
+    name: str, place: tuple[str, ...], told: list[str], token: str, where: Markup | None, *, drain: bool
+) -> Markup:
     verb = "Drain" if drain else "Resume"
     root = "../" * len(place)
     path = "/".join(quote(part, safe="") for part in place)
@@ -110,6 +130,7 @@ def _asked(name: str, place: tuple[str, ...], told: list[str], token: str, *, dr
         tag("h2", f"{verb} {name}?"),
         tag("ul", [tag("li", each) for each in told], class_="plain"),
         _token(token),
+        where,
         tag(
             "p",
             tag("button", f"{verb} {name}", type="submit", class_="danger" if drain else "main"),

@@ -13,6 +13,7 @@ from sidecar.admin.page.busiest import busiest
 from sidecar.admin.page.events import events
 from sidecar.admin.page.hot_keys import hottest
 from sidecar.admin.page.hour import graphs
+from sidecar.admin.page.instance_table import instance_table
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.pieces import Cell, badge, chips, figure, row, section, table
 from sidecar.admin.snapshot import Failures, PoolFacts, ProcessFacts, Snapshot
@@ -28,6 +29,7 @@ def live(facts: Snapshot, order: str, time: str, endpoints: str = "") -> Markup:
     """
     parts = (
         _verdict(facts),
+        instance_table(facts),
         _figures(facts),
         graphs(facts),
         workers.workers(facts, order),
@@ -52,6 +54,8 @@ def title(facts: Snapshot) -> str:
         told = "stopping"
     elif not facts.ready:
         told = "not ready"
+    elif facts.silent:
+        told = f"{facts.silent[0].name} does not answer"
     elif ailing:
         told = f"{', '.join(ailing[:2])}{'…' if ailing[2:] else ''} {facts.workers[ailing[0]].state}"
     else:
@@ -80,7 +84,11 @@ def _figures(facts: Snapshot) -> Markup:
         ("In", f"{size(rates.get('bytes_up'))}/s", "to workers"),
         ("Out", f"{size(rates.get('bytes_down'))}/s", "to clients"),
         ("Answers", *_statuses(facts)),
-        ("Processor", NOTHING if process.cpu is None else f"{process.cpu:.0%}", "of one core"),
+        (
+            "Processor",
+            NOTHING if process.cpu is None else f"{process.cpu:.0%}",
+            "of one core" if not facts.instances else "of one core, together",
+        ),
         ("Memory", size(process.memory), _files(process)),
     ]
     alarming = {"Waiting": facts.waiting, "Failed": failed}

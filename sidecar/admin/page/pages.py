@@ -21,7 +21,8 @@ from sidecar.admin.page import forms, frame
 from sidecar.admin.page.hour import curves
 from sidecar.admin.page.live import live, title
 from sidecar.admin.page.markup import Markup, tag
-from sidecar.admin.snapshot import Snapshot, snapshot
+from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.together import snapshot_of
 
 HTML = "text/html; charset=utf-8"
 STATIC = {
@@ -78,7 +79,7 @@ class StatusPage:
     """Answers what a browser asks; what it does not know is left to others."""
 
     facts: Callable[[], dict[str, Any]]
-    """What `/api/status` tells."""
+    """What `/api/status` tells, or that of all instances."""
     act: Callable[[Inquiry], Awaitable[OperatorAnswer]]
     """Does what a POST to the API asks for."""
     explain: Explain
@@ -121,7 +122,7 @@ class StatusPage:
         return OperatorAnswer(answer.status, page, answer.allow, HTML, answer.fields)
 
     def _snapshot(self) -> Snapshot:
-        return snapshot(self.facts())
+        return snapshot_of(self.facts())
 
     def _time(self) -> str:
         return f"{self.clock():%H:%M:%S} UTC"

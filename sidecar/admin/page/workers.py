@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from sidecar.admin.columns import COLUMNS, ordered, state_word
@@ -34,7 +35,7 @@ def _row(worker: WorkerFacts, facts: Snapshot, *, leaving: bool = False) -> Mark
     rate = (tag("span", per_second if per_second == NOTHING else f"{per_second}/s"), curve(recent.curve))
     cells = [
         Cell(worker.name),
-        Cell((badge(word), tag("span", worker.reason, class_="reason") if worker.reason else None), "", "states"),
+        Cell((badge(word), *_reasons(worker)), "", "states"),
         Cell(number(worker.leased), "In flight", "figure"),
         figure(number(worker.waiting), "Queue", "warm"),
         Cell(rate, "Rate", "figure rate"),
@@ -49,13 +50,25 @@ def _row(worker: WorkerFacts, facts: Snapshot, *, leaving: bool = False) -> Mark
     return tag_row(cells, worker, word, leaving=leaving)
 
 
+def _reasons(worker: WorkerFacts) -> Iterator[Markup]:
+    """Why it is so, and on which instances it is not."""
+    for text in (worker.whereabouts, worker.reason):
+        if text:
+            yield tag("span", text, class_="reason")
+
+
 def tag_row(cells: list[Cell], worker: WorkerFacts, word: str, *, leaving: bool) -> Markup:
     """The row, with the anchor that chips lead to."""
     identifier = None if leaving else row_id(worker.name)
     return row(cells, id=identifier, class_=f"of-{word.replace(' ', '-')}")
 
 
-def _action(worker: WorkerFacts) -> Markup:
-    what, word = ("undrain", "Resume") if worker.state == "draining" else ("drain", "Drain")
+def _action(worker: WorkerFacts) -> list[Markup]:
+    """Both where it is drained on some instances only."""
+    drain = [] if worker.drained else [_button(worker, "drain", "Drain")]
+    return drain if worker.undrained else [*drain, _button(worker, "undrain", "Resume")]
+
+
+def _button(worker: WorkerFacts, what: str, word: str) -> Markup:
     target = f"workers/{quote(worker.name, safe='')}/{what}"
     return tag("a", word, href=target, class_="button", data_confirm=True, aria_label=f"{word} {worker.name}")
