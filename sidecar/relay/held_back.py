@@ -89,12 +89,12 @@ class HeldBack:
         line.append((self._deadlines.now() + seconds, poll, head))
 
     def _release(self, seconds: float) -> None:
-        line, until = self._lines[seconds], self._deadlines.now() + TOGETHER
-        while line and line[0][0] <= until:
+        line, now = self._lines[seconds], self._deadlines.now
+        while line and line[0][0] <= now() + TOGETHER:
             _, poll, head = line.popleft()
             _tell(poll, head)
         if line:
-            self._deadlines.soon(line[0][0] - self._deadlines.now(), lambda: self._release(seconds))
+            self._deadlines.soon(line[0][0] - now(), lambda: self._release(seconds))
         else:
             del self._lines[seconds]
 

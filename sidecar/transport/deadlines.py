@@ -61,8 +61,9 @@ class Deadlines:
         owner.slot = NEVER
 
     def soon(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it once, `seconds` from now: to the millisecond, at the cost of a timer."""
-        self._clock.callLater(seconds, call)
+        """Call it once, `seconds` from now: at the cost of a timer; if that is over, in the next turn."""
+        # Reactors raise for a time that has passed.
+        self._clock.callLater(max(0.0, seconds), call)
 
     def _place(self, owner: HasDeadline, expires: float) -> None:
         if owner.slot != NEVER:

@@ -8,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from routing.plans import plan_of
+from twisted.internet.defer import Deferred
 
 from sidecar.config.schema import Pool, Worker
-from sidecar.relay.held_back import BURST, Bursts
+from sidecar.relay.held_back import BURST, Bursts, HeldBack
 from sidecar.routing.decide import decider
+from sidecar.transport.deadlines import Deadlines
+from sidecar.wire.head import RequestHead
+from sidecar.wire.reader import ReaderLimits, RequestReader
 
 from .peers import FORWARDED, Peer, Stage
-from .turns import staged
+from .turns import reactor, spin, staged
 
 SYNC = b"/_matrix/client/v3/sync?since=s1&timeout=30000"
 SLIDING = b"/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?pos=1&timeout=30000"
@@ -222,6 +226,40 @@ async def test_each_pool_can_have_its_own(stage: House) -> None:
     assert arrived(stage) == b""
     await stage.pass_time(0.2)
     await worker.gets(passed_on(octets))
+
+
+def test_polls_that_take_longer_than_the_gaps_between_them_all_go_on() -> None:
+    """Time passes while they do, on a real reactor, which refuses timers for a time that is over."""
+    deadlines, head = Deadlines(reactor), RequestReader(ReaderLimits()).whole(request())
+    assert head is not None
+    held, gone = HeldBack(deadlines), list[int]()
+    done: Deferred[None] = Deferred()
+
+    class Slow:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def held_long_enough(self, head: RequestHead) -> None:
+            end = deadlines.now() + 0.01
+            while deadlines.now() < end:
+                pass
+            gone.append(self.number)
+            if self.number == 7:
+                done.callback(None)
+            if self.number == 3:
+                raise ValueError("one that fails")
+
+    async def scenario() -> None:
+        for number in range(8):
+            held.hold(Slow(number), head, 0.02)
+            begin = deadlines.now()
+            while deadlines.now() < begin + 0.003:
+                pass
+        await done
+
+    with pytest.raises(AssertionError, match="one that fails"):
+        spin(scenario())
+    assert gone == list(range(8))
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 3, allow_nan=False)), max_size=60))
