@@ -22,7 +22,7 @@ class Settles(Protocol):
     def settle(self, records: Sequence[Record]) -> None: ...
 
 
-TOGETHER = 128
+TOGETHER = 256
 """So many are told of at once: more would hold up a request noticeably, and save little."""
 PATIENCE = 0.1
 """Seconds after which they are told of even if they are fewer."""

@@ -126,6 +126,58 @@ def test_json_can_be_read_back(record: Record, share: float) -> None:
         assert value == (pytest.approx(expected, abs=1e-6) if isinstance(expected, float) else expected), name
 
 
+QUICK = st.builds(
+    lambda record, first_byte, took, ended: evolve(
+        record,
+        ending=DONE,
+        status=200,
+        attempts=1,
+        queue=0.0,
+        uncompressed=0,
+        began=ended - took,
+        ended=ended,
+        first_byte=first_byte * (ended - (ended - took)),
+    ),
+    RECORDS,
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 0.9999) | st.integers(0, 9999).map(lambda number: number / 1e4),
+    st.floats(1.0, 2.0) | st.integers(1000, 2000).map(lambda number: number / 1e3),
+)
+"""Requests that went well, at once and within a second; they end in any order, also when a millisecond begins."""
+
+
+@given(st.lists(QUICK, max_size=20), st.floats(1.7e9, 1.8e9), st.booleans())
+def test_plain_lines_in_templates(records: list[Record], since: float, as_json: bool) -> None:
+    """What is put together from remembered pieces is what templates make of each record by itself."""
+    lines = Lines(Hasher(SECRET), NewIds("c0ffee"), json=as_json)
+    assert lines.of(records, since) == [template(record, since, as_json=as_json) for record in records]
+
+
+def template(record: Record, since: float, *, as_json: bool) -> str:
+    moment = int((since + record.ended) * 1000)
+    date = datetime.fromtimestamp(moment // 1000, timezone.utc)
+    key = None if record.key is None else Hasher(SECRET).hashed(record.kind, record.key)
+    micro = int(record.first_byte * 1e6), int((record.ended - record.began) * 1e6)
+    up, down, first, total = record.bytes_up, record.bytes_down, f"0.{micro[0]:06d}", f"0.{micro[1]:06d}"
+    time = f"{date:%Y-%m-%dT%H:%M:%S}.{moment % 1000:03d}Z"
+    verb, pool, worker = record.method.decode(), record.pool, json.dumps(record.worker)
+    if as_json:
+        told = "null" if key is None else f'"{key}"'
+        return (
+            f'{{"time":"{time}","id":"{record.request_id}","client":"{record.client}","method":"{verb}",'
+            f'"endpoint":"{record.endpoint}","pool":"{pool}","worker":{worker},"affinity":"{record.kind}",'
+            f'"key":{told},"status":200,"bytes_up":{up},"bytes_down":{down},"queue":0,"connect":0,'
+            f'"first_byte":{first},"total":{total},"retries":0,"ending":"done","ended_by":"worker"}}\n'
+        )
+    word = worker[1:-1].replace(" ", "\\u0020") or "-"
+    hashed = "" if key is None else f":{key}"
+    return (
+        f"{time} id={record.request_id} {record.client} {verb} {record.endpoint} pool={pool or '-'} worker={word} "
+        f"key={record.kind}{hashed} 200 up={up} down={down} queue=0 connect=0 first_byte={first} total={total} "
+        "retries=0 done by=worker\n"
+    )
+
+
 @given(RECORDS, SHARES)
 def test_text_is_words(record: Record, share: float) -> None:
     """A worker's name is the only text that is not checked elsewhere; it stays one word on one line."""
