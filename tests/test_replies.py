@@ -56,6 +56,31 @@ def test_a_refusal_is_these_octets() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("failure", "status", "fault"),
+    [
+        (Failure.CLIENT_CUT, 400, False),
+        (Failure.CLIENT_SLOW_HEAD, 408, False),
+        (Failure.CLIENT_SLOW_BODY, 408, False),
+        (Failure.BODY_TOO_LARGE, 413, False),
+        (Failure.HEAD_TOO_LARGE, 431, False),
+        (Failure.NO_WORKER, 503, True),
+        (Failure.QUEUE_FULL, 429, True),
+        (Failure.NO_TURN, 429, True),
+        (Failure.WORKER_CUT, 502, True),
+        (Failure.WORKER_INVALID, 502, True),
+        (Failure.WORKER_SILENT, 504, True),
+        (Failure.WORKER_STALLED, 504, True),
+        (Failure.CLIENT_GONE, None, False),
+        (Failure.CLIENT_STALLED, None, False),
+        (Failure.ANSWER_CUT, None, True),
+    ],
+)
+def test_what_a_failure_is_told_as(failure: Failure, status: int | None, fault: bool) -> None:
+    """The status that docs/faults.md promises, and whether somebody should look at it."""
+    assert (failure.status, failure.fault) == (status, fault)
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_refusal_is_matrix_json_of_the_length_that_it_says(status: int) -> None:
     """errcode and error, CORS, Content-Length, and a reason phrase."""

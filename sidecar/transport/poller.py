@@ -48,6 +48,9 @@ class Poller:
         self._reactor = reactor
         self._epoll = epoll()
         self._polled: dict[int, Polled] = {}
+        self._removed: set[int] = set()
+        """Descriptors that were removed in this turn: events that were taken before are those of a socket that is gone,
+        even where a new one has the number already. The kernel tells of that one's events in the next turn."""
         self._due: list[Callable[[], None]] = []
         self._turning = False
         self._called = False
@@ -69,6 +72,7 @@ class Poller:
     def remove(self, descriptor: int) -> None:
         """Tell it nothing more."""
         if self._polled.pop(descriptor, None) is not None:
+            self._removed.add(descriptor)
             self._epoll.unregister(descriptor)
 
     def soon(self, call: Callable[[], None]) -> None:
@@ -93,19 +97,20 @@ class Poller:
     def turn(self, patience: float) -> None:
         """Wait so many seconds for events, without end where negative, and tell of all that have happened."""
         events = self._epoll.poll(patience, MOST_EVENTS)
-        polled = self._polled
+        polled, removed = self._polled, self._removed
+        removed.clear()
         self._turning = True
         try:
             for descriptor, event in events:
-                each = polled.get(descriptor)
-                if each is None:
+                if removed and descriptor in removed:
                     continue  # one that was told before has closed it
+                each = polled[descriptor]
                 try:
                     if event == READ:
                         each.do_read()
                     elif event & WRITE:
                         each.do_write()
-                        if event != WRITE and polled.get(descriptor) is each:
+                        if event != WRITE and descriptor not in removed:
                             each.do_read()
                     else:
                         each.do_read()

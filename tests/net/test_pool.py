@@ -782,3 +782,38 @@ def test_nobody_asks_for_a_worker_whose_pool_has_retired() -> None:
     assert clock.getDelayedCalls()
     pool.retire()
     assert not clock.getDelayedCalls()
+
+
+def test_a_retired_pool_that_is_served_is_not_ended_before() -> None:
+    """Retiring ends what asks at once where nobody waits, and only there."""
+    clock, endpoint = Clock(), FakeEndpoint()
+    followed: list[str] = []
+    endpoint.ignore = lambda _moved: followed.append("ignored")  # type: ignore[assignment, method-assign]
+    pool = pool_of(endpoint, clock, PoolLimits())
+    waits = Waiting()
+    pool.lease(waits)
+    pool.retire()
+    assert followed == []
+    endpoint.accept()
+    assert followed == ["ignored"]
+    empty = pool_of(endpoint, clock, PoolLimits())
+    empty.retire()
+    assert followed == ["ignored", "ignored"]
+
+
+def test_a_worker_that_has_come_back_is_told_of() -> None:
+    """Once for each time, and to whoever asked for it, if anybody did."""
+    clock, endpoint, questions = Clock(), FakeEndpoint(), FakeQuestions()
+    pool = pool_of(endpoint, clock, PoolLimits(), ask=questions)
+    lives: list[int] = []
+    pool.health.doubt()
+    questions.fail(AWAY)
+    pool.health.appeared()
+    questions.answer()
+    pool.on_new_life = lambda: lives.append(pool.connects)
+    pool.health.doubt()
+    questions.fail(AWAY)
+    assert lives == []
+    pool.health.appeared()
+    questions.answer()
+    assert (pool.health.up, lives) == (True, [0])

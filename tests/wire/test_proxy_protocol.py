@@ -286,3 +286,21 @@ def test_what_is_refused_is_told_without_its_octets() -> None:
     with pytest.raises(WireError) as caught:
         read_proxy_header(b"GET /?access_token=secret HTTP/1.1\r\n\r\n", LIMIT)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme"),
+    [
+        (b"", ""),
+        (b"\x00\xff\xff\xff\xff", "http"),
+        (b"\x02\x01\x01\x01\x01", "http"),
+        (b"\x01\x00\x00\x00\x00", "https"),
+        (b"\x07\x00\x00\x00\x00", "https"),
+    ],
+)
+def test_the_scheme_is_in_the_first_octet_of_the_tls_vector(value: bytes, scheme: str) -> None:
+    """PP2_CLIENT_SSL is its lowest bit (2.2.6), whatever else is said, and whatever vectors stand around it."""
+    content = bytes(12) + vector(0x04, b"\x01\x01") + vector(0x20, value) + vector(0x04, b"\x01\x01")
+    header = read(binary(content))
+    assert isinstance(header, ProxyHeader)
+    assert header.scheme == scheme

@@ -733,3 +733,14 @@ def test_fields_that_no_trailer_may_have(name: str) -> None:
     lines = b"%s: 1\r\nx-%s: 1\r\n" % (name.encode(), name.encode())
     (message,) = read_requests([with_chunks(b"0\r\n" + lines + b"\r\n")]).messages
     assert message.body == b"0\r\nx-%s: 1\r\n\r\n" % name.encode()
+
+
+def test_a_head_is_refused_with_the_first_octet_beyond_its_limit() -> None:
+    """Not with the last one that may come, and not later."""
+    head = b"GET /x HTTP/1.1\r\n" + HOST + b"X-A: "
+    limits = ReaderLimits(head=len(head) + 10)
+    reader = RequestReader(limits)
+    assert list(reader.feed(head + b"a" * 10)) == []
+    with pytest.raises(WireError) as raised:
+        reader.feed(b"a")
+    assert raised.value.fault is Fault.HEAD_TOO_LARGE
