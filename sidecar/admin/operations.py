@@ -47,6 +47,8 @@ class Operations:
     own: OwnUse = field(factory=OwnUse)
     actions: Callable[[], str] = lambda: "api"
     """`operator.actions` of this moment."""
+    move_polls: Callable[[str], int] = lambda _: 0
+    """Lets the long polls of a drained worker go on elsewhere; how many it has."""
     host: str = field(factory=socket.gethostname)
     _turned: dict[str, float] = field(factory=dict, init=False)
     """When workers were drained last, or that was ended: the uptime of that moment."""
@@ -91,7 +93,10 @@ class Operations:
             case ["api", "history"]:
                 return only("GET", method, lambda: self._history(inquiry.query))
             case ["api", "workers", name, "drain" | "undrain" as action]:
-                return only("POST", method, lambda: self.drain(name, action == "drain", inquiry.who))
+                move = parse_qs(inquiry.query).get("polls", []) == ["move"]
+                return only("POST", method, lambda: self.drain(name, action == "drain", inquiry.who, move=move))
+            case ["api", "workers", name, "check"]:
+                return only("POST", method, lambda: self._check(name))
             case ["api", "balancers", name, server, "drain" | "undrain" as action]:
                 return only("POST", method, lambda: self.drain_server(name, server, action == "drain", inquiry.who))
         return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
@@ -124,8 +129,20 @@ class Operations:
             return OperatorAnswer(400, {"error": f"`points` is a number from 1 to {MOST_POINTS}."})
         return OperatorAnswer(200, self.recent.hour.told(int(points)))
 
-    def drain(self, name: str, drain: bool, by: str) -> OperatorAnswer:
-        """Stop or resume giving new requests to a worker, because somebody wants it."""
+    def _check(self, name: str) -> OperatorAnswer:
+        """Ask a worker now whether it is healthy. The answer to that is seen in the status, when it has come."""
+        pools = self.look().gateway.pools
+        pool = pools.get(name)
+        if pool is None:
+            return OperatorAnswer(404, {"error": _unknown("worker", name, pools)})
+        pool.health.check()
+        return OperatorAnswer(200, {"worker": name, "told": f"The worker {name} is asked for its health."})
+
+    def drain(self, name: str, drain: bool, by: str, *, move: bool = False) -> OperatorAnswer:
+        """Stop or resume giving new requests to a worker, because somebody wants it.
+
+        `move`: the long polls that it has go on at another worker.
+        """
         view = self.look()
         pools = view.gateway.pools
         pool = pools.get(name)
@@ -141,6 +158,8 @@ class Operations:
             if not drain:
                 _look_again(pools.values())
         told = "gets no new requests" if drain else "gets new requests"
+        if drain and move:
+            self.move_polls(name)
         running = f"; {pool.leased} of its requests still run" if drain and pool.leased else ""
         sentence = f"The worker {name} {told}{running}."
         return OperatorAnswer(

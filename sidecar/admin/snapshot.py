@@ -108,6 +108,12 @@ class WorkerFacts:
 
     name: str
     state: str = "up"
+    healthy: bool | None = None
+    """It answers, whether it is drained or not."""
+    heard: float | None = None
+    """Seconds since it answered anything last."""
+    life: int | None = None
+    """Changes when it listens at its socket anew; 0: it does not, or it has none."""
     reason: str = ""
     changed: float | None = None
     """Seconds since its state changed last, or since the start."""

@@ -41,7 +41,13 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
     own = OwnUse()
     events = reload.sidecar.events
     operations = Operations(
-        reload.look, events, reload.sidecar.hottest, recent, own, lambda: reload.deployment.settings.operator.actions
+        reload.look,
+        events,
+        reload.sidecar.hottest,
+        recent,
+        own,
+        lambda: reload.deployment.settings.operator.actions,
+        reload.sidecar.move_polls,
     )
     measures = Measures(reload.look, lambda: reload.deployment.topology)
 

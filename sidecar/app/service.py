@@ -38,8 +38,9 @@ from sidecar.observe.telemetry import log_from, logger
 from sidecar.records.access_log import AccessLog
 from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
-from sidecar.records.tally import Tallies
+from sidecar.records.tally import LONG_POLLS, Tallies
 from sidecar.relay.gateway import Gateway
+from sidecar.relay.passage import Passage
 from sidecar.relay.session import ClientConnection, Listener
 from sidecar.routing.changes import changes_anything
 from sidecar.routing.workers import PlannedWorker
@@ -57,6 +58,12 @@ LAST_WORDS = 1.0
 Only so a client that is busy loses nothing: it cannot know that its connection ends while its next request is on the
 way.
 """
+MOVED_AT_ONCE = 50
+MOVED_EVERY = 0.01
+"""So many long polls of a drained worker move in one turn, and the next after so many seconds: others have their turn,
+and so has the worker that gets them."""
+_FROM_THE_BEGINNING = "initial_sync"
+"""A sync without a position is a computation, which is not begun a second time as long as the first may end."""
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -312,6 +319,28 @@ class SidecarService(Service):
         passages = (passage for connection in self._connections() for passage in connection.passages)
         return Counter(passage.decision.endpoint for passage in passages)
 
+    def move_polls(self, name: str) -> int:
+        """Let the long polls that a drained worker has go on elsewhere, some in each turn; how many it has."""
+        polls = [
+            passage
+            for connection in self._connections()
+            for passage in connection.passages
+            if passage.worker == name and passage.upstream is not None and _is_poll(passage)
+        ]
+        self._move(name, polls)
+        return len(polls)
+
+    def _move(self, name: str, polls: list[Passage]) -> None:
+        pool = self.gateway.pools.get(name)
+        if pool is None or not pool.draining:
+            return
+        for passage in polls[:MOVED_AT_ONCE]:
+            # In the meantime it may have ended, or have gone to somebody else.
+            if passage.worker == name:
+                passage.step_aside()
+        if rest := polls[MOVED_AT_ONCE:]:
+            self.reactor.callLater(MOVED_EVERY, self._move, name, rest)
+
     def _connections(self) -> list[ClientConnection]:
         return [connection for listener in self.listeners for connection in listener.connections]
 
@@ -332,6 +361,11 @@ class SidecarService(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
+
+
+def _is_poll(passage: Passage) -> bool:
+    decision = passage.decision
+    return decision.endpoint in LONG_POLLS and decision.pool != _FROM_THE_BEGINNING
 
 
 def _weights(work: Work) -> dict[str, float]:

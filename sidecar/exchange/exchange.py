@@ -282,6 +282,11 @@ class Exchange:
         self._leased = False
         self._interim = 0
 
+    def withdraw(self) -> None:
+        """The worker that has the request is not to answer it: another one will, and this attempt does not count."""
+        self.begin_anew()
+        self.attempts -= 1
+
     def fail(self, failure: Failure) -> Outcome:
         """The exchange cannot go on: a reply where nothing was answered yet, else a visible cut."""
         if failure in (Failure.CLIENT_GONE, Failure.CLIENT_STALLED) or self.passed:

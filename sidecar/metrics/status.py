@@ -175,6 +175,9 @@ def _worker(pool: WorkerPool) -> dict[str, Any]:
     return {
         "name": pool.name,
         "state": state(pool),
+        "healthy": pool.health.up,
+        "heard": round(pool.clock.seconds() - pool.health.heard, 3),
+        "life": pool.life,
         "leased": pool.leased,
         "idle": pool.idle,
         "connecting": pool.connecting,

@@ -826,6 +826,29 @@ class Passage:
         self._lease()
         self._go_on()
 
+    def step_aside(self) -> bool:
+        """Move to another worker, because this one is drained; whether that was possible.
+
+        Only while all of the request is kept and nothing of an answer has come. The caller knows that the request may
+        be sent again while the first worker still has it.
+        """
+        upstream, exchange = self.upstream, self.exchange
+        if upstream is None or self.state is not AWAIT or exchange.begun or not exchange.whole:
+            return False
+        decision = self.decision
+        there = best(self.gateway, decision, decision.candidates, self.address, falling_back=self.falling_back)
+        if there.draining and there.waiting * 2 >= there.limits.waiting:
+            # Nobody else takes it, and the line has no room for all.
+            return False
+        self.upstream = None
+        self._unclog()
+        self.outbox = b""
+        upstream.pool.discard(upstream)
+        exchange.withdraw()
+        self._lease()
+        self._go_on()
+        return True
+
     # TUNNEL.
 
     def _begin_tunnel(self, upstream: Upstream) -> None:

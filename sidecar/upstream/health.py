@@ -162,6 +162,11 @@ class Health:
             if self._asking is None:
                 self._ask_now()
 
+    def check(self) -> None:
+        """Ask it now, because somebody wants to know."""
+        if self._asking is None and not self._stopped:
+            self._ask_now()
+
     def appeared(self) -> None:
         """Its socket has appeared: it may be there, or will be in a moment."""
         if not self.up:

@@ -244,6 +244,11 @@ class WorkerPool:
         self._judge()
         self._connect_more()
 
+    @property
+    def life(self) -> int:
+        """A number that changes when the worker listens at its socket anew; 0: it is not there, or has no socket."""
+        return generation_of(self.socket_path)
+
     def use(self, other: WorkerPool) -> None:
         """Have the endpoint and the limits of `other`, which is for the same worker, from now on."""
         self.endpoint, self.limits, self.reader_limits = other.endpoint, other.limits, other.reader_limits

@@ -132,9 +132,12 @@ async def test_status(scene: Operated) -> None:
     assert told["recent"].keys() == {"seconds", "per_second", "more", "failures", "refusals", "statuses"}
     worker = told["workers"]["main"]
     assert worker.pop("changed") >= 0
+    assert worker.pop("heard") >= 0
+    assert worker.pop("life") != 0
     assert worker == {
         "name": "main",
         "state": "up",
+        "healthy": True,
         "leased": 1,
         "idle": 0,
         "connecting": 0,
@@ -221,6 +224,113 @@ async def test_a_drained_writer(scene: Operated) -> None:
     await connection.head()
     connection.send(OK)
     assert answered(await received(client, answered))
+
+
+SYNC = GET % b"/_matrix/client/v3/sync?since=s1"
+SLIDING = (
+    b"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync?pos=1 HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
+)
+
+
+@pytest.mark.parametrize("poll", [SYNC, SLIDING])
+@staged(Operated)
+async def test_long_polls_move(scene: Operated, poll: bytes) -> None:
+    """With `polls=move` another worker gets the long polls that the drained one has, however often that happens."""
+    client = scene.client(poll)
+    pools = scene.sidecar.gateway.pools
+    while not (pools["sync1"].leased or pools["sync2"].leased):
+        await turns(1)
+    here, there = ("sync1", "sync2") if pools["sync1"].leased else ("sync2", "sync1")
+    first = await scene.worker(here).connection()
+    await first.head()
+    for _ in range(6):
+        status, told, _ = await scene.ask("POST", f"/api/workers/{here}/drain?polls=move")
+        assert (status, told["leased"]) == (200, 0)
+        await first.vanishes()
+        first = await scene.worker(there).connection()
+        assert (await first.head()).startswith(poll.partition(b" HTTP")[0])
+        await scene.ask("POST", f"/api/workers/{here}/undrain")
+        here, there = there, here
+    first.send(OK)
+    assert answered(await received(client, answered))
+    assert scene.sidecar.gateway.counters.replayed == 0
+
+
+@staged(Operated)
+async def test_what_does_not_move(scene: Operated) -> None:
+    """A write, a sync without a position, and a poll of which an answer has begun stay where they are."""
+    requests = (TYPING, GET % b"/_matrix/client/v3/sync", SYNC)
+    pools = scene.sidecar.gateway.pools
+    clients, connections = [], []
+    for count, request in enumerate(requests, start=1):
+        clients.append(scene.client(request))
+        while sum(pool.leased for pool in pools.values()) < count:
+            await turns(1)
+    for name in ("typing1", "sync1", "sync2"):
+        for _ in range(pools[name].leased):
+            connections.append(await scene.worker(name).connection())
+            await connections[-1].head()
+    for connection in connections:
+        connection.send(OK[:-2])
+    while b"\r\n\r\n" not in await received(clients[-1], lambda got: b"\r\n\r\n" in got):
+        await turns(1)
+    for name in pools:
+        await scene.ask("POST", f"/api/workers/{name}/drain?polls=move")
+    assert sum(pool.leased for pool in pools.values()) == len(requests)
+    for connection in connections:
+        connection.send(b"ok")
+    for client in clients:
+        assert answered(await received(client, answered))
+
+
+@staged(Operated)
+async def test_a_poll_that_nobody_else_takes_waits(scene: Operated) -> None:
+    """It is in line until the first worker is back; one that was moved while the drain ended stays."""
+    client = scene.client(GET % b"/alone/1")
+    poll = scene.client(SYNC)
+    pools = scene.sidecar.gateway.pools
+    while sum(pool.leased for pool in pools.values()) < 2:
+        await turns(1)
+    for name in pools:
+        await scene.ask("POST", f"/api/workers/{name}/drain?polls=move")
+    assert pools["sync2"].leased == 1
+    assert sum(pool.waiting for pool in pools.values()) == 1
+    connection = await scene.worker("sync2").connection()
+    await connection.head()
+    for name in pools:
+        await scene.ask("POST", f"/api/workers/{name}/undrain")
+    while sum(pool.leased for pool in pools.values()) < 2:
+        await turns(1)
+    for accepted in (each for worker in scene.workers.values() for each in worker.accepted):
+        if not accepted.ended:
+            accepted.send(OK)
+    for each in (client, poll):
+        assert answered(await received(each, answered))
+
+
+@staged(Operated, more="timeouts: {health_interval: 1h}\n")
+async def test_a_worker_is_asked_for_its_health(scene: Operated) -> None:
+    """At once, drained or not; the status says whether it answers and when it did last."""
+    await scene.ask("POST", "/api/workers/sync1/drain")
+    asked = scene.worker("sync1").asked
+    assert (await scene.ask("POST", "/api/workers/sync1/check"))[0] == 200
+    while scene.worker("sync1").asked == asked:
+        await turns(1)
+    told = (await scene.ask("GET", "/api/status"))[1]["workers"]["sync1"]
+    assert (told["state"], told["healthy"]) == ("draining", True)
+    life = told["life"]
+    await scene.worker("sync1").stop()
+    await scene.ask("POST", "/api/workers/sync1/check")
+    while scene.sidecar.gateway.pools["sync1"].health.up:
+        await turns(1)
+    told = (await scene.ask("GET", "/api/status"))[1]["workers"]["sync1"]
+    assert (told["state"], told["healthy"], told["life"]) == ("draining", False, 0)
+    scene.worker("sync1").start()
+    while not scene.sidecar.gateway.pools["sync1"].health.up:
+        await turns(1)
+    assert (await scene.ask("GET", "/api/status"))[1]["workers"]["sync1"]["life"] not in (0, life)
+    assert (await scene.ask("POST", "/api/workers/synk1/check"))[0] == 404
 
 
 @staged(Operated, more="timeouts: {wait: 100ms}\n")
