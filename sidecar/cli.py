@@ -23,6 +23,7 @@ from sidecar.commands.init import init
 from sidecar.commands.password import password
 from sidecar.commands.printed import Printed
 from sidecar.commands.reloading import reload
+from sidecar.commands.rolling import rollout
 from sidecar.commands.routes import routes
 from sidecar.commands.top import top
 
@@ -50,6 +51,7 @@ main.add_command(import_)
 main.add_command(init)
 main.add_command(password)
 main.add_command(reload)
+main.add_command(rollout)
 main.add_command(routes)
 main.add_command(top)
 

@@ -27,6 +27,7 @@ LAYERS = [
     {"importing"},
     {"exporting"},
     {"install"},
+    {"rollout"},
     {"top"},
     {"app"},
     {"explaining"},

@@ -35,20 +35,26 @@ from sidecar.history.hour import Hour
 from sidecar.records.tally import LONG_POLLS
 
 
+def _operations(reload: Reload, recent: Recent, own: OwnUse) -> Operations:
+    """What can be asked of the sidecar that `reload` holds, and done with it."""
+    sidecar = reload.sidecar
+    return Operations(
+        reload.look,
+        sidecar.events,
+        sidecar.hottest,
+        recent,
+        own,
+        lambda: reload.deployment.settings.operator.actions,
+        sidecar.move_polls,
+    )
+
+
 def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[Service]:
     """The listener at `endpoint`, a Twisted server endpoint string, for the sidecar that `reload` holds."""
     recent = Recent(LONG_POLLS, Hour(lambda: reload.deployment.settings.operator.history))
     own = OwnUse()
     events = reload.sidecar.events
-    operations = Operations(
-        reload.look,
-        events,
-        reload.sidecar.hottest,
-        recent,
-        own,
-        lambda: reload.deployment.settings.operator.actions,
-        reload.sidecar.move_polls,
-    )
+    operations = _operations(reload, recent, own)
     measures = Measures(reload.look, lambda: reload.deployment.topology)
 
     canaries = CanaryOperations(Canaries(reload.sidecar, reactor))

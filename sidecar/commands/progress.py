@@ -43,6 +43,14 @@ def progress(label: str, total: int | None, *, hidden: bool = False) -> Iterator
         yield step
 
 
+def clear() -> None:
+    """Take the bar off its line, so that text can stand there; the next step draws it again below."""
+    stream = _terminal()
+    if stream is not None:
+        stream.write("\r\033[K")
+        stream.flush()
+
+
 def _no_step(_count: int, _doing: str) -> None:
     """Nobody is watching."""
 

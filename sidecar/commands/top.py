@@ -63,7 +63,7 @@ def operator_client(config: str, admin: str | None, user: str | None, password_f
         where = place(endpoint)
     except ValueError as error:
         fail(f"{error}.")
-    return OperatorClient(where, *_credentials(settings, user, password_file))
+    return OperatorClient(where, *credentials(settings, user, password_file))
 
 
 def _show(operator: OperatorClient, interval: float, *, once: bool) -> None:
@@ -86,7 +86,7 @@ def _settings(config: str) -> Settings:
         fail(str(error))
 
 
-def _credentials(settings: Settings | None, user: str | None, password_file: str | None) -> tuple[str, str | None]:
+def credentials(settings: Settings | None, user: str | None, password_file: str | None) -> tuple[str, str | None]:
     """Name and password: from the file that is named, asked for, or from the file of the configuration, if in plain."""
     if password_file is not None:
         name = user or ("operator" if settings is None else settings.operator.user)

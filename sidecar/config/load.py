@@ -17,6 +17,7 @@ from cattrs import Converter
 from sidecar.config.balancers import BalancerFault, balancer_faults
 from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar
 from sidecar.config.kinds import Kind, RefusedError
+from sidecar.config.rollout import rollout_faults
 from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.config.siblings import sibling_faults, sibling_oddities
 from sidecar.document import Document, KeyPath, read_document
@@ -217,6 +218,7 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
     for name, worker in settings.workers.items():
         if worker.endpoint is None and not settings.synapse.config and not inside:
             yield ("workers", name), "the key `endpoint` is missing; write for example `unix:/run/synapse/sync1.sock`"
+    yield from rollout_faults(settings.rollout)
     for index, route in enumerate(settings.routes):
         yield from ((("routes", index, *path), message) for path, message in _route_faults(route))
         if route.compress and settings.compress is None:

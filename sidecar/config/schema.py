@@ -22,6 +22,7 @@ from sidecar.config.limits import Limits as Limits
 from sidecar.config.limits import Timeouts as Timeouts
 from sidecar.config.log import Log as Log
 from sidecar.config.operator import Operator as Operator
+from sidecar.config.rollout import Rollout as Rollout
 from sidecar.config.services import ServiceUrl
 from sidecar.config.shares import HealthPath
 from sidecar.config.tokens import Tokens as Tokens
@@ -345,6 +346,7 @@ class Settings:
     timeouts: Timeouts = field(factory=Timeouts, metadata=doc("Deadlines."))
     tokens: Tokens = field(factory=Tokens, metadata=doc("How the user is found whose token does not name one."))
     log: Log = field(factory=Log, metadata=doc("What is written to the log."))
+    rollout: Rollout = field(factory=Rollout, metadata=doc("How `matrix-sidecar rollout` restarts Synapse."))
     source: Document = field(default=Document(""), eq=False, repr=False, metadata={})
     """The file, to place what is found wrong later; no key."""
     warnings: tuple[Problem, ...] = field(default=(), eq=False, metadata={})

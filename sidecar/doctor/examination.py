@@ -35,6 +35,7 @@ from sidecar.install.advice import unreadable
 from sidecar.install.command_lines import sidecars
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account, of_process
+from sidecar.install.units import ADMIN_SOCKETS
 from sidecar.loading.deployment import Deployment
 
 PLAIN_PORT = 80
@@ -43,8 +44,6 @@ SYSTEMD = ServerAddress(address="127.0.0.1", port=8008)
 """Where the socket unit listens, unless it was changed."""
 _AREAS = ("Configuration", "The running sidecar", "Workers", "Pools")
 _AREAS_OF_PUBLIC = ("The proxy in front", "Delegation")
-ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
-"""The operator's listeners of the instances that the units start."""
 
 
 @frozen(kw_only=True)

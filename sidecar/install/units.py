@@ -25,6 +25,8 @@ GROUP = "matrix-synapse"
 """The group that the units let the sidecar run in."""
 ADMIN = "unix:/run/matrix-sidecar/admin.sock:mode=660"
 """The operator's listener in the directory that the units make."""
+ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
+"""The operator's listeners of the instances that the units start."""
 ADMIN_ELSEWHERE = "tcp:9108:interface=127.0.0.1"
 
 

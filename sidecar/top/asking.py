@@ -89,10 +89,14 @@ class OperatorClient:
         except ValueError:
             raise SilentSidecarError(f"What answers at {self.place} is no matrix-sidecar.") from None
 
-    def drain(self, name: str, *, drain: bool) -> str:
-        """Drain a worker, or end that; a sentence. Raises SilentSidecarError."""
-        path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}"
+    def drain(self, name: str, *, drain: bool, move: bool = False) -> str:
+        """Drain a worker, or end that; a sentence. `move`: its long polls go elsewhere. Raises SilentSidecarError."""
+        path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}{'?polls=move' if move else ''}"
         return str(self._ask("POST", path).get("told", ""))
+
+    def check(self, name: str) -> None:
+        """Let a worker be asked for its health at once. Raises SilentSidecarError."""
+        self._ask("POST", f"/api/workers/{quote(name, safe='')}/check")
 
     def hottest(self, names: Sequence[str]) -> dict[str, Any]:
         """Who has the most requests, and where those who are named stand. Raises SilentSidecarError."""

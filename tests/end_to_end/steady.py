@@ -10,6 +10,7 @@ import http.client
 import json
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -85,6 +86,8 @@ class SteadyLoad:
     """Send some as a server does: one after another. Of two at once from the same server Synapse refuses one."""
     answered: Counter[str] = field(factory=Counter)
     failures: list[Failure] = field(factory=list)
+    longest: dict[str, float] = field(factory=dict)
+    """Seconds that a request of each kind took at most, if it was answered with 200."""
     marks: dict[str, bool] = field(factory=dict)
     """Of everything that was written: whether its client was told that it is."""
     _ended: threading.Event = field(factory=threading.Event)
@@ -107,10 +110,11 @@ class SteadyLoad:
         for thread in self._threads:
             thread.join()
 
-    def note(self, kind: str, failure: Failure | None) -> None:
+    def note(self, kind: str, failure: Failure | None, seconds: float = 0.0) -> None:
         with self._changed:
             if failure is None:
                 self.answered[kind] += 1
+                self.longest[kind] = max(seconds, self.longest.get(kind, 0.0))
             else:
                 self.failures.append(failure)
             self._changed.notify_all()
@@ -158,6 +162,7 @@ class _Client:
         """The answer's JSON; None when there is none, which is noted."""
         authorization = self.load.sign(method, target, content) if signed else f"Bearer {self.user.token}"
         body = None if content is None else json.dumps(content)
+        began = time.monotonic()
         try:
             self._connection.request(method, target, body, {"Authorization": authorization})
             response = self._connection.getresponse()
@@ -167,7 +172,7 @@ class _Client:
             self.load.note(kind, Failure(kind, safe, 0, f"{type(error).__name__}: {error}"))
             return None
         if response.status == 200:
-            self.load.note(kind, None)
+            self.load.note(kind, None, time.monotonic() - began)
             return json.loads(answer)
         self.load.note(kind, Failure(kind, safe, response.status, answer.decode()))
         return None

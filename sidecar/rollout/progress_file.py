@@ -1,0 +1,125 @@
+"""The file that remembers how far a rollout has come, so that a later one can go on, or clean up.
+
+Its lock lets only one rollout run at a time. Knows nothing of what is restarted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from attrs import define, field, frozen
+
+_VERSION = 1
+_MOST = 1 << 20
+"""Bytes of the file that are read."""
+
+
+class StateFileError(Exception):
+    """The file cannot be used; the text says why."""
+
+
+@frozen(kw_only=True)
+class Unfinished:
+    """What an earlier rollout has left."""
+
+    names: tuple[str, ...]
+    """All that it was to restart, in order."""
+    done: tuple[str, ...]
+    drained: str = ""
+    """Who was drained when it was killed."""
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Who was not restarted."""
+        return tuple(name for name in self.names if name not in self.done)
+
+
+@define
+class ProgressFile:
+    """A context: locked while a rollout runs."""
+
+    path: str
+    _file: TextIO = field(init=False)
+    _names: tuple[str, ...] = field(default=(), init=False)
+    _done: list[str] = field(factory=list, init=False)
+    _drained: str = field(default="", init=False)
+
+    def __enter__(self) -> ProgressFile:
+        """Raises StateFileError."""
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+", encoding="utf-8", opener=_private)
+        except OSError as error:
+            raise StateFileError(
+                f"{self.path} cannot be written: {error.strerror}. Run this as root, or name another file in "
+                "`rollout.state`"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise StateFileError(f"another rollout is running: it holds {self.path}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def unfinished(self) -> Unfinished | None:
+        """What an earlier rollout has left; None where it was finished, or there was none."""
+        self._file.seek(0)
+        try:
+            told = json.loads(self._file.read(_MOST) or "null")
+        except ValueError:
+            return None
+        if not isinstance(told, dict) or told.get("version") != _VERSION:
+            return None
+        names, done = _texts(told.get("names")), _texts(told.get("done"))
+        drained = told.get("drained")
+        return Unfinished(names=names, done=done, drained=drained if isinstance(drained, str) else "")
+
+    def begin(self, names: Sequence[str], done: Sequence[str] = ()) -> None:
+        """A rollout of these begins; some are done already."""
+        self._names, self._done, self._drained = tuple(names), list(done), ""
+        self._write()
+
+    def drained(self, name: str) -> None:
+        """This one is drained now; empty: none is."""
+        self._drained = name
+        self._write()
+
+    def finished(self, name: str) -> None:
+        """This one has been restarted."""
+        self._done.append(name)
+        self._write()
+
+    def end(self) -> None:
+        """All are done: there is nothing to remember."""
+        self._file.truncate(0)
+
+    def _write(self) -> None:
+        told: dict[str, Any] = {
+            "version": _VERSION,
+            "names": self._names,
+            "done": self._done,
+            "drained": self._drained,
+        }
+        self._file.seek(0)
+        self._file.truncate(0)
+        self._file.write(json.dumps(told) + "\n")
+        self._file.flush()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
