@@ -53,6 +53,8 @@ def test_names_of_workers_come_from_the_configuration(place: Path) -> None:
     """The one that is named; none, and no error, where it cannot be read."""
     assert offered(place, "explain", "-c", "sidecar.yaml", "--down", "sync") == ["sync1", "sync2"]
     assert offered(place, "explain", "-c", "absent.yaml", "--down", "") == []
+    assert offered(place, "rollout", "-c", "sidecar.yaml", "sync1", "") == ["main", "sync1", "sync2"]
+    assert offered(place, "rollout", "-c", "absent.yaml", "") == []
 
 
 def completed(place: Path, *words: str) -> list[str]:
