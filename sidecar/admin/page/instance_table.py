@@ -23,7 +23,8 @@ def _row(each: InstanceFacts) -> Markup:
     name = Cell((each.name, tag("small", " this one") if each.own else None))
     if not each.answered:
         silent = (badge("no answer", "down"), tag("span", each.why, class_="reason"))
-        return row((name, Cell(silent, "", "states")), class_="of-down")
+        cells = tag("th", name.content, scope="row"), tag("td", silent, class_="states", colspan=len(_TITLES) - 1)
+        return tag("tr", cells, class_="of-down")
     told = each.remark or ("" if each.kind == "ready" else each.told)
     state = (badge(each.word, each.kind), tag("span", told, class_="reason") if told else None)
     return row(
