@@ -12,11 +12,14 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from sidecar.admin.snapshot import Snapshot, snapshot
+from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.together import snapshot_of
 from sidecar.config.endpoints import EndpointError, is_foreign, place_of
 
 PATIENCE = 5.0
 """Seconds in which the sidecar has to answer."""
+PATIENCE_WITH_ALL = 60.0
+"""The same where it waits for other instances, which has a limit of its own: `operator.sibling_timeout`."""
 MOST = 16 * 1024 * 1024
 """Bytes of an answer."""
 
@@ -81,18 +84,24 @@ class OperatorClient:
     user: str = "operator"
     password: str | None = field(default=None, repr=False)
 
-    def look(self) -> Snapshot:
-        """How the sidecar is. Raises SilentSidecarError."""
-        told = self._ask("GET", "/api/status")
+    def look(self, *, wait: bool = False) -> Snapshot:
+        """How the sidecar is, and its siblings as they told last; with `wait` as they tell now. Raises
+        SilentSidecarError."""
+        told = self._ask("GET", "/api/status?all" if wait else "/api/status?all=latest", slow=wait)
         try:
-            return snapshot(told)
+            return snapshot_of(told)
         except ValueError:
             raise SilentSidecarError(f"What answers at {self.place} is no matrix-sidecar.") from None
 
-    def drain(self, name: str, *, drain: bool, move: bool = False) -> str:
-        """Drain a worker, or end that; a sentence. `move`: its long polls go elsewhere. Raises SilentSidecarError."""
-        path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}{'?polls=move' if move else ''}"
-        return str(self._ask("POST", path).get("told", ""))
+    def drain(self, name: str, *, drain: bool, move: bool = False, everywhere: bool = False) -> str:
+        """Drain a worker, or end that, here or on all instances; a sentence. `move`: its long polls go elsewhere.
+
+        Raises SilentSidecarError.
+        """
+        wanted = [*(["polls=move"] if move else []), *(["all"] if everywhere else [])]
+        query = f"?{'&'.join(wanted)}" if wanted else ""
+        path = f"/api/workers/{quote(name, safe='')}/{'drain' if drain else 'undrain'}{query}"
+        return str(self._ask("POST", path, slow=everywhere).get("told", ""))
 
     def check(self, name: str) -> None:
         """Let a worker be asked for its health at once. Raises SilentSidecarError."""
@@ -102,12 +111,12 @@ class OperatorClient:
         """Who has the most requests, and where those who are named stand. Raises SilentSidecarError."""
         return self._ask("GET", f"/api/hottest?{urlencode([('is', name) for name in names])}")
 
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
-        where = self.place
+    def _ask(self, method: str, path: str, *, slow: bool = False) -> dict[str, Any]:
+        where, seconds = self.place, PATIENCE_WITH_ALL if slow else PATIENCE
         connection = (
-            _UnixConnection(where.path, PATIENCE)
+            _UnixConnection(where.path, seconds)
             if where.path
-            else http.client.HTTPConnection(where.host, where.port, timeout=PATIENCE)
+            else http.client.HTTPConnection(where.host, where.port, timeout=seconds)
         )
         try:
             connection.request(method, path, headers=self._fields())

@@ -8,14 +8,16 @@ from itertools import chain
 
 from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
+from sidecar.admin.together import instances_told
 from sidecar.admin.verdict import clauses_of, verdict
 from sidecar.admin.words import NOTHING, counted, duration, number, size
 from sidecar.routing.parts import PoolPart
 from sidecar.top.balancers import balancers
 from sidecar.top.busy_endpoints import endpoints, hottest
 from sidecar.top.events import events
+from sidecar.top.several import instance_lines, short
 from sidecar.top.spark import spark
-from sidecar.top.state import TopState, View
+from sidecar.top.state import Action, TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.workers import table
 
@@ -23,7 +25,8 @@ _NARROWEST = 12
 """Characters of a curve that says something."""
 HELP = """\
 up, down, PgUp, PgDn  choose a worker, or scroll
-Tab                   workers, pools, balancers, endpoints, events, notes
+Tab                   workers, pools, balancers, endpoints, events, notes,
+                      instances
 /       Esc           show only what has the text that follows; show all
 s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
@@ -39,6 +42,7 @@ P50     half of its answers in the last minute began within this time;
 P99     the same of 99 in 100
 5xx     such answers in the last minute
 SINCE   how long it has been in its state
+*       not on all instances; with several, numbers are sums, times the longest
 """
 KEYS = "q quit  ? help  Tab view  / filter  s sort  r reverse  d drain  u resume"
 
@@ -81,6 +85,7 @@ def _head(state: TopState, width: int) -> Iterator[Line]:
         word, style = f"no answer for {duration(state.age)}", "bad"
     name = (Piece("matrix-sidecar", "bold"), Piece(f"  {facts.host}  "), Piece(word, style))
     yield spread(name, Piece(f"up {duration(facts.uptime)}", "soft"), width)
+    yield from short(facts, width)
     yield tuple(_figures(facts, width))
     yield from _hour(facts, width)
     yield ()
@@ -148,7 +153,15 @@ def _question(state: TopState, width: int) -> Iterator[Line]:
     verb = "Drain" if action.drain else "Resume"
     if action.drain and action.worker in facts.workers:
         yield from paragraphs(consequences(facts, action.worker), width, "warm")
-    yield (Piece(left(f"{verb} {action.worker}? y: yes, any other key: no", width), "bar"),)
+    yield (Piece(left(f"{verb} {action.worker}{_where(action, facts)} any other key: no", width), "bar"),)
+
+
+def _where(action: Action, facts: Snapshot) -> str:
+    """On which instances, with the keys."""
+    if not action.everywhere:
+        return "? y: yes,"
+    own = next(each.name for each in facts.instances if each.own)
+    return f" on {instances_told(facts)}? y: yes, o: only on {own},"
 
 
 # Pools and notes.
@@ -233,5 +246,6 @@ _VIEWS: dict[View, Callable[[Snapshot, int], Iterator[Line]]] = {
     "endpoints": lambda facts, width: chain(endpoints(facts, width), [()], hottest(facts, width)),
     "events": events,
     "notes": partial(_notes, whole=True),
+    "instances": instance_lines,
 }
 """What scrolls as a whole."""

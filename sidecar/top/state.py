@@ -9,8 +9,8 @@ from attrs import evolve, frozen
 from sidecar.admin.columns import COLUMNS, ordered
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
-View = Literal["workers", "pools", "balancers", "endpoints", "events", "notes"]
-VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "endpoints", "events", "notes")
+View = Literal["workers", "pools", "balancers", "endpoints", "events", "notes", "instances"]
+VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "endpoints", "events", "notes", "instances")
 ORDERS = ("", *COLUMNS)
 LONGEST_FILTER = 40
 PAGE = 10
@@ -23,6 +23,8 @@ class Action:
 
     worker: str
     drain: bool
+    everywhere: bool = False
+    """On all instances."""
 
 
 @frozen(kw_only=True)
@@ -83,8 +85,8 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
     if state.typing:
         return _typed(state, key), None
     if state.asked is not None:
-        sure = key in ("y", "Y")
-        return evolve(state, asked=None, message="" if sure else "Nothing was done."), state.asked if sure else None
+        action = _answered(state.asked, key)
+        return evolve(state, asked=None, message="Nothing was done." if action is None else ""), action
     state = evolve(state, message="")
     steps = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -PAGE, "page down": PAGE, "home": -9999, "end": 9999}
     if key in steps:
@@ -110,6 +112,13 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
         case "d" | "u":
             return _asked(state, drain=key == "d"), None
     return state, None
+
+
+def _answered(asked: Action, key: str) -> Action | None:
+    """What is done after a question: on all instances, on the one that was asked only, or nothing."""
+    if key in ("o", "O") and asked.everywhere:
+        return evolve(asked, everywhere=False)
+    return asked if key in ("y", "Y") else None
 
 
 def _typed(state: TopState, key: str) -> TopState:
@@ -139,6 +148,6 @@ def _asked(state: TopState, *, drain: bool) -> TopState:
     if state.facts.actions == "none":
         return evolve(state, message="Nothing can be done here, because `operator.actions` is `none`.")
     worker = workers[state.place]
-    if (worker.state == "draining") is drain:
+    if worker.drained if drain else worker.undrained:
         return evolve(state, message=f"{worker.name} is {'draining already' if drain else 'not draining'}.")
-    return evolve(state, chosen=worker.name, asked=Action(worker.name, drain))
+    return evolve(state, chosen=worker.name, asked=Action(worker.name, drain, bool(state.facts.instances)))

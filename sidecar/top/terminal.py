@@ -125,7 +125,7 @@ class _Terminal:
     def _act(self, state: TopState, action: Action, asker: Refresher) -> TopState:
         self._draw(screen(evolve(state, message="…"), *self._size()))
         try:
-            message = asker.operator.drain(action.worker, drain=action.drain)
+            message = asker.operator.drain(action.worker, drain=action.drain, everywhere=action.everywhere)
         except SilentSidecarError as error:
             message = str(error)
         asker.hurry()
@@ -183,6 +183,6 @@ def _styles(colours: bool) -> dict[Style, int]:
 
 def plain(operator: OperatorClient, width: int, height: int, print_: Callable[[str], None]) -> None:
     """One screen as text. Raises SilentSidecarError."""
-    state = told(TopState(), operator.look())
+    state = told(TopState(), operator.look(wait=True))
     for line in screen(state, width, height)[:-1]:
         print_("".join(piece.text for piece in line).rstrip())

@@ -104,14 +104,15 @@ def _row(worker: WorkerFacts, word: str, columns: list[Column], size: tuple[int,
     name, width = size
     pieces = list(_cells(worker, word, columns, name))
     used = sum(len(piece.text) for piece in pieces)
-    reason = f"  {worker.reason}" if worker.reason and width - used > _REASON else ""
+    told = "; ".join(text for text in (worker.whereabouts, worker.reason) if text)
+    reason = f"  {told}" if told and width - used > _REASON else ""
     pieces.append(Piece(left(reason, width - used), "soft"))
     return tuple(Piece(piece.text, "chosen") for piece in pieces) if chosen else tuple(pieces)
 
 
 def _cells(worker: WorkerFacts, word: str, columns: list[Column], name: int) -> Iterator[Piece]:
     yield Piece(f"{left(worker.name, name)} ", "bold")
-    yield Piece(left(word, _STATE), _STYLES.get(word, "plain"))
+    yield Piece(left(f"{word}*" if worker.states else word, _STATE), _STYLES.get(word, "plain"))
     for column in columns:
         text = column.text(worker)
         dull = text in ("0", NOTHING)

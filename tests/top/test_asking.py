@@ -73,7 +73,11 @@ def test_looking_and_draining(unix: bool, tmp_path: Path) -> None:
         assert operator.look().host == "gate1"
         assert operator.drain("a/b", drain=True) == "/api/workers/a%2Fb/drain is done."
         assert OperatorClient(place(endpoint), "öps", "sé:same\udcff").drain("a", drain=False)
-    assert stand_in.asked == ["GET /api/status", "POST /api/workers/a%2Fb/drain", "POST /api/workers/a/undrain"]
+    assert stand_in.asked == [
+        "GET /api/status?all=latest",
+        "POST /api/workers/a%2Fb/drain",
+        "POST /api/workers/a/undrain",
+    ]
     assert stand_in.authorizations[:2] == [None, None]
     assert b64decode(str(stand_in.authorizations[2]).split()[1]) == "öps:sé:same".encode() + b"\xff"
     assert "sé" not in repr(OperatorClient(place(endpoint), "öps", "sé:same"))

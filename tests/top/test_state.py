@@ -56,9 +56,9 @@ def test_orders() -> None:
 
 def test_views() -> None:
     """All of them, and round; elsewhere than among workers it is scrolled."""
-    seen = [pressed(FRESH, *["tab"] * count).view for count in range(7)]
-    assert seen == ["workers", "pools", "balancers", "endpoints", "events", "notes", "workers"]
-    assert pressed(FRESH, "shift tab").view == "notes"
+    seen = [pressed(FRESH, *["tab"] * count).view for count in range(8)]
+    assert seen == ["workers", "pools", "balancers", "endpoints", "events", "notes", "instances", "workers"]
+    assert pressed(FRESH, "shift tab").view == "instances"
     assert pressed(FRESH, "tab", "down", "down", "up").scroll == 1
     assert pressed(FRESH, "tab", "up").scroll == 0
     assert pressed(FRESH, "tab", "down", "tab").scroll == 0
