@@ -99,6 +99,7 @@ def test_at_a_terminal(tmp_path: Path) -> None:
             tmux.keys("y")
             tmux.shows("Done on 2 instances.")
             assert [family.state(name, "sync1") for name in family.names] == ["draining", "draining"]
+            tmux.shows("sync1      draining")
             tmux.keys("u", "o")
             tmux.shows("The worker sync1 gets new requests.")
             assert [family.state(name, "sync1") for name in family.names] == ["up", "draining"]
