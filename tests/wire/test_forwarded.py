@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -166,6 +166,40 @@ def test_trust_is_asked_by_address_and_by_text() -> None:
     texts = [LOOPBACK, "::1", "10.9.8.7", "::ffff:10.9.8.7", "", "192.0.2.1", "2001:db8::1", "x"]
     assert [policy.trusts_text(text) for text in texts] == [True] * 5 + [False] * 3
     assert not ForwardedPolicy([], None).trusts(ip_address(LOOPBACK))
+
+
+DOTTED = st.lists(
+    st.integers(0, 300).map(str) | st.sampled_from(["", "00", "01", "1 ", "\u0661"]), min_size=3, max_size=5
+)
+
+
+@given(DOTTED.map(".".join))
+def test_dotted_numbers_are_the_addresses_that_the_standard_library_reads(text: str) -> None:
+    """What nearly every address looks like is read without it."""
+    try:
+        expected: IPv4Address | None = IPv4Address(text.strip(" \t"))
+    except ValueError:
+        expected = None
+    assert parse_address(text) == expected
+
+
+NUMBERS = st.integers(0, 2**32 - 1)
+LONG_NUMBERS = NUMBERS | st.integers(0, 2**128 - 1)
+NETWORKS = st.builds(
+    lambda number, bits: IPv4Network((number >> bits << bits, 32 - bits)), NUMBERS, st.integers(0, 32)
+) | (
+    st.builds(lambda number, bits: IPv6Network((number >> bits << bits, 128 - bits)), LONG_NUMBERS, st.integers(0, 128))
+)
+
+
+@given(st.lists(NETWORKS, max_size=5), st.booleans(), LONG_NUMBERS)
+def test_who_is_in_a_network_is_trusted(networks: list[IPv4Network | IPv6Network], near: bool, number: int) -> None:
+    """As the standard library has it: an address of the same version in one of them, its ends included."""
+    policy = ForwardedPolicy(networks, None)
+    edges = [end for each in networks for end in (each.network_address, each.broadcast_address)] if near else []
+    beside = [type(end)(int(end) + 1) for end in edges if int(end) + 1 < 2**end.max_prefixlen]
+    for address in (*edges, *beside, IPv6Address(number), IPv4Address(number % 2**32)):
+        assert policy.trusts(address) == any(address in each for each in networks if each.version == address.version)
 
 
 def test_who_has_to_announce_its_clients() -> None:
