@@ -1,7 +1,8 @@
 """Builds this directory as a site: `sphinx-build -W --keep-going -n docs build/site`.
 
 The pages are plain Markdown that a forge shows as well. What is here makes the navigation from the lists in index.md,
-and lets links lead out of this directory. Nothing is fetched, neither for the build nor by the site.
+lets links lead out of this directory, and stacks the cells of wide tables on small screens. Nothing is fetched, neither
+for the build nor by the site.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 project = "matrix-sidecar"
 author = "the authors of matrix-sidecar"
 extensions = ["myst_parser"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = project
 html_show_copyright = False
 html_show_sphinx = False
@@ -26,6 +30,8 @@ smartquotes = False
 
 SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n?)*)", re.MULTILINE)
 PAGE = re.compile(r"^- \[([^]]+)\]\((\w[\w-]*)\.md\)", re.MULTILINE)
+SENTENCE = 60
+"""Characters of a cell that wants a line of its own on a small screen."""
 OUTSIDE = re.compile(r"\[([^]]+)\]\((\.\./[^)#]+)\)")
 
 
@@ -47,8 +53,24 @@ def lead_outside(app: Sphinx, _name: str, source: list[str]) -> None:
     source[0] = OUTSIDE.sub(link, source[0])
 
 
+def stack_tables(_app: Sphinx, document: nodes.document) -> None:
+    """A table of three or more columns with sentences in its last one: each cell gets the title of its column."""
+    for table in document.findall(nodes.table):
+        head, *rows = table.findall(nodes.row)
+        titles = [title.astext() for title in head]
+        if len(titles) > 2 and any(len(row[-1].astext()) > SENTENCE for row in rows):
+            table["classes"].append("stacked")
+            for row in rows:
+                for title, cell in zip(titles[1:], row[1:], strict=True):
+                    if not cell.astext():
+                        cell["classes"].append("empty")
+                    elif title:
+                        cell[0].insert(0, nodes.inline("", f"{title}: ", classes=["column-title"]))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls this."""
     app.connect("source-read", add_contents)
     app.connect("source-read", lead_outside)
+    app.connect("doctree-read", stack_tables)
     return {"parallel_read_safe": True}

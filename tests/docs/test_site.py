@@ -1,15 +1,20 @@
-"""The site: built strictly, without the network, every page within reach, and nothing fetched from elsewhere."""
+"""The site: built strictly, without the network, every page within reach, and nothing fetched from elsewhere.
+
+It is also looked at in a browser, as wide as a telephone.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from browser import Browser, needs_chromium
 
 from .blocks import ROOT
 
@@ -81,3 +86,34 @@ def test_nothing_is_fetched_from_elsewhere(site: Path, pages: dict[str, Page]) -
     assert [address for address in fetched if urlsplit(address).netloc] == []
     styles = "".join(file.read_text("utf-8") for file in site.glob("_static/**/*.css"))
     assert re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]*\)|@import[^;]*//[^;]*;", styles) == []
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_scrolls_sideways(site: Path, browser: Browser, width: int) -> None:
+    """Only its tables and blocks of code do."""
+    browser.width(width, 844)
+    too_wide = []
+    for page in sorted(site.glob("*.html")):
+        browser.open(page.as_uri())
+        needed = browser.script("return document.documentElement.scrollWidth")
+        too_wide += [f"{page.name}: {needed}"] if needed > width else []
+    assert too_wide == []
+
+
+@needs_chromium
+def test_the_reference_needs_no_scrolling_on_a_telephone(site: Path, browser: Browser) -> None:
+    """A table whose last column has sentences becomes a list, so that these can be read."""
+    browser.width(390, 844)
+    browser.open((site / "configuration.html").as_uri())
+    script = "return [...document.querySelectorAll('table.stacked')].map((one) => [one.scrollWidth, one.innerText])"
+    tables = browser.script(script)
+    assert len(tables) > 5
+    assert max(width for width, _ in tables) <= 390
+    assert all("default: " in text for _, text in tables if "kind: " in text and "64K" in text)
