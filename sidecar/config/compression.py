@@ -53,7 +53,7 @@ class Compress:
             *("application/json", "application/javascript", "text/javascript", "text/css", "text/html"),
             *("text/plain", "image/svg+xml", "application/wasm", "application/manifest+json"),
         ),
-        metadata=doc("Media types of answers that are compressed, without parameters."),
+        metadata=doc("Media types that are compressed, without parameters."),
     )
     min: SizeOrZero = field(
         default=1 * KIB,
@@ -64,5 +64,6 @@ class Compress:
         metadata=doc("1 is the fastest, 9 the smallest; 6 takes nearly twice the time of 1 for a tenth less."),
     )
     federation: Flag = field(
-        default=False, metadata=doc("Answers to other homeservers, too; few of them gain, and all cost time.")
+        default=False,
+        metadata=doc("Compress answers to other homeservers too. Few of them become much smaller, and all cost time."),
     )

@@ -22,40 +22,40 @@ class Operator:
     actions: kinds.Actions = field(
         default="api",
         metadata=doc(
-            "`api`: workers can be drained by requests and by `matrix-sidecar top`; `page`: by buttons on the status "
-            "page as well; `none`: not at all, and `doctor` cannot open its canaries either."
+            "`api`: the API and `matrix-sidecar top` can drain workers. `page`: buttons on the status page can "
+            "too. `none`: nobody can, and `doctor` cannot test the proxy in front."
         ),
     )
     allow: tuple[kinds.Addresses, ...] | None = field(
         default=None,
         metadata=doc(
-            "Networks from which it may be used; connections of others are closed at once. Absent: any. A UNIX socket "
-            "is guarded by its mode instead."
+            "Networks that may use it; other connections are closed at once. Absent: all. A UNIX socket is "
+            "protected by its mode instead."
         ),
     )
     hosts: tuple[kinds.Host, ...] = field(
         default=(),
         metadata=doc(
-            "Names under which browsers may ask for it, besides addresses, `localhost`, names without a dot and the "
-            "name of the machine. Others are answered 421, because a page of a foreign site can make its own name lead "
-            "here (DNS rebinding)."
+            "Host names that browsers may use for it, in addition to addresses, `localhost`, names without a dot, "
+            "and the name of the machine. Other names are answered 421, because a foreign site can point its own "
+            "name here (DNS rebinding)."
         ),
     )
-    user: kinds.UserName = field(default="operator", metadata=doc("Name that goes with the password."))
+    user: kinds.UserName = field(default="operator", metadata=doc("User name for the password."))
     password_hash: kinds.PasswordHash | None = field(
         default=None,
         metadata=doc(
-            "Asks for a password (HTTP Basic) everywhere but on /health and /ready. The hash is what `matrix-sidecar "
-            "password` prints. Absent, and no password_file: no password is asked for."
+            "Requires a password (HTTP Basic) for everything except /health and /ready. `matrix-sidecar password` "
+            "prints the hash. Without it and without password_file, no password is needed."
         ),
     )
     password_file: kinds.Path | None = field(
         default=None,
-        metadata=doc("The same with a file, in whose first line the password stands, or its hash. Not with both."),
+        metadata=doc("A file with the password or its hash in the first line. Use either this or password_hash."),
     )
     attempts: Count = field(
         default=30,
-        metadata=doc("Wrong passwords in a minute, of everybody together; after them passwords are answered 429."),
+        metadata=doc("Wrong passwords in a minute, from all clients together; further attempts are answered 429."),
     )
     connections: Count = field(
         default=100,
@@ -67,21 +67,22 @@ class Operator:
     head: Duration = field(
         default=10.0,
         metadata=doc(
-            "From the connection, or the first byte of a later request, to the end of the request; then closed."
+            "Time for a whole request, from the connection or from the first byte of a later request; then the "
+            "connection is closed."
         ),
     )
     events: Count = field(
         default=200,
         metadata=doc(
-            "Events that are kept for the page, `top` and `/api/status`, the newest: workers that went down or came "
-            "up, drains, reloads, and so on."
+            "How many of the newest events are kept for the page, `top` and `/api/status`: workers that went down "
+            "or came up, drains, reloads, and so on."
         ),
     )
     history: Duration = field(
         default=3600.0,
         metadata=doc(
-            "For so long the rates, times and queues of the sidecar, of each worker and of each pool are remembered, a "
-            "point each 15 s. A point of one of them takes 24 bytes."
+            "How long the rates, times and queues of the sidecar, each worker and each pool are kept, with a "
+            "point every 15 s. A point takes 24 bytes."
         ),
     )
     hottest: CountOrZero = field(

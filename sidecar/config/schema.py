@@ -40,30 +40,32 @@ class Forwarded:
     trust: tuple[kinds.Addresses, ...] = field(
         default=LOOPBACK,
         metadata=doc(
-            "Peers whose X-Forwarded-For and X-Forwarded-Proto are believed, as addresses or networks. UNIX peers "
-            "always are. The client is the rightmost address in X-Forwarded-For that is not in this list."
+            "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted. Peers on "
+            "UNIX sockets always are. The client is the rightmost address in X-Forwarded-For that is not in this "
+            "list."
         ),
     )
     hops: kinds.Count = field(
         default=16,
         metadata=doc(
-            "Elements of X-Forwarded-For that are looked at, from its end. A client can write thousands in front of "
-            "those that your proxies add."
+            "How many addresses of X-Forwarded-For are read, from the end. A client can write thousands before "
+            "those of your proxies."
         ),
     )
     proto: kinds.Scheme | None = field(
         default=None,
         metadata=doc(
-            "X-Forwarded-Proto where no trusted peer said otherwise. Absent: the listener's scheme for a peer that is "
-            "not trusted; for one that is, the scheme of Synapse's `public_baseurl`, or no line where nobody knows it."
+            "X-Forwarded-Proto, if no trusted peer sends one. Absent: for a peer that is not trusted, the "
+            "listener's scheme; for a trusted one, the scheme of Synapse's `public_baseurl`, or no header if that "
+            "is unknown."
         ),
     )
     proxy_protocol: tuple[kinds.Addresses, ...] = field(
         default=(),
         metadata=doc(
-            "Balancers that begin each connection with a header of the PROXY protocol, version 1 or 2, as addresses or "
-            "networks. They have to, and who it names counts as the peer; nobody else's is believed. It is expected on "
-            "every entry of `listen`, or only on those that begin with `haproxy:`, where there are such."
+            "Addresses or networks of balancers that must begin each connection with a PROXY protocol header, "
+            "version 1 or 2. The address in it counts as the peer. Other peers may not send one. It is expected "
+            "on every entry of `listen`, or only on those that begin with `haproxy:`, if there are any."
         ),
     )
 
@@ -96,19 +98,20 @@ class Worker:
     )
     serves: tuple[kinds.Resource, ...] | None = field(
         default=None,
-        metadata=doc("Resources of its listener; absent: those in Synapse's files, else all that there are."),
+        metadata=doc("Resources of its listener. Absent: those in Synapse's files, or all of them."),
     )
     writes: tuple[kinds.Stream, ...] | None = field(
         default=None, metadata=doc("Streams that it writes: typing, to_device, receipts, events, …")
     )
     weight: kinds.Weight = field(
-        default=1.0, metadata=doc("Its share of keys compared with the others of its pool; 0 takes it out.")
+        default=1.0,
+        metadata=doc("Its share of the keys, compared with the other workers of its pool. 0 removes it from the pool."),
     )
     health: HealthPath = field(
         default="/health",
         metadata=doc(
-            "Path at which it says that it serves, with any status below 500; `false` for what is no Synapse and has "
-            "none: then it counts as well as long as it takes connections."
+            "Path for health checks; any status below 500 means that it is up. `false`: for a service without "
+            "such a path; it is up while it accepts connections."
         ),
     )
 
@@ -119,14 +122,17 @@ class Pool:
 
     workers: tuple[kinds.Glob, ...] | None = field(
         default=None,
-        metadata=doc("Names of workers, or globs such as `sync*`; absent: all that can serve it."),
+        metadata=doc("Names of workers, or globs such as `sync*`. Absent: all workers that can serve it."),
     )
     affinity: kinds.Affinity | None = field(
-        default=None, metadata=doc("What is kept on one worker; absent: what each endpoint needs.")
+        default=None,
+        metadata=doc(
+            "Requests with the same user, room and so on go to the same worker. Absent: what each endpoint needs."
+        ),
     )
     fallback: tuple[kinds.Name, ...] | None = field(
         default=None,
-        metadata=doc("Pools that take the request when every worker of this one is down, in order."),
+        metadata=doc("Pools that take over when all workers of this one are down, in order."),
     )
     request_body: Size | None = field(
         default=None, metadata=doc("Largest request body in this pool; absent: limits.request_body.")
@@ -145,7 +151,7 @@ class Pool:
     )
     waiting: CountOrZero | None = field(
         default=None,
-        metadata=doc("Requests that may wait for their turn in this pool; more are shed. Absent: limits.waiting."),
+        metadata=doc("Requests that may wait for a place in this pool; more are refused. Absent: limits.waiting."),
     )
     spread: Count | None = field(
         default=None,
@@ -168,25 +174,26 @@ class Pool:
     bounded: kinds.Factor | None = field(
         default=None,
         metadata=doc(
-            "Above 1: a worker with more than this many times the mean of requests in flight, of those that share the "
-            "keys, passes a key to its next candidate. Off by default, because it moves keys."
+            "A number above 1. While a worker has more than this many times the mean of running requests, its "
+            "keys go to the next candidate. Only workers that share the keys count. Off by default, because it "
+            "moves keys."
         ),
     )
     strip_prefix: Prefix | None = field(
         default=None,
         metadata=doc(
-            "Taken from the beginning of the path, for a service that does not know below which path it is reached. "
-            "Not for Synapse's own workers, whose paths are signed."
+            "Removed from the beginning of the path, for a service that expects another path. Not for Synapse's "
+            "workers, because their paths are signed."
         ),
     )
     add_prefix: Prefix | None = field(
         default=None,
-        metadata=doc("Put in front of the path, after strip_prefix has been taken off. For the same services."),
+        metadata=doc("Added in front of the path, after strip_prefix is removed. For the same services."),
     )
     sorry: Sorry | None = field(
         default=None,
         metadata=doc(
-            "What browsers are shown where no worker of this pool answers; absent: a Matrix error, as clients want it."
+            "A page for browsers if no worker of this pool answers. Absent: a Matrix error, as clients expect it."
         ),
     )
 
@@ -205,24 +212,24 @@ class Route:
 
     host: tuple[kinds.Host, ...] | None = field(
         default=None,
-        metadata=doc("Host names, `*.example.org` for all below; compared without port and case."),
+        metadata=doc("Host names; `*.example.org` matches all names below. Port and case do not matter."),
     )
     method: tuple[kinds.Method, ...] | None = field(default=None, metadata=doc("Methods."))
     path: kinds.PathPattern | None = field(
         default=None,
-        metadata=doc("A path of literal segments, `{name}` for exactly one segment, and a last `**` for any rest."),
+        metadata=doc("A path. `{name}` stands for exactly one segment, and `**` at the end for the rest."),
     )
     query: Mapping[kinds.Line, kinds.Line | None] | None = field(
-        default=None, metadata=doc("Query parameters: name and value, or name and null for «present».")
+        default=None, metadata=doc("Query parameters: name and value, or name and null if it only has to be present.")
     )
     header: Mapping[kinds.FieldName, kinds.Line | None] | None = field(
-        default=None, metadata=doc("Field lines: name and value, or name and null for «present».")
+        default=None, metadata=doc("Headers: name and value, or name and null if it only has to be present.")
     )
     header_like: Mapping[kinds.FieldName, Wildcard] | None = field(
         default=None,
         metadata=doc(
-            "Field lines: name and a pattern for the whole value, in which `*` stands for any text. Compared without "
-            'case: `User-Agent: "*element*"`.'
+            "Headers: name and a pattern for the whole value, in which `*` stands for any text. Case does not "
+            'matter: `User-Agent: "*element*"`.'
         ),
     )
     source: tuple[kinds.Addresses, ...] | None = field(default=None, metadata=doc("Networks of the client's address."))
@@ -242,14 +249,15 @@ class Route:
     compress: kinds.Flag | None = field(
         default=None,
         metadata=doc(
-            "`false`: the answers of `pool` go as they are; `true`: they are compressed, those to other homeservers "
-            "too. Absent: as `compress` has it for the endpoint."
+            "`false`: answers of `pool` are not compressed. `true`: they are, even to other homeservers. Absent: "
+            "as `compress` says."
         ),
     )
     table: kinds.Flag | None = field(
         default=None,
         metadata=doc(
-            "`true`: go on with the endpoint table, past the routes below; for exceptions to one that takes all."
+            "`true`: use the endpoint table and skip the routes below; for exceptions to a route that matches "
+            "everything."
         ),
     )
 
@@ -259,9 +267,9 @@ class Respond:
     """`respond:` of a route."""
 
     status: kinds.FixedStatus = field(default=200, metadata=doc("Status of the response."))
-    body: kinds.Text = field(default="", metadata=doc("Its content."))
+    body: kinds.Text = field(default="", metadata=doc("Its body."))
     headers: Mapping[kinds.FieldName, FieldValue] = field(
-        factory=dict, metadata=doc("Its fields; Content-Length and CORS are added.")
+        factory=dict, metadata=doc("Its headers; Content-Length and CORS headers are added.")
     )
 
 
@@ -285,7 +293,7 @@ class Synapse:
 
     config: tuple[kinds.Path, ...] = field(
         default=(),
-        metadata=doc("homeserver.yaml and conf.d: files or directories, merged as Synapse merges them."),
+        metadata=doc("homeserver.yaml and conf.d: files or directories. They are merged as Synapse merges them."),
     )
     workers: tuple[kinds.Path, ...] = field(
         default=(), metadata=doc("Worker files, or directories of them; each merges over synapse.config.")
@@ -293,16 +301,16 @@ class Synapse:
     version: kinds.Version | None = field(
         default=None,
         metadata=doc(
-            "Synapse release whose endpoint table is used; absent: asked from the running main process, else the "
-            "newest known."
+            "The Synapse release whose endpoint table is used. Absent: the sidecar asks the main process; if it "
+            "does not answer, the newest known release."
         ),
     )
     mas: ServiceUrl | None = field(
         default=None,
         metadata=doc(
-            "Where the Matrix Authentication Service (MAS) listens, as `http://HOST:PORT` or `unix:/PATH`: /login, "
-            "/logout and /refresh go there. Absent: `matrix_authentication_service.endpoint` of Synapse's files, where "
-            "that is enabled; `false`: nowhere."
+            "Where the Matrix Authentication Service (MAS) listens, as `http://HOST:PORT` or `unix:/PATH`. "
+            "/login, /logout and /refresh go there. Absent: `matrix_authentication_service.endpoint` in Synapse's "
+            "files, if enabled. `false`: no MAS."
         ),
     )
 
@@ -314,37 +322,41 @@ class Settings:
     listen: tuple[kinds.ServerEndpoint, ...] = field(
         default=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),
         metadata=doc(
-            "A Twisted server endpoint string, or a list of them. `ssl:` speaks TLS; its files are read again with the "
-            "rest. `haproxy:` in front expects the PROXY protocol from who is in forwarded.proxy_protocol; `http2:` in "
-            "front of both takes HTTP/2 besides HTTP/1.1."
+            "A Twisted server endpoint string, or a list of them. `ssl:` is for TLS; a reload reads its files "
+            "again. With `haproxy:` in front, peers in forwarded.proxy_protocol must use the PROXY protocol. With "
+            "`http2:` in front of both, clients can use HTTP/2 too."
         ),
     )
     admin: kinds.ServerEndpoint | None = field(
         default=None,
-        metadata=doc("Endpoint of the operator's listener; never on the public port. Absent: there is none."),
+        metadata=doc("Endpoint of the operator's listener, never on the public port. Absent: no such listener."),
     )
     operator: Operator = field(factory=Operator, metadata=doc("Who may use the operator's listener, and what for."))
     synapse: Synapse = field(factory=Synapse, metadata=doc("Where Synapse's own configuration is."))
-    workers: Mapping[kinds.Name, Worker] = field(factory=dict, metadata=doc("Explicit topology."))
+    workers: Mapping[kinds.Name, Worker] = field(factory=dict, metadata=doc("Workers that you list yourself."))
     pools: Mapping[kinds.Name, Pool] = field(factory=dict, metadata=doc("Pools that differ from the built-in ones."))
     routes: tuple[Route, ...] = field(
-        default=(), metadata=doc("Own routes, first match wins, tried before the endpoint table.")
+        default=(), metadata=doc("Your own routes. They come before the endpoint table, and the first match wins.")
     )
     compress: Compress | None = field(
         default=None,
         metadata=doc(
-            "Answers to clients are compressed; absent: they pass byte for byte, as they came. Never media, nor what "
-            "a worker has compressed itself."
+            "Compresses answers to clients, but never media, and nothing that a worker has compressed. Absent: "
+            "answers pass byte for byte."
         ),
     )
     balancers: Mapping[kinds.Name, Balancer] = field(
-        factory=dict, metadata=doc("Connections of other services that are passed on, as to PostgreSQL or LDAP.")
+        factory=dict, metadata=doc("Balances connections of other services, such as PostgreSQL or LDAP.")
     )
-    forwarded: Forwarded = field(factory=Forwarded, metadata=doc("Whose word about the client is taken."))
+    forwarded: Forwarded = field(
+        factory=Forwarded, metadata=doc("Which peers are trusted about the client's address and scheme.")
+    )
     access: Access = field(factory=Access, metadata=doc("Who may reach the administrative paths."))
-    limits: Limits = field(factory=Limits, metadata=doc("Bounds on everything that a peer could grow."))
+    limits: Limits = field(factory=Limits, metadata=doc("Limits for everything that a peer could make grow."))
     timeouts: Timeouts = field(factory=Timeouts, metadata=doc("Deadlines."))
-    tokens: Tokens = field(factory=Tokens, metadata=doc("How the user is found whose token does not name one."))
+    tokens: Tokens = field(
+        factory=Tokens, metadata=doc("How the sidecar finds the user of a token that does not name its user.")
+    )
     log: Log = field(factory=Log, metadata=doc("What is written to the log."))
     rollout: Rollout = field(factory=Rollout, metadata=doc("How `matrix-sidecar rollout` restarts Synapse."))
     source: Document = field(default=Document(""), eq=False, repr=False, metadata={})
