@@ -304,3 +304,8 @@ def test_the_scheme_is_in_the_first_octet_of_the_tls_vector(value: bytes, scheme
     header = read(binary(content))
     assert isinstance(header, ProxyHeader)
     assert header.scheme == scheme
+
+
+def test_a_tls_vector_that_ends_before_its_value_is_refused() -> None:
+    """It announces an octet, and the header ends where that would stand."""
+    assert read(binary(bytes(12) + struct.pack(">BH", 0x20, 1))) == REFUSED
