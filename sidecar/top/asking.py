@@ -84,10 +84,15 @@ class OperatorClient:
     user: str = "operator"
     password: str | None = field(default=None, repr=False)
 
-    def look(self, *, wait: bool = False) -> Snapshot:
-        """How the sidecar is, and its siblings as they told last; with `wait` as they tell now. Raises
-        SilentSidecarError."""
-        told = self._ask("GET", "/api/status?all" if wait else "/api/status?all=latest", slow=wait)
+    def look(self) -> Snapshot:
+        """How the sidecar is, by itself. Raises SilentSidecarError."""
+        return self._snapshot(self._ask("GET", "/api/status"))
+
+    def look_at_all(self, *, wait: bool = False) -> Snapshot:
+        """The same of all instances: the others as they told last; with `wait` as they tell now."""
+        return self._snapshot(self._ask("GET", "/api/status?all" if wait else "/api/status?all=latest", slow=wait))
+
+    def _snapshot(self, told: dict[str, Any]) -> Snapshot:
         try:
             return snapshot_of(told)
         except ValueError:

@@ -62,7 +62,7 @@ class Refresher:
         while not self._ended:
             self._soon.clear()
             try:
-                self.facts, self.trouble, self.answered = self.operator.look(), "", time.monotonic()
+                self.facts, self.trouble, self.answered = self.operator.look_at_all(), "", time.monotonic()
             except SilentSidecarError as error:
                 self.trouble = str(error)
             self._soon.wait(self.interval)
@@ -183,6 +183,6 @@ def _styles(colours: bool) -> dict[Style, int]:
 
 def plain(operator: OperatorClient, width: int, height: int, print_: Callable[[str], None]) -> None:
     """One screen as text. Raises SilentSidecarError."""
-    state = told(TopState(), operator.look(wait=True))
+    state = told(TopState(), operator.look_at_all(wait=True))
     for line in screen(state, width, height)[:-1]:
         print_("".join(piece.text for piece in line).rstrip())

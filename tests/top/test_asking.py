@@ -71,15 +71,17 @@ def test_looking_and_draining(unix: bool, tmp_path: Path) -> None:
     with listening(stand_in, tmp_path / "admin.sock" if unix else None) as endpoint:
         operator = OperatorClient(place(endpoint))
         assert operator.look().host == "gate1"
+        assert operator.look_at_all().host == "gate1"
         assert operator.drain("a/b", drain=True) == "/api/workers/a%2Fb/drain is done."
         assert OperatorClient(place(endpoint), "öps", "sé:same\udcff").drain("a", drain=False)
     assert stand_in.asked == [
+        "GET /api/status",
         "GET /api/status?all=latest",
         "POST /api/workers/a%2Fb/drain",
         "POST /api/workers/a/undrain",
     ]
-    assert stand_in.authorizations[:2] == [None, None]
-    assert b64decode(str(stand_in.authorizations[2]).split()[1]) == "öps:sé:same".encode() + b"\xff"
+    assert stand_in.authorizations[:3] == [None, None, None]
+    assert b64decode(str(stand_in.authorizations[3]).split()[1]) == "öps:sé:same".encode() + b"\xff"
     assert "sé" not in repr(OperatorClient(place(endpoint), "öps", "sé:same"))
 
 
