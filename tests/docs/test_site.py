@@ -95,7 +95,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @needs_chromium
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1120, 1280, 1366])
 def test_no_page_scrolls_sideways(site: Path, browser: Browser, width: int) -> None:
     """Only its tables and blocks of code do."""
     browser.width(width, 844)
