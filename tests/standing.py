@@ -205,6 +205,8 @@ def _judge_parts(told: Told, got: Mapping[str, set[str | None]]) -> None:
             stand_in[name] = part["now"]
     if told.status["ready"]:
         assert _names(r"takes? over (.+?)(?:;|\.$)", told.verdict) == set(stand_in)
+        ailing = any(worker["state"] in ("down", "stuck") for worker in told.status["workers"].values())
+        assert ("all pools are still served" in told.verdict) is (ailing and not stand_in)
 
 
 def _names(pattern: str, text: str) -> set[str]:

@@ -52,6 +52,7 @@ LAYERS = [
     {"http2"},
     {"wire"},
     {"document"},
+    {"plurals"},
     {"errors"},
 ]
 LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
@@ -59,7 +60,7 @@ LAYER_OF = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 PURE = {
     *("importing", "exporting", "wire", "routing", "config", "exchange", "history", "records", "synapse"),
     "balancing",
-    *("document", "errors", "http2"),
+    *("document", "errors", "http2", "plurals"),
 }
 # Pure but for those that ask a Synapse that runs or is installed (DESIGN, "Layers"), and say so.
 ASKERS = {"synapse/asker.py", "synapse/registrations.py", "synapse/servlets.py"}

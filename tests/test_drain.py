@@ -92,7 +92,7 @@ def test_a_stop_cuts_what_does_not_end(tmp_path: Path) -> None:
         client.sendall(POLL)
         polled.wait_for(1)
         sidecar.signal(signal.SIGTERM)
-        sidecar.says("cutting 1 connections")
+        sidecar.says("cutting 1 connection")
         assert is_reset(client)
         assert sidecar.ends() == 0
     polled.release.set()
@@ -106,7 +106,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         client.sendall(POLL)
         polled.wait_for(1)
         sidecar.signal(signal.SIGTERM)
-        sidecar.says("waiting for 1 connections to end")
+        sidecar.says("waiting for 1 connection to end")
         sidecar.signal(signal.SIGHUP)
         sidecar.says("the sidecar is stopping")
         sidecar.signal(signal.SIGTERM)

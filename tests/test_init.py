@@ -180,7 +180,7 @@ def test_of_two_configurations_the_surest_is_proposed(tmp_path: Path) -> None:
     synapse(tmp_path, 7, "/srv/hs.yaml")
     result = init(tmp_path)
     assert "  1  /srv/hs.yaml (named by the running process 7)" in result.output
-    assert "other.example.org: 1 processes" in result.output
+    assert "other.example.org: 1 process that" in result.output
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

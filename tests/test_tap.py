@@ -123,7 +123,7 @@ def test_term_drains(tmp_path: Path) -> None:
             client.sendall(GET)
             asking.recv(1)
             sidecar.signal(signal.SIGTERM)
-            sidecar.says("waiting for . connections to end")
+            sidecar.says("waiting for . connections? to end")
             assert idle.recv(1) == b""
             with pytest.raises(ConnectionRefusedError):
                 connect(address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.admin.snapshot import Snapshot
-from sidecar.admin.words import counted
+from sidecar.plurals import counted
 from sidecar.routing.parts import Turn, drained
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from attrs import field, frozen
 
 from sidecar.admin.answers import OperatorAnswer
-from sidecar.admin.words import counted
 from sidecar.config.siblings import Sibling
+from sidecar.plurals import counted
 
 INSTANCE = "Matrix-Sidecar-Instance"
 """The field in which an instance says who answers, with a number that no other has."""

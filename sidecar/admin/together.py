@@ -31,7 +31,7 @@ from sidecar.admin.snapshot import (
     snapshot,
 )
 from sidecar.admin.verdict import verdict
-from sidecar.admin.words import counted
+from sidecar.plurals import counted
 
 MOST_EVENTS = 200
 """Events of all instances that are told, the newest."""

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from attrs import frozen
 
 from sidecar.admin.snapshot import Snapshot
-from sidecar.admin.words import counted
+from sidecar.plurals import counted
 
 HeadlineKind = Literal["ready", "draining", "stuck", "down"]
 _WORSE: tuple[HeadlineKind, ...] = get_args(HeadlineKind)
@@ -49,12 +49,13 @@ def _of_one(facts: Snapshot) -> Headline:
     clauses = list(clauses_of(facts))
     told = [f"{'; '.join(clauses)}."] if clauses else []
     if facts.errors:
-        told.append(f"The configuration has {counted(facts.errors, 'error')}, for which some requests fail.")
+        found, they = counted(facts.errors, "error"), "it is" if facts.errors == 1 else "they are"
+        told.append(f"The configuration has {found}. Requests can fail until {they} fixed.")
     if facts.refusal:
         told.append(f"The last reload was refused, and nothing has changed: {facts.refusal[0]}")
     if told:
         return Headline("down" if facts.errors else "stuck", "Ready", " ".join(told))
-    return Headline("ready", "Ready", "Every pool has somebody who serves it.")
+    return Headline("ready", "Ready", "Every pool has a worker.")
 
 
 def clauses_of(facts: Snapshot) -> Iterator[str]:

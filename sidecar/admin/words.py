@@ -45,8 +45,3 @@ def size(octets: float | None) -> str:
     while octets >= 999.5 and unit < len(_SIZES) - 1:
         octets, unit = octets / 1000, unit + 1
     return f"{octets:.1f} {_SIZES[unit]}" if unit and octets < 9.95 else f"{octets:.0f} {_SIZES[unit]}"
-
-
-def counted(count: int, one: str) -> str:
-    """`1 request`, `2 requests`."""
-    return f"{count:,} {one if count == 1 else one + 's'}"

@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from sidecar import __version__
-from sidecar.admin.words import counted
 from sidecar.app.sd_notify import reloading, tell
 from sidecar.app.service import SidecarService
 from sidecar.app.work import work_of
@@ -30,6 +29,7 @@ from sidecar.loading.deployment import Deployment
 from sidecar.loading.refusal import reasons_of, refusals
 from sidecar.metrics.status import View
 from sidecar.observe.telemetry import logger
+from sidecar.plurals import counted
 
 _log = logger("sidecar")
 

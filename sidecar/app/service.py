@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
 from sidecar import __version__
-from sidecar.admin.words import counted
 from sidecar.app.making import gates as make_gates
 from sidecar.app.making import name_limits, start, worker_pool
 from sidecar.app.watching import SocketWatch
@@ -35,6 +34,7 @@ from sidecar.history.events import Events
 from sidecar.history.hottest import Hottest
 from sidecar.observe.logbook import Logbook
 from sidecar.observe.telemetry import log_from, logger
+from sidecar.plurals import counted
 from sidecar.records.access_log import AccessLog
 from sidecar.records.notes import Notes
 from sidecar.records.request_id import RequestIds
@@ -279,7 +279,8 @@ class SidecarService(Service):
             await _deferred(port.stopListening())
         self._tell(running=True)
         if self.gateway.counters.connections_open:
-            _log.info("waiting for {count} connections to end", count=self.gateway.counters.connections_open)
+            left = counted(self.gateway.counters.connections_open, "connection")
+            _log.info("waiting for {left} to end", left=left)
             self._drained = Deferred()
             drain = self.settings.timeouts.drain
             limit = self.reactor.callLater(drain, self._give_up)
@@ -353,7 +354,7 @@ class SidecarService(Service):
         self.fleet.cut()
         if self._drained is not None:
             left = self._connections()
-            _log.warn("cutting {count} connections", count=len(left))
+            _log.warn("cutting {connections}", connections=counted(len(left), "connection"))
             for connection in left:
                 connection.abort()
             self._abort_awaited()

@@ -20,6 +20,7 @@ from sidecar.balancers.server import Joint, StreamServer
 from sidecar.balancing.next_server import choose
 from sidecar.config.balancers import Balancer
 from sidecar.observe.telemetry import logger
+from sidecar.plurals import counted
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.link import Link
 from sidecar.transport.poller import Poller
@@ -212,8 +213,8 @@ class RunningBalancer:
             self.cuts[Cut.DOWN] += cut
             if cut:
                 _log.warn(
-                    "{count} connections of {name} were closed, because server {server} is down",
-                    count=cut,
+                    "{cut} of {name} closed, because server {server} is down",
+                    cut=counted(cut, "connection"),
                     name=self.name,
                     server=server.name,
                 )

@@ -25,6 +25,7 @@ from sidecar.entrance.accepting import Accepting
 from sidecar.entrance.listening import address, listen_where_possible
 from sidecar.errors import SidecarError
 from sidecar.observe.telemetry import logger
+from sidecar.plurals import counted
 from sidecar.synapse.listeners import escape
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
@@ -223,7 +224,7 @@ class Fleet:
             self.cut()
         limits = [self.reactor.callLater(each.settings.drain, each.cut) for each in self._all()]
         if self.open_now:
-            _log.info("waiting for {count} connections of balancers to end", count=self.open_now)
+            _log.info("waiting for {connections} of balancers to end", connections=counted(self.open_now, "connection"))
             self._drained = Deferred()
             await self._drained
         for limit in limits:

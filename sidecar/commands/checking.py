@@ -13,6 +13,7 @@ from sidecar.entrance.certificates import certificate_problems
 from sidecar.entrance.libraries import library_problems
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.loading.deployment import Deployment, deployment_of
+from sidecar.plurals import counted
 from sidecar.routing.forming import sentences
 
 CLEAN, WARNED, FAILED = 0, 1, 2
@@ -50,8 +51,8 @@ def check_and_print(path: str, *, ask: bool) -> Checked:
     if checked.deployment is not None:
         plan = checked.deployment.plan
         click.echo(
-            f"{path}: {len(plan.workers)} processes, {len(plan.pools)} pools, "
-            f"{len(plan.rows)} endpoints of Synapse {checked.deployment.table.release}"
+            f"{path}: {counted(len(plan.workers), 'process', 'processes')}, {counted(len(plan.pools), 'pool')}, "
+            f"{counted(len(plan.rows), 'endpoint')} of Synapse {checked.deployment.table.release}"
         )
         for sentence in sentences(plan):
             click.echo(f"  {sentence}")

@@ -11,6 +11,7 @@ from sidecar.commands.checking import CLEAN, WARNED
 from sidecar.commands.differences import Change, changes_between, facts_between
 from sidecar.commands.options import json_option, no_ask_option
 from sidecar.commands.read_or_fail import read_or_fail
+from sidecar.plurals import counted
 
 
 @click.command(short_help="Show which endpoints move between two configurations.")
@@ -40,7 +41,8 @@ def _print_differences(facts: Sequence[tuple[str, str, str]], changes: Sequence[
     for (one, other, share), group in alike.items():
         click.echo(f"- {click.style(one, fg='red')}")
         click.echo(f"+ {click.style(other, fg='green')}")
-        click.echo(f"  {click.style(f'{len(group)} endpoints, {share}', bold=True)}")
+        told = f"{counted(len(group), 'endpoint')}, {share}"
+        click.echo(f"  {click.style(told, bold=True)}")
         for change in group:
             click.echo(f"    {','.join(change.methods)} {change.path}")
     if not facts and not changes:

@@ -19,6 +19,7 @@ from sidecar.config.passwords import PlainPassword, secret_of
 from sidecar.errors import ConfigError
 from sidecar.install import units
 from sidecar.loading.deployment import Deployment, deployment_of
+from sidecar.plurals import counted
 
 if TYPE_CHECKING:
     from sidecar.doctor.examination import Examination, Wishes
@@ -192,7 +193,5 @@ def _as_json(area: str, finding: Finding) -> dict[str, str]:
 def _counted(errors: int, warnings: int) -> str:
     if not errors and not warnings:
         return "Everything that was tested is fine."
-    parts = [
-        f"{count} {word}{'s' * (count > 1)}" for count, word in ((errors, "error"), (warnings, "warning")) if count
-    ]
+    parts = [counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
     return f"{' and '.join(parts)}."

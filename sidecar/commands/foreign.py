@@ -26,6 +26,7 @@ from sidecar.importing.asked import NOBODYS
 from sidecar.importing.assessment import Examined, Foreign, SynapseFiles, examine, steps_of
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.loading.deployment import deployment_of
+from sidecar.plurals import counted
 from sidecar.synapse.endpoints import load_endpoints
 from sidecar.synapse.reading import read_topology
 
@@ -267,7 +268,8 @@ def _print_moved(examined: Examined, *, everything: bool) -> None:
     count = len(examined.compared)
     same = sum(not each.difference for each in examined.compared)
     faulty = sum(each.faulty for each in examined.compared)
-    title = f"Of {count} kinds of requests for endpoints of Synapse {examined.release}, {same} go to the same workers."
+    kinds = f"{counted(count, 'kind')} of requests for endpoints of Synapse {examined.release}"
+    title = f"Of {kinds}, {same} {'goes' if same == 1 else 'go'} to the same workers."
     click.secho(f"\n{title}", bold=True, err=True)
     if faulty:
         click.echo(f"{faulty} were sent where they cannot be served, see --diff.", err=True)
@@ -285,7 +287,9 @@ def _print_moved(examined: Examined, *, everything: bool) -> None:
 def _print_doubts(examined: Examined) -> None:
     for doubt, number in doubts(examined):
         click.secho(
-            f"not understood: {doubt}; what is said of {number} kinds of requests may be wrong", fg="red", err=True
+            f"not understood: {doubt}; what is said of {counted(number, 'kind')} of requests may be wrong",
+            fg="red",
+            err=True,
         )
 
 

@@ -26,6 +26,7 @@ from sidecar.install.draft import FirstFile
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment
+from sidecar.plurals import counted
 from sidecar.routing.forming import meant_for
 from sidecar.routing.parts import PoolPart
 from sidecar.routing.pools import CLIENT, SYNC
@@ -182,8 +183,9 @@ class _Beginning:
         _heading("Synapse")
         click.echo(f"  {', '.join((*self.source.config, *self.source.workers))} ({self.source.how})")
         sockets = sum(process.endpoint.startswith("unix:") for process in topology.processes)
+        takers = counted(len(topology.processes), "process that takes", "processes that take")
         click.echo(
-            f"  {topology.server_name or 'no server_name'}: {len(topology.processes)} processes that take requests, "
+            f"  {topology.server_name or 'no server_name'}: {takers} requests, "
             f"{sockets} of them on UNIX sockets; {len(topology.silent)} that take none"
         )
         for note in self.source.notes:

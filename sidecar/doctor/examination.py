@@ -37,6 +37,7 @@ from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account, of_process
 from sidecar.install.units import ADMIN_SOCKETS
 from sidecar.loading.deployment import Deployment
+from sidecar.plurals import counted
 
 PLAIN_PORT = 80
 """Of http, beside https."""
@@ -157,8 +158,9 @@ class Examination:
             )
         plan = deployment.plan
         yield fine(
-            f"{deployment.settings.path} was read: {len(plan.workers)} processes, {len(plan.pools)} pools, "
-            f"{len(plan.rows)} endpoints of Synapse {deployment.table.release}."
+            f"{deployment.settings.path} was read: {counted(len(plan.workers), 'process', 'processes')}, "
+            f"{counted(len(plan.pools), 'pool')}, "
+            f"{counted(len(plan.rows), 'endpoint')} of Synapse {deployment.table.release}."
         )
 
     def _sidecar(self, operators: Operators) -> Iterator[Finding]:

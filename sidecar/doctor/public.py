@@ -10,6 +10,7 @@ from attrs import frozen
 
 from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
+from sidecar.plurals import counted
 
 CLOSED = ("/_synapse/admin/v1/server_version", "/_synapse/replication/doctor", "/_synapse/metrics")
 """What should not be reached from outside."""
@@ -60,7 +61,8 @@ def examine_answer(place: ServerAddress) -> Iterator[Finding]:
         yield fine(f"{place} answers as Matrix, in {1000 * reply.seconds:.0f} ms, and to pages of all origins.")
     else:
         yield error(
-            f"Access-Control-Allow-Origin comes {len(origins)} times, and browsers want it once: web clients fail.",
+            f"Access-Control-Allow-Origin comes {counted(len(origins), 'time')}, and browsers want it once: "
+            "web clients fail.",
             "Synapse sets it; take `add_header` or its like out of the proxy in front.",
         )
 

@@ -16,6 +16,7 @@ from functools import partial
 
 from sidecar.observe.logbook import is_journal
 from sidecar.observe.sink import Sink
+from sidecar.plurals import counted
 
 PAUSE = 0.01
 """Seconds; somebody may be reading along."""
@@ -87,7 +88,8 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def _lost(self, count: int) -> str:
-        told = f"{count} lines of this log are lost, because nobody took them in time"
+        lost = f"{counted(count, 'line')} of this log {'is' if count == 1 else 'are'} lost"
+        told = f"{lost}, because nobody took them in time"
         if self._shown is in_json:
             return json.dumps({"level": "warn", "system": "sidecar", "text": told}) + "\n"
         return f"<{_PRIORITIES['warn']}>{told}\n" if self._journal else f"[sidecar] {told}\n"

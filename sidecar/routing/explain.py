@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from sidecar.config.amounts import write_duration
+from sidecar.plurals import counted
 from sidecar.routing.decide import closed, decide, first_rule, is_initial, is_long_poll, origin_form, routed
 from sidecar.routing.decision import Decision
 from sidecar.routing.keys import Fields
@@ -110,7 +111,9 @@ def _position(step: Step, query: bytes) -> str:
 def _outcome(step: Step, decision: Decision, plan: Plan) -> Iterator[tuple[str, str]]:
     yield "pool", f"{step.pool}: {step.reason}"
     if step.seats:
-        yield "spread", f"{', '.join(holders_of(step.seats))} share the keys of {len(step.members)} workers"
+        sharing = holders_of(step.seats)
+        verb = "share" if len(sharing) > 1 else "has"
+        yield "spread", f"{', '.join(sharing)} {verb} the keys of {counted(len(step.members), 'worker')}"
     if decision.key is None:
         wanted = f" ({step.kind} was looked for)" if step.key_of is not None else ""
         yield "key", f"none{wanted}: the worker with the fewest requests in flight gets it"

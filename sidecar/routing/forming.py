@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from sidecar.config.schema import Pool
+from sidecar.plurals import counted
 from sidecar.routing.plan import Plan, PlannedPool
 from sidecar.routing.pools import LIKE_SYNC, SYNC
 
@@ -35,7 +36,7 @@ def _shared(pool: PlannedPool) -> str:
     verb = "serve" if len(pool.sharing) > 1 else "serves"
     others = "the others stand" if len(reserve) > 1 else "the other stands"
     return (
-        f"{len(pool.sharing)} of {len(pool.workers)} workers {verb} the syncs ({sharing}); {others} in "
+        f"{len(pool.sharing)} of {counted(len(pool.workers), 'worker')} {verb} the syncs ({sharing}); {others} in "
         f"({', '.join(reserve)})."
     )
 

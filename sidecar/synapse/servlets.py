@@ -28,6 +28,7 @@ from typing import Any
 from attrs import evolve, frozen
 from twisted.web.resource import Resource
 
+from sidecar.plurals import counted
 from sidecar.synapse.overlay import OverlayError, read_overlay
 from sidecar.synapse.patterns import PatternError
 from sidecar.synapse.reach import lacking
@@ -340,7 +341,7 @@ def main(arguments: list[str] | None = None) -> int:
     if changed and not options.check:
         options.table.write_text(text, "utf-8")
     count = len(releases[release_of(version)])
-    print(f"Synapse {version}: {count} endpoints; the table {'changes' if changed else 'stays as it is'}")
+    print(f"Synapse {version}: {counted(count, 'endpoint')}; the table {'changes' if changed else 'stays as it is'}")
     return 1 if changed and options.check else 0
 
 

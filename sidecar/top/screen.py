@@ -10,7 +10,8 @@ from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import instances_told
 from sidecar.admin.verdict import clauses_of, verdict
-from sidecar.admin.words import NOTHING, counted, duration, number, size
+from sidecar.admin.words import NOTHING, duration, number, size
+from sidecar.plurals import counted
 from sidecar.routing.parts import PoolPart
 from sidecar.top.balancers import balancers
 from sidecar.top.busy_endpoints import endpoints, hottest

@@ -62,7 +62,7 @@ class Health:
     """The health of one worker.
 
     `changed` is called after every change of `up`, and after every question that did not change it while the worker is
-    away: whoever waits for it may have found somewhere else to go.
+    down: whoever waits for it may have found somewhere else to go.
     """
 
     name: str

@@ -102,13 +102,13 @@ def test_the_process_and_the_classes_of_answers() -> None:
 @pytest.mark.parametrize(
     ("more", "kind", "said"),
     [
-        ({"errors": 2}, "down", "The configuration has 2 errors, for which some requests fail."),
+        ({"errors": 2}, "down", "The configuration has 2 errors. Requests can fail until they are fixed."),
         (
             {"reload": {"accepted": False, "problems": ["a.yaml:1: no"]}},
             "stuck",
             "refused, and nothing has changed: a.yaml",
         ),
-        ({}, "ready", "Every pool has somebody"),
+        ({}, "ready", "Every pool has a worker."),
     ],
 )
 def test_the_verdict(more: dict[str, object], kind: str, said: str) -> None:

@@ -254,7 +254,7 @@ def test_what_waits_what_failed_and_what_went_astray() -> None:
             "Readysync2 is unavailable; main takes over client; nobody serves empty.",
         ),
         ({"pools": {}}, "sync2 down · gate1", "Readysync2 is unavailable; all pools are still served."),
-        ({"workers": {}, "pools": {}}, "ready · gate1", "ReadyEvery pool has somebody who serves it."),
+        ({"workers": {}, "pools": {}}, "ready · gate1", "ReadyEvery pool has a worker."),
         ({"ready": False, "reasons": ["A.", "B."]}, "not ready · gate1", "Not readyA. B."),
         ({"stopping": True, "host": ""}, "stopping · matrix-sidecar", "StoppingRunning requests end; "),
         (

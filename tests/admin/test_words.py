@@ -66,12 +66,6 @@ def test_sizes(octets: float | None, text: str) -> None:
     assert words.size(octets) == text
 
 
-def test_counted() -> None:
-    """One thing, two things."""
-    assert words.counted(1, "request") == "1 request"
-    assert words.counted(2000, "request") == "2,000 requests"
-
-
 @given(st.floats(0, 1e12), st.sampled_from([words.duration, words.latency, words.number, words.size]))
 def test_they_are_short(value: float, write: object) -> None:
     """Nothing breaks a column."""

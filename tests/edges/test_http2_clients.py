@@ -210,7 +210,7 @@ def test_a_stop(tmp_path: Path) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
             assert working["sync1"].held.wait(PATIENCE)
             running.signal(signal.SIGTERM)
-            running.says("waiting for 1 connections to end")
+            running.says("waiting for 1 connection to end")
             working["sync1"].go_on.set()
             assert client.stdout is not None
             assert json.loads(client.stdout.read())["target"] == HOLD

@@ -145,7 +145,7 @@ async def test_it_ends_with_synapse(hosted: Hosted) -> None:
         await asyncio.sleep(0)
         await witness.logs.received_by(witness.newest)
         laboratory.children["main"].signal(signal.SIGTERM)
-        await asyncio.to_thread(hosted.says, r"waiting for \d connections to end")
+        await asyncio.to_thread(hosted.says, r"waiting for \d connections? to end")
         target = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/1"
         content = {"msgtype": "m.text", "body": "last words"}
         sent = await asyncio.to_thread(

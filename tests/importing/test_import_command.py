@@ -296,7 +296,7 @@ def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
     for option in ("--diff", "--host=x.example.org"):
         result = run("haproxy", tmp_path / "haproxy.cfg", option)
         assert re.search(
-            r"not understood: the converter `map_reg` is not known here.*; what is said of \d+ kinds of requests",
+            r"not understood: the converter `map_reg` is not known here.*; what is said of [0-9,]+ kinds of requests",
             result.stderr,
         )
 

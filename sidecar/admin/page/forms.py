@@ -13,7 +13,7 @@ from sidecar.admin.page.markup import Child, Markup, tag
 from sidecar.admin.page.pieces import badge
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import instances_told
-from sidecar.admin.words import counted
+from sidecar.plurals import counted
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
 

@@ -18,7 +18,8 @@ from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.pieces import Cell, badge, chips, figure, row, section, table
 from sidecar.admin.snapshot import Failures, PoolFacts, ProcessFacts, Snapshot
 from sidecar.admin.verdict import verdict
-from sidecar.admin.words import NOTHING, counted, duration, number, size
+from sidecar.admin.words import NOTHING, duration, number, size
+from sidecar.plurals import counted
 from sidecar.routing.parts import PoolPart
 
 
