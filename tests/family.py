@@ -83,6 +83,9 @@ class Family:
     def state(self, name: str, worker: str) -> str:
         return str(self.ask("GET", "/api/status", name)[1]["workers"][worker]["state"])
 
+    def weight(self, name: str, worker: str) -> float:
+        return float(self.ask("GET", "/api/status", name)[1]["workers"][worker]["weight"])
+
     def __enter__(self) -> Family:
         return self
 

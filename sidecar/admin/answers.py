@@ -9,6 +9,9 @@ from urllib.parse import unquote
 
 from attrs import Factory, evolve, field, frozen
 
+FILE = "file"
+"""In place of a value: the one of the configuration file."""
+
 
 @frozen(kw_only=True)
 class Inquiry:

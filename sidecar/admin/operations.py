@@ -16,13 +16,15 @@ from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer, only
+from sidecar.admin.answers import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
 from sidecar.history.events import Events
 from sidecar.history.hottest import Hottest
+from sidecar.loading.overriding import RefusedValueError
 from sidecar.metrics.status import View, state, status, unready
 from sidecar.observe.telemetry import logger
+from sidecar.routing.overrides import Adjustable
 from sidecar.upstream.pool import WorkerPool
 
 _log = logger("sidecar.admin")
@@ -43,6 +45,8 @@ class Operations:
     look: Callable[[], View]
     events: Events
     hottest: Hottest
+    adjust: Callable[[str, Adjustable, float | None, str], None]
+    """Gives a worker another weight or maximum, or again the file's (None). Raises RefusedValueError."""
     recent: Recent = field(factory=Recent)
     own: OwnUse = field(factory=OwnUse)
     actions: Callable[[], str] = lambda: "api"
@@ -97,6 +101,8 @@ class Operations:
                 return only("POST", method, lambda: self.drain(name, action == "drain", inquiry.who, move=move))
             case ["api", "workers", name, "check"]:
                 return only("POST", method, lambda: self._check(name))
+            case ["api", "workers", name, "weight" | "maximum" as what]:
+                return only("POST", method, lambda: self._adjusted(name, Adjustable(what), inquiry))
             case ["api", "balancers", name, server, "drain" | "undrain" as action]:
                 return only("POST", method, lambda: self.drain_server(name, server, action == "drain", inquiry.who))
         return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
@@ -167,6 +173,30 @@ class Operations:
             {"worker": name, "state": state(pool), "leased": pool.leased, "waiting": pool.waiting, "told": sentence},
         )
 
+    def _adjusted(self, name: str, what: Adjustable, inquiry: Inquiry) -> OperatorAnswer:
+        given = parse_qs(inquiry.query).get("value") or parse_qs(inquiry.body.decode("utf-8", "replace")).get("value")
+        return self.set_value(name, what, given[-1] if given else "", inquiry.who)
+
+    def set_value(self, name: str, what: Adjustable, text: str, by: str) -> OperatorAnswer:
+        """Give a worker the weight or the maximum that `text` says, because somebody wants it; `file`: the file's."""
+        before = self.look()
+        pool = before.gateway.pools.get(name)
+        if pool is None:
+            return OperatorAnswer(404, {"error": _unknown("worker", name, before.gateway.pools)})
+        try:
+            self.adjust(name, what, None if text.strip() == FILE else _number(text), by)
+        except RefusedValueError as error:
+            return OperatorAnswer(400, {"error": str(error)})
+        view = self.look()
+        now = _in_force(view, name, what)
+        own = any(each.worker == name and each.what is what for each in view.overrides)
+        sentence = f"The {what.value} of {name} is {now:g}" + ("" if own else ", as the file says") + "."
+        if view.overrides != before.overrides:
+            _log.info("{told} Set by {by}.", told=sentence, by=by)
+            told = f"{what.value} {now:g} instead of {_in_force(before, name, what):g}"
+            self.events.note("adjusted", name, told if own else f"{told}, as the file says", by=by)
+        return OperatorAnswer(200, {"worker": name, what.value: now, "told": sentence})
+
     def drain_server(self, name: str, server: str, drain: bool, by: str) -> OperatorAnswer:
         """Stop or resume giving new connections to a server of a balancer."""
         balancers = self.look().fleet.running
@@ -196,6 +226,20 @@ class Operations:
                 "told": sentence,
             },
         )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RefusedValueError(f"`value` is a number, or `{FILE}` for what the file says.") from None
+
+
+def _in_force(view: View, name: str, what: Adjustable) -> float:
+    worker = view.plan.workers[name]
+    if what is Adjustable.WEIGHT:
+        return worker.share
+    return worker.maximum or view.worker_connections
 
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:

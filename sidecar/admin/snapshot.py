@@ -24,6 +24,7 @@ _WORDS = {
     "flaps": "flapping",
     "drain": "drained",
     "undrain": "resumed",
+    "adjusted": "changed",
     "reload": "reloaded",
     "refused": "reload refused",
     "version": "new version",
@@ -103,6 +104,15 @@ class ProcessFacts:
 
 
 @frozen(kw_only=True)
+class OverrideFacts:
+    """A value that was set at run time."""
+
+    value: float = 0.0
+    file: float = 0.0
+    by: str = ""
+
+
+@frozen(kw_only=True)
 class WorkerFacts:
     """One worker."""
 
@@ -127,9 +137,15 @@ class WorkerFacts:
     connects: int = 0
     failures: int = 0
     cuts: int = 0
+    weight: float = 1.0
+    maximum: int | None = None
+    overrides: Mapping[str, OverrideFacts] = field(factory=dict)
+    """By `weight` and `maximum`: what was set at run time, and is not what the file says."""
     recent: RecentWorker = RecentWorker()
     states: Mapping[str, str] = field(factory=dict)
     """By instance, where not all of them have it in the same state."""
+    adjustments: Mapping[str, str] = field(factory=dict)
+    """By instance, what was set at run time in words, where that is not the same on all."""
 
     @property
     def whereabouts(self) -> str:
@@ -147,6 +163,13 @@ class WorkerFacts:
     def undrained(self) -> bool:
         """On every instance, too."""
         return "draining" not in (self.states.values() or (self.state,))
+
+    @property
+    def adjusted(self) -> str:
+        """What was set at run time in words; empty where there is nothing."""
+        if self.adjustments:
+            return "; ".join(f"{text or 'as the file says'} on {name}" for name, text in self.adjustments.items())
+        return ", ".join(f"{what} {each.value:g} (file: {each.file:g})" for what, each in self.overrides.items())
 
 
 @frozen(kw_only=True)

@@ -178,10 +178,15 @@ def _worker(name: str, seen: Sequence[_Answered]) -> WorkerFacts:
     found = {each.name: each.facts.workers[name] for each in seen if name in each.facts.workers}
     workers = list(found.values())
     words = {instance: state_word(worker) for instance, worker in found.items()}
+    adjusted = {instance: worker.adjusted for instance, worker in found.items()}
     worst = min(workers, key=gravity)
     return evolve(
         worst,
         states=words if len(set(words.values())) > 1 else {},
+        weight=workers[0].weight,
+        maximum=workers[0].maximum,
+        overrides=workers[0].overrides,
+        adjustments=adjusted if len(set(adjusted.values())) > 1 else {},
         **{field: sum(getattr(each, field) for each in workers) for field in _COUNTS},
         recent=_recent_worker([worker.recent for worker in workers]),
     )

@@ -68,7 +68,7 @@ def worker_pool(
         name=worker.name,
         endpoint=client,
         socket_path=path,
-        limits=pool_limits(settings),
+        limits=pool_limits(worker, settings),
         reader_limits=response_limits(settings.limits),
         clock=reactor,
         deadlines=deadlines,
@@ -95,11 +95,11 @@ def note_turn(events: Events, name: str, state: WorkerState, reason: str) -> Non
         events.note("down", name, stuck + reason)
 
 
-def pool_limits(settings: Settings) -> PoolLimits:
+def pool_limits(worker: PlannedWorker, settings: Settings) -> PoolLimits:
     """How many connections to one worker there may be, and who waits for one."""
     limits = settings.limits
     return PoolLimits(
-        connections=limits.worker_connections,
+        connections=worker.maximum or limits.worker_connections,
         idle=limits.worker_idle,
         connecting=limits.worker_connecting,
         waiting=limits.waiting,

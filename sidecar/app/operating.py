@@ -42,10 +42,11 @@ def _operations(reload: Reload, recent: Recent, own: OwnUse) -> Operations:
         reload.look,
         sidecar.events,
         sidecar.hottest,
+        reload.adjust,
         recent,
         own,
-        lambda: reload.deployment.settings.operator.actions,
-        sidecar.move_polls,
+        actions=lambda: reload.deployment.settings.operator.actions,
+        move_polls=sidecar.move_polls,
     )
 
 

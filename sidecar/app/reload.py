@@ -26,10 +26,12 @@ from sidecar.entrance.tls import Face, Secrets
 from sidecar.errors import ConfigError, Problem, Severity, SidecarError
 from sidecar.loading.altered import changes
 from sidecar.loading.deployment import Deployment
+from sidecar.loading.overriding import adjusted_deployment, carried
 from sidecar.loading.refusal import reasons_of, refusals
 from sidecar.metrics.status import View
 from sidecar.observe.telemetry import logger
 from sidecar.plurals import counted
+from sidecar.routing.overrides import Adjustable
 
 _log = logger("sidecar")
 
@@ -94,6 +96,8 @@ class Reload(Service):
             uptime=self.reactor.seconds() - self._started,
             gateway=self.sidecar.gateway,
             plan=self.deployment.plan,
+            overrides=self.deployment.overrides,
+            worker_connections=self.deployment.settings.limits.worker_connections,
             release=self.deployment.table.release,
             listening=[address(port) for port in self.sidecar.ports],
             in_flight=self.sidecar.in_flight,
@@ -126,6 +130,12 @@ class Reload(Service):
             self.announce(f"STATUS={self.summary()}")
         for tell_of_it in self.after:
             tell_of_it()
+
+    def adjust(self, name: str, what: Adjustable, value: float | None, by: str) -> None:
+        """Give a worker another weight or maximum from now on; None: that of the file. Raises RefusedValueError."""
+        found = adjusted_deployment(self.deployment, name, what, value, by)
+        if found.overrides != self.deployment.overrides:
+            self.use(found)
 
     def reload(self) -> None:
         """Begin to read everything again; once more at the end if asked meanwhile. Nothing while the sidecar stops."""
@@ -194,11 +204,15 @@ class Reload(Service):
         self._read_at = time.time()
         unchangeable = _unchangeable(before.settings, found.settings)
         kept = evolve(found.settings, **{key: getattr(before.settings, key) for key in LISTENERS})
-        self.use(evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *unchangeable)))))
+        found = evolve(found, settings=kept, problems=tuple(dict.fromkeys((*found.problems, *unchangeable))))
+        found, ended = carried(before, found)
+        self.use(found)
         for problem in self.deployment.problems:
             if problem not in before.problems:
                 _log.warn("{problem}", problem=str(problem))
-        told = [*changes(before, self.deployment), *self.sidecar.identities.use(secrets)] or ["nothing is different"]
+        told = [*ended, *changes(before, self.deployment), *self.sidecar.identities.use(secrets)] or [
+            "nothing is different"
+        ]
         return ReloadOutcome(True, (*told, *(str(problem) for problem in unchangeable)))
 
 

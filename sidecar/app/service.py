@@ -370,7 +370,7 @@ def _is_poll(passage: Passage) -> bool:
 
 
 def _weights(work: Work) -> dict[str, float]:
-    return {name: worker.settings.weight for name, worker in work.workers.items()}
+    return {name: worker.share for name, worker in work.workers.items()}
 
 
 def _ceiling(settings: Settings) -> int:

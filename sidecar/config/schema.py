@@ -107,6 +107,13 @@ class Worker:
         default=1.0,
         metadata=doc("Its share of the keys, compared with the other workers of its pool. 0 removes it from the pool."),
     )
+    maximum: Count | None = field(
+        default=None,
+        metadata=doc(
+            "Most requests that it has at once, long polls included; more wait in its queue. Absent: "
+            "limits.worker_connections."
+        ),
+    )
     health: HealthPath = field(
         default="/health",
         metadata=doc(

@@ -239,7 +239,7 @@ class _Reader:
         if route.pool is None:
             return OwnRule(number, route, None)
         pool = self.plan.pools[route.pool]
-        weights = {name: self.plan.workers[name].settings.weight for name in pool.sharing}
+        weights = {name: self.plan.workers[name].weight for name in pool.sharing}
         group = self._grouped(pool.name, weights, pool.reserve, pool.fallback, self._kind(pool))
         return OwnRule(number, route, Destination(group))
 

@@ -20,6 +20,7 @@ EventKind = Literal[
     "flaps",
     "drain",
     "undrain",
+    "adjusted",
     "reload",
     "refused",
     "version",

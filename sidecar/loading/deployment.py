@@ -19,6 +19,7 @@ from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.routing.auth_service import find_service
 from sidecar.routing.compile import compile_plan
+from sidecar.routing.overrides import Override, adjusted, weights_of
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import workers_of
 from sidecar.synapse.asker import ask_version
@@ -51,6 +52,8 @@ class Deployment:
     """What siblings are sent; None: nothing."""
     log_secret: bytes | None = field(default=None, repr=False)
     """By which keys are hashed in the access log; None: each process makes one."""
+    overrides: tuple[Override, ...] = ()
+    """What an operator wants of workers in place of what the files say."""
     problems: tuple[Problem, ...]
     """What is wrong but does not prevent a start. An error among them means that some requests will fail."""
 
@@ -90,16 +93,34 @@ def deployment_by(settings: Settings, version: str | None = None) -> Deployment:
 
 def for_version(deployment: Deployment, version: str) -> Deployment:
     """The same files, as they were read, for Synapse `version`. Raises ConfigError."""
-    return _deployment(deployment.settings, deployment.topology, version)
+    return _deployment(deployment.settings, deployment.topology, version, overrides=deployment.overrides)
 
 
 def with_table(deployment: Deployment, table: EndpointTable) -> Deployment:
     """The same files with another endpoint table. Raises ConfigError."""
-    return _deployment(deployment.settings, deployment.topology, None, table)
+    return _deployment(deployment.settings, deployment.topology, None, table, deployment.overrides)
+
+
+def with_overrides(deployment: Deployment, overrides: tuple[Override, ...]) -> Deployment:
+    """The same files, as they were read, with other values for workers."""
+    if weights_of(overrides) == weights_of(deployment.overrides):
+        # Where requests go stays as it is, and a plan takes a tenth of a second.
+        filed = {name: evolve(each, maximum=each.settings.maximum) for name, each in deployment.plan.workers.items()}
+        changed = {name: adjusted(each, overrides) for name, each in filed.items()}
+        return evolve(deployment, plan=evolve(deployment.plan, workers=changed), overrides=overrides)
+    service, _ = find_service(deployment.settings, deployment.topology)
+    workers, facts = workers_of(deployment.topology, deployment.settings)
+    rows = deployment.table.endpoints
+    plan = compile_plan(deployment.settings, workers, rows, evolve(facts, mas=service), overrides)
+    return evolve(deployment, plan=plan, overrides=overrides)
 
 
 def _deployment(
-    settings: Settings, topology: Topology, version: str | None, table: EndpointTable | None = None
+    settings: Settings,
+    topology: Topology,
+    version: str | None,
+    table: EndpointTable | None = None,
+    overrides: tuple[Override, ...] = (),
 ) -> Deployment:
     service, missing = find_service(settings, topology)
     serves = {process.name: process.serves for process in topology.processes}
@@ -120,7 +141,7 @@ def _deployment(
     problems += (settings.source.problem(*fault, Severity.WARNING) for fault in unknown)
     workers, facts = workers_of(topology, settings)
     try:
-        plan = compile_plan(settings, workers, table.endpoints, evolve(facts, mas=service))
+        plan = compile_plan(settings, workers, table.endpoints, evolve(facts, mas=service), overrides)
     except ConfigError as error:
         # What was found in Synapse's files is likely to be the reason.
         raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
@@ -138,6 +159,7 @@ def _deployment(
         secret=secret,
         sibling_password=sibling_password,
         log_secret=log_secret,
+        overrides=overrides,
         problems=tuple(dict.fromkeys(problems)),
     )
 

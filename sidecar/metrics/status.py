@@ -18,6 +18,7 @@ from sidecar.balancers.server import StreamServer
 from sidecar.errors import Problem, Severity
 from sidecar.observe.logbook import Written
 from sidecar.relay.gateway import Gateway
+from sidecar.routing.overrides import Override
 from sidecar.routing.parts import PoolPart, Takes
 from sidecar.routing.plan import Plan
 from sidecar.upstream.pool import WorkerPool
@@ -32,6 +33,10 @@ class View:
     """Seconds."""
     gateway: Gateway
     plan: Plan
+    overrides: Sequence[Override]
+    """Weights and maxima of workers that an operator has set."""
+    worker_connections: int
+    """The maximum of a worker that has none of its own."""
     release: str
     """Of Synapse, by whose endpoints requests go."""
     listening: Sequence[str]
@@ -65,7 +70,7 @@ def status(view: View) -> dict[str, Any]:
         "stopping": gateway.draining,
         "listening": list(view.listening),
         "counters": attrs.asdict(gateway.counters, filter=lambda attribute, _: attribute.name != "misroutes"),
-        "workers": {name: _worker(pool) for name, pool in gateway.pools.items()},
+        "workers": {name: {**_worker(pool), **_adjusted(view, name)} for name, pool in gateway.pools.items()},
         "leaving": [_worker(pool) for pool in view.leaving if pool.busy],
         "pools": {
             name: {
@@ -190,6 +195,20 @@ def _worker(pool: WorkerPool) -> dict[str, Any]:
         "slow_start": pool.health.warming,
         "cuts": pool.cuts,
         "waiting_bytes": pool.waiting_octets,
+    }
+
+
+def _adjusted(view: View, name: str) -> dict[str, Any]:
+    """The weight and the maximum in force, and what of them was set at run time."""
+    worker = view.plan.workers[name]
+    return {
+        "weight": worker.share,
+        "maximum": worker.maximum or view.worker_connections,
+        "overrides": {
+            each.what.value: {"value": each.value, "file": each.stated, "by": each.by}
+            for each in view.overrides
+            if each.worker == name
+        },
     }
 
 

@@ -29,6 +29,7 @@ from sidecar.routing.keys import (
 from sidecar.routing.lanes import Lanes
 from sidecar.routing.matcher import Patterns
 from sidecar.routing.oddities import idle_members
+from sidecar.routing.overrides import Override, adjusted
 from sidecar.routing.parts import PoolPart, parts_of
 from sidecar.routing.plan import Methods, Plan, PlannedPool, PlannedRow, Step
 from sidecar.routing.planning import planned_pools
@@ -53,7 +54,11 @@ _ROOM = ("room_id", "room_identifier", "room_alias")
 
 
 def compile_plan(
-    settings: Settings, workers: Iterable[PlannedWorker], endpoints: Iterable[Endpoint], facts: Facts
+    settings: Settings,
+    workers: Iterable[PlannedWorker],
+    endpoints: Iterable[Endpoint],
+    facts: Facts,
+    overrides: Sequence[Override] = (),
 ) -> Plan:
     """The plan for these processes; raises ConfigError where none of several is the main process.
 
@@ -69,6 +74,7 @@ def compile_plan(
         )
         known.setdefault(name, beside)
         rows = with_mas(rows)
+    known = {name: adjusted(worker, overrides) for name, worker in known.items()}
     pools = form_pools(known, settings.pools, facts)
     rows = tuple(row for row in rows if pools.exists(row))
     callers = Callers({token.encode(): sender for token, sender in facts.appservices.items()})
@@ -207,21 +213,30 @@ class _Compiler:
         """Add what depends on the pool and on the members, not on the endpoint. `route`: what sends it there."""
         settings = self.settings.pools.get(step.pool, DEFAULTS)
         # The rooms of an event persister are its own, however many there are.
-        seats = () if step.persisters else self.pools.seats(step.pool, step.members)
+        seats, shares = ((), ()) if step.persisters else self.pools.seats(step.pool, step.members)
+        members, *others = _filled(*map(self._in_force, (step.members, *step.fallback)))
+        seats = seats if members.keys() <= step.members.keys() else ()
         shared = f"; {len(seats)} of them share the keys, the others replace them"
         made = evolve(
             step,
+            members=members,
+            fallback=tuple(others),
             settings=settings,
             changes=changes_of(settings, compression_of(self.settings.compress, step.row, route)),
-            body_limit=self._body_limit(settings, step.members),
+            body_limit=self._body_limit(settings, members),
             federation=step.row is not None and step.row.path[:2] in _FEDERATION,
             coalesce=self.pools.coalesce(step.pool),
             seats=seats,
-            reason=step.reason if len(seats) in (0, len(step.members)) else step.reason + shared,
+            shares=shares,
+            reason=step.reason if len(seats) in (0, len(members)) else step.reason + shared,
         )
         fallback = tuple(dict.fromkeys(name for group in made.fallback for name in group if name not in made.members))
         orders = seats or rotations(made.members) or ((),)
         return evolve(made, keyless=tuple(made.decision("none", None, order, fallback) for order in orders))
+
+    def _in_force(self, members: Mapping[str, float]) -> dict[str, float]:
+        """The weights that these workers have at run time; none of them 0."""
+        return {name: share for name in members if (share := self.pools.workers[name].share) > 0}
 
     def _body_limit(self, settings: Pool, members: Iterable[str]) -> int | None:
         """The pool's own, else the least of what its workers take, and not more than the configuration allows."""
@@ -346,8 +361,8 @@ def segments_of(path: str) -> tuple[str, ...]:
 
 
 def _weights(workers: Iterable[PlannedWorker]) -> dict[str, float]:
-    """Weights above zero by name. The main process cannot be taken out, because some requests have nowhere else."""
-    weights = {worker.name: worker.settings.weight or float(worker.is_main) for worker in workers}
+    """Weights above zero by name, as the file has them (`PlannedWorker.standing`)."""
+    weights = {worker.name: worker.standing for worker in workers}
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 

@@ -146,7 +146,7 @@ def _others(step: Step, decision: Decision, plan: Plan) -> dict[str, str]:
 
 def _why_not(step: Step, worker: PlannedWorker, plan: Plan) -> str:
     pools, row = plan.membership, step.row
-    if worker.settings.weight <= 0:
+    if not worker.share:
         return "its weight is 0"
     if row is not None and row.group == MAS:
         return "it is not the Matrix Authentication Service"

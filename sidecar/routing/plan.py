@@ -73,6 +73,8 @@ class Step:
     reason: str = ""
     seats: Seats = ()
     """Where not all members share the keys."""
+    shares: tuple[float, ...] = ()
+    """Of each seat, how large it is beside the others."""
     keyless: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
     decided: dict[Key, Decision] = field(factory=dict)
@@ -80,7 +82,7 @@ class Step:
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
         kind, text = key
-        candidates = seat_of(self.seats, self.members, text) if self.seats else ranked(self.members, text)
+        candidates = seat_of(self.seats, self.shares, text) if self.seats else ranked(self.members, text)
         owner = event_persister(text, self.persisters) if self.persisters and text[:1] == "!" else None
         if owner in candidates:
             if self.owner_only:

@@ -49,8 +49,8 @@ def _sharing(name: str, members: Sequence[str], steps: Sequence[Step], pools: Po
     """The workers that share the keys; of a pool that only routes lead to, as those will have it."""
     if steps:
         return tuple(dict.fromkeys(each for step in steps for each in holders_of(step.seats) or step.members))
-    weights = {name: weight for name in members if (weight := pools.workers[name].settings.weight) > 0}
-    return holders_of(pools.seats(name, weights))
+    able = [name for name in members if pools.workers[name].standing > 0]
+    return holders_of(pools.seats(name, able)[0])
 
 
 def _planned(

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from sidecar.config.schema import Pool
 from sidecar.routing.matcher import alternatives
-from sidecar.routing.seats import Seats, seats_of
+from sidecar.routing.seats import Seats, reweighted, seats_of
 from sidecar.routing.workers import Facts, PlannedWorker
 from sidecar.synapse.endpoints import Endpoint
 from sidecar.synapse.mas import MAS
@@ -119,13 +119,17 @@ class Pools:
             return self.spread(SYNC, count)
         return (count + 1) // 2 if pool == SYNC else None
 
-    def seats(self, pool: str, weights: Mapping[str, float]) -> Seats:
-        """Who of these workers shares the keys of a pool, and who is next; empty where all do.
+    def seats(self, pool: str, names: Collection[str]) -> tuple[Seats, tuple[float, ...]]:
+        """Who of these workers shares the keys of a pool, who is next, and how large each share is; empty where all do.
 
         A user who syncs in one way and then in another stays with one worker.
         """
-        count = self.spread(pool, len(weights))
-        return () if count is None else seats_of(weights, count, SYNC if pool in LIKE_SYNC else pool)
+        standing = {name: self.workers[name].standing for name in names}
+        count = self.spread(pool, len(standing))
+        if count is None:
+            return (), ()
+        seats = seats_of(standing, count, SYNC if pool in LIKE_SYNC else pool)
+        return reweighted(seats, standing, {name: self.workers[name].share for name in names})
 
     def coalesce(self, pool: str) -> float:
         """Seconds for which the long polls of a pool are held back."""
@@ -138,7 +142,7 @@ class Pools:
 
     def able(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         """All workers that serve the endpoint; dedicated writers only if nobody else does, main if no worker does."""
-        workers = [each for each in self.workers.values() if not each.is_main and each.settings.weight > 0]
+        workers = [each for each in self.workers.values() if not each.is_main and each.standing > 0]
         serving = [each for each in workers if self.serves(each, row)]
         free = [each for each in serving if each.name not in self.dedicated]
         return tuple(free or serving) or ((self.main,) if self.serves(self.main, row) else ())
@@ -164,7 +168,7 @@ class Pools:
         """
         if row.stream not in self.stated or "GET" in row.methods:
             return False
-        members = [each for each in self.members(pool, row) if each.settings.weight > 0 or each.is_main]
+        members = [each for each in self.members(pool, row) if each.standing > 0]
         return bool(members) and all(each.name in self.writers[row.stream or ""] for each in members)
 
     def after(self, pool: str, row: Endpoint) -> list[tuple[PlannedWorker, ...]]:
@@ -187,7 +191,7 @@ class Pools:
 
     def _reachable_persisters(self, row: Endpoint) -> tuple[PlannedWorker, ...]:
         writers = self._listed(self.writers[EVENTS])
-        reachable = tuple(each for each in writers if self.serves(each, row) and each.settings.weight > 0)
+        reachable = tuple(each for each in writers if self.serves(each, row) and each.standing > 0)
         return () if reachable == (self.main,) else reachable
 
     def _listed(self, names: Sequence[str]) -> list[PlannedWorker]:

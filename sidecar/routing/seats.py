@@ -11,7 +11,8 @@ the order of the one before it from its end, so that two seats seldom want the s
 - with up to two seats and equal weights, one that holds a seat and goes moves the keys of that seat, and no others;
 - with more, the seats before its own stay as they are, and seldom does a later one change with it. No function of the
   workers alone does without that: for three seats and five workers there is no such choice;
-- one seat more moves keys only to whoever takes it.
+- one seat more moves keys only to whoever takes it;
+- a weight that is changed at run time moves only keys of its worker (`reweighted`).
 
 Pure.
 """
@@ -63,11 +64,25 @@ def _other(name: str, holder: str, holders: Sequence[str]) -> bool:
     return name in holders and name != holder
 
 
+def reweighted(
+    seats: Seats, standing: Mapping[str, float], weights: Mapping[str, float]
+) -> tuple[Seats, tuple[float, ...]]:
+    """The same seats by other weights than those by which they were given: who has them, and how large each is.
+
+    Nobody takes the seat of another, so that a weight moves no keys but those of its worker. One of weight 0 hands its
+    seat over as it is, as if it were down.
+    """
+    orders = tuple(tuple(name for name in order if weights[name] > 0) for order in seats)
+    if sum(weight > 0 for weight in weights.values()) < 2:
+        return (), ()
+    return orders, tuple(weights[order[0]] or standing[order[0]] for order in seats)
+
+
 def holders_of(seats: Seats) -> tuple[str, ...]:
     """Who shares the keys while nobody is lost."""
-    return tuple(order[0] for order in seats)
+    return tuple(dict.fromkeys(order[0] for order in seats))
 
 
-def seat_of(seats: Seats, weights: Mapping[str, float], key: str) -> tuple[str, ...]:
-    """The order of workers for a key; each holder has its share by weight."""
-    return min(enumerate(seats), key=lambda seat: score(str(seat[0]), weights[seat[1][0]], key))[1]
+def seat_of(seats: Seats, shares: Sequence[float], key: str) -> tuple[str, ...]:
+    """The order of workers for a key; each seat has its share of the keys."""
+    return min(enumerate(seats), key=lambda seat: score(str(seat[0]), shares[seat[0]], key))[1]

@@ -38,10 +38,25 @@ class PlannedWorker:
     is_main: bool = False
     settings: Worker = field(default=Worker())
     """What `workers:` says of it."""
+    weight: float = field(default=Factory(lambda self: self.settings.weight, takes_self=True))
+    """In force: the file's, or what an operator wants instead (`sidecar.routing.overrides`)."""
+    maximum: int | None = field(default=Factory(lambda self: self.settings.maximum, takes_self=True))
+    """The same of its requests at once; None: `limits.worker_connections`."""
     process: Process = field(
         default=Factory(lambda self: Process(name=self.name), takes_self=True), eq=_wherever_it_stands, repr=False
     )
     """What Synapse's files say of it."""
+
+    @property
+    def share(self) -> float:
+        """Its weight in force. The main process cannot be taken out, because some requests have nowhere else."""
+        return self.weight or float(self.is_main)
+
+    @property
+    def standing(self) -> float:
+        """The weight by which it is a member and holds seats: the file's, so that a change at run time moves its keys
+        only. Where the file has it out, it comes with a weight of 1."""
+        return self.settings.weight or float(self.is_main or self.weight > 0)
 
 
 @frozen(kw_only=True)

@@ -112,6 +112,15 @@ class OperatorClient:
         """Let a worker be asked for its health at once. Raises SilentSidecarError."""
         self._ask("POST", f"/api/workers/{quote(name, safe='')}/check")
 
+    def set_value(self, name: str, what: str, value: str, *, everywhere: bool = False) -> str:
+        """Give a worker another `weight` or `maximum`, here or on all instances; `file`: the file's. A sentence.
+
+        Raises SilentSidecarError.
+        """
+        query = urlencode({"value": value}) + ("&all" if everywhere else "")
+        path = f"/api/workers/{quote(name, safe='')}/{what}?{query}"
+        return str(self._ask("POST", path, slow=everywhere).get("told", ""))
+
     def hottest(self, names: Sequence[str]) -> dict[str, Any]:
         """Who has the most requests, and where those who are named stand. Raises SilentSidecarError."""
         return self._ask("GET", f"/api/hottest?{urlencode([('is', name) for name in names])}")

@@ -14,6 +14,7 @@ _STYLES: dict[str, Style] = {
     "flaps": "bad",
     "drain": "warm",
     "undrain": "good",
+    "adjusted": "warm",
     "refused": "warm",
     "shed": "warm",
     "misroutes": "warm",

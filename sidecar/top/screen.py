@@ -18,7 +18,7 @@ from sidecar.top.busy_endpoints import endpoints, hottest
 from sidecar.top.events import events
 from sidecar.top.several import instance_lines, short
 from sidecar.top.spark import spark
-from sidecar.top.state import Action, TopState, View
+from sidecar.top.state import Action, Setting, TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.workers import table
 
@@ -32,6 +32,7 @@ Tab                   workers, pools, balancers, endpoints, events, notes,
 s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
 d       u             drain the chosen worker, resume it; asks first
+w       m             set its weight, its maximum of requests at once
 ?                     this help
 q                     quit
 
@@ -45,7 +46,7 @@ P99     the same of 99 in 100
 SINCE   how long it has been in its state
 *       not on all instances; with several, numbers are sums, times the longest
 """
-KEYS = "q quit  ? help  Tab view  / filter  s sort  r reverse  d drain  u resume"
+KEYS = "q quit  ? help  Tab view  / filter  s sort  d drain  u resume  w weight  m max"
 
 
 def screen(state: TopState, width: int, height: int) -> list[Line]:
@@ -138,6 +139,8 @@ def _curve(name: str, values: Sequence[float | None], room: int) -> Iterator[Pie
 def _foot(state: TopState, width: int) -> Iterator[Line]:
     if state.asked is not None and state.facts is not None:
         yield from _question(state, width)
+    elif state.setting is not None and state.facts is not None:
+        yield (Piece(left(_prompt(state.facts, state.setting), width), "bar"),)
     elif state.typing or (state.filter and not (state.message or state.trouble)):
         ends = "_  Enter ends" if state.typing else "  Esc shows all"
         yield (Piece(left(f"/{state.filter}{ends}", width), "bar"),)
@@ -145,6 +148,16 @@ def _foot(state: TopState, width: int) -> Iterator[Line]:
         yield (Piece(left(state.trouble or state.message, width), "bad" if state.trouble else "bold"),)
     else:
         yield (Piece(left(KEYS, width), "bar"),)
+
+
+def _prompt(facts: Snapshot, setting: Setting) -> str:
+    worker = facts.workers.get(setting.worker)
+    now = "" if worker is None else f" (now {worker.weight if setting.what == 'weight' else worker.maximum or 0:g})"
+    enter = "sets"
+    if setting.everywhere:
+        own = next(each.name for each in facts.instances if each.own)
+        enter = f"{instances_told(facts)}, o: only {own}"
+    return f"{setting.what} of {setting.worker}{now}: {setting.text}_  Enter {enter}, empty: the file's, Esc ends"
 
 
 def _question(state: TopState, width: int) -> Iterator[Line]:

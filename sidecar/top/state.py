@@ -6,6 +6,7 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
+from sidecar.admin.answers import FILE
 from sidecar.admin.columns import COLUMNS, ordered
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
@@ -13,6 +14,7 @@ View = Literal["workers", "pools", "balancers", "endpoints", "events", "notes", 
 VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "endpoints", "events", "notes", "instances")
 ORDERS = ("", *COLUMNS)
 LONGEST_FILTER = 40
+LONGEST_VALUE = 10
 PAGE = 10
 """How far PgUp and PgDn go."""
 
@@ -23,6 +25,18 @@ class Action:
 
     worker: str
     drain: bool
+    everywhere: bool = False
+    """On all instances."""
+
+
+@frozen
+class Setting:
+    """A value that is being typed, and is then set."""
+
+    worker: str
+    what: str
+    """`weight` or `maximum`."""
+    text: str
     everywhere: bool = False
     """On all instances."""
 
@@ -42,6 +56,8 @@ class TopState:
     chosen: str = ""
     help: bool = False
     asked: Action | None = None
+    setting: Setting | None = None
+    """A value is being typed."""
     message: str = ""
     filter: str = ""
     """Only lines that have this in them, and workers whose name has, are shown."""
@@ -76,7 +92,7 @@ def untold(state: TopState, trouble: str, age: float) -> TopState:
     return evolve(state, trouble=trouble, age=age)
 
 
-def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
+def press(state: TopState, key: str) -> tuple[TopState, Action | Setting | None]:
     """What a key does; keys that are not printable have names such as `up` and `page down`, and no key is empty."""
     if not key:
         return state, None
@@ -84,6 +100,8 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
         return evolve(state, help=False, ended=key == "q"), None
     if state.typing:
         return _typed(state, key), None
+    if state.setting is not None:
+        return _set(state, state.setting, key)
     if state.asked is not None:
         action = _answered(state.asked, key)
         return evolve(state, asked=None, message="Nothing was done." if action is None else ""), action
@@ -111,6 +129,8 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | None]:
             return evolve(state, backwards=not state.backwards), None
         case "d" | "u":
             return _asked(state, drain=key == "d"), None
+        case "w" | "m":
+            return _begun(state, "weight" if key == "w" else "maximum"), None
     return state, None
 
 
@@ -131,6 +151,18 @@ def _typed(state: TopState, key: str) -> TopState:
     return evolve(state, filter=(state.filter + more)[:LONGEST_FILTER], scroll=0)
 
 
+def _set(state: TopState, setting: Setting, key: str) -> tuple[TopState, Setting | None]:
+    """A key while a value is typed; Enter sets it, `o` here only, nothing typed is the file's value, Escape ends."""
+    if key == "escape":
+        return evolve(state, setting=None, message="Nothing was done."), None
+    if key == "enter" or (key in ("o", "O") and setting.everywhere):
+        everywhere = setting.everywhere and key == "enter"
+        return evolve(state, setting=None), evolve(setting, text=setting.text or FILE, everywhere=everywhere)
+    text = setting.text[:-1] if key == "backspace" else setting.text
+    more = key if len(key) == 1 and (key.isdecimal() or key == ".") else ""
+    return evolve(state, setting=evolve(setting, text=(text + more)[:LONGEST_VALUE])), None
+
+
 def _moved(state: TopState, step: int) -> TopState:
     if state.view != "workers":
         return evolve(state, scroll=max(0, state.scroll + step))
@@ -140,14 +172,31 @@ def _moved(state: TopState, step: int) -> TopState:
     return evolve(state, chosen=workers[min(max(state.place + step, 0), len(workers) - 1)].name)
 
 
+def _hindrance(state: TopState) -> str:
+    """Why nothing can be done to a worker now; empty if it can."""
+    if state.view != "workers" or state.facts is None or not state.workers:
+        return "Choose a worker first; Tab leads to them."
+    return "Nothing can be done here, because `operator.actions` is `none`." if state.facts.actions == "none" else ""
+
+
+def _several(state: TopState) -> bool:
+    """Whether there are instances besides the one that is asked."""
+    return state.facts is not None and bool(state.facts.instances)
+
+
+def _begun(state: TopState, what: str) -> TopState:
+    """A value is going to be typed, unless there is no worker to have it."""
+    if _hindrance(state):
+        return evolve(state, message=_hindrance(state))
+    name = state.workers[state.place].name
+    return evolve(state, chosen=name, setting=Setting(name, what, "", _several(state)))
+
+
 def _asked(state: TopState, *, drain: bool) -> TopState:
     """The question before an action, or why there is none."""
-    workers = state.workers
-    if state.view != "workers" or state.facts is None or not workers:
-        return evolve(state, message="Choose a worker first; Tab leads to them.")
-    if state.facts.actions == "none":
-        return evolve(state, message="Nothing can be done here, because `operator.actions` is `none`.")
-    worker = workers[state.place]
+    if _hindrance(state):
+        return evolve(state, message=_hindrance(state))
+    worker = state.workers[state.place]
     if worker.drained if drain else worker.undrained:
         return evolve(state, message=f"{worker.name} is {'draining already' if drain else 'not draining'}.")
-    return evolve(state, chosen=worker.name, asked=Action(worker.name, drain, bool(state.facts.instances)))
+    return evolve(state, chosen=worker.name, asked=Action(worker.name, drain, _several(state)))

@@ -104,7 +104,7 @@ def _row(worker: WorkerFacts, word: str, columns: list[Column], size: tuple[int,
     name, width = size
     pieces = list(_cells(worker, word, columns, name))
     used = sum(len(piece.text) for piece in pieces)
-    told = "; ".join(text for text in (worker.whereabouts, worker.reason) if text)
+    told = "; ".join(text for text in (worker.whereabouts, worker.reason, worker.adjusted) if text)
     reason = f"  {told}" if told and width - used > _REASON else ""
     pieces.append(Piece(left(reason, width - used), "soft"))
     return tuple(Piece(piece.text, "chosen") for piece in pieces) if chosen else tuple(pieces)

@@ -99,6 +99,8 @@ class WorkerPool:
     _retry: IDelayedCall | None = None
     _sweep: IDelayedCall | None = None
     _looks: int = 0
+    _over: bool = False
+    """There are more connections than there may be, since the limit has been lowered."""
     _lives: int = 0
     _generation: int = 0
     _generation_checked: float = 0.0
@@ -110,6 +112,10 @@ class WorkerPool:
     def down(self) -> bool:
         """Nobody is sent there: it is down or stuck."""
         return not self.health.up
+
+    @property
+    def _connections(self) -> int:
+        return self.leased + self.connecting + len(self._idle)
 
     @property
     def idle(self) -> int:
@@ -169,8 +175,9 @@ class WorkerPool:
         upstream.rest(self._looks)
         self.leased -= 1
         self.health.hear(self.deadlines.recent)
-        if self.retired or self.draining or upstream.generation != self._generation:
+        if self.retired or self.draining or self._over or upstream.generation != self._generation:
             upstream.abort()
+            self._over = self._over and self._connections > self.limits.connections
             self._connect_more()
         elif self._waiting:
             self._hand_over(upstream)
@@ -253,6 +260,10 @@ class WorkerPool:
         """Have the endpoint and the limits of `other`, which is for the same worker, from now on."""
         self.endpoint, self.limits, self.reader_limits = other.endpoint, other.limits, other.reader_limits
         self.health.use(other.health)
+        while self._idle and self._connections > self.limits.connections:
+            self.discard(self._idle[0])
+        self._over = self._connections > self.limits.connections
+        self._connect_more()
 
     # Its life.
 
@@ -340,7 +351,7 @@ class WorkerPool:
             and self.health.up
             and not self.draining
             and self.connecting < limits.connecting
-            and self.leased + self.connecting + len(self._idle) < limits.connections
+            and self._connections < limits.connections
         )
 
     def _connect(self) -> None:
@@ -354,8 +365,9 @@ class WorkerPool:
         self.connect_times.add(upstream.took)
         if self.connects == 1 and self.on_first_contact is not None:
             self.on_first_contact()
-        if self.draining or not self.health.up:
+        if self.draining or self._over or not self.health.up:
             upstream.abort()
+            self._over = self._over and self._connections > self.limits.connections
         elif self._waiting:
             self._hand_over(upstream)
         elif self.retired:

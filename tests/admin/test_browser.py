@@ -188,6 +188,27 @@ def test_a_worker_is_drained(browser: Browser, gate: Gate) -> None:
     assert gate.state("sync1") == "up"
 
 
+def test_a_weight_is_set(browser: Browser, gate: Gate) -> None:
+    """The row says it beside the file's; an empty field is the file's again, and what cannot be is told."""
+    for typed, shown in (("0.5", "weight 0.5 (file: 1)"), ("", "")):
+        browser.click("[aria-label='Change sync1']")
+        browser.until("document.querySelector('dialog[open] #question') !== null")
+        browser.script(f"document.querySelector('dialog [name=weight]').value = '{typed}'")
+        browser.click("dialog button[type=submit]")
+        browser.until("document.querySelector('dialog[open]') === null")
+        browser.until(f"{ROW.format('sync1')}.includes({json.dumps(shown)})")
+        assert bool(gate.ask("GET", "/api/status")[1]["workers"]["sync1"]["overrides"]) is bool(typed)
+    browser.until(f"!{ROW.format('sync1')}.includes('file: 1')")
+    browser.click("[aria-label='Change sync1']")
+    browser.until("document.querySelector('dialog[open] #question') !== null")
+    browser.script("document.querySelector('dialog [name=maximum]').value = '0'")
+    browser.click("dialog button[type=submit]")
+    browser.until("document.querySelector('dialog').textContent.includes('A maximum is a whole number')")
+    browser.click("dialog button")
+    (said,) = browser.console()
+    assert "400" in said
+
+
 def test_a_drain_that_is_refused(browser: Browser) -> None:
     """A form from before a restart says why it does nothing."""
     browser.click("[aria-label='Drain sync1']")

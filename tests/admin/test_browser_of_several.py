@@ -46,6 +46,12 @@ def test_several_instances(browser: Browser, tmp_path: Path) -> None:
         drain(browser, "Resume", "own")
         browser.until(f"{ROW}.includes('draining on m-1, m-2') && {ROW}.includes('up on 127.0.0.1:{port}')")
         assert [family.state(name, "sync1") for name in family.names] == ["draining", "draining"]
+        browser.click("[aria-label='Change sync1']")
+        browser.until("document.querySelector('dialog[open] #question') !== null")
+        browser.script("document.querySelector('dialog [name=weight]').value = '2'")
+        browser.click("dialog button[type=submit]")
+        browser.until(f"{ROW}.includes('weight 2 (file: 1)') && !{ROW}.includes('(file: 1) on')")
+        assert [family.weight(name, "sync1") for name in family.names] == [2, 2]
         family.running["m-2"].signal(signal.SIGKILL)
         family.running["m-2"].ends()
         browser.until(

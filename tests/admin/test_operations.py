@@ -149,6 +149,9 @@ async def test_status(scene: Operated) -> None:
         "slow_start": False,
         "cuts": 0,
         "waiting_bytes": 0,
+        "weight": 1.0,
+        "maximum": 8192,
+        "overrides": {},
     }
     assert told["pools"]["sync"]["workers"] == ["sync1", "sync2"]
     assert told["pools"]["main"]["running"] == 1

@@ -89,11 +89,11 @@ def test_workers() -> None:
     """A row for each, with state, numbers, and the button that fits; then those that are leaving."""
     root = Browsed().get("/")
     assert rows(root, "workers") == [
-        ["main", "up", "3", "0", "12/s", "4.0 ms", "310 ms", "10 s", "0", "1 d 1 h", "Drain"],
-        ["sync1", "up", "210", "0", "3/s", "–", "–", "–", "2", "–", "Drain"],  # noqa: RUF001
-        ["sync2", "downConnection refused", "0", "4", "–", "–", "–", "–", "0", "12 s", "Drain"],  # noqa: RUF001
-        ["client1", "draining", "1", "0", "–", "–", "–", "–", "0", "–", "Resume"],  # noqa: RUF001
-        ["typing1", "slow start", "0", "2", "–", "–", "–", "–", "0", "–", "Drain"],  # noqa: RUF001
+        ["main", "up", "3", "0", "12/s", "4.0 ms", "310 ms", "10 s", "0", "1 d 1 h", "DrainChange"],
+        ["sync1", "up", "210", "0", "3/s", "–", "–", "–", "2", "–", "DrainChange"],  # noqa: RUF001
+        ["sync2", "downConnection refused", "0", "4", "–", "–", "–", "–", "0", "12 s", "DrainChange"],  # noqa: RUF001
+        ["client1", "draining", "1", "0", "–", "–", "–", "–", "0", "–", "ResumeChange"],  # noqa: RUF001
+        ["typing1", "slow start", "0", "2", "–", "–", "–", "–", "0", "–", "DrainChange"],  # noqa: RUF001
         ["old1", "leaving", "2", "0", "–", "–", "–", "–", "0", "–", ""],  # noqa: RUF001
     ]
     assert root.one("tr", id="worker-sync2").attributes["class"] == "of-down"

@@ -58,6 +58,17 @@ def test_numbers_add_up() -> None:
     assert "13/s" in text(facts, "workers")
 
 
+def test_a_weight_that_is_set_on_one() -> None:
+    """The row says where; on all alike it is said once. A form begins with the weight of the own one."""
+    first, second = calm(), calm()
+    second["workers"]["sync1"] |= {"weight": 0.5, "overrides": {"weight": {"value": 0.5, "file": 1.0, "by": "me"}}}
+    worker = both(first, second).workers["sync1"]
+    assert worker.adjusted == "as the file says on one; weight 0.5 (file: 1) on two"
+    assert worker.weight == 1
+    assert both(second, second).workers["sync1"].adjusted == "weight 0.5 (file: 1)"
+    assert both(first, first).workers["sync1"].adjusted == ""
+
+
 def test_a_worker_that_is_drained_on_one() -> None:
     """Its row says on which; both buttons are there, and each only where it does something."""
     second = calm()
@@ -69,15 +80,18 @@ def test_a_worker_that_is_drained_on_one() -> None:
     row = root.one("tr", id="worker-sync1")
     assert "draining" in row.text
     assert "up on one; draining on two" in row.text
-    assert [button.text for button in row.all("a", class_="button")] == ["Drain", "Resume"]
-    assert [button.text for button in root.one("tr", id="worker-main").all("a", class_="button")] == ["Drain"]
+    assert [button.text for button in row.all("a", class_="button")] == ["Drain", "Resume", "Change"]
+    assert [button.text for button in root.one("tr", id="worker-main").all("a", class_="button")] == [
+        "Drain",
+        "Change",
+    ]
     for first in (second, calm()):
         first["workers"]["sync1"]["state"] = "draining"
     facts = both(second, second)
     assert facts.workers["sync1"].drained
     assert [
         each.text for each in parsed(live(facts, "", "now")).one("tr", id="worker-sync1").all("a", class_="button")
-    ] == ["Resume"]
+    ] == ["Resume", "Change"]
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def home(user: str) -> str:
 
 def sync_home(user: str) -> str:
     """Where the user's syncs belong: half of the workers share them."""
-    return seat_of(seats_of(WEIGHTS, 2, "sync"), WEIGHTS, user)[0]
+    return seat_of(seats_of(WEIGHTS, 2, "sync"), (1.0, 1.0), user)[0]
 
 
 def test_the_users_of_these_tests_are_spread() -> None:

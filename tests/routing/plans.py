@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.config.schema import Settings, Worker
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
+from sidecar.routing.overrides import Override
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, PlannedWorker, planned_workers
 from sidecar.synapse.endpoints import Endpoint, load_endpoints
@@ -95,12 +96,13 @@ def plan_of(
     rows: Iterable[Endpoint] = TABLE,
     facts: Facts | None = None,
     planned: Iterable[PlannedWorker] | None = None,
+    overrides: Sequence[Override] = (),
     **settings: object,
 ) -> Plan:
     """The plan of these workers; `settings` are sections of the configuration."""
     everything = Settings(workers=workers, **settings)  # type: ignore[arg-type]
     processes = planned_workers(everything) if planned is None else tuple(planned)
-    return compile_plan(everything, processes, rows, facts or Facts())
+    return compile_plan(everything, processes, rows, facts or Facts(), overrides)
 
 
 def asked(

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 
 from sidecar.config.schema import Pool, Route
 from sidecar.routing.decide import decide
-from sidecar.routing.plan import DECISIONS, KEY_LENGTH
+from sidecar.routing.overrides import Adjustable, Override
+from sidecar.routing.plan import DECISIONS, KEY_LENGTH, Plan
 from sidecar.synapse.endpoints import Endpoint
 
 from .plans import ALICE, MAIN, PEER, SPLIT, TABLE, Headers, asked, authorized, client, endpoint, plan_of
@@ -32,6 +34,7 @@ CROWDED = plan_of(
     )
 )
 STREAMS_AND_POOLS = plan_of(pools={"sync": Pool(workers=("sync1", "sync2")), "rooms": Pool(workers=("client1",))})
+WEIGHABLE = ("sync1", "sync3", "client1", "fed1", "event2", "receipts1")
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12).map(lambda text: quote(text, safe="!:#$@()*,;+="))
 OCTETS = st.binary(max_size=50)
 METHODS = st.sampled_from([b"GET", b"PUT", b"POST", b"DELETE", b"HEAD", b"OPTIONS", b"BREW", b""])
@@ -204,6 +207,47 @@ def test_removing_a_worker_moves_only_its_users() -> None:
         before = asked(PLAN, "GET", "/_matrix/client/v3/sync?since=1", fields)
         after = asked(fewer, "GET", "/_matrix/client/v3/sync?since=1", fields)
         assert after.candidates == tuple(name for name in before.candidates if name != "sync2")
+
+
+@cache
+def weighed(name: str, weight: float, spread: int | None) -> Plan:
+    pools = {} if spread is None else {"sync": Pool(spread=spread), "client": Pool(spread=spread)}
+    override = Override(worker=name, what=Adjustable.WEIGHT, value=weight, stated=1.0, by="")
+    return plan_of(pools=pools, overrides=[override])
+
+
+@given(
+    st.sampled_from(WEIGHABLE),
+    st.tuples(*[st.sampled_from([0.0, 0.1, 1.0, 3.0])] * 2),
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+    st.sampled_from([None, 1, 2]),
+)
+def test_a_weight_at_run_time_moves_only_keys_of_its_worker(
+    name: str, values: tuple[float, float], key: str, spread: int | None
+) -> None:
+    """Whatever the pool, with and without seats, and for OPTIONS; at 0 its seat is another's as it is."""
+    before, after = (weighed(name, value, spread) for value in values)
+    for rows in zip(before.rows, after.rows, strict=True):
+        old, new = (
+            plan.step_of(row).settle((row.affinity, key)).candidates
+            for plan, row in zip((before, after), rows, strict=True)
+        )
+        seats = before.step_of(rows[0]).seats or after.step_of(rows[1]).seats
+        own = {name, *(new[:1] if not values[1] and seats else ()), *(old[:1] if not values[0] and seats else ())}
+        assert old[:1] == new[:1] or not own.isdisjoint((*old[:1], *new[:1]))
+        if values == (1.0, 0.0) and name not in old[:1]:
+            assert new == tuple(each for each in old if each != name)
+
+
+def test_the_seats_of_others_stay_whatever_a_worker_weighs() -> None:
+    """A holder that weighs less holds on to its seat, with fewer keys; at 0 the next in rank takes it as it is."""
+    before, less, none = (weighed("sync3", weight, None) for weight in (1.0, 0.1, 0.0))
+    holders = before.pools["sync"].sharing
+    assert "sync3" in holders
+    assert less.pools["sync"].sharing == holders
+    instead = none.pools["sync"].sharing
+    assert [old == new or old == "sync3" for old, new in zip(holders, instead, strict=True)] == [True] * len(holders)
+    assert "sync3" not in instead
 
 
 def test_head_is_decided_as_get() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidecar.routing.hashing import bounded
-from sidecar.routing.seats import Seats, holders_of, seat_of, seats_of
+from sidecar.routing.seats import Seats, holders_of, reweighted, seat_of, seats_of
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 WEIGHTS = st.dictionaries(NAMES, st.floats(0.1, 10), min_size=2, max_size=8)
@@ -18,6 +19,11 @@ Spread = tuple[dict[str, float], int]
 
 EQUAL = dict.fromkeys(("sync1", "sync2", "client1", "client2"), 1.0)
 GOLDEN: Seats = (("client1", "sync1", "sync2", "client2"), ("client2", "sync2", "sync1", "client1"))
+
+
+def seated(seats: Seats, weights: Mapping[str, float], key: str) -> tuple[str, ...]:
+    """The order for a key, by the weights by which the seats were given."""
+    return seat_of(seats, tuple(weights[order[0]] for order in seats), key)
 
 
 @st.composite
@@ -30,7 +36,7 @@ def spread(draw: st.DrawFn) -> Spread:
 def test_the_seats_of_a_pool_never_change() -> None:
     """A release that gave them to others would move users everywhere."""
     assert seats_of(EQUAL, 2, "sync") == GOLDEN
-    assert [seat_of(GOLDEN, EQUAL, key)[0] for key in ("alice", "bob", "carol", "dave")] == [
+    assert [seated(GOLDEN, EQUAL, key)[0] for key in ("alice", "bob", "carol", "dave")] == [
         "client2",
         "client2",
         "client1",
@@ -51,7 +57,7 @@ def test_each_seat_has_all_workers_whatever_their_order(case: Spread, key: str, 
     names = list(weights)
     dice.shuffle(names)
     assert seats_of({name: weights[name] for name in names}, count, "sync") == seats
-    assert seat_of(seats, weights, key) in seats
+    assert seated(seats, weights, key) in seats
 
 
 @given(WEIGHTS, st.integers(0, 4))
@@ -72,7 +78,7 @@ def test_without_a_worker_that_holds_no_seat_nothing_moves(case: Spread, key: st
     left = {name: weight for name, weight in weights.items() if name != gone}
     after = seats_of(left, count, "sync")
     assert after == tuple(tuple(name for name in order if name != gone) for order in seats)
-    assert seat_of(after, left, key) == tuple(name for name in seat_of(seats, weights, key) if name != gone)
+    assert seated(after, left, key) == tuple(name for name in seated(seats, weights, key) if name != gone)
 
 
 @given(spread(), st.data())
@@ -113,7 +119,10 @@ def test_one_more_seat_moves_keys_only_to_its_holder(case: Spread, key: str) -> 
     assume(count < len(weights))
     before, after = (seats_of(weights, each, "sync") for each in (count, count + 1))
     assert holders_of(after)[:count] == holders_of(before)
-    assert seat_of(after, weights, key)[0] in (seat_of(before, weights, key)[0], after[count][0])
+    assert seated(after, weights, key)[0] in (
+        seated(before, weights, key)[0],
+        after[count][0],
+    )
 
 
 @given(spread(), KEYS, st.data())
@@ -126,7 +135,29 @@ def test_a_weight_that_changes_no_seat_moves_keys_only_to_or_from_its_worker(
     other = {**weights, changed: weights[changed] * data.draw(st.floats(1, 10))}
     before, after = (seats_of(each, count, "sync") for each in (weights, other))
     assume(holders_of(before) == holders_of(after))
-    assert seat_of(after, other, key)[0] in (seat_of(before, weights, key)[0], changed)
+    assert seated(after, other, key)[0] in (
+        seated(before, weights, key)[0],
+        changed,
+    )
+
+
+@given(spread(), KEYS, st.data())
+def test_a_weight_at_run_time_moves_no_keys_but_those_of_its_seat(case: Spread, key: str, data: st.DataObject) -> None:
+    """Whoever holds a seat keeps it, whatever its weight; at 0 another one takes the whole seat."""
+    standing, count = case
+    assume(len(standing) > 2)
+    changed = data.draw(st.sampled_from(sorted(standing)))
+    seats = seats_of(standing, count, "sync")
+    factors = data.draw(st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 10.0])] * 2))
+    before, after = (
+        seat_of(*reweighted(seats, standing, {**standing, changed: standing[changed] * factor}), key)[0]
+        for factor in factors
+    )
+    # At 0 it is replaced by whoever is next in the order of its seat.
+    own = {changed, *(order[1] for order in seats if order[0] == changed)}
+    assert before == after or not own.isdisjoint((before, after))
+    if changed not in holders_of(seats):
+        assert before == after
 
 
 @pytest.mark.parametrize("weights", [EQUAL, {**EQUAL, "sync1": 2.0, "client2": 3.0}])
@@ -134,7 +165,7 @@ def test_every_holder_gets_its_share_of_keys(weights: dict[str, float]) -> None:
     """Of 20,000 keys, by weight, within 5 per cent of that share; nobody else gets any."""
     keys = 20_000
     seats = seats_of(weights, 3, "sync")
-    firsts = [seat_of(seats, weights, f"user{number}")[0] for number in range(keys)]
+    firsts = [seated(seats, weights, f"user{number}")[0] for number in range(keys)]
     whole = sum(weights[name] for name in holders_of(seats))
     assert set(firsts) == set(holders_of(seats))
     for name in holders_of(seats):
@@ -172,7 +203,7 @@ def test_bounded_load_passes_on_what_is_too_much_for_one_that_shares(
     """One of those that share is below the bound always; whoever is in front is."""
     weights, count = case
     seats = seats_of(weights, count, "sync")
-    order, sharing = seat_of(seats, weights, key), holders_of(seats)
+    order, sharing = seated(seats, weights, key), holders_of(seats)
     loads = {name: data.draw(st.integers(0, 50)) for name in weights}
     total, whole = 1 + sum(loads.values()), sum(weights[name] for name in sharing)
     fair = {name: total * weights[name] / whole for name in weights}

@@ -12,7 +12,7 @@ from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
 from sidecar.top.screen import screen
-from sidecar.top.state import VIEWS, Action, TopState, told, untold
+from sidecar.top.state import VIEWS, Action, Setting, TopState, told, untold
 from sidecar.top.styled import Line
 
 
@@ -54,7 +54,7 @@ def test_the_ordinary_screen() -> None:
         "  3 requests of sync: gone",
         "  4 requests of no pool: timeout",
         "",
-        "q quit  ? help  Tab view  / filter  s sort  r reverse  d drain  u resume",
+        "q quit  ? help  Tab view  / filter  s sort  d drain  u resume  w weight  m max",
     ]
 
 
@@ -184,6 +184,7 @@ STATES = st.builds(
     chosen=st.sampled_from(["", "sync2", "gone"]),
     help=st.booleans(),
     asked=st.sampled_from([None, Action("sync1", True), Action("gone", False)]),
+    setting=st.sampled_from([None, Setting("sync1", "weight", "0.5"), Setting("gone", "maximum", "")]),
     message=st.sampled_from(["", "a\x1bb" * 60]),
     scroll=st.integers(0, 30),
 )

@@ -18,7 +18,7 @@ from processes import ROOT, environment
 
 from sidecar.admin.together import snapshot_of
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, TopState, press, told
+from sidecar.top.state import Action, Setting, TopState, press, told
 from top.test_terminal import Tmux, waits_for
 
 
@@ -67,6 +67,18 @@ def test_a_drain_goes_to_all() -> None:
     assert press(alone, "o")[1] is None
 
 
+def test_a_weight_goes_to_all() -> None:
+    """With Enter; with `o` to the one that was asked only; a single instance knows no `o`."""
+    state = state_of(tell())
+    for key in ("down", "w", "2"):
+        state = press(state, key)[0]
+    assert shown(state, 120)[-1].startswith("weight of sync1 (now 1): 2_  Enter all 2 instances, o: only one, empty: ")
+    assert press(state, "enter")[1] == Setting("sync1", "weight", "2", True)
+    assert press(state, "o")[1] == Setting("sync1", "weight", "2", False)
+    alone = press(told(TopState(), snapshot_of(tell())), "w")[0]
+    assert press(alone, "o") == (alone, None)
+
+
 def test_one_that_is_drained_on_one_can_be_both() -> None:
     """Drained on the others as well, or resumed where it is."""
     second = tell()
@@ -104,6 +116,9 @@ def test_at_a_terminal(tmp_path: Path) -> None:
             tmux.shows("The worker sync1 gets new requests.")
             assert [family.state(name, "sync1") for name in family.names] == ["up", "draining"]
             tmux.shows("draining*")
+            tmux.keys("w", "2", "Enter")
+            tmux.shows("Done on 2 instances.")
+            assert [family.weight(name, "sync1") for name in family.names] == [2, 2]
             family.running["m-2"].signal(signal.SIGKILL)
             family.running["m-2"].ends()
             tmux.shows("m-2 does not answer: Connection refused.")

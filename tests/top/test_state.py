@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
-from sidecar.top.state import LONGEST_FILTER, ORDERS, Action, TopState, press, told, untold
+from sidecar.top.state import LONGEST_FILTER, ORDERS, Action, Setting, TopState, press, told, untold
 
 NAMES = ["main", "sync1", "sync2", "client1", "typing1"]
 FRESH = told(TopState(), snapshot(tell()))
@@ -114,6 +114,21 @@ def test_any_keys(keys: list[str]) -> None:
         state, action = press(state, key)
         assert action == (before.asked if key == "y" and not before.help else None)
         assert 0 <= state.place < len(NAMES)
+
+
+def test_a_value_is_typed() -> None:
+    """Digits and a point; Enter sets it, nothing at all is the value of the file, Escape leaves it."""
+    typing = pressed(FRESH, "down", "w", "x", "0", ".", "5", "7", "backspace")
+    assert typing.setting == Setting("sync1", "weight", "0.5")
+    assert pressed(typing, "q").ended is False
+    state, action = press(typing, "enter")
+    assert (state.setting, action) == (None, Setting("sync1", "weight", "0.5"))
+    _, action = press(pressed(FRESH, "m"), "enter")
+    assert action == Setting("main", "maximum", "file")
+    assert pressed(typing, "escape").message == "Nothing was done."
+    assert pressed(FRESH, "tab", "w").message == "Choose a worker first; Tab leads to them."
+    denied = told(FRESH, snapshot({**tell(), "actions": "none"}))
+    assert "`operator.actions` is `none`" in pressed(denied, "m").message
 
 
 def test_a_filter_is_typed() -> None:

@@ -99,7 +99,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch, *script: tuple[bytes, bytes])
 
 # The only one in this process, because curses keeps its first terminal for good.
 def test_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shows, asks before it drains, says why that is refused, drains, helps, and ends."""
+    """It shows, asks before it drains, says why that is refused, drains, sets a weight, helps, and ends."""
     stand_in = StandIn(told(), refusals=1)
     script = (
         (b"sync1", b"j"),
@@ -109,7 +109,9 @@ def test_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"any other", b"y"),
         (b"No way", b"d"),
         (b"any other", b"y"),
-        (b"/api/workers/sync1/drain is done.", b"?"),
+        (b"/api/workers/sync1/drain is done.", b"w"),
+        (b"weight of sync1 (now 1): _", b"0.5\n"),
+        (b"/api/workers/sync1/weight?value=0.5 is done.", b"?"),
         (b"this help", b"x"),
         (b"WORKER", b"\t"),
         (b"POOL", b"q"),
@@ -117,6 +119,7 @@ def test_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(stand_in) as endpoint, at_a_terminal(monkeypatch, *script):
         terminal.show(OperatorClient(place(endpoint)), 0.05, colours=True)
     assert stand_in.asked.count("POST /api/workers/sync1/drain") == 2
+    assert stand_in.asked.count("POST /api/workers/sync1/weight?value=0.5") == 1
 
 
 def test_the_newest() -> None:

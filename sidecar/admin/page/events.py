@@ -17,6 +17,7 @@ _KINDS = {
     "flaps": "stuck",
     "drain": "draining",
     "undrain": "up",
+    "adjusted": "draining",
     "refused": "stuck",
     "shed": "stuck",
     "misroutes": "stuck",

@@ -94,6 +94,23 @@ def question(facts: Snapshot, name: str, token: str, *, drain: bool) -> Markup:
     return _asked(name, ("workers", name), told, token, where(facts), drain=drain)
 
 
+def values_question(facts: Snapshot, name: str, token: str) -> Markup:
+    """The weight and the maximum of a worker, to be changed."""
+    worker = facts.workers[name]
+    told = [
+        "Weight: its share of keys beside the others. Only its own keys move. With 0 it gets none.",
+        "Maximum: most requests that it has at once, long polls included. More wait.",
+        "Leave a field empty for the value of the file. Both hold until the sidecar restarts, and through reloads.",
+    ]
+    values = {"weight": f"{worker.weight:g}", "maximum": "" if worker.maximum is None else str(worker.maximum)}
+    fields = [
+        tag("label", what.capitalize(), " ", tag("input", name=what, value=value, size="9", autocomplete="off"))
+        for what, value in values.items()
+    ]
+    controls = (*fields, tag("button", f"Change {name}", type="submit"))
+    return _form(f"Change {name}?", ("workers", name), told, token, where(facts), controls, "values")
+
+
 def server_question(facts: Snapshot, name: str, server: str, token: str, *, drain: bool) -> Markup:
     """The same for a server of a balancer."""
     count = facts.balancers[name].servers[server].connections
@@ -123,21 +140,29 @@ def _asked(
     name: str, place: tuple[str, ...], told: list[str], token: str, where: Markup | None, *, drain: bool
 ) -> Markup:
     verb = "Drain" if drain else "Resume"
+    button = tag("button", f"{verb} {name}", type="submit", class_="danger" if drain else "main")
+    return _form(f"{verb} {name}?", place, told, token, where, (button,), "drain" if drain else "undrain")
+
+
+def _form(
+    title: str,
+    place: tuple[str, ...],
+    told: list[str],
+    token: str,
+    where: Markup | None,
+    controls: tuple[Markup, ...],
+    what: str,
+) -> Markup:
     root = "../" * len(place)
     path = "/".join(quote(part, safe="") for part in place)
     return tag(
         "form",
-        tag("h2", f"{verb} {name}?"),
+        tag("h2", title),
         tag("ul", [tag("li", each) for each in told], class_="plain"),
         _token(token),
         where,
-        tag(
-            "p",
-            tag("button", f"{verb} {name}", type="submit", class_="danger" if drain else "main"),
-            tag("a", "Cancel", href=root, class_="button", data_cancel=True),
-            class_="line",
-        ),
+        tag("p", *controls, tag("a", "Cancel", href=root, class_="button", data_cancel=True), class_="line"),
         method="post",
-        action=f"{root}{path}/{'drain' if drain else 'undrain'}",
+        action=f"{root}{path}/{what}",
         id="question",
     )

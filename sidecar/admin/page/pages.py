@@ -6,16 +6,16 @@ Knows the sidecar by what `/api/status` tells and by what a drain does; who may 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from hmac import compare_digest
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 from attrs import define, evolve, field, frozen
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer, only
+from sidecar.admin.answers import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
 from sidecar.admin.page import forms, frame
 from sidecar.admin.page.hour import curves
@@ -31,7 +31,7 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 _STALE = "This page is from before a restart of the sidecar, or was altered; load it again."
-_NO_BUTTONS = "Workers are not drained on this page, because `operator.actions` is not `page`."
+_NO_BUTTONS = "Nothing can be done on this page, because `operator.actions` is not `page`."
 
 Answering = OperatorAnswer | Awaitable[OperatorAnswer]
 
@@ -108,6 +108,8 @@ class StatusPage:
                 return only("POST", method, lambda: self._told(inquiry))
             case ["workers", name, "drain" | "undrain" as what]:
                 return self._act(inquiry, _Act((name,), what == "drain"))
+            case ["workers", name, "values"]:
+                return self._values(inquiry, name)
             case ["balancers", name, server, "drain" | "undrain" as what]:
                 return self._act(inquiry, _Act((name, server), what == "drain"))
         return None
@@ -185,6 +187,43 @@ class StatusPage:
             return OperatorAnswer(404, {"error": f"There is no such {act.kind}."})
         form = act.question(facts, self.token)
         return only("GET", inquiry.method, lambda: self._question(facts, form, act.root))
+
+    def _values(self, inquiry: Inquiry, name: str) -> Answering:
+        """GET shows the weight and the maximum of a worker; POST sets those that were altered."""
+        facts = self._snapshot()
+        if facts.actions != "page":
+            return OperatorAnswer(403, {"error": _NO_BUTTONS})
+        if name not in facts.workers:
+            return OperatorAnswer(404, {"error": "There is no such worker."})
+        worker, given = facts.workers[name], inquiry.body.decode("utf-8", "replace")
+        if inquiry.method != "POST":
+            form = forms.values_question(facts, name, self.token)
+            return only("GET", inquiry.method, lambda: self._question(facts, form, "../../"))
+        if self._foreign(given):
+            return OperatorAnswer(403, {"error": _STALE})
+        before = {"weight": f"{worker.weight:g}", "maximum": str(worker.maximum)}
+        wanted = {what: _one(given, what).strip() for what in before}
+        everywhere = "&all" if _one(given, "where") == "all" else ""
+        return self._all_acted(
+            [
+                evolve(
+                    inquiry,
+                    path=f"/api/workers/{_quoted(name)}/{what}",
+                    query=urlencode({"value": value or FILE}) + everywhere,
+                    body=b"",
+                )
+                for what, value in wanted.items()
+                if value != before[what] or (everywhere and worker.adjustments)
+            ]
+        )
+
+    async def _all_acted(self, inquiries: Sequence[Inquiry]) -> OperatorAnswer:
+        """One after another, up to the first that is refused."""
+        for each in inquiries:
+            done = await self.act(each)
+            if done.status != 200:
+                return done
+        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", "../../"),))
 
     def _question(self, facts: Snapshot, form: Markup, root: str) -> OperatorAnswer:
         content = tag("main", tag("section", form), class_="narrow")

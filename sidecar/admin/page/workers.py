@@ -52,7 +52,7 @@ def _row(worker: WorkerFacts, facts: Snapshot, *, leaving: bool = False) -> Mark
 
 def _reasons(worker: WorkerFacts) -> Iterator[Markup]:
     """Why it is so, and on which instances it is not."""
-    for text in (worker.whereabouts, worker.reason):
+    for text in (worker.whereabouts, worker.reason, worker.adjusted):
         if text:
             yield tag("span", text, class_="reason")
 
@@ -64,9 +64,10 @@ def tag_row(cells: list[Cell], worker: WorkerFacts, word: str, *, leaving: bool)
 
 
 def _action(worker: WorkerFacts) -> list[Markup]:
-    """Both where it is drained on some instances only."""
+    """Drain and resume where it is drained on some instances only."""
     drain = [] if worker.drained else [_button(worker, "drain", "Drain")]
-    return drain if worker.undrained else [*drain, _button(worker, "undrain", "Resume")]
+    resume = [] if worker.undrained else [_button(worker, "undrain", "Resume")]
+    return [*drain, *resume, _button(worker, "values", "Change")]
 
 
 def _button(worker: WorkerFacts, what: str, word: str) -> Markup:
