@@ -111,7 +111,7 @@ def parse_document(content: bytes, file: str, repeated: Severity = Severity.ERRO
         _check_depth(text)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        return _unusable(file, *_syntax_error(error))
+        return _unusable(file, *_syntax_error(error, text))
     builder = _Builder(file, repeated)
     try:
         value = None if node is None else builder.build(node, ())
@@ -155,14 +155,36 @@ def _check_depth(text: str) -> None:
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
-def _syntax_error(error: yaml.YAMLError) -> tuple[int, str]:
+_PLAINLY = {
+    "found undefined": "`*` or `!` begins a value; put it in quotes",
+    "found character that cannot start any token": "a value begins with a character that YAML keeps for itself; put it "
+    "in quotes",
+    "did not find expected key": "the indentation does not fit the lines above, or a `:` is missing",
+    "expected <block end>": "the indentation does not fit the lines above, or a `:` is missing",
+    "did not find expected node content": "a `[` or `{` is not closed, or a value is missing",
+    "did not find expected '-' indicator": "the indentation does not fit the list above, or a `- ` is missing",
+    "mapping values are not allowed": "there is a `: ` where no key is expected; look at the indentation, or put the "
+    "value in quotes",
+    "could not find expected ':'": "a `:` is missing behind a key, or a quote at the end of a value",
+    "did not find expected ',' or ']'": "a `,` or the `]` of a list is missing",
+    "expected ',' or ']'": "a `,` or the `]` of a list is missing",
+    "did not find expected ',' or '}'": "a `,` or the `}` of a mapping is missing",
+    "expected ',' or '}'": "a `,` or the `}` of a mapping is missing",
+    "found unexpected end of stream": "a quote at the end of a value is missing",
+}
+"""What PyYAML says, by its beginning, and what an administrator understands."""
+
+
+def _syntax_error(error: yaml.YAMLError, text: str) -> tuple[int, str]:
     """Line and sentence. What PyYAML quotes is left out: an unquoted password that begins with `*` would be told."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
         problem = (error.problem or error.context or "a fault").partition(" alias")[0].partition(" tag handle")[0]
-        if problem == "found undefined":
-            problem = "`*` or `!` begins a value; put it in quotes"
-        return (mark.line + 1 if mark else 0), f"this is no valid YAML: {problem}"
+        problem = next((plain for found, plain in _PLAINLY.items() if problem.startswith(found)), problem)
+        if any(each.lstrip(" ").startswith("\t") for each in text.split("\n")[max(0, line - 2) : line]):
+            problem = "a tab indents this line or the one above; write spaces"
+        return line, f"this is no valid YAML: {problem}"
     return 0, "this is no valid YAML: it contains a control character"
 
 

@@ -60,8 +60,8 @@ def test_one_file_for_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("contents", "sentence"),
     [
-        ({}, "key: No such file or directory"),
-        ({"key": KEY}, "certificate: No such file or directory"),
+        ({}, "key does not exist; give a PEM file"),
+        ({"key": KEY}, "certificate does not exist; give a PEM file"),
         ({"key": CERTIFICATE}, "key: it holds no private key in PEM"),
         ({"key": pem_of(ec.generate_private_key(ec.SECP256R1()), "x")}, "key: the key is encrypted"),
         ({"key": b"\xff" * 100}, "key: it holds no private key in PEM"),
@@ -155,7 +155,8 @@ def test_the_check_tells_of_certificates(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sidecar.cli", "check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment())
     assert done.returncode == 2
-    assert [line for line in done.stdout.splitlines() if "No such file" in line] == [
-        f"{tmp_path}/sidecar.yaml:1: listen[0]: {tmp_path}/key: No such file or directory",
-        f"{tmp_path}/sidecar.yaml:2: admin: {tmp_path}/key: No such file or directory",
+    told = "does not exist; give a PEM file that the sidecar's user may read"
+    assert [line for line in done.stdout.splitlines() if "does not exist" in line] == [
+        f"{tmp_path}/sidecar.yaml:1: listen[0]: {tmp_path}/key {told}",
+        f"{tmp_path}/sidecar.yaml:2: admin: {tmp_path}/key {told}",
     ]

@@ -118,7 +118,7 @@ BAD = {
     "no main": "workers: {a: {endpoint: 'unix:a'}, b: {endpoint: 'unix:b'}}",
     "a cycle": "pools: &a {sync: *a}",
     "a bomb": BOMB,
-    "a homeserver that is missing": "synapse: {config: /nonexistent/homeserver.yaml}",
+    "a homeserver that is missing": "synapse: {config: missing.yaml}",
     "an old homeserver": "synapse: {config: old.yaml}",
     "octets": "\udcff",
 }

@@ -120,7 +120,7 @@ def test_overriding_a_merged_key_is_no_repetition() -> None:
     ("content", "sentence"),
     [
         (b"a: [1\nb: 2", "f:2: this is no valid YAML"),
-        (b"a: b: c", "f:1: this is no valid YAML: mapping values are not allowed"),
+        (b"a: b: c", "f:1: this is no valid YAML: there is a `: ` where no key is expected"),
         (b"a: 1\n--- \nb: 2", "f:2: this is no valid YAML: but found another document"),
         (b"a: 1\nb: \xff", "f:2: the file is not UTF-8 here"),
         (b"a: \x01", "control character"),

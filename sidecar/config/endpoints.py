@@ -205,6 +205,33 @@ def place_of(text: str) -> tuple[str, str] | None:
     return (values.get("interface", "") or values.get("host", ""), values["port"])
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two server endpoints cannot both be listened on: the same path, or a port at the same address.
+
+    Every address of IPv4 and every one of IPv6 go together; so does a name with any address, because nobody looks it
+    up here.
+    """
+    place, other_place = map(_listened, (one, other))
+    if place is None or other_place is None:
+        return one == other and not is_foreign(one)
+    (host, port), (other_host, other_port) = place, other_place
+    if "unix" in (host, other_host) or port != other_port:
+        return place == other_place
+    return port != "0" and (host == other_host or _every(host, other_host) or _every(other_host, host))
+
+
+def _listened(text: str) -> tuple[str, str] | None:
+    """`place_of` a server endpoint; `::` where it listens on every address of IPv6."""
+    place = None if is_foreign(text) else place_of(text)
+    is_every_six = place is not None and not place[0] and _bare(text).startswith("tcp6:")
+    return ("::", place[1]) if is_every_six and place is not None else place
+
+
+def _every(host: str, other: str) -> bool:
+    """Whether `host` stands for every address of the family of `other`."""
+    return (host in ("", "0.0.0.0") and ":" not in other) or (host == "::" and ":" in other)  # noqa: S104
+
+
 def is_reached_from_afar(text: str) -> bool:
     """Whether other hosts can reach a server endpoint, as far as its string tells."""
     kind, parts = _split(_bare(text))
@@ -249,7 +276,10 @@ def _parameters(parts: list[str], names: tuple[str, ...]) -> dict[str, str]:
             name, value = names[position], part
             position += 1
         else:
-            raise EndpointError("it has too many parts; write colons inside a value, as in IPv6 addresses, as `\\:`")
+            raise EndpointError(
+                "it has too many parts; write each colon inside a value as `\\:`, in IPv6 for example "
+                "`interface=\\:\\:1`"
+            )
         if name in found:
             raise EndpointError(f"`{name}` is given twice")
         found[name] = _unescape(value)
@@ -260,7 +290,7 @@ def _checked(text: str, base: str, forms: Mapping[str, Form]) -> str:
     kind, parts = _split(text)
     form = forms.get(kind)
     if form is None:
-        raise _unknown_kind(kind, forms)
+        raise _unknown_kind(text, forms)
     values = _parameters(parts, form.parameters)
     _check_names(kind, values, form)
     for name, value in values.items():
@@ -277,10 +307,26 @@ def _written(values: Mapping[str, str], form: Form) -> list[str]:
     return [escape(values[name]) for name in plain] + named
 
 
-def _unknown_kind(kind: str, forms: Mapping[str, Form]) -> EndpointError:
-    near = get_close_matches(kind, forms, 1)
-    example = forms[near[0]].example if near else next(iter(forms.values())).example
-    return EndpointError(f"it must begin with {any_of(f'{name}:' for name in forms)}; write for example `{example}`")
+_URL = re.compile(r"https?://([^/:\s]+)(?::(\d{1,5}))?/?", re.ASCII)
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*):(\d{1,5})", re.ASCII)
+
+
+def _unknown_kind(text: str, forms: Mapping[str, Form]) -> EndpointError:
+    near = get_close_matches(text.partition(":")[0], forms, 1)
+    example = forms[near[0]].example if near else _meant(text, server=forms is SERVER)
+    example = example or next(iter(forms.values())).example
+    return EndpointError(f"it must begin with {any_of(f'{name}:' for name in forms)}; write `{example}`")
+
+
+def _meant(text: str, *, server: bool) -> str:
+    """The endpoint string for a path, a URL, or host and port; empty where it is none of these."""
+    if text.startswith("/"):
+        return f"unix:{escape(text)}"
+    match = _URL.fullmatch(text) or _HOST_AND_PORT.fullmatch(text)
+    if match is None:
+        return ""
+    host, port = match[1], match[2] or ("443" if text.startswith("https") else "80")
+    return f"tcp:{port}:interface={host}" if server else f"tcp:{host}:{port}"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -20,6 +20,8 @@ from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, ser
 from sidecar.config.passwords import UNKNOWN, parse_hash
 from sidecar.synapse.names import RESOURCES, STREAMS
 
+MOST = 10**9
+"""Largest number of anything that is counted."""
 Network = IPv4Network | IPv6Network
 AffinityKind = Literal["user", "room", "origin", "source", "session", "path", "none"]
 
@@ -36,33 +38,68 @@ class RefusedError(ValueError):
     """A value that does not fit; its text says what it must be, and what to write instead."""
 
 
+class NotTextError(ValueError):
+    """A value that YAML does not read as text, where only text will do."""
+
+
 @frozen(eq=False)
 class Kind:
     """One kind of value. `read` takes what YAML gave and the directory that relative paths are seen from."""
 
     name: str
     example: str
-    read: Callable[[Any, str], Any]
+    reads: Callable[[Any, str], Any]
     write: Callable[[Any], Any] = str
     json: Mapping[str, Any] = {"type": "string"}
 
+    def read(self, value: Any, base: str) -> Any:
+        """The value that is meant. Raises RefusedError."""
+        try:
+            return self.reads(value, base)
+        except NotTextError:
+            raise RefusedError(self._wrong(value, base)) from None
+
+    def _wrong(self, value: Any, base: str) -> str:
+        """What to say of a value that is no text: numbers are not repeated, because one may be a secret."""
+        wanted = f"must be {self.described}"
+        if value is None:
+            return f"{wanted}, and is empty"
+        if isinstance(value, (list, dict)):
+            return f"{wanted}, not a {'list' if isinstance(value, list) else 'mapping'}"
+        quoted = "on" if isinstance(value, bool) else str(value)
+        try:
+            self.reads(quoted, base)
+        except ValueError:
+            told = f"`{str(value).lower()}`" if isinstance(value, bool) else "a number"
+            return f"{wanted}, not {told}"
+        return f"{wanted}; YAML does not read this as text: put it in quotes"
+
+    @property
+    def described(self) -> str:
+        """With its article and an example."""
+        article = "" if self.name == "text" else "an " if self.name[0] in "aeiou" else "a "
+        return f"{article}{self.name} such as `{self.example}`"
+
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        if "\0" in value:
-            raise RefusedError("must not contain a NUL character")
-        return value
-    if isinstance(value, (list, dict)):
-        raise RefusedError(f"must be one text, not a {'list' if isinstance(value, list) else 'mapping'}")
-    if value is None:
-        raise RefusedError("must not be empty")
-    raise RefusedError("must be text, but YAML reads it as something else; put it in quotes")
+    if not isinstance(value, str):
+        raise NotTextError
+    if "\0" in value:
+        raise RefusedError("must not contain a NUL character")
+    return value
 
 
 def shown(value: Any) -> str:
     """A value for an error message: short, on one line."""
     text = " ".join(str(value).split())
     return f"`{text[:39]}…`" if len(text) > 40 else f"`{text}`"
+
+
+def _given(value: Any) -> str:
+    """A value that is no number, for an error message."""
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return shown(str(value).lower() if isinstance(value, bool) else value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -98,9 +135,7 @@ def _read_duration(least: float) -> Callable[[Any, str], float]:
     def read(value: Any, _base: str) -> float:
         seconds = amounts.read_duration(value)
         if seconds is None:
-            raise RefusedError(
-                "must be a duration: write for example `10s`, `5m`, `1h`, `250ms`, or a number of seconds"
-            )
+            raise RefusedError(f"must be a duration such as `10s`, `5m`, `1h` or `250ms`, not {_given(value)}")
         if not least <= seconds <= amounts.LONGEST:
             raise RefusedError(f"must be from {amounts.write_duration(least)} to 365d, not {shown(value)}")
         return seconds
@@ -112,7 +147,7 @@ def _read_size(least: int) -> Callable[[Any, str], int]:
     def read(value: Any, _base: str) -> int:
         size = amounts.read_size(value)
         if size is None:
-            raise RefusedError("must be a size: write for example `16K`, `50M`, `1G`, or a number of bytes")
+            raise RefusedError(f"must be a size such as `16K`, `50M` or `1G`, not {_given(value)}")
         if not least <= size < 2**63:
             raise RefusedError(f"must be at least {amounts.write_size(least)}, and less than 8 EiB")
         return size
@@ -123,9 +158,10 @@ def _read_size(least: int) -> Callable[[Any, str], int]:
 def _read_whole(least: int, most: int, example: str) -> Callable[[Any, str], int]:
     def read(value: Any, _base: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise RefusedError(f"must be a whole number: write for example `{example}`")
+            raise RefusedError(f"must be a whole number such as `{example}`, not {_given(value)}")
         if not least <= value <= most:
-            raise RefusedError(f"must be from {least} to {most}, not {shown(value)}")
+            bounds = f"at least {least}" if most == MOST and value < least else f"from {least} to {most}"
+            raise RefusedError(f"must be {bounds}, not {shown(value)}")
         return value
 
     return read
@@ -134,7 +170,7 @@ def _read_whole(least: int, most: int, example: str) -> Callable[[Any, str], int
 def _read_fraction(least: float, allowed: str) -> Callable[[Any, str], float]:
     def read(value: Any, _base: str) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise RefusedError("must be a number: write for example `1.5`")
+            raise RefusedError(f"must be a number such as `1.5`, not {_given(value)}")
         if not least <= value <= 1e6:
             raise RefusedError(f"must be {allowed}, not {shown(value)}")
         return float(value)
@@ -197,6 +233,10 @@ def _read_flag(value: Any, _base: str) -> bool:
 
 def _read_pattern(value: Any, _base: str) -> str:
     text = _text(value)
+    if text.startswith("^") or text.endswith("$") or ".*" in text or "(" in text:
+        raise RefusedError(
+            f"{shown(text)} looks like a regular expression; write `{{name}}` for one segment and `/**` for any rest"
+        )
     if not text.startswith("/") or not text.isascii() or _CONTROL.search(text) or " " in text:
         raise RefusedError(
             f"{shown(text)} is no path; it begins with `/` and holds no space: write `/_matrix/client/**`"
@@ -274,7 +314,7 @@ def _size(least: int) -> Kind:
     )
 
 
-def whole(least: int, most: int = 10**9, example: str = "1000", name: str = "number") -> Kind:
+def whole(least: int, most: int = MOST, example: str = "1000", name: str = "number") -> Kind:
     """A whole number in these bounds."""
     return Kind(
         name, example, _read_whole(least, most, example), json={"type": "integer", "minimum": least, "maximum": most}

@@ -15,12 +15,12 @@ import attrs
 from cattrs import Converter
 
 from sidecar.config.balancers import BalancerFault, balancer_faults
-from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar
+from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar, overlap
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.rollout import rollout_faults
 from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.config.siblings import sibling_faults, sibling_oddities
-from sidecar.document import Document, KeyPath, read_document
+from sidecar.document import Document, KeyPath, dotted, read_document
 from sidecar.errors import ConfigError, Problem, Severity
 
 Fault = tuple[KeyPath, str]
@@ -50,7 +50,8 @@ def settle(document: Document, *, inside: bool = False) -> Settings:
     except _FaultyError as faulty:
         settings, faults = Settings(), faulty.faults
     found = sorted((document.problem(*fault) for fault in faults), key=lambda problem: problem.line)
-    odd = [document.problem(*fault, Severity.WARNING) for fault in _oddities(settings)]
+    wrong = {path for path, _ in faults}
+    odd = [document.problem(*fault, Severity.WARNING) for fault in _oddities(settings) if fault[0] not in wrong]
     if found or not document.usable:
         raise _failure((*document.problems, *found, *odd))
     return attrs.evolve(settings, source=document, warnings=(*document.problems, *odd))
@@ -142,7 +143,7 @@ def _read_list(value: Any, wanted: Any, converter: Converter) -> tuple[Any, ...]
 def _read_mapping(value: Any, wanted: Any, converter: Converter) -> dict[Any, Any]:
     key_kind, value_kind = get_args(wanted)
     if not isinstance(value, dict):
-        raise _FaultyError([((), f"must be a mapping `name: value`, not {_described(value)}")])
+        raise _FaultyError([((), f"must be a mapping, each entry beginning with `NAME:`, not {_described(value)}")])
     names = [(key, _later(converter, key, key_kind)) for key in value]
     parts = [(key, _later(converter, part, value_kind)) for key, part in value.items()]
     read = _gather((*names, *parts))
@@ -158,13 +159,20 @@ def _read_section(value: Any, section: type, converter: Converter) -> Any:
     if value is not None and not isinstance(value, dict):
         words = f"{any_of(short)}, or " if short else ""
         raise _FaultyError(
-            [((), f"must be {words}a mapping with keys such as `{next(iter(keys))}:`, not {_described(value)}")]
+            [((), f"must be {words}a mapping with keys such as `{_example(keys)}`, not {_described(value)}")]
         )
     given = {key: part for key, part in (value or {}).items() if part is not None or key not in keys}
     parts = [(key, _later_key(converter, key, part, keys)) for key, part in given.items()]
     missing = [name for name, key in keys.items() if key.default is attrs.NOTHING and name not in given]
     parts += [(name, _refusal("the key is missing; it has no default")) for name in missing]
     return section(**dict(zip(given, _gather(parts), strict=False)))
+
+
+def _example(keys: Mapping[str, attrs.Attribute[Any]]) -> str:
+    """The first key of a section, with a value where that is a single one."""
+    name, key = next(iter(keys.items()))
+    kind = next((found for each in (key.type, *get_args(key.type)) if (found := kind_of(each)) is not None), None)
+    return f"{name}:" if kind is None else f"{name}: {kind.example}"
 
 
 def _later(converter: Converter, value: Any, wanted: Any) -> Callable[[], Any]:
@@ -206,8 +214,7 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
     for index, endpoint in enumerate(settings.listen):
         if _is_unheeded(endpoint, settings.forwarded):
             yield ("listen", index), "nobody is believed here; name the balancers in `forwarded.proxy_protocol`"
-    if settings.admin in settings.listen:
-        yield ("admin",), "this is the public endpoint too; give the operator's listener one of its own"
+    yield from _taken_twice(settings)
     if settings.admin is not None and entrance(settings.admin).announced:
         yield ("admin",), "the operator's listener does not know the PROXY protocol; leave `haproxy:` out"
     if settings.admin is not None and entrance(settings.admin).http2:
@@ -224,6 +231,19 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         if route.compress and settings.compress is None:
             yield ("routes", index, "compress"), "there is no `compress`, which says how; write `compress: {}` as well"
     yield from _of_balancers(settings, Severity.ERROR)
+
+
+def _taken_twice(settings: Settings) -> Iterator[Fault]:
+    """Listeners that cannot both have their port."""
+    taken: list[tuple[str, str]] = []
+    places = [(("listen", index), each) for index, each in enumerate(settings.listen)]
+    for path, endpoint in [*places, *([] if settings.admin is None else [(("admin",), settings.admin)])]:
+        other = next((name for name, known in taken if overlap(known, endpoint)), None)
+        if other is not None and path == ("admin",):
+            yield path, f"`{other}` has this address already; give the operator's listener a port of its own"
+        elif other is not None:
+            yield path, f"`{other}` has this address already; remove one of them, or write another port"
+        taken.append((dotted(path), endpoint))
 
 
 def _of_balancers(settings: Settings, severity: Severity) -> Iterator[Fault]:

@@ -87,7 +87,10 @@ def _octets(path: str) -> bytes:
         with open(path, "rb") as file:
             octets = file.read(_LARGEST + 1)
     except OSError as error:
-        raise SidecarError(f"{path}: {error.strerror or error}") from error
+        told = (
+            "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror or error}"
+        )
+        raise SidecarError(f"{path} {told}; give a PEM file that the sidecar's user may read") from error
     if len(octets) > _LARGEST:
         raise SidecarError(f"{path}: it is larger than 1 MiB, which no key or certificate is")
     return octets

@@ -86,6 +86,9 @@ def deployment_by(settings: Settings, version: str | None = None) -> Deployment:
     """The same for settings that were read already. Raises ConfigError."""
     topology = read_topology(settings.synapse.config, settings.synapse.workers, settings.workers)
     try:
+        if topology.unreadable:
+            # Whatever refers to a worker would be wrong for that reason alone.
+            raise ConfigError(dict.fromkeys((*topology.unreadable, *settings.warnings, *topology.problems)))
         return _deployment(settings, topology, version)
     except ConfigError as error:
         raise UnusableError(error.problems, topology) from error
@@ -133,7 +136,7 @@ def _deployment(
     sibling_password, unsent = _sibling_password(settings, secret)
     doubted = (settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts)
     stated = (*references, *doubted, *unsent, *more)
-    problems = [*topology.unreadable, *settings.warnings, *topology.problems, *stated, *missing]
+    problems = [*settings.warnings, *topology.problems, *stated, *missing]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
     table = table or _endpoints(settings, version)
@@ -147,7 +150,7 @@ def _deployment(
         raise ConfigError(dict.fromkeys((*problems, *error.problems))) from error
     problems += plan.problems
     loops = tuple(_loops(settings, plan))
-    if loops or topology.unreadable:
+    if loops:
         raise ConfigError(dict.fromkeys((*problems, *loops)))
     if table.gap:
         problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))

@@ -15,7 +15,7 @@ from sidecar.errors import Problem, Severity
 from sidecar.synapse.files import Merged
 from sidecar.synapse.listeners import SynapseListener
 from sidecar.synapse.names import MAIN, WRITER_NEEDS
-from sidecar.synapse.processes import MEDIA_APP, Process
+from sidecar.synapse.processes import MAIN_APP, MEDIA_APP, Process
 from sidecar.synapse.topology import Topology
 
 _EXPLICIT = "sidecar.yaml"
@@ -70,6 +70,19 @@ def _workers(topology: Topology) -> Iterator[Process]:
 
 def _shared(topology: Topology) -> Merged:
     return next((process.config for process in _all(topology) if process.is_main), Merged())
+
+
+def _worker_among_shared(topology: Topology) -> Iterator[Problem]:
+    """What names a worker stands in a file that every process reads."""
+    config = _shared(topology)
+    for key in ("worker_app", "worker_name"):
+        if config.get(key) is not None and config.get("worker_app") != MAIN_APP:
+            message = (
+                "this file describes a worker, but `synapse.config` names it as one that all processes read; name it "
+                "in `synapse.workers` of sidecar.yaml"
+            )
+            yield config.problem((key,), message)
+            return
 
 
 def _no_main(topology: Topology) -> Iterator[Problem]:
@@ -331,6 +344,7 @@ _OF_EACH_PROCESS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _legacy,
 )
 _CHECKS: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+    _worker_among_shared,
     _no_main,
     _writers,
     _instance_map,

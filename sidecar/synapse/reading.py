@@ -32,7 +32,10 @@ def read_topology(
     topology = state_workers(topology, stated or {})
     main = next((process.config for process in (*topology.processes, *topology.silent) if process.is_main), Merged())
     appservices, registrations, faults = read_appservices(main, topology.server_name)
-    found = (*shared_problems, *worker_problems, *shared_faults, *own_faults, *topology.problems, *faults)
+    unreadable = tuple(_unreadable(config, (*shared_problems, *shared_faults)))
+    found = (*unreadable, *shared_problems, *worker_problems, *shared_faults, *own_faults)
+    if not unreadable:  # else whatever else is wrong may follow from that
+        found = (*found, *topology.problems, *faults, *contradictions(topology))
     return evolve(
         topology,
         appservices=appservices,
@@ -40,8 +43,8 @@ def read_topology(
         named=(*config, *workers),
         registrations=tuple(registrations),
         missing=tuple(problem for problem in worker_problems if problem.message == NO_PLACE),
-        unreadable=tuple(_unreadable(config, (*shared_problems, *shared_faults))),
-        problems=tuple(dict.fromkeys((*found, *contradictions(topology)))),
+        unreadable=unreadable,
+        problems=tuple(dict.fromkeys(found)),
     )
 
 

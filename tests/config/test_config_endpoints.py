@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from socket import AF_INET, AF_INET6, socket
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from sidecar.config.endpoints import (
     client_endpoint,
     entrance,
     is_foreign,
+    overlap,
     server_endpoint,
 )
 from sidecar.synapse.listeners import escape
@@ -108,9 +110,9 @@ def test_client_endpoints_are_read(text: str, absolute: str) -> None:
         ("tcp:", "lacks the port"),
         ("tcp:http", "its port must be a port number"),
         ("tcp:65536", "its port must be a port number"),
-        ("tcp:8008:::1", "colons inside a value"),
-        ("tcp:8008:interface=::1", "colons inside a value"),
-        ("tcp:8008:127.0.0.1:50:1", "colons inside a value"),
+        ("tcp:8008:::1", "each colon inside a value as"),
+        ("tcp:8008:interface=::1", "each colon inside a value as"),
+        ("tcp:8008:127.0.0.1:50:1", "each colon inside a value as"),
         ("tcp:8008:interfaces=1", "no parameter `interfaces`; do you mean `interface`?"),
         ("tcp:8008:x=1", "no parameter `x`"),
         ("tcp:8008:port=8009", "`port` is given twice"),
@@ -207,3 +209,46 @@ def test_words_are_joined_for_a_sentence() -> None:
     """One word stands alone, several are joined by commas and `or`."""
     assert any_of(["a"]) == "`a`"
     assert any_of(["a", "b", "c"]) == "`a`, `b` or `c`"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("tcp:8008", "tcp:8008", True),
+        ("tcp:8008", "tcp:8008:interface=10.0.0.2", True),
+        ("tcp:8008:interface=0.0.0.0", "ssl:8008:privateKey=/k:interface=127.0.0.1", True),
+        ("http2:haproxy:tcp:8008", "tcp:8008:interface=127.0.0.1", True),
+        ("tcp6:8008", "tcp:8008:interface=\\:\\:1", True),
+        ("unix:/run/a.sock", "unix:/run/a.sock:mode=660", True),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0", True),
+        ("tcp:8008", "tcp:8009", False),
+        ("tcp:0", "tcp:0", False),
+        ("tcp:8008", "tcp6:8008", False),
+        ("tcp:8008", "tcp:8008:interface=\\:\\:1", False),
+        ("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=10.0.0.2", False),
+        ("unix:/run/a.sock", "unix:/run/b.sock", False),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1", False),
+        ("onion:80", "onion:80", False),
+    ],
+)
+def test_which_endpoints_cannot_both_be_listened_on(one: str, other: str, together: bool) -> None:
+    """The same port at the same address, or at every address of the family; the same path."""
+    one, other = (server_endpoint(each, "/") for each in (one, other))
+    assert overlap(one, other) is overlap(other, one) is together
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "written"),
+    [(AF_INET, "0.0.0.0", "0.0.0.0"), (AF_INET, "127.0.0.1", "127.0.0.1"), (AF_INET6, "::1", "\\:\\:1")],
+)
+def test_what_overlaps_the_kernel_refuses(family: int, host: str, written: str) -> None:
+    """And what does not, it takes."""
+    with socket(family) as first, socket(AF_INET) as second:
+        first.bind((host, 0))
+        first.listen()
+        port = first.getsockname()[1]
+        if overlap(f"tcp:{port}:interface={written}", f"tcp:{port}:interface=127.0.0.1"):
+            with pytest.raises(OSError, match="in use"):
+                second.bind(("127.0.0.1", port))
+        else:
+            second.bind(("127.0.0.1", port))

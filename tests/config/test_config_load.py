@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sidecar.config import kinds
 from sidecar.config.balancers import BalancedServer, Balancer
 from sidecar.config.compression import Compress
+from sidecar.config.endpoints import overlap
 from sidecar.config.load import keys_of, kind_of, load_settings, settle
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import UNKNOWN
@@ -188,47 +189,47 @@ log: {level: warning, access: yes please}
         ("zzz: 1", "known are `listen`, `admin`,"),
         ("limits: {waitng: 1}", "limits.waitng: unknown key; do you mean `waiting`?"),
         ("on: 1", "YAML does not read this key as text; put it in quotes"),
-        ("limits: 5", "limits: must be a mapping with keys such as `request_target:`, not a single value"),
+        ("limits: 5", "limits: must be a mapping with keys such as `request_target: 16K`, not a single value"),
         ("limits: []", "not a list"),
         ("routes: {path: /a}", "must be a list, each item beginning with `- `, not a mapping"),
         ("routes: [null]", "needs exactly one of `pool`, `respond`, `redirect`, `refuse` or `table`, and it has none"),
         ("routes: [{path: /a, table: false}]", "routes[0].table: a route that does not go on with the table needs"),
         ("routes: [{path: /a, table: true, pool: sync}]", "not both `pool` and `table`"),
-        ("pools: [a]", "must be a mapping `name: value`, not a list"),
+        ("pools: [a]", "must be a mapping, each entry beginning with `NAME:`, not a list"),
         ("pools: {sync: 5}", "pools.sync: must be a mapping with keys such as `workers:`, not a single value"),
         ("pools: {'a b': {}}", "`a b` is no name"),
         ("pools: {sync: {workers: 'a b'}}", "no worker name or glob"),
         ("pools: {sync: {affinity: users}}", "not `users`; do you mean `user`?"),
         ("pools: {sync: {bounded: 0.5}}", "must be from 1 to 1000000, not `0.5`"),
-        ("pools: {sync: {bounded: much}}", "must be a number: write for example `1.5`"),
+        ("pools: {sync: {bounded: much}}", "must be a number such as `1.5`, not `much`"),
         ("listen: []", "the list is empty"),
-        ("listen: [[tcp:1]]", "must be one text, not a list"),
-        ("listen: {a: b}", "must be one text, not a mapping"),
-        ("listen: true", "put it in quotes"),
-        ("listen: [null]", "must not be empty"),
+        ("listen: [[tcp:1]]", "such as `tcp:8008:interface=127.0.0.1`, not a list"),
+        ("listen: {a: b}", "such as `tcp:8008:interface=127.0.0.1`, not a mapping"),
+        ("listen: true", "must be a server endpoint such as `tcp:8008:interface=127.0.0.1`, not `true`"),
+        ("listen: [null]", "such as `tcp:8008:interface=127.0.0.1`, and is empty"),
         ('admin: "a\\0"', "NUL"),
         ("admin: 9600", "must be an endpoint string, not a number"),
-        ("listen: tcp:1\nadmin: tcp:1", "2: admin: this is the public endpoint too"),
+        ("listen: tcp:1\nadmin: tcp:1", "2: admin: `listen[0]` has this address already"),
         (
             'admin: "haproxy:tcp:2:interface=127.0.0.1"',
             "admin: the operator's listener does not know",
         ),
         ('listen: [tcp:1, "haproxy:tcp:2"]', "1: listen[1]: nobody is believed here; name the balancers"),
-        ("timeouts: {idle: 10 s}", "must be a duration: write for example `10s`"),
+        ("timeouts: {idle: 10 s}", "must be a duration such as `10s`, `5m`, `1h` or `250ms`, not"),
         ("timeouts: {idle: true}", "must be a duration"),
         ("timeouts: {idle: 0}", "must be from 1ms to 365d, not `0`"),
         ("timeouts: {drain: -1}", "must be from 0s to 365d"),
         ("timeouts: {idle: 366d}", "must be from 1ms to 365d"),
         ("timeouts: {idle: .nan}", "must be from 1ms to 365d"),
         ("timeouts: {idle: .inf}", "must be from 1ms to 365d"),
-        ("limits: {linger: 1.5M}", "must be a size: write for example `16K`"),
+        ("limits: {linger: 1.5M}", "must be a size such as `16K`, `50M` or `1G`, not"),
         ("limits: {linger: true}", "must be a size"),
         ("limits: {request_head: 0}", "must be at least 1"),
-        ("limits: {waiting: 1.5}", "must be a whole number: write for example `1000`"),
-        ("limits: {waiting: -1}", "must be from 0 to 1000000000, not `-1`"),
+        ("limits: {waiting: 1.5}", "must be a whole number such as `1000`, not"),
+        ("limits: {waiting: -1}", "must be at least 0, not `-1`"),
         ("access: {admin: localhost}", "`localhost` is no address or network; write for example `10.0.0.0/8`"),
         ("access: {admin: 10.1.0.0/8}", "write `10.0.0.0/8`"),
-        ("access: {admin: 10}", "put it in quotes"),
+        ("access: {admin: 10}", "must be a network such as `10.0.0.0/8`, not a number"),
         ("log: {access: 'yes'}", "must be `true` or `false`, not `yes`"),
         ("synapse: {config: ''}", "is empty"),
         ("synapse: {config: a, version: 1.163}", "put it in quotes"),
@@ -424,13 +425,22 @@ def sound(name: str, balancer: Balancer) -> Balancer:
     return attrs.evolve(balancer, listen=(f"unix:/run/{name}",), servers=servers, check=check)
 
 
+def _apart(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that can all be listened on."""
+    kept: list[str] = []
+    for each in endpoints:
+        if not any(overlap(each, other) for other in kept):
+            kept.append(each)
+    return tuple(kept)
+
+
 SETTINGS = sections(Settings).flatmap(
     lambda settings: st.lists(ROUTES, max_size=2).map(
         lambda routes: attrs.evolve(
             settings,
             routes=tuple(routes),
             balancers={name: sound(name, balancer) for name, balancer in settings.balancers.items()},
-            listen=settings.listen or ("tcp:1",),
+            listen=_apart(settings.listen) or ("tcp:1",),
             admin=None,
             operator=attrs.evolve(settings.operator, password_file=None),
             synapse=attrs.evolve(settings.synapse, config=("/hs.yaml",)),
