@@ -199,20 +199,18 @@ class Passage:
         elif len(self.exchange.raw_head) > gateway.limits.request_head:
             self.fail(Failure.HEAD_TOO_LARGE)
         else:
-            if not (decision.coalesce and self._hold_back(head)):
-                self._let_in(head)
+            if decision.coalesce and self._hold_back(head):
+                return
+            if gateway.plain:
+                self._enter()
+            else:
+                self._prepare(head)
             if self.upstream is None:
                 return
             if self.exchange.received:
                 self.client.expect(ANSWER, decision.settings.answer or gateway.timeouts.answer)
             else:
                 self._expect_progress()
-
-    def _let_in(self, head: RequestHead) -> None:
-        if self.gateway.plain:
-            self._enter()
-        else:
-            self._prepare(head)
 
     def _body_limit(self) -> int:
         """Bytes that the body may have."""
@@ -358,7 +356,8 @@ class Passage:
             self.ticket = None
             ticket.give_back()
             self.state = RESOLVE
-            self._let_in(head)
+            # Does as much as it has to: where nothing is to be prepared, it enters.
+            self._prepare(head)
             self._go_on()
 
     # RESOLVE: who is the caller?
