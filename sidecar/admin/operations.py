@@ -192,7 +192,7 @@ class Operations:
         own = any(each.worker == name and each.what is what for each in view.overrides)
         sentence = f"The {what.value} of {name} is {now:g}" + ("" if own else ", as the file says") + "."
         if view.overrides != before.overrides:
-            _log.info("{told} Set by {by}.", told=sentence, by=by)
+            _log.info("{sentence} Set by {by}.", sentence=sentence, by=by)
             told = f"{what.value} {now:g} instead of {_in_force(before, name, what):g}"
             self.events.note("adjusted", name, told if own else f"{told}, as the file says", by=by)
         return OperatorAnswer(200, {"worker": name, what.value: now, "told": sentence})
