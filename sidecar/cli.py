@@ -20,6 +20,7 @@ from sidecar.commands.doctor import doctor
 from sidecar.commands.export import export
 from sidecar.commands.foreign import import_
 from sidecar.commands.init import init
+from sidecar.commands.maintaining import maintenance
 from sidecar.commands.password import password
 from sidecar.commands.printed import Printed
 from sidecar.commands.reloading import reload
@@ -49,6 +50,7 @@ main.add_command(export)
 main.add_command(hottest)
 main.add_command(import_)
 main.add_command(init)
+main.add_command(maintenance)
 main.add_command(password)
 main.add_command(reload)
 main.add_command(rollout)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,11 +19,13 @@ from attrs import define, field
 from sidecar.admin.answers import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
+from sidecar.config.amounts import read_duration
 from sidecar.history.events import Events
 from sidecar.history.hottest import Hottest
 from sidecar.loading.overriding import RefusedValueError
 from sidecar.metrics.status import View, state, status, unready
 from sidecar.observe.telemetry import logger
+from sidecar.routing.maintenance import DEFAULT_RETRY, DEFAULT_TEXT, LONGEST_RETRY, LONGEST_TEXT, Maintenance
 from sidecar.routing.overrides import Adjustable
 from sidecar.upstream.pool import WorkerPool
 
@@ -49,6 +51,8 @@ class Operations:
     """Gives a worker another weight or maximum, or again the file's (None). Raises RefusedValueError."""
     recent: Recent = field(factory=Recent)
     own: OwnUse = field(factory=OwnUse)
+    maintain: Callable[[Maintenance | None], None] = lambda _: None
+    """Begins or ends maintenance mode."""
     actions: Callable[[], str] = lambda: "api"
     """`operator.actions` of this moment."""
     move_polls: Callable[[str], int] = lambda _: 0
@@ -103,6 +107,8 @@ class Operations:
                 return only("POST", method, lambda: self._check(name))
             case ["api", "workers", name, "weight" | "maximum" as what]:
                 return only("POST", method, lambda: self._adjusted(name, Adjustable(what), inquiry))
+            case ["api", "maintenance", "on" | "off" as action]:
+                return only("POST", method, lambda: self._maintained(action == "on", inquiry))
             case ["api", "balancers", name, server, "drain" | "undrain" as action]:
                 return only("POST", method, lambda: self.drain_server(name, server, action == "drain", inquiry.who))
         return OperatorAnswer(404, {"error": "There is nothing here; see /, /health, /ready and /api/status."})
@@ -197,6 +203,23 @@ class Operations:
             self.events.note("adjusted", name, told if own else f"{told}, as the file says", by=by)
         return OperatorAnswer(200, {"worker": name, what.value: now, "told": sentence})
 
+    def _maintained(self, on: bool, inquiry: Inquiry) -> OperatorAnswer:
+        given = {**parse_qs(inquiry.body.decode("utf-8", "replace")), **parse_qs(inquiry.query)}
+        before = self.look().maintenance
+        try:
+            wanted = _maintenance(given, inquiry.who) if on else None
+        except ValueError as error:
+            return OperatorAnswer(400, {"error": str(error)})
+        sentence = f"Maintenance mode is {'on' if on else 'off'}" + (
+            f". Clients are answered 503: {wanted.text}" if wanted is not None else ". Clients are served again."
+        )
+        if wanted is not None or before is not None:
+            self.maintain(wanted)
+            _log.info("maintenance mode is {what}, by {by}", what="on" if on else "off", by=inquiry.who)
+            text = "off" if wanted is None else f"on: {wanted.text}"
+            self.events.note("maintenance", "", text, by=inquiry.who)
+        return OperatorAnswer(200, {"maintenance": on, "told": sentence})
+
     def drain_server(self, name: str, server: str, drain: bool, by: str) -> OperatorAnswer:
         """Stop or resume giving new connections to a server of a balancer."""
         balancers = self.look().fleet.running
@@ -226,6 +249,18 @@ class Operations:
                 "told": sentence,
             },
         )
+
+
+def _maintenance(given: Mapping[str, list[str]], by: str) -> Maintenance:
+    """The mode as somebody asks for it. Raises ValueError with a sentence."""
+    text = given.get("text", [DEFAULT_TEXT])[-1]
+    if not 0 < len(text) <= LONGEST_TEXT or not text.isprintable():
+        raise ValueError(f"`text` is one line of 1 to {LONGEST_TEXT} printable characters.")
+    after = given.get("retry_after", [str(DEFAULT_RETRY)])[-1]
+    seconds = read_duration(int(after) if after.isdecimal() and len(after) < 9 else after)
+    if seconds is None or not 1 <= seconds <= LONGEST_RETRY:
+        raise ValueError("`retry_after` is a duration from 1s to 1d, such as `10m`.")
+    return Maintenance(text=text, retry_after=int(seconds), by=by)
 
 
 def _number(text: str) -> float:

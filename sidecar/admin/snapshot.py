@@ -356,6 +356,15 @@ class InstanceFacts:
 
 
 @frozen(kw_only=True)
+class MaintenanceFacts:
+    """Maintenance mode, while it is on."""
+
+    text: str = ""
+    retry_after: int = 0
+    by: str = ""
+
+
+@frozen(kw_only=True)
 class Snapshot:
     """Everything."""
 
@@ -366,6 +375,7 @@ class Snapshot:
     reasons: tuple[str, ...] = ()
     """Why it is not ready."""
     stopping: bool = False
+    maintenance: MaintenanceFacts | None = None
     actions: str = "api"
     listening: tuple[str, ...] = ()
     counters: Mapping[str, int] = field(factory=dict)

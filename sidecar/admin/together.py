@@ -110,6 +110,7 @@ def _merged(seen: Sequence[_Answered], rows: tuple[InstanceFacts, ...]) -> Snaps
         ready=all(facts.ready for facts in all_),
         reasons=_named(seen, lambda facts: facts.reasons),
         stopping=all(facts.stopping for facts in all_),
+        maintenance=next((facts.maintenance for facts in all_ if facts.maintenance is not None), None),
         counters=_summed([facts.counters for facts in all_]),
         workers={name: _worker(name, seen) for name in _names(facts.workers for facts in all_)},
         leaving=tuple(worker for facts in all_ for worker in facts.leaving),

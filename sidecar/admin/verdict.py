@@ -23,6 +23,9 @@ class Headline:
     told: str
 
 
+MAINTENANCE = "Maintenance mode is on: clients are answered 503, and other servers are served."
+
+
 def verdict(facts: Snapshot) -> Headline:
     """The worst first; of several instances each that has something to say, and those that are silent."""
     return _of_all(facts) if facts.instances else _of_one(facts)
@@ -45,9 +48,11 @@ def _of_one(facts: Snapshot) -> Headline:
     if facts.stopping:
         return Headline("draining", "Stopping", "Running requests end; new ones are not taken.")
     if not facts.ready:
-        return Headline("down", "Not ready", " ".join(facts.reasons))
+        told = [MAINTENANCE] if facts.maintenance is not None else []
+        return Headline("down", "Not ready", " ".join((*told, *facts.reasons)))
     clauses = list(clauses_of(facts))
-    told = [f"{'; '.join(clauses)}."] if clauses else []
+    told = [MAINTENANCE] if facts.maintenance is not None else []
+    told += [f"{'; '.join(clauses)}."] if clauses else []
     if facts.errors:
         found, they = counted(facts.errors, "error"), "it is" if facts.errors == 1 else "they are"
         told.append(f"The configuration has {found}. Requests can fail until {they} fixed.")

@@ -45,6 +45,7 @@ def _operations(reload: Reload, recent: Recent, own: OwnUse) -> Operations:
         reload.adjust,
         recent,
         own,
+        maintain=reload.maintain,
         actions=lambda: reload.deployment.settings.operator.actions,
         move_polls=sidecar.move_polls,
     )

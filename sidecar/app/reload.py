@@ -31,6 +31,7 @@ from sidecar.loading.refusal import reasons_of, refusals
 from sidecar.metrics.status import View
 from sidecar.observe.telemetry import logger
 from sidecar.plurals import counted
+from sidecar.routing.maintenance import Maintenance
 from sidecar.routing.overrides import Adjustable
 
 _log = logger("sidecar")
@@ -73,6 +74,8 @@ class Reload(Service):
     reactor: Any
     outcome: ReloadOutcome | None = None
     """None: nothing was read since the start."""
+    maintenance: Maintenance | None = field(default=None, init=False)
+    """While the mode is on."""
     after: list[Callable[[], object]] = field(factory=list)
     """All are called when another deployment is in force."""
     announce: Callable[[str], None] = tell
@@ -97,6 +100,7 @@ class Reload(Service):
             gateway=self.sidecar.gateway,
             plan=self.deployment.plan,
             overrides=self.deployment.overrides,
+            maintenance=self.maintenance,
             worker_connections=self.deployment.settings.limits.worker_connections,
             release=self.deployment.table.release,
             listening=[address(port) for port in self.sidecar.ports],
@@ -122,7 +126,7 @@ class Reload(Service):
     def use(self, deployment: Deployment) -> None:
         """Serve by `deployment` from now on."""
         self.deployment = deployment
-        self.sidecar.use(work_of(deployment))
+        self.sidecar.use(work_of(deployment, self.maintenance))
         tallies = self.sidecar.gateway.notes.told()
         if tallies is not None:
             tallies.keep(deployment.plan.pools, deployment.plan.workers)
@@ -136,6 +140,11 @@ class Reload(Service):
         found = adjusted_deployment(self.deployment, name, what, value, by)
         if found.overrides != self.deployment.overrides:
             self.use(found)
+
+    def maintain(self, maintenance: Maintenance | None) -> None:
+        """Answer clients by this from now on; None: serve them again. Holds through reloads."""
+        self.maintenance = maintenance
+        self.use(self.deployment)
 
     def reload(self) -> None:
         """Begin to read everything again; once more at the end if asked meanwhile. Nothing while the sidecar stops."""

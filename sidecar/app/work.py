@@ -13,6 +13,7 @@ from sidecar.loading.deployment import Deployment
 from sidecar.relay.admission import GateLimits
 from sidecar.relay.gateway import Decide
 from sidecar.routing.decide import decider
+from sidecar.routing.maintenance import Maintenance, under
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.names import MAIN
 
@@ -38,14 +39,14 @@ class Work:
     """By which keys are hashed in the access log."""
 
 
-def work_of(deployment: Deployment) -> Work:
+def work_of(deployment: Deployment, maintenance: Maintenance | None = None) -> Work:
     """What the sidecar works by under `deployment`."""
     plan = deployment.plan
     named = (process.request_id_header for process in deployment.topology.processes)
     return Work(
         settings=deployment.settings,
         workers=plan.workers,
-        decide=decider(plan),
+        decide=under(maintenance, decider(plan)),
         gates={name: gate_limits(pool, deployment.settings.limits) for name, pool in plan.pools.items()},
         main=plan.main,
         askable=askable(plan),

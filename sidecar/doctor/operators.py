@@ -113,6 +113,8 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
             f"The running sidecar routes by the endpoints of Synapse {endpoints}; the main process is {release} now.",
             "Reload it: `systemctl reload matrix-sidecar`.",
         )
+    if status.get("maintenance"):
+        yield warning("Maintenance mode is on: clients are answered 503.", "End it: `matrix-sidecar maintenance off`.")
     yield from _judge_parts(status)
     for name, worker in status.get("workers", {}).items():
         if worker.get("state") == "draining":

@@ -21,6 +21,7 @@ EventKind = Literal[
     "drain",
     "undrain",
     "adjusted",
+    "maintenance",
     "reload",
     "refused",
     "version",

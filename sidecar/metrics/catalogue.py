@@ -216,6 +216,7 @@ PROCESS = MetricGroup(
     (
         Metric("ready", "gauge", "1 where `/ready` answers 200."),
         Metric("stopping", "gauge", "1 from the beginning of a stop."),
+        Metric("maintenance", "gauge", "1 while clients are answered 503, because of maintenance."),
         Metric(
             "build_info",
             "gauge",

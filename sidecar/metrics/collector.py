@@ -175,6 +175,7 @@ def _stream_server(found: Families, server: StreamServer, *place: str) -> None:
 def _process(found: Families, view: View) -> None:
     found.add("ready", not unready(view))
     found.add("stopping", view.gateway.draining)
+    found.add("maintenance", view.maintenance is not None)
     found.add("client_connections_limit", view.ceiling)
     found.add("build_info", 1, view.version, *_VERSIONS, view.release)
     problems = Counter(problem.severity for problem in view.problems)

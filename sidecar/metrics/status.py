@@ -18,6 +18,7 @@ from sidecar.balancers.server import StreamServer
 from sidecar.errors import Problem, Severity
 from sidecar.observe.logbook import Written
 from sidecar.relay.gateway import Gateway
+from sidecar.routing.maintenance import Maintenance
 from sidecar.routing.overrides import Override
 from sidecar.routing.parts import PoolPart, Takes
 from sidecar.routing.plan import Plan
@@ -35,6 +36,8 @@ class View:
     plan: Plan
     overrides: Sequence[Override]
     """Weights and maxima of workers that an operator has set."""
+    maintenance: Maintenance | None
+    """While the mode is on."""
     worker_connections: int
     """The maximum of a worker that has none of its own."""
     release: str
@@ -68,6 +71,7 @@ def status(view: View) -> dict[str, Any]:
         "uptime": round(view.uptime, 3),
         "ready": not unready(view),
         "stopping": gateway.draining,
+        "maintenance": None if view.maintenance is None else attrs.asdict(view.maintenance),
         "listening": list(view.listening),
         "counters": attrs.asdict(gateway.counters, filter=lambda attribute, _: attribute.name != "misroutes"),
         "workers": {name: {**_worker(pool), **_adjusted(view, name)} for name, pool in gateway.pools.items()},

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -120,6 +120,11 @@ class OperatorClient:
         query = urlencode({"value": value}) + ("&all" if everywhere else "")
         path = f"/api/workers/{quote(name, safe='')}/{what}?{query}"
         return str(self._ask("POST", path, slow=everywhere).get("told", ""))
+
+    def maintain(self, on: bool, values: Mapping[str, str]) -> str:
+        """Begin or end maintenance mode; a sentence. Raises SilentSidecarError."""
+        path = f"/api/maintenance/{'on' if on else 'off'}?{urlencode(values)}"
+        return str(self._ask("POST", path, slow="all" in values).get("told", ""))
 
     def hottest(self, names: Sequence[str]) -> dict[str, Any]:
         """Who has the most requests, and where those who are named stand. Raises SilentSidecarError."""

@@ -15,6 +15,7 @@ _STYLES: dict[str, Style] = {
     "drain": "warm",
     "undrain": "good",
     "adjusted": "warm",
+    "maintenance": "warm",
     "refused": "warm",
     "shed": "warm",
     "misroutes": "warm",

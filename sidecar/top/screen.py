@@ -9,7 +9,7 @@ from itertools import chain
 from sidecar.admin.consequences import consequences
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import instances_told
-from sidecar.admin.verdict import clauses_of, verdict
+from sidecar.admin.verdict import MAINTENANCE, clauses_of, verdict
 from sidecar.admin.words import NOTHING, duration, number, size
 from sidecar.plurals import counted
 from sidecar.routing.parts import PoolPart
@@ -18,7 +18,7 @@ from sidecar.top.busy_endpoints import endpoints, hottest
 from sidecar.top.events import events
 from sidecar.top.several import instance_lines, short
 from sidecar.top.spark import spark
-from sidecar.top.state import Action, Setting, TopState, View
+from sidecar.top.state import Action, Maintaining, Setting, TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
 from sidecar.top.workers import table
 
@@ -33,6 +33,7 @@ s, >    S, <          sort by the next column, by the one before
 r                     turn the order round
 d       u             drain the chosen worker, resume it; asks first
 w       m             set its weight, its maximum of requests at once
+M                     turn maintenance mode on or off; asks first
 ?                     this help
 q                     quit
 
@@ -164,13 +165,20 @@ def _question(state: TopState, width: int) -> Iterator[Line]:
     action, facts = state.asked, state.facts
     assert action is not None
     assert facts is not None
+    if isinstance(action, Maintaining):
+        if action.on:
+            told = "Clients are answered 503. Other servers are served, or wait. A restart of the sidecar ends it."
+            yield from paragraphs([told], width, "warm")
+        asked = f"{'Start' if action.on else 'End'} maintenance{_where(action, facts)} any other key: no"
+        yield (Piece(left(asked, width), "bar"),)
+        return
     verb = "Drain" if action.drain else "Resume"
     if action.drain and action.worker in facts.workers:
         yield from paragraphs(consequences(facts, action.worker), width, "warm")
     yield (Piece(left(f"{verb} {action.worker}{_where(action, facts)} any other key: no", width), "bar"),)
 
 
-def _where(action: Action, facts: Snapshot) -> str:
+def _where(action: Action | Maintaining, facts: Snapshot) -> str:
     """On which instances, with the keys."""
     if not action.everywhere:
         return "? y: yes,"
@@ -227,6 +235,7 @@ def _named(names: Iterable[str], facts: Snapshot) -> Iterator[Piece]:
 def _notes(facts: Snapshot, width: int, *, whole: bool = False) -> Iterator[Line]:
     """What is out of order; with `whole` also what is in order."""
     notes = {
+        "Maintenance": () if facts.maintenance is None else (MAINTENANCE,),
         "Not ready": facts.reasons if not facts.ready else (),
         "Missing": list(clauses_of(facts)) if facts.ready else (),
         "Waiting": [f"{counted(wait.count, 'request')} {wait.place}: {wait.why}" for wait in facts.waits],

@@ -15,6 +15,7 @@ VIEWS: tuple[View, ...] = ("workers", "pools", "balancers", "endpoints", "events
 ORDERS = ("", *COLUMNS)
 LONGEST_FILTER = 40
 LONGEST_VALUE = 10
+_DENIED = "Nothing can be done here, because `operator.actions` is `none`."
 PAGE = 10
 """How far PgUp and PgDn go."""
 
@@ -25,6 +26,15 @@ class Action:
 
     worker: str
     drain: bool
+    everywhere: bool = False
+    """On all instances."""
+
+
+@frozen
+class Maintaining:
+    """Maintenance mode is to begin, or to end."""
+
+    on: bool
     everywhere: bool = False
     """On all instances."""
 
@@ -55,7 +65,7 @@ class TopState:
     backwards: bool = False
     chosen: str = ""
     help: bool = False
-    asked: Action | None = None
+    asked: Action | Maintaining | None = None
     setting: Setting | None = None
     """A value is being typed."""
     message: str = ""
@@ -92,7 +102,7 @@ def untold(state: TopState, trouble: str, age: float) -> TopState:
     return evolve(state, trouble=trouble, age=age)
 
 
-def press(state: TopState, key: str) -> tuple[TopState, Action | Setting | None]:
+def press(state: TopState, key: str) -> tuple[TopState, Action | Maintaining | Setting | None]:
     """What a key does; keys that are not printable have names such as `up` and `page down`, and no key is empty."""
     if not key:
         return state, None
@@ -129,12 +139,14 @@ def press(state: TopState, key: str) -> tuple[TopState, Action | Setting | None]
             return evolve(state, backwards=not state.backwards), None
         case "d" | "u":
             return _asked(state, drain=key == "d"), None
+        case "M":
+            return _maintained(state), None
         case "w" | "m":
             return _begun(state, "weight" if key == "w" else "maximum"), None
     return state, None
 
 
-def _answered(asked: Action, key: str) -> Action | None:
+def _answered(asked: Action | Maintaining, key: str) -> Action | Maintaining | None:
     """What is done after a question: on all instances, on the one that was asked only, or nothing."""
     if key in ("o", "O") and asked.everywhere:
         return evolve(asked, everywhere=False)
@@ -176,7 +188,7 @@ def _hindrance(state: TopState) -> str:
     """Why nothing can be done to a worker now; empty if it can."""
     if state.view != "workers" or state.facts is None or not state.workers:
         return "Choose a worker first; Tab leads to them."
-    return "Nothing can be done here, because `operator.actions` is `none`." if state.facts.actions == "none" else ""
+    return _DENIED if state.facts.actions == "none" else ""
 
 
 def _several(state: TopState) -> bool:
@@ -190,6 +202,13 @@ def _begun(state: TopState, what: str) -> TopState:
         return evolve(state, message=_hindrance(state))
     name = state.workers[state.place].name
     return evolve(state, chosen=name, setting=Setting(name, what, "", _several(state)))
+
+
+def _maintained(state: TopState) -> TopState:
+    """The question before maintenance mode begins or ends."""
+    if state.facts is None or state.facts.actions == "none":
+        return evolve(state, message=_DENIED if state.facts is not None else "")
+    return evolve(state, asked=Maintaining(state.facts.maintenance is None, _several(state)))
 
 
 def _asked(state: TopState, *, drain: bool) -> TopState:

@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 from sidecar.admin.snapshot import Snapshot
 from sidecar.top.asking import OperatorClient, SilentSidecarError
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, Setting, TopState, press, told, untold
+from sidecar.top.state import Action, Maintaining, Setting, TopState, press, told, untold
 from sidecar.top.styled import Line, Style
 
 _TICK = 100
@@ -122,13 +122,15 @@ class _Terminal:
             if action is not None:
                 state = self._act(state, action, asker)
 
-    def _act(self, state: TopState, action: Action | Setting, asker: Refresher) -> TopState:
+    def _act(self, state: TopState, action: Action | Maintaining | Setting, asker: Refresher) -> TopState:
         self._draw(screen(evolve(state, message="…"), *self._size()))
         try:
             if isinstance(action, Setting):
                 message = asker.operator.set_value(
                     action.worker, action.what, action.text, everywhere=action.everywhere
                 )
+            elif isinstance(action, Maintaining):
+                message = asker.operator.maintain(action.on, {"all": ""} if action.everywhere else {})
             else:
                 message = asker.operator.drain(action.worker, drain=action.drain, everywhere=action.everywhere)
         except SilentSidecarError as error:

@@ -209,6 +209,22 @@ def test_a_weight_is_set(browser: Browser, gate: Gate) -> None:
     assert "400" in said
 
 
+def test_maintenance_mode_is_turned_on_and_off(browser: Browser, gate: Gate) -> None:
+    """At the foot of the page, with a text; the verdict says so until it is off."""
+    browser.click("[href='maintenance/on']")
+    browser.until("document.querySelector('dialog[open] #question') !== null")
+    browser.script("document.querySelector('dialog [name=text]').value = 'Back at noon.'")
+    browser.click("dialog button[type=submit]")
+    browser.until("document.getElementById('verdict').textContent.includes('Maintenance mode is on')")
+    assert gate.ask("GET", "/api/status")[1]["maintenance"]["text"] == "Back at noon."
+    browser.open(gate.page)
+    browser.click("[href='maintenance/off']")
+    browser.until("document.querySelector('dialog[open] #question') !== null")
+    browser.click("dialog button[type=submit]")
+    browser.until("!document.getElementById('verdict').textContent.includes('Maintenance')")
+    assert gate.ask("GET", "/api/status")[1]["maintenance"] is None
+
+
 def test_a_drain_that_is_refused(browser: Browser) -> None:
     """A form from before a restart says why it does nothing."""
     browser.click("[aria-label='Drain sync1']")

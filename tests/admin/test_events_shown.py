@@ -134,7 +134,7 @@ def test_in_a_terminal() -> None:
         "        0 s  novel                  of a newer sidecar",
     ]
     quiet = evolve(state, facts=snapshot(told()))
-    assert "Nothing has happened" in "".join(piece.text for piece in screen(quiet, 100, 24)[4])
+    assert "No events" in "".join(piece.text for piece in screen(quiet, 100, 24)[4])
 
 
 def test_an_event_without_a_duration() -> None:

@@ -61,6 +61,7 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
             {"reload": {"accepted": False, "problems": ["a.yaml:1: x: bad"]}, "pools": {}},
             "error: The last reload was refused, and the configuration before it holds: a.yaml:1: x: bad",
         ),
+        ({"maintenance": {"text": "Back soon."}}, "warning: Maintenance mode is on: clients are answered 503."),
         ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained, and gets no requests."),
         (
             {"workers": {"sync1": {"state": "down", "reason": "Connection refused"}}},

@@ -12,7 +12,7 @@ from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
 from sidecar.top.screen import screen
-from sidecar.top.state import VIEWS, Action, Setting, TopState, told, untold
+from sidecar.top.state import VIEWS, Action, Maintaining, Setting, TopState, told, untold
 from sidecar.top.styled import Line
 
 
@@ -183,7 +183,7 @@ STATES = st.builds(
     backwards=st.booleans(),
     chosen=st.sampled_from(["", "sync2", "gone"]),
     help=st.booleans(),
-    asked=st.sampled_from([None, Action("sync1", True), Action("gone", False)]),
+    asked=st.sampled_from([None, Action("sync1", True), Action("gone", False), Maintaining(True), Maintaining(False)]),
     setting=st.sampled_from([None, Setting("sync1", "weight", "0.5"), Setting("gone", "maximum", "")]),
     message=st.sampled_from(["", "a\x1bb" * 60]),
     scroll=st.integers(0, 30),

@@ -18,7 +18,7 @@ from processes import ROOT, environment
 
 from sidecar.admin.together import snapshot_of
 from sidecar.top.screen import screen
-from sidecar.top.state import Action, Setting, TopState, press, told
+from sidecar.top.state import Action, Maintaining, Setting, TopState, press, told
 from top.test_terminal import Tmux, waits_for
 
 
@@ -77,6 +77,16 @@ def test_a_weight_goes_to_all() -> None:
     assert press(state, "o")[1] == Setting("sync1", "weight", "2", False)
     alone = press(told(TopState(), snapshot_of(tell())), "w")[0]
     assert press(alone, "o") == (alone, None)
+
+
+def test_maintenance_mode_goes_to_all() -> None:
+    """It ends on all as well, where only another instance is in it."""
+    state = press(state_of(tell()), "M")[0]
+    assert shown(state)[-1] == "Start maintenance on all 2 instances? y: yes, o: only on one, any other key: no"
+    assert press(state, "y")[1] == Maintaining(True, True)
+    assert press(state, "o")[1] == Maintaining(True, False)
+    other = state_of(tell() | {"maintenance": {"text": "Back soon."}})
+    assert press(press(other, "M")[0], "y")[1] == Maintaining(False, True)
 
 
 def test_one_that_is_drained_on_one_can_be_both() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pictures import told as tell
 
 from sidecar.admin.snapshot import snapshot
-from sidecar.top.state import LONGEST_FILTER, ORDERS, Action, Setting, TopState, press, told, untold
+from sidecar.top.state import LONGEST_FILTER, ORDERS, Action, Maintaining, Setting, TopState, press, told, untold
 
 NAMES = ["main", "sync1", "sync2", "client1", "typing1"]
 FRESH = told(TopState(), snapshot(tell()))
@@ -114,6 +114,17 @@ def test_any_keys(keys: list[str]) -> None:
         state, action = press(state, key)
         assert action == (before.asked if key == "y" and not before.help else None)
         assert 0 <= state.place < len(NAMES)
+
+
+def test_maintenance_mode_needs_a_yes() -> None:
+    """It is turned on where it is off, and off where it is on."""
+    assert pressed(FRESH, "tab", "M").asked == Maintaining(True)
+    assert press(pressed(FRESH, "M"), "y")[1] == Maintaining(True)
+    assert pressed(FRESH, "M", "n").asked is None
+    on = told(FRESH, snapshot({**tell(), "maintenance": {"text": "Back soon."}}))
+    assert pressed(on, "M").asked == Maintaining(False)
+    denied = told(FRESH, snapshot({**tell(), "actions": "none"}))
+    assert (pressed(denied, "M").asked, pressed(TopState(), "M").asked) == (None, None)
 
 
 def test_a_value_is_typed() -> None:

@@ -18,6 +18,7 @@ _KINDS = {
     "drain": "draining",
     "undrain": "up",
     "adjusted": "draining",
+    "maintenance": "draining",
     "refused": "stuck",
     "shed": "stuck",
     "misroutes": "stuck",

@@ -14,6 +14,7 @@ from sidecar.admin.page.pieces import badge
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import instances_told
 from sidecar.plurals import counted
+from sidecar.routing.maintenance import DEFAULT_TEXT, LONGEST_TEXT
 
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
 
@@ -109,6 +110,25 @@ def values_question(facts: Snapshot, name: str, token: str) -> Markup:
     ]
     controls = (*fields, tag("button", f"Change {name}", type="submit"))
     return _form(f"Change {name}?", ("workers", name), told, token, where(facts), controls, "values")
+
+
+def maintenance_question(facts: Snapshot, token: str, *, on: bool) -> Markup:
+    """What maintenance mode does, and the text for clients."""
+    if not on:
+        button = tag("button", "Turn off", type="submit", class_="main")
+        told = ["Clients are served again."]
+        return _form("End maintenance mode?", ("maintenance",), told, token, where(facts), (button,), "off")
+    told = [
+        "Clients are answered 503 with this text. Requests that run already end by themselves.",
+        "Other servers are served, or wait while workers are down.",
+        "It holds through reloads. A restart of the sidecar ends it.",
+    ]
+    fields = (
+        tag("label", "Text ", tag("input", name="text", value=DEFAULT_TEXT, maxlength=LONGEST_TEXT)),
+        tag("label", "Retry after ", tag("input", name="retry_after", value="10m", size="5", autocomplete="off")),
+        tag("button", "Turn on", type="submit", class_="danger"),
+    )
+    return _form("Turn maintenance mode on?", ("maintenance",), told, token, where(facts), fields, "on")
 
 
 def server_question(facts: Snapshot, name: str, server: str, token: str, *, drain: bool) -> Markup:

@@ -41,6 +41,10 @@ def bar(facts: Snapshot, time: str, root: str = "") -> Markup:
 def foot(facts: Snapshot) -> Markup:
     """Version, age, and where the same can be had by programs."""
     links = [tag("a", path, href=path) for path in ("api/status", "metrics", "ready", "health")]
+    if facts.actions == "page":
+        on = facts.maintenance is not None
+        what, word = ("off", "End maintenance mode") if on else ("on", "Maintenance mode")
+        links.append(tag("a", word, href=f"maintenance/{what}", data_confirm=True))
     listening = f"listening on {', '.join(facts.listening)}" if facts.listening else "not listening"
     told = f"matrix-sidecar {facts.version}, up for {duration(facts.uptime)}, {listening}"
     return tag("footer", tag("p", told), tag("nav", links))

@@ -108,6 +108,8 @@ class StatusPage:
                 return only("POST", method, lambda: self._told(inquiry))
             case ["workers", name, "drain" | "undrain" as what]:
                 return self._act(inquiry, _Act((name,), what == "drain"))
+            case ["maintenance", "on" | "off" as what]:
+                return self._maintenance(inquiry, what)
             case ["workers", name, "values"]:
                 return self._values(inquiry, name)
             case ["balancers", name, server, "drain" | "undrain" as what]:
@@ -214,16 +216,31 @@ class StatusPage:
                 )
                 for what, value in wanted.items()
                 if value != before[what] or (everywhere and worker.adjustments)
-            ]
+            ],
+            "../../",
         )
 
-    async def _all_acted(self, inquiries: Sequence[Inquiry]) -> OperatorAnswer:
+    def _maintenance(self, inquiry: Inquiry, what: str) -> Answering:
+        facts, given = self._snapshot(), inquiry.body.decode("utf-8", "replace")
+        if facts.actions != "page":
+            return OperatorAnswer(403, {"error": _NO_BUTTONS})
+        if inquiry.method != "POST":
+            form = forms.maintenance_question(facts, self.token, on=what == "on")
+            return only("GET", inquiry.method, lambda: self._question(facts, form, "../"))
+        if self._foreign(given):
+            return OperatorAnswer(403, {"error": _STALE})
+        values = {name: value for name in ("text", "retry_after") if (value := _one(given, name).strip())}
+        everywhere = "&all" if _one(given, "where") == "all" else ""
+        asked = evolve(inquiry, path=f"/api/maintenance/{what}", query=urlencode(values) + everywhere, body=b"")
+        return self._all_acted([asked], "../")
+
+    async def _all_acted(self, inquiries: Sequence[Inquiry], root: str) -> OperatorAnswer:
         """One after another, up to the first that is refused."""
         for each in inquiries:
             done = await self.act(each)
             if done.status != 200:
                 return done
-        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", "../../"),))
+        return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", root),))
 
     def _question(self, facts: Snapshot, form: Markup, root: str) -> OperatorAnswer:
         content = tag("main", tag("section", form), class_="narrow")
