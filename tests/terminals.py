@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import subprocess
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -21,6 +22,7 @@ class Terminal:
         self._fd, inner = pty.openpty()
         self.said = ""
         self._heard = 0
+        self._decoder = getincrementaldecoder("utf-8")()
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=inner, stdout=inner, stderr=inner, env=environment(**more), start_new_session=True
         )
@@ -33,7 +35,7 @@ class Terminal:
             piece = os.read(self._fd, 65536)
         except OSError:
             return False  # the other end is closed
-        self.said += piece.decode()
+        self.said += self._decoder.decode(piece)
         return bool(piece)
 
     def says(self, pattern: str) -> re.Match[str]:

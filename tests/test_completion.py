@@ -123,11 +123,11 @@ def test_the_other_shells_take_their_script(shell: str, place: Path) -> None:
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_fish_offers_commands_with_what_they_do(place: Path) -> None:
     """Asked as fish asks itself."""
-    script = f"source {place}/completion.fish; complete -C 'matrix-sidecar ro'"
+    script = f"source {place}/completion.fish; complete -C 'matrix-sidecar rou'"
     done = subprocess.run(
         ["fish", "--no-config", "-c", script],
         env=environment(PATH=path(place), HOME=str(place)),
         capture_output=True,
         text=True,
     )
-    assert done.stdout.startswith("routes\tPrint every endpoint in force"), done.stderr
+    assert done.stdout.startswith("routes\tList every endpoint with its pool"), done.stderr

@@ -29,6 +29,7 @@ from sidecar.config.commands import filled
 from sidecar.errors import ConfigError
 from sidecar.install import units
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
+from sidecar.plurals import counted
 from sidecar.rollout.order import RestartStep, RolloutMember, Way, steps
 from sidecar.synapse.names import MAIN
 from sidecar.top.asking import OperatorClient, SilentSidecarError, place
@@ -107,11 +108,15 @@ def rollout(
             if resume:
                 named = _left(left, known)
             planned = _steps(deployment, [known[name] for name in named], main_first)
+            if resume and not main_first:
+                # The order in which it began, which may have been another one.
+                planned.sort(key=lambda step: named.index(step.name))
             _print_plan(planned)
-            _examine(instances, planned)
+            _examine(instances, planned, left.drained if left else "")
             if not dry_run:
                 _clean_up(instances, left, resume=resume)
-                raise SystemExit(_run(instances, deployment, file, planned, left if resume else None))
+                again = _options(deployment, admin, user, password_file)
+                raise SystemExit(_run(instances, deployment, file, planned, left if resume else None, again))
     except StateFileError as error:
         fail(f"Nothing was done: {error}.")
 
@@ -189,14 +194,16 @@ def _clients(
 ) -> Iterator[OperatorClient]:
     settings = deployment.settings
     stated = (*([settings.admin] if settings.admin else []), *settings.operator.siblings)
-    sockets = [f"unix:{path}" for path in sorted(glob.glob(units.ADMIN_SOCKETS))]
     try:
+        own = None if settings.admin is None else place(settings.admin)
+        # A file with another socket is another homeserver's, whose sidecars the units do not start.
+        of_units = own is None or own.path in ("", place(units.ADMIN).path)
+        sockets = [f"unix:{path}" for path in _sockets_of_units()] if of_units else []
         places = list(dict.fromkeys(place(endpoint) for endpoint in admin or (*stated, *sockets)))
     except ValueError as error:
         fail(f"{error}.")
-    if sockets and not admin and settings.admin is not None and place(settings.admin).path:
+    if sockets and not admin and own is not None and own.path:
         # Each instance has a socket of its own, instead of the one that the file names.
-        own = place(settings.admin)
         places = [each for each in places if each != own or os.path.lexists(own.path)]
     if not places:
         fail(f"{settings.path}: there is no operator's listener; write `admin`, or name it with --admin.")
@@ -204,21 +211,28 @@ def _clients(
     return (OperatorClient(each, name, password) for each in places)
 
 
-def _examine(instances: Instances, planned: Sequence[RestartStep]) -> None:
-    """Ends the program where a rollout cannot be done now; tells what is odd."""
+def _sockets_of_units() -> list[str]:
+    return sorted(path for pattern in units.OWN_SOCKETS for path in glob.glob(pattern))
+
+
+def _examine(instances: Instances, planned: Sequence[RestartStep], left: str = "") -> None:
+    """Ends the program where a rollout cannot be done now; tells what is odd, but for whom another one has `left`."""
     try:
         facts = instances.look()
     except SilentSidecarError as error:
         fail(f"Nothing was done: {error}")
     for old in facts.too_old():
         fail(f"Nothing was done: the sidecar at {old} is older than this program. Restart it first.")
+    for where in facts.read_only():
+        fail(f"Nothing was done: the sidecar at {where} lets nobody drain (`operator.actions: none`).")
     for step in planned:
         for unaware in () if step.member.silent else facts.unknown_at(step.name):
             fail(f"Nothing was done: the sidecar at {unaware} does not know {step.name}. Reload it first.")
     for name in facts.down():
         click.echo(f"{name} is down now.", err=True)
     for name in facts.drained():
-        click.echo(f"{name} is drained now.", err=True)
+        if name != left:
+            click.echo(f"{name} is drained now, and stays so after its restart.", err=True)
 
 
 def _clean_up(instances: Instances, left: Unfinished | None, *, resume: bool) -> None:
@@ -227,14 +241,14 @@ def _clean_up(instances: Instances, left: Unfinished | None, *, resume: bool) ->
         return
     if not resume:
         click.echo(
-            f"An earlier rollout restarted {len(left.done)} of {len(left.names)} processes. "
+            f"An earlier rollout restarted {len(left.done)} of {counted(len(left.names), 'process', 'processes')}. "
             "This one begins anew; --resume would have gone on with it.",
             err=True,
         )
     if left.drained:
-        failed = instances.undrain(left.drained)
-        if not failed:
-            click.echo(f"{left.drained} was still drained by a rollout that was killed; it gets requests again.")
+        for where, reason in instances.undrain(left.drained).items():
+            fail(f"Nothing was done: a rollout that was killed has left {left.drained} drained at {where}. {reason}")
+        click.echo(f"{left.drained} was still drained by a rollout that was killed; it gets requests again.")
 
 
 # The restarts.
@@ -246,8 +260,9 @@ def _run(
     file: ProgressFile,
     planned: Sequence[RestartStep],
     before: Unfinished | None,
+    again: str,
 ) -> int:
-    """The exit status."""
+    """The exit status. `again`: the options with which to go on."""
     from sidecar.rollout.restarting import InterruptionError, Restarting, StoppedError
 
     done = () if before is None else before.done
@@ -273,10 +288,17 @@ def _run(
         click.echo(f"{len(planned)} restarted, one after another.")
         return CLEAN
     _print_state(restarting, names, told.restarted, status)
-    path = deployment.settings.path
-    file_option = "" if path == DEFAULT_PATH else f" -c {shlex.quote(path)}"
-    click.echo(f"Go on with: matrix-sidecar rollout{file_option} --resume", err=True)
+    click.echo(f"Go on with: matrix-sidecar rollout{again} --resume", err=True)
     return status
+
+
+def _options(deployment: Deployment, admin: Sequence[str], user: str | None, password_file: str | None) -> str:
+    """The options that say which sidecars these are, as one types them."""
+    path = deployment.settings.path
+    given = [*([] if path == DEFAULT_PATH else ["-c", path]), *(word for each in admin for word in ("--admin", each))]
+    given += [] if user is None else ["--user", user]
+    given += [] if password_file is None else ["--password-file", password_file]
+    return f" {shlex.join(given)}" if given else ""
 
 
 def _print_state(restarting: Restarting, names: Sequence[str], done: Sequence[str], status: int) -> None:
@@ -303,7 +325,9 @@ def _heeding_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         interrupted.set()
 
-    before = {number: signal.signal(number, heed) for number in _SIGNALS}
+    # `nohup` has one ignored, which stays so.
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, heed) for number in heeded}
     try:
         yield interrupted
     finally:

@@ -27,6 +27,8 @@ ADMIN = "unix:/run/matrix-sidecar/admin.sock:mode=660"
 """The operator's listener in the directory that the units make."""
 ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
 """The operator's listeners of the instances that the units start."""
+OWN_SOCKETS = ("/run/matrix-sidecar/admin.sock", "/run/matrix-sidecar-[0-9]*/admin.sock")
+"""Those of them that serve the same homeserver: other directories of the kind may be those of others."""
 ADMIN_ELSEWHERE = "tcp:9108:interface=127.0.0.1"
 
 

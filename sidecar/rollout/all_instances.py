@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 
 from attrs import frozen
@@ -36,10 +36,17 @@ class Instances:
                         each.drain(name, drain=False)
                 raise
 
-    def undrain(self, name: str) -> dict[str, str]:
-        """End the drain of a worker. Where that did not work, with the reason; raises nothing."""
+    @property
+    def places(self) -> list[str]:
+        """Where they are asked."""
+        return [str(client.place) for client in self.clients]
+
+    def undrain(self, name: str, but: Collection[str] = ()) -> dict[str, str]:
+        """End the drain of a worker, `but` at some places. Where that did not work, with the reason; raises nothing."""
         failed = {}
         for client in self.clients:
+            if str(client.place) in but:
+                continue
             try:
                 client.drain(name, drain=False)
             except SilentSidecarError as error:
@@ -76,6 +83,10 @@ class JointFacts:
             if any(worker.healthy is None for worker in snapshot.workers.values())
         ]
 
+    def read_only(self) -> list[str]:
+        """Instances that drain for nobody."""
+        return [place for place, snapshot in self.snapshots.items() if snapshot.actions == "none"]
+
     def running(self, name: str) -> int:
         """Requests that the worker has now."""
         return sum(worker.leased for _, worker in self.of(name))
@@ -97,6 +108,10 @@ class JointFacts:
         """Workers that any instance finds down."""
         names = dict.fromkeys(name for snapshot in self.snapshots.values() for name in snapshot.workers)
         return [name for name in names if any(not worker.healthy for _, worker in self.of(name))]
+
+    def drained_at(self, name: str) -> list[str]:
+        """Where the worker is drained."""
+        return [place for place, worker in self.of(name) if worker.state == "draining"]
 
     def drained(self) -> list[str]:
         """Workers that any instance has drained."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -86,7 +86,7 @@ class Restarting:
             return
         before = self.instances.look()
         held = way_now(step.name, before.parts, before.takes) is Way.HELD
-        with self._drained(step.name):
+        with self._drained(step.name, before.drained_at(step.name)):
             left = self._wait_for_its_requests(step.name, self.settings.hold if held else self.settings.drain)
             ended = self.clock()
             self._run(step)
@@ -99,14 +99,16 @@ class Restarting:
         self.watcher.done(step.name, _told(ended - began, answered - ended, left, held=held))
 
     @contextmanager
-    def _drained(self, name: str) -> Iterator[None]:
-        """The worker gets no new requests in here. Lifted again whatever happens."""
+    def _drained(self, name: str, before: Collection[str]) -> Iterator[None]:
+        """The worker gets no new requests in here. Lifted again whatever happens, but not where it was `before`."""
         self.file.drained(name)
         try:
             self.instances.drain(name)
             yield
         finally:
-            self.still_drained = self.instances.undrain(name)
+            # True until the next line has ended, which another signal can prevent.
+            self.still_drained = dict.fromkeys(self.instances.places, "Interrupted.")
+            self.still_drained = self.instances.undrain(name, before)
             if not self.still_drained:
                 self.file.drained("")
 

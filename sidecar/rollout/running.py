@@ -43,20 +43,22 @@ def run(command: Sequence[str], patience: float) -> None:
         try:
             status = process.wait(patience)
         except subprocess.TimeoutExpired:
-            _end(process)
-            raise CommandError(f"did not end within {patience:g} s, and was ended", _tail(output.fileno())) from None
+            how = "was ended" if _end(process) else "still runs, because it belongs to another user"
+            raise CommandError(f"did not end within {patience:g} s, and {how}", _tail(output.fileno())) from None
         if status:
             how = f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
             raise CommandError(how, _tail(output.fileno()))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; a program that runs as another user, as `sudo` does, cannot be ended from here."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
-            return
+            return True
+    return False
 
 
 def _tail(descriptor: int) -> str:

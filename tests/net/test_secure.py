@@ -344,4 +344,5 @@ def test_a_port_without_its_certificate(tmp_path: Path) -> None:
     gateway = Stage(tmp_path, away=("main",)).gateway
     with pytest.raises(SidecarError) as caught:
         list(doors([f"ssl:443:privateKey={tmp_path}/absent"], gateway, Identities(), reactor, Poller(reactor)))
-    assert str(caught.value) == f"cannot listen on tcp:443 with TLS: {tmp_path}/absent: No such file or directory"
+    missing = f"{tmp_path}/absent does not exist; give a PEM file that the sidecar's user may read"
+    assert str(caught.value) == f"cannot listen on tcp:443 with TLS: {missing}"

@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -87,8 +87,9 @@ class Restartable(AnsweringWorker):
 class Scene:
     """The sidecar, its workers, and the command that restarts them; a context manager."""
 
-    def __init__(self, directory: Path, **rollout: Any) -> None:
+    def __init__(self, directory: Path, operator: Mapping[str, str] | None = None, **rollout: Any) -> None:
         self.directory = directory
+        self._acts = (operator or {}).get("actions") != "none"
         self.restarts: list[str] = []
         """Who was restarted, in order."""
         self.drained: list[str] = []
@@ -103,12 +104,12 @@ class Scene:
         command = [str(script), str(directory / "control.sock"), "{name}"]
         own = {"restart": command, "restart_main": command, "state": "rollout.json", "health": "20s", **rollout}
         self.file = directory / "sidecar.yaml"
-        self.file.write_text(yaml.safe_dump({**SETTINGS, "rollout": own}))
+        self.file.write_text(yaml.safe_dump({**SETTINGS, "operator": dict(operator or {}), "rollout": own}))
         self.sidecar = Running(["-c", str(self.file)], directory)
 
     def __enter__(self) -> Scene:
         self.address = self.sidecar.address()
-        for name in self.workers:
+        for name in self.workers if self._acts else ():
             # So that none of them is in doubt.
             self.operator.check(name)
         return self

@@ -94,6 +94,53 @@ def test_a_command_that_fails(scene: Scene) -> None:
     assert (again.exit_code, again.stderr) == (2, "Nothing was done: there is no rollout that did not end.\n")
 
 
+def test_a_rollout_goes_on_in_the_order_in_which_it_began(scene: Scene) -> None:
+    """Main first, where the workers cannot start before it; with the sidecars that were named."""
+    scene.act = lambda _: 1
+    admin = f"unix:{scene.directory}/admin.sock"
+    done = scene.rollout("--main-first", "--all", "--admin", admin)
+    assert f"Go on with: matrix-sidecar rollout -c {scene.file} --admin {admin} --resume" in done.stderr
+    scene.act = scene.restart
+    assert scene.rollout("--resume").exit_code == 0
+    assert scene.restarts == ["main", "main", *ORDER[:-1]]
+
+
+def test_what_somebody_has_drained_stays_drained(scene: Scene) -> None:
+    """It is restarted, and the rollout says so."""
+    scene.operator.drain("sync2", drain=True)
+    done = scene.rollout("sync1", "sync2")
+    assert done.exit_code == 0, done.output
+    assert "sync2 is drained now, and stays so after its restart." in done.stderr
+    assert scene.restarts == ["sync1", "sync2"]
+    assert scene.draining() == ["sync2"]
+    assert scene.remembered() is None
+
+
+def test_a_sidecar_that_drains_for_nobody(tmp_path: Path) -> None:
+    with Scene(tmp_path, operator={"actions": "none"}) as scene:
+        done = scene.rollout("--all")
+        assert done.exit_code == 2
+        assert "lets nobody drain (`operator.actions: none`)" in done.stderr
+        assert scene.restarts == []
+
+
+def test_nohup_stays(scene: Scene) -> None:
+    """A terminal that is closed does not end what was started with `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _, request = scene.hold(MODULE)
+    try:
+        started = scene.started("main")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with started as rollout:
+        while scene.draining() != ["main"]:
+            pass
+        rollout.signal(signal.SIGHUP)
+        scene.release(request)
+        assert rollout.ends() == 0
+    assert scene.restarts == ["main"]
+
+
 def test_a_new_rollout_after_one_that_stopped(scene: Scene) -> None:
     """It begins anew, and says that it could have gone on."""
     scene.act = lambda _: 1
