@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sidecar.loading.deployment import Deployment, with_overrides
 from sidecar.routing.overrides import Adjustable, Override, stated, with_override
 from sidecar.routing.plan import Plan
@@ -54,9 +56,10 @@ def _deserted(plan: Plan) -> set[str]:
 
 def carried(before: Deployment, found: Deployment) -> tuple[Deployment, tuple[str, ...]]:
     """What a reload has found, with the overrides that still hold; and a sentence for each that does not."""
-    kept, ended = [], []
+    kept: list[Override] = []
+    ended = []
     for each in before.overrides:
-        why = _why_over(each, found)
+        why = _why_over(each, found) or _why_missed(each, kept, found)
         if why:
             value = f"the {each.what.value} {each.value:g} that was set at run time"
             ended.append(f"{each.worker}: {value} has ended, because {why}")
@@ -71,3 +74,11 @@ def _why_over(override: Override, found: Deployment) -> str:
         return "the worker is gone"
     filed = stated(worker, override.what, found.settings.limits)
     return f"the file now says {filed:g}" if filed != override.stated else ""
+
+
+def _why_missed(override: Override, kept: Sequence[Override], found: Deployment) -> str:
+    """Why a worker that was taken out at run time is needed now, because of what the files say."""
+    if override.value or override.what is not Adjustable.WEIGHT:
+        return ""
+    deserted = sorted(_deserted(with_overrides(found, (*kept, override)).plan) - _deserted(found.plan))
+    return f"nobody else serves {', '.join(deserted)}" if deserted else ""

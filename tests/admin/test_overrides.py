@@ -198,3 +198,24 @@ async def test_a_reload(scene: Operated) -> None:
         "typing1: the maximum 7 that was set at run time has ended, because the worker is gone",
     )
     assert scene.sidecar.gateway.pools["sync2"].limits.connections == 5
+
+
+@staged(Operated)
+async def test_a_reload_that_needs_who_was_taken_out(scene: Operated) -> None:
+    """Where the file loses the other one that serves the same, the weight of 0 ends."""
+    file, reload = scene.directory / "sidecar.yaml", reload_of(scene)
+    reload.reactor = threads = Threads()
+    file.write_text(CONFIGURATION.replace("{workers: [sync2],", "{workers: [sync2, sync1],"))
+    reload.reload()
+    threads.work()
+    status, told, _ = await scene.ask("POST", "/api/workers/sync2/weight?value=0")
+    assert status == 200, told
+    file.write_text(CONFIGURATION)
+    reload.reload()
+    threads.work()
+    assert reload.outcome is not None
+    assert reload.outcome.accepted, reload.outcome.sentences
+    assert reload.outcome.sentences[0].startswith(
+        "sync2: the weight 0 that was set at run time has ended, because nobody else serves "
+    )
+    assert (await worker_of(scene, "sync2"))["weight"] == 1
