@@ -29,6 +29,8 @@ _log = logger("sidecar.admin")
 STATUS = "/api/status"
 FRESH = 1.0
 """Seconds: a status that is not older is not asked for again."""
+OUTDATED = 10.0
+"""Seconds, and those that an answer may take: a status that is older is not shown. Nobody looked at any page since."""
 PAUSE = 60.0
 """Seconds for which a sibling that refused the password is not asked for its status: each wrong one counts there, and
 with too many of them nobody else would be let in."""
@@ -81,9 +83,13 @@ class Siblings:
 
     def _known(self, sibling: Sibling) -> InstanceOutcome:
         heard = self._heard.get(sibling)
-        if heard is None:
+        if heard is None or self._is_outdated(sibling, heard):
             return InstanceOutcome(sibling=sibling, why="it has not answered yet")
         return evolve(heard.outcome, ago=self.reactor.seconds() - heard.at)
+
+    def _is_outdated(self, sibling: Sibling, heard: _Heard) -> bool:
+        """Whether nobody has asked for so long that it says nothing about now."""
+        return self._is_old(sibling) and self.reactor.seconds() - heard.at > OUTDATED + self.rules().seconds
 
     def _refresh(self, sibling: Sibling) -> Deferred[None]:
         """Fires when what is known is fresh."""

@@ -337,7 +337,8 @@ class Passage:
         gateway, exchange, seconds = self.gateway, self.exchange, self.decision.coalesce
         query = head.origin.partition(b"?")[2]
         token = token_of(query, head.fields) if is_long_poll(head.method, query) else None
-        if not token or not gateway.held_back.wanted(hash(token), seconds):
+        # With the key, because a bridge syncs for many users with one token.
+        if not token or not gateway.held_back.wanted(hash((token, self.decision.key)), seconds):
             return False
         ticket = Ticket(gateway.held_back, gateway, in_line=False)
         if not ticket.count(exchange.waiting_bytes, has_body=bool(exchange.length)):

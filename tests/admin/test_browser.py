@@ -217,7 +217,7 @@ def test_maintenance_mode_is_turned_on_and_off(browser: Browser, gate: Gate) -> 
     browser.click("dialog button[type=submit]")
     browser.until("document.getElementById('verdict').textContent.includes('Maintenance mode is on')")
     assert gate.ask("GET", "/api/status")[1]["maintenance"]["text"] == "Back at noon."
-    browser.open(gate.page)
+    browser.until("document.querySelector(\"[href='maintenance/off']\") !== null")
     browser.click("[href='maintenance/off']")
     browser.until("document.querySelector('dialog[open] #question') !== null")
     browser.click("dialog button[type=submit]")

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from sidecar.config.schema import Pool, Worker
 from sidecar.relay.held_back import BURST, Bursts, HeldBack
 from sidecar.routing.decide import decider
+from sidecar.routing.workers import Facts
 from sidecar.transport.deadlines import Deadlines
 from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import ReaderLimits, RequestReader
@@ -31,7 +32,7 @@ class House(Stage):
 
     def __init__(self, directory: Path, pools: dict[str, Pool] | None = None, **others: object) -> None:
         workers = {"main": Worker(endpoint="unix:/run/main.sock")}
-        decide = decider(plan_of(workers, pools=pools or {}))
+        decide = decider(plan_of(workers, facts=Facts(appservices={"bridge": "bridge"}), pools=pools or {}))
         super().__init__(directory, decide=decide, **others)  # type: ignore[arg-type]
 
     async def begin_burst(self, octets: bytes = b"") -> tuple[Peer, Peer]:
@@ -273,3 +274,13 @@ def test_bursts_are_what_a_model_that_forgets_nothing_says(arrivals: list[tuple[
         last[client] = now
         times.append(now)
         assert len(bursts) <= sum(now - each <= 3.0 for each in times)
+
+
+@staged(House)
+async def test_a_bridge_has_bursts_for_each_of_its_users(stage: House) -> None:
+    """It syncs for all of them with one token."""
+    client, worker = await stage.begin_burst(request(SYNC + b"&user_id=@one:x", token=b"bridge"))
+    octets = request(SYNC + b"&user_id=@two:x", token=b"bridge")
+    client.send(octets)
+    await worker.gets(passed_on(octets))
+    assert stage.counters.coalesced == 0

@@ -47,7 +47,7 @@ def foot(facts: Snapshot) -> Markup:
         links.append(tag("a", word, href=f"maintenance/{what}", data_confirm=True))
     listening = f"listening on {', '.join(facts.listening)}" if facts.listening else "not listening"
     told = f"matrix-sidecar {facts.version}, up for {duration(facts.uptime)}, {listening}"
-    return tag("footer", tag("p", told), tag("nav", links))
+    return tag("footer", tag("p", told), tag("nav", links), id="foot")
 
 
 def notice(sentence: str, root: str) -> bytes:

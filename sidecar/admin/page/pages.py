@@ -97,7 +97,7 @@ class StatusPage:
             case [""]:
                 return only("GET", method, lambda: self._whole(inquiry))
             case ["live"]:
-                return only("GET", method, lambda: _html(200, self._live(self._snapshot(), inquiry).encode()))
+                return only("GET", method, lambda: self._moving(inquiry))
             case ["history"]:
                 return only("GET", method, lambda: _html(200, curves(self.hour()).encode()))
             case ["static", name] if name in STATIC:
@@ -133,6 +133,11 @@ class StatusPage:
 
     def _live(self, facts: Snapshot, inquiry: Inquiry) -> Markup:
         return live(facts, _one(inquiry.query, "sort"), self._time(), _one(inquiry.query, "endpoints"))
+
+    def _moving(self, inquiry: Inquiry) -> OperatorAnswer:
+        """What changes while a page is open: all that is live, and what the foot offers."""
+        facts = self._snapshot()
+        return _html(200, self._live(facts, inquiry).encode() + frame.foot(facts).encode())
 
     def _whole(self, inquiry: Inquiry, box: Markup | None = None) -> OperatorAnswer:
         facts = self._snapshot()
@@ -235,11 +240,11 @@ class StatusPage:
         return self._all_acted([asked], "../")
 
     async def _all_acted(self, inquiries: Sequence[Inquiry], root: str) -> OperatorAnswer:
-        """One after another, up to the first that is refused."""
-        for each in inquiries:
-            done = await self.act(each)
-            if done.status != 200:
-                return done
+        """One after another; if any was refused, the first refusal."""
+        answers = [await self.act(each) for each in inquiries]
+        for answer in answers:
+            if answer.status != 200:
+                return answer
         return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", root),))
 
     def _question(self, facts: Snapshot, form: Markup, root: str) -> OperatorAnswer:

@@ -65,6 +65,8 @@ async function refresh() {
     const fresh = parsed.getElementById("live");
     if (!ok || !fresh) throw new Error(status === 401 ? "signed out" : `answered ${status}`);
     match(live, fresh);
+    const foot = parsed.getElementById("foot");
+    if (foot) match(document.getElementById("foot"), foot);
     document.title = live.dataset.title;
     pulse.textContent = live.dataset.time;
     pulse.className = "alive";
