@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from family import Family
 from hypothesis import given
 from hypothesis import strategies as st
+from net.turns import staged
+from test_reload import Reloadable, Threads
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from sidecar.app.drain_file import MOST, Drained, read_drains, state_path, write_drains
+from sidecar.app.remembering import PATIENCE, RememberedDrains
 
 REMEMBER = "  remember_drains: drains.json\n"
 BALANCER = """\
@@ -174,3 +180,68 @@ def test_where_the_file_is() -> None:
     assert state_path("d.json", "/etc/m/sidecar.yaml", environment) == "/var/lib/a/d.json"
     assert state_path("d.json", "/etc/m/sidecar.yaml", {}) == "/etc/m/d.json"
     assert state_path("/srv/d.json", "/etc/m/sidecar.yaml", environment) == "/srv/d.json"
+
+
+class Disk:
+    """A reactor with a disk that answers when the test says so. A stand-in: no real disk stalls on request."""
+
+    def __init__(self, scene: Reloadable) -> None:
+        self.clock = Clock()
+        self.threads = Threads()
+        self.callLater = self.clock.callLater
+        self.callFromThread = self.threads.callFromThread
+        reload = scene.reload
+        operator = evolve(reload.deployment.settings.operator, remember_drains="drains.json")
+        reload.deployment = evolve(reload.deployment, settings=evolve(reload.deployment.settings, operator=operator))
+        self.file = scene.path.parent / "drains.json"
+        self.drains = RememberedDrains(reload, self, environment={})
+
+    def getThreadPool(self) -> Threads:
+        return self.threads
+
+    def keep(self) -> list[str]:
+        """What it says, as soon as it says something."""
+        said: list[str] = []
+        Deferred.fromCoroutine(self.drains.keep()).addCallback(said.append)
+        return said
+
+
+@staged(Reloadable)
+async def test_a_disk_that_stalls(scene: Reloadable) -> None:
+    """Who waits is told so in time; there is one write at a time, and the last one has what is drained then."""
+    disk, pools = Disk(scene), scene.sidecar.gateway.pools
+    said = []
+    for name in ("sync2", "sync3"):
+        pools[name].drain()
+        said.append(disk.keep())
+    disk.clock.advance(PATIENCE)
+    assert all("the disk has not answered for 2 s" in each for (each,) in said)
+    pools["sync2"].undrain()
+    late = disk.keep()
+    disk.threads.work()
+    assert late == []
+    assert read_drains(str(disk.file)).workers == {"sync2"}
+    disk.threads.work()
+    assert late == [""]
+    assert read_drains(str(disk.file)).workers == {"sync3"}
+    assert disk.threads.idle
+    assert disk.keep() == [""]
+    pools["sync3"].undrain()
+    disk.keep()
+    disk.threads.work()
+    assert read_drains(str(disk.file)).workers == set()
+
+
+@staged(Reloadable)
+async def test_a_write_that_fails_is_tried_again(scene: Reloadable) -> None:
+    disk, pools = Disk(scene), scene.sidecar.gateway.pools
+    disk.file.mkdir()
+    pools["sync2"].drain()
+    said = disk.keep()
+    disk.threads.work()
+    assert "cannot be written" in said[0]
+    disk.file.rmdir()
+    again = disk.keep()
+    disk.threads.work()
+    assert again == [""]
+    assert read_drains(str(disk.file)).workers == {"sync2"}

@@ -73,7 +73,17 @@ def write_drains(path: str, drained: Drained) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, path)
+        _synchronize(directory or ".")
     except BaseException:
         with suppress(OSError):
             os.unlink(new)
         raise
+
+
+def _synchronize(directory: str) -> None:
+    """Have the names in a directory on the disk, too."""
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

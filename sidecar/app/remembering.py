@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.threads import deferToThreadPool
 
@@ -22,8 +23,9 @@ from sidecar.observe.telemetry import logger
 
 _log = logger("sidecar.admin")
 
-PATIENCE = 5.0
-"""Seconds that a drain waits for the disk; it holds in any case."""
+PATIENCE = 2.0
+"""Seconds that a drain waits for the disk; it holds in any case. Less than `operator.sibling_timeout` is by default, so
+that the instance that asked hears that it is drained."""
 
 
 @define(eq=False)
@@ -35,7 +37,8 @@ class RememberedDrains(Service):
     environment: Mapping[str, str] = field(factory=lambda: os.environ)
     _kept: tuple[str, Drained] | None = field(default=None, init=False)
     """What the file says, and where; None: nobody knows."""
-    _lock: DeferredLock = field(factory=DeferredLock, init=False)
+    _writing: Deferred[str] | None = field(default=None, init=False)
+    """The write that is going on."""
 
     def startService(self) -> None:
         super().startService()
@@ -79,26 +82,49 @@ class RememberedDrains(Service):
 
     async def keep(self) -> str:
         """Write what is drained now, if that is not what the file says; why it could not be, else empty."""
-        written = self._lock.run(lambda: Deferred.fromCoroutine(self._keep()))
-        written.addTimeout(PATIENCE, self.reactor)
+        writing = self._writing
+        if writing is None:
+            writing = self._writing = Deferred.fromCoroutine(self._write())
+            writing.addCallback(self._written)
+        waiter: Deferred[str] = Deferred()
+
+        def tell(result: str) -> str:
+            if not waiter.called:
+                waiter.callback(result)
+            return result
+
+        writing.addCallback(tell)
         try:
-            await written
+            # The write itself goes on: a second one beside it could be overtaken.
+            return await waiter.addTimeout(PATIENCE, self.reactor)
+        except DeferredTimeoutError:
+            return self._lost(f"the disk has not answered for {PATIENCE:g} s")
+
+    async def _write(self) -> str:
+        """One write at a time, until the file says what is drained; why it does not, else empty."""
+        try:
+            while (path := self._path()) is not None and self._kept != (path, now := self._now()):
+                write = partial(write_drains, path, now)
+                await deferToThreadPool(self.reactor, self.reactor.getThreadPool(), write)
+                self._forget(frozenset() if self._kept is None else self._kept[1].names - now.names)
+                self._kept = (path, now)
         except Exception as error:
-            sentence = f"Drains will not survive a restart: {self._path()} cannot be written, {_why(error)}."
-            self._complain(sentence)
-            return sentence
+            return self._lost(_why(error))
         return ""
 
-    async def _keep(self) -> None:
-        path, now = self._path(), self._now()
-        if path is None or self._kept == (path, now):
-            return
-        pool = self.reactor.getThreadPool()
-        await deferToThreadPool(self.reactor, pool, write_drains, path, now)
-        before = self._kept[1].names if self._kept is not None else frozenset()
-        for name in sorted(before - now.names - self._known()):
+    def _written(self, result: str) -> str:
+        self._writing = None
+        return result
+
+    def _forget(self, ended: frozenset[str]) -> None:
+        """Say which drains have ended because there is no such worker or server any more."""
+        for name in sorted(ended - self._known()):
             _log.warn("{name} was drained, but is not in the configuration any more: that is forgotten", name=name)
-        self._kept = (path, now)
+
+    def _lost(self, why: str) -> str:
+        sentence = f"Drains will not survive a restart: {self._path()} cannot be written, {why}."
+        self._complain(sentence)
+        return sentence
 
     def _now(self) -> Drained:
         sidecar = self.reload.sidecar
@@ -124,6 +150,4 @@ class RememberedDrains(Service):
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, (DeferredTimeoutError, CancelledError)):
-        return f"the disk has not answered for {PATIENCE:g} s"
     return str(getattr(error, "strerror", None) or error)
