@@ -43,6 +43,8 @@ from sidecar.relay.gateway import Gateway
 from sidecar.relay.passage import Passage
 from sidecar.relay.session import ClientConnection, Listener
 from sidecar.routing.changes import changes_anything
+from sidecar.routing.compile import POSITIONS
+from sidecar.routing.decide import is_initial
 from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
@@ -62,8 +64,6 @@ MOVED_AT_ONCE = 50
 MOVED_EVERY = 0.01
 """So many long polls of a drained worker move in one turn, and the next after so many seconds: others have their turn,
 and so has the worker that gets them."""
-_FROM_THE_BEGINNING = "initial_sync"
-"""A sync without a position is a computation, which is not begun a second time as long as the first may end."""
 
 
 def use_monotonic_clock(reactor: Any) -> None:
@@ -365,8 +365,10 @@ class SidecarService(Service):
 
 
 def _is_poll(passage: Passage) -> bool:
-    decision = passage.decision
-    return decision.endpoint in LONG_POLLS and decision.pool != _FROM_THE_BEGINNING
+    """Whether a request waits for news. A sync from the beginning computes: that is not begun a second time."""
+    endpoint, query = passage.decision.endpoint, passage.exchange.target.partition(b"?")[2]
+    position = POSITIONS.get(endpoint)
+    return endpoint in LONG_POLLS and (position is None or not is_initial(query, position))
 
 
 def _weights(work: Work) -> dict[str, float]:

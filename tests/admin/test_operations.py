@@ -287,6 +287,19 @@ async def test_what_does_not_move(scene: Operated) -> None:
         assert answered(await received(client, answered))
 
 
+@pytest.mark.parametrize("position", [b"", b"&pos=1"])
+@staged(Operated, replaced='pools: {sliding_sync: {workers: ["sync*"]}}\n')
+async def test_a_first_sliding_sync_stays_whatever_its_pool(scene: Operated, position: bytes) -> None:
+    """It is in the pool of the later ones here."""
+    pools = scene.sidecar.gateway.pools
+    scene.client(SLIDING.replace(b"?pos=1", b"?timeout=1" + position))
+    while not (pools["sync1"].leased or pools["sync2"].leased):
+        await turns(1)
+    here = "sync1" if pools["sync1"].leased else "sync2"
+    await scene.ask("POST", f"/api/workers/{here}/drain?polls=move")
+    assert pools[here].leased == (0 if position else 1)
+
+
 @staged(Operated)
 async def test_a_poll_that_nobody_else_takes_waits(scene: Operated) -> None:
     """It is in line until the first worker is back; one that was moved while the drain ended stays."""
