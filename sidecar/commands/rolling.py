@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import shutil
@@ -196,9 +195,7 @@ def _clients(
     stated = (*([settings.admin] if settings.admin else []), *settings.operator.siblings)
     try:
         own = None if settings.admin is None else place(settings.admin)
-        # A file with another socket is another homeserver's, whose sidecars the units do not start.
-        of_units = own is None or own.path in ("", place(units.ADMIN).path)
-        sockets = [f"unix:{path}" for path in _sockets_of_units()] if of_units else []
+        sockets = [f"unix:{path}" for path in units.admin_sockets(settings.admin)]
         places = list(dict.fromkeys(place(endpoint) for endpoint in admin or (*stated, *sockets)))
     except ValueError as error:
         fail(f"{error}.")
@@ -209,10 +206,6 @@ def _clients(
         fail(f"{settings.path}: there is no operator's listener; write `admin`, or name it with --admin.")
     name, password = credentials(settings, user, password_file)
     return (OperatorClient(each, name, password) for each in places)
-
-
-def _sockets_of_units() -> list[str]:
-    return sorted(path for pattern in units.OWN_SOCKETS for path in glob.glob(pattern))
 
 
 def _examine(instances: Instances, planned: Sequence[RestartStep], left: str = "") -> None:

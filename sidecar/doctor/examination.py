@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -35,7 +34,6 @@ from sidecar.install.advice import unreadable
 from sidecar.install.command_lines import sidecars
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account, of_process
-from sidecar.install.units import ADMIN_SOCKETS
 from sidecar.loading.deployment import Deployment
 from sidecar.plurals import counted
 
@@ -104,7 +102,7 @@ class Examination:
         named = self.wishes.admin or ([settings.admin] if settings.admin else [])
         places = [place for endpoint in named if (place := _place(endpoint)) is not None]
         if not self.wishes.admin:
-            instances = [ServerAddress(socket=path) for path in sorted(glob.glob(ADMIN_SOCKETS))]
+            instances = [ServerAddress(socket=path) for path in units.admin_sockets(settings.admin)]
             if instances:
                 # Each instance has a socket of its own, instead of the one that the file names.
                 places = [place for place in places if not place.socket or os.path.lexists(place.socket)]

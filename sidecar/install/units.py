@@ -5,12 +5,14 @@ Knows what the units in `systemd/` say. Reads files, starts nothing.
 
 from __future__ import annotations
 
+import glob
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import frozen
 
+from sidecar.config.endpoints import place_of
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account
 
@@ -25,11 +27,21 @@ GROUP = "matrix-synapse"
 """The group that the units let the sidecar run in."""
 ADMIN = "unix:/run/matrix-sidecar/admin.sock:mode=660"
 """The operator's listener in the directory that the units make."""
-ADMIN_SOCKETS = "/run/matrix-sidecar*/admin.sock"
-"""The operator's listeners of the instances that the units start."""
-OWN_SOCKETS = ("/run/matrix-sidecar/admin.sock", "/run/matrix-sidecar-[0-9]*/admin.sock")
-"""Those of them that serve the same homeserver: other directories of the kind may be those of others."""
+ADMIN_SOCKETS = ("/run/matrix-sidecar/admin.sock", "/run/matrix-sidecar-[0-9]*/admin.sock")
+"""The operator's listeners of the instances that the units start. Other directories with such names may be those of
+another homeserver."""
 ADMIN_ELSEWHERE = "tcp:9108:interface=127.0.0.1"
+
+
+def admin_sockets(stated: str | None) -> list[str]:
+    """The operator's listeners of the units' instances that are there, for a file with this `admin`.
+
+    Empty where the file names another UNIX socket: then it is that of another homeserver, which the units do not start.
+    """
+    place = None if stated is None else place_of(stated)
+    if place is not None and place[0] == "unix" and place != place_of(ADMIN):
+        return []
+    return sorted(path for pattern in ADMIN_SOCKETS for path in glob.glob(pattern))
 
 
 @frozen

@@ -14,6 +14,7 @@ from hosts import homeserver, worker, write
 from processes import PATIENCE, PlainWorker, Running, heads_on
 
 from sidecar.doctor import examination
+from sidecar.install import units
 
 VERSION = "1.163.2"
 Answer = tuple[int, object]
@@ -21,7 +22,7 @@ Answer = tuple[int, object]
 
 def look_at_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs on this host, or is installed there."""
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", "/nowhere/*")
+    monkeypatch.setattr(units, "ADMIN_SOCKETS", ("/nowhere/*",))
     monkeypatch.setattr(examination, "sidecars", list)
     monkeypatch.setattr("sidecar.install.units.expected", lambda: None)
 

@@ -26,7 +26,7 @@ from sidecar.doctor import examination, operators
 from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.examination import listened
 from sidecar.doctor.findings import Level
-from sidecar.install import command_lines
+from sidecar.install import command_lines, units
 from sidecar.loading.deployment import read_deployment
 
 
@@ -334,7 +334,8 @@ def test_instances_stand_for_the_socket_that_the_file_names(
     running: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where several processes share the port nobody makes the one that a single process would have."""
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", f"{running.directory}/admin.sock")
+    monkeypatch.setattr(units, "ADMIN_SOCKETS", (f"{running.directory}/admin.sock",))
+    monkeypatch.setattr(units, "ADMIN", f"unix:{running.directory}/absent.sock:mode=660")
     text = Path(running.file).read_text().replace("unix:admin.sock", "unix:absent.sock")
     other = Path(running.file).with_name("several.yaml")
     other.write_text(text)
@@ -357,12 +358,22 @@ def test_who_may_not_use_the_socket_is_told_so(running: Installation, monkeypatc
 
 def test_the_units_instances_are_found(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their sockets."""
-    monkeypatch.setattr(examination, "ADMIN_SOCKETS", f"{running.directory}/adm*.sock")
+    monkeypatch.setattr(units, "ADMIN_SOCKETS", (f"{running.directory}/adm*.sock",))
     running.write("")
     try:
         assert "runs and is ready." in doctor(running).output
     finally:
         running.write('admin: "unix:admin.sock:mode=660"\n')
+
+
+def test_the_units_of_another_homeserver_are_left_alone(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file with a socket of its own is not that of the units that run on this host."""
+    monkeypatch.setattr(units, "ADMIN_SOCKETS", (f"{running.directory}/admin.sock",))
+    other = Path(running.file).with_name("other.yaml")
+    other.write_text(Path(running.file).read_text().replace("unix:admin.sock", "unix:absent.sock"))
+    result = runner().invoke(main, ["doctor", "-c", str(other)])
+    assert "absent.sock does not answer: no such file or directory." in result.output
+    assert "runs and is ready." not in result.output
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
