@@ -112,6 +112,12 @@ class OverrideFacts:
     by: str = ""
 
 
+def where_each(states: Mapping[str, str]) -> str:
+    """Which instances are in which state: `up on m-1, m-3; draining on m-2`; empty for none."""
+    on = {state: [name for name, other in states.items() if other == state] for state in states.values()}
+    return "; ".join(f"{state} on {', '.join(names)}" for state, names in on.items())
+
+
 @frozen(kw_only=True)
 class WorkerFacts:
     """One worker."""
@@ -150,9 +156,7 @@ class WorkerFacts:
     @property
     def whereabouts(self) -> str:
         """Which instances have it in which state; empty where all agree."""
-        words = dict.fromkeys(self.states.values())
-        on = {word: [name for name, state in self.states.items() if state == word] for word in words}
-        return "; ".join(f"{word} on {', '.join(names)}" for word, names in on.items())
+        return where_each(self.states)
 
     @property
     def drained(self) -> bool:

@@ -29,6 +29,7 @@ from sidecar.admin.snapshot import (
     Snapshot,
     WorkerFacts,
     snapshot,
+    where_each,
 )
 from sidecar.admin.verdict import verdict
 from sidecar.plurals import counted
@@ -196,14 +197,21 @@ def _worker(name: str, seen: Sequence[_Answered]) -> WorkerFacts:
 _COUNTS = ("changes", "leased", "idle", "connecting", "waiting", "connects", "failures", "cuts")
 
 
+def _measures(found: Sequence[RecentWorker] | Sequence[Lately]) -> dict[str, Any]:
+    """What is measured of a worker as of anything else."""
+    return {
+        "requests_per_second": _total(each.requests_per_second for each in found),
+        "errors": sum(each.errors for each in found),
+        "p50": _most(each.p50 for each in found),
+        "p99": _most(each.p99 for each in found),
+        "slowest": _most(each.slowest for each in found),
+    }
+
+
 def _recent_worker(found: Sequence[RecentWorker]) -> RecentWorker:
     return evolve(
         found[0],
-        requests_per_second=_total(each.requests_per_second for each in found),
-        errors=sum(each.errors for each in found),
-        p50=_most(each.p50 for each in found),
-        p99=_most(each.p99 for each in found),
-        slowest=_most(each.slowest for each in found),
+        **_measures(found),
         curve=_curve([each.curve for each in found], _total),
         hour=_curve([each.hour for each in found], _total),
     )
@@ -212,13 +220,9 @@ def _recent_worker(found: Sequence[RecentWorker]) -> RecentWorker:
 def _lately(found: Sequence[Lately]) -> Lately:
     return evolve(
         found[0],
-        requests_per_second=_total(each.requests_per_second for each in found),
+        **_measures(found),
         requests=sum(each.requests for each in found),
-        errors=sum(each.errors for each in found),
         seconds=_total(each.seconds for each in found),
-        p50=_most(each.p50 for each in found),
-        p99=_most(each.p99 for each in found),
-        slowest=_most(each.slowest for each in found),
     )
 
 
@@ -252,7 +256,7 @@ def _server(name: str, found: Mapping[str, BalancerFacts]) -> ServerFacts:
     states = {instance: server.state for instance, server in servers.items()}
     differ = len(set(states.values())) > 1
     worst = min(servers.values(), key=lambda server: (server.state == "up", server.state == "draining"))
-    told = f"{_states(states)}{f' ({worst.reason})' if worst.reason else ''}" if differ else worst.reason
+    told = f"{where_each(states)}{f' ({worst.reason})' if worst.reason else ''}" if differ else worst.reason
     return evolve(
         worst,
         reason=told,
@@ -262,13 +266,6 @@ def _server(name: str, found: Mapping[str, BalancerFacts]) -> ServerFacts:
 
 
 _OF_SERVERS = ("changes", "connections", "failures", "bytes_up", "bytes_down")
-
-
-def _states(states: Mapping[str, str]) -> str:
-    by_state: dict[str, list[str]] = {}
-    for instance, state in states.items():
-        by_state.setdefault(state, []).append(instance)
-    return "; ".join(f"{state} on {', '.join(names)}" for state, names in by_state.items())
 
 
 def _misroutes(all_: Sequence[Snapshot]) -> tuple[Misroutes, ...]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.commands.operator_options import password_file_option, user_option
-from sidecar.commands.options import config_option
+from sidecar.commands.operator_options import admin_option, password_file_option, user_option
+from sidecar.commands.options import config_option, json_option
 from sidecar.commands.read_or_fail import fail
 from sidecar.commands.top import operator_client
 
@@ -21,18 +21,18 @@ _TITLES = {"user": "users", "room": "rooms", "origin": "servers", "address": "ad
 
 @click.command(short_help="Show who sends the most requests, as hashes.")
 @config_option
-@click.option("--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file.")
+@admin_option
 @user_option
 @password_file_option
 @click.option("--is", "names", metavar="NAME", multiple=True, help="A user, room, server or address; repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def hottest(
     config: str,
     admin: str | None,
     user: str | None,
     password_file: str | None,
     names: tuple[str, ...],
-    as_json: bool,
+    in_json: bool,
 ) -> None:
     """Show the users, rooms, servers and addresses with the most requests of the last minutes, as hashes.
 
@@ -45,7 +45,7 @@ def hottest(
         told = operator_client(config, admin, user, password_file).hottest(names)
     except SilentSidecarError as error:
         fail(str(error))
-    if as_json:
+    if in_json:
         click.echo(json.dumps(told, indent=1))
     else:
         for line in _lines(told, names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sidecar.commands.operator_options import password_file_option, user_option
+from sidecar.commands.operator_options import admin_option, password_file_option, user_option
 from sidecar.commands.options import config_option
 from sidecar.commands.read_or_fail import fail
 from sidecar.commands.top import operator_client
@@ -13,7 +13,7 @@ from sidecar.commands.top import operator_client
 @click.command(short_help="Turn maintenance mode on or off.")
 @click.argument("state", type=click.Choice(["on", "off"]))
 @config_option
-@click.option("--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file.")
+@admin_option
 @user_option
 @password_file_option
 @click.option("--text", help="The text for clients.")

@@ -1,4 +1,4 @@
-"""The operator's name and password as options of the commands that ask a running sidecar. Shows none of it."""
+"""The operator's listener, name and password as options of commands that ask a running sidecar. Shows none of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import click
 from sidecar.commands.read_or_fail import fail
 from sidecar.config.passwords import PlainPassword, secret_of
 
+admin_option = click.option(
+    "--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file."
+)
 user_option = click.option("--user", metavar="NAME", help="Name of the operator; asks for the password.")
 password_file_option = click.option(
     "--password-file",

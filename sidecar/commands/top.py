@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidecar.commands.operator_options import password_file_option, password_in, user_option
+from sidecar.commands.operator_options import admin_option, password_file_option, password_in, user_option
 from sidecar.commands.options import config_option
 from sidecar.commands.read_or_fail import fail
 from sidecar.config.load import load_settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Watch a running sidecar in the terminal.")
 @config_option
-@click.option("--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file.")
+@admin_option
 @user_option
 @password_file_option
 @click.option(
