@@ -33,7 +33,7 @@ class Ticket:
     __slots__ = ("_gateway", "_in_line", "_told", "counted", "held", "place", "since")
 
     def __init__(self, place: Place, gateway: Gateway, *, in_line: bool = True) -> None:
-        """`in_line`: others are served before it, so that it is one of those that wait; only its bytes count else."""
+        """`in_line`: others are served before it, so it counts as waiting; otherwise only its bytes count."""
         self.place = place
         self._in_line = in_line
         self._gateway = gateway
