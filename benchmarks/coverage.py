@@ -28,7 +28,7 @@ from sidecar.config.schema import Access, Settings, Worker
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import decide
 from sidecar.routing.workers import Facts, planned_workers
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 from sidecar.synapse.names import MAIN
 from sidecar.wire.fields import FieldSection
 

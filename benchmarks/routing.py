@@ -19,7 +19,7 @@ from sidecar.routing.compile import compile_plan
 from sidecar.routing.decide import decide
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, planned_workers
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.wire.fields import FieldSection
 
 USERS = 504

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pem import Authority, pem_of
 from processes import environment
 
-from sidecar.config.endpoints import KeyFiles
+from sidecar.config.endpoint_strings import KeyFiles
 from sidecar.config.load import settle
 from sidecar.document import parse_document
 from sidecar.entrance.certificates import INSTALL, certificate_problems, read_credentials

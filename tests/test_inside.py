@@ -25,7 +25,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from sidecar.app.operating import operator_services
-from sidecar.config.endpoints import address_of
+from sidecar.config.endpoint_strings import address_of
 from sidecar.config.inside import Inside
 from sidecar.config.load import keys_of
 from sidecar.guest.guest import MODULE, Guest, _is_at

@@ -22,8 +22,8 @@ from sidecar.entrance.listening import listen
 from sidecar.errors import SidecarError
 from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.poller import Poller
-from sidecar.upstream import endpoints
-from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
+from sidecar.upstream import connecting
+from sidecar.upstream.connecting import TcpEndpoint, UnixEndpoint, is_shortage, worker_endpoint
 from sidecar.upstream.resolving import Names
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -300,7 +300,7 @@ def test_no_descriptor_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None
         poller = Poller(reactor)
         failures: list[BaseException] = []
         with monkeypatch.context() as patched:
-            patched.setattr(f"{endpoints.__name__}.socket.socket", exhausted)
+            patched.setattr(f"{connecting.__name__}.socket.socket", exhausted)
             for endpoint in (
                 UnixEndpoint(poller, "/run/a.sock"),
                 TcpEndpoint(poller, Names(reactor), "127.0.0.1", 1, 2.0),

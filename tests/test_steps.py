@@ -23,7 +23,7 @@ from sidecar.exchange.changing import Changes, Changing
 from sidecar.records.request_id import NewIds, RequestIds
 from sidecar.relay.gateway import request_limits
 from sidecar.routing.decide import decide
-from sidecar.synapse.tokens import origin_of
+from sidecar.synapse.senders import origin_of
 from sidecar.wire.forwarded import ForwardedPolicy
 from sidecar.wire.framing import RESPONSE_SPECIAL
 from sidecar.wire.head import RequestHead, ResponseHead

@@ -21,7 +21,7 @@ from sidecar.admin.instances import BEHALF, INSTANCE, NONE, SIBLING, InstanceOut
 from sidecar.config.siblings import Sibling, SiblingRules
 from sidecar.observe.telemetry import logger
 from sidecar.upstream.asking import TooLongError, ask, questioned
-from sidecar.upstream.endpoints import describe
+from sidecar.upstream.connecting import describe
 from sidecar.upstream.resolving import Names
 
 _log = logger("sidecar.admin")

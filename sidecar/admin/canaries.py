@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import define
 
-from sidecar.admin.answers import OperatorAnswer, only
+from sidecar.admin.operator_answer import OperatorAnswer, only
 
 _SECONDS = re.compile(r"\d{1,4}(?:\.\d{1,3})?", re.ASCII)
 

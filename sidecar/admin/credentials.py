@@ -18,7 +18,7 @@ from attrs import define, field
 from twisted.internet.defer import DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
-from sidecar.admin.answers import OperatorAnswer
+from sidecar.admin.operator_answer import OperatorAnswer
 from sidecar.config.passwords import Secret
 from sidecar.observe.telemetry import logger
 

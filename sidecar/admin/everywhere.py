@@ -13,9 +13,9 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 
 from sidecar import __version__
-from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.asking_siblings import Siblings
 from sidecar.admin.instances import INSTANCE, SIBLING, done_everywhere, each_once, of_own, told_by
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
 
 ALL = "all"
 """The parameter with which all instances are meant."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
 from sidecar.config.operator import Operator
 from sidecar.routing.access import is_within
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from sidecar.admin.answers import OperatorAnswer
+from sidecar.admin.operator_answer import OperatorAnswer
 from sidecar.config.siblings import Sibling
 from sidecar.plurals import counted
 

@@ -23,10 +23,10 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.credentials import Doorkeeper
 from sidecar.admin.guard import PROBES, may_connect, refusal
-from sidecar.config.endpoints import entrance
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
+from sidecar.config.endpoint_strings import entrance
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import Secret
 from sidecar.entrance.listening import address, listen

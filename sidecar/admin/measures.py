@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import OperatorAnswer, only
+from sidecar.admin.operator_answer import OperatorAnswer, only
 from sidecar.metrics.exposition import CONTENT_TYPE, Exposition
 from sidecar.metrics.status import View
 from sidecar.metrics.targets import is_host, targets

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from attrs import define, field
 
-from sidecar.admin.answers import FILE, Inquiry, OperatorAnswer, only
+from sidecar.admin.operator_answer import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
 from sidecar.config.amounts import read_duration

@@ -21,7 +21,7 @@ from sidecar.routing.workers import PlannedWorker
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.asking import questioned, serves
-from sidecar.upstream.endpoints import describe, missing, worker_endpoint
+from sidecar.upstream.connecting import describe, missing, worker_endpoint
 from sidecar.upstream.health import Health, HealthLimits, WorkerState
 from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.upstream.resolving import NameLimits, Names

@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer, with_remark
 from sidecar.admin.asking_siblings import Siblings
 from sidecar.admin.canaries import CanaryOperations
 from sidecar.admin.credentials import Doorkeeper
@@ -20,6 +19,7 @@ from sidecar.admin.everywhere import Everywhere
 from sidecar.admin.listener import OperatorEntrance, OperatorListener, OperatorSite
 from sidecar.admin.measures import Measures
 from sidecar.admin.operations import POINTS, Operations
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer, with_remark
 from sidecar.admin.own import OwnUse
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.recent import Recent

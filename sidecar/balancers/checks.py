@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from sidecar.balancing.agent import MOST_OCTETS, AgentAnswer, read_agent
 from sidecar.errors import WireError
 from sidecar.transport.link import Link
-from sidecar.upstream.endpoints import WorkerEndpoint, describe
+from sidecar.upstream.connecting import WorkerEndpoint, describe
 from sidecar.wire.head import ResponseHead
 from sidecar.wire.reader import ReaderLimits, ResponseReader
 

@@ -19,7 +19,7 @@ from sidecar.balancers.checks import AgentSpeaks, AnswersOverHttp, Ask, TakesCon
 from sidecar.balancers.server import StreamServer
 from sidecar.balancers.standing import Note, ServerHealth
 from sidecar.config.balancers import BalancedServer, Balancer
-from sidecar.config.endpoints import client_parts
+from sidecar.config.endpoint_strings import client_parts
 from sidecar.config.schema import Settings
 from sidecar.entrance.accepting import Accepting
 from sidecar.entrance.listening import address, listen_where_possible
@@ -29,7 +29,7 @@ from sidecar.plurals import counted
 from sidecar.synapse.listeners import escape
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
-from sidecar.upstream.endpoints import WorkerEndpoint, worker_endpoint
+from sidecar.upstream.connecting import WorkerEndpoint, worker_endpoint
 from sidecar.upstream.resolving import Names
 
 _log = logger("sidecar.balancers")

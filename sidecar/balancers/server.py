@@ -13,7 +13,7 @@ from sidecar.balancing.next_server import Candidate
 from sidecar.config.balancers import BalancedServer
 from sidecar.transport.link import Handler, Link
 from sidecar.transport.transport import SocketLink
-from sidecar.upstream.endpoints import WorkerEndpoint
+from sidecar.upstream.connecting import WorkerEndpoint
 
 
 class Joint:

@@ -23,7 +23,7 @@ from sidecar.routing.keys import Callers
 from sidecar.routing.plan import Plan
 from sidecar.synapse.backoff import Backoff
 from sidecar.synapse.owners import TokenOwners
-from sidecar.synapse.whoami import TARGET, TokenOwner, is_askable, question, told_by_whoami
+from sidecar.synapse.token_owner import TARGET, TokenOwner, is_askable, question, told_by_whoami
 from sidecar.upstream.pool import WorkerPool
 from sidecar.wire.fields import FieldSection
 

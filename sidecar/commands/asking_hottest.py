@@ -39,7 +39,7 @@ def hottest(
     With --is it also shows the rank of one of them: `--is @alice:example.org`, `--is '!room:example.org'`,
     `--is example.org`, `--is 203.0.113.7`.
     """
-    from sidecar.top.asking import SilentSidecarError
+    from sidecar.top.operator_client import SilentSidecarError
 
     try:
         told = operator_client(config, admin, user, password_file).hottest(names)

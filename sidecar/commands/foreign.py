@@ -27,7 +27,7 @@ from sidecar.importing.assessment import Examined, Foreign, SynapseFiles, examin
 from sidecar.importing.report import Told, amiss, differences, doubts, faults, told
 from sidecar.loading.deployment import deployment_of
 from sidecar.plurals import counted
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.synapse.reading import read_topology
 
 CLEAN, FOUND, FAILED = 0, 1, 2

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
 from sidecar.routing.plan import Plan
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 
 _ALIKE = 0.75
 """How alike a path has to be, from 0 to 1, to be proposed."""

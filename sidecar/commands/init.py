@@ -22,7 +22,7 @@ from sidecar.commands.read_or_fail import fail
 from sidecar.config.schema import Limits, Timeouts
 from sidecar.install import fronts, units
 from sidecar.install.advice import advice
-from sidecar.install.draft import FirstFile
+from sidecar.install.first_file import FirstFile
 from sidecar.install.permissions import Account
 from sidecar.install.synapses import PLACES, Source, sources, stated, under, unseen
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment

@@ -33,7 +33,7 @@ def maintenance(
 
     It survives a reload. A restart of the sidecar ends it.
     """
-    from sidecar.top.asking import SilentSidecarError
+    from sidecar.top.operator_client import SilentSidecarError
 
     given = {"text": text, "retry_after": retry_after, "all": "" if everywhere else None}
     values = {name: value for name, value in given.items() if value is not None}

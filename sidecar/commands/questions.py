@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidecar.commands.read_or_fail import fail
-from sidecar.config.endpoints import EndpointError, server_endpoint
+from sidecar.config.endpoint_strings import EndpointError, server_endpoint
 
 if TYPE_CHECKING:
     Kind = click.ParamType[str]

@@ -24,14 +24,14 @@ from sidecar.commands.progress import Step as ProgressStep
 from sidecar.commands.progress import clear, progress
 from sidecar.commands.read_or_fail import fail, read_or_fail
 from sidecar.commands.top import credentials
-from sidecar.config.commands import filled
+from sidecar.config.argument_lists import filled
 from sidecar.errors import ConfigError
 from sidecar.install import units
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.plurals import counted
 from sidecar.rollout.order import RestartStep, RolloutMember, Way, steps
 from sidecar.synapse.names import MAIN
-from sidecar.top.asking import OperatorClient, SilentSidecarError, place
+from sidecar.top.operator_client import OperatorClient, SilentSidecarError, place
 
 if TYPE_CHECKING:
     from sidecar.rollout.all_instances import Instances

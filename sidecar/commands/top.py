@@ -18,7 +18,7 @@ from sidecar.config.schema import Settings
 from sidecar.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sidecar.top.asking import OperatorClient
+    from sidecar.top.operator_client import OperatorClient
 
 
 @click.command(short_help="Watch a running sidecar in the terminal.")
@@ -39,7 +39,7 @@ def top(
     config: str, admin: str | None, user: str | None, password_file: str | None, interval: float, once: bool
 ) -> None:
     """Watch a running sidecar: workers, pools, and what waits or fails. Press `?` for the keys."""
-    from sidecar.top.asking import SilentSidecarError
+    from sidecar.top.operator_client import SilentSidecarError
 
     try:
         _show(
@@ -53,7 +53,7 @@ def top(
 
 def operator_client(config: str, admin: str | None, user: str | None, password_file: str | None) -> OperatorClient:
     """Who asks a running sidecar: where, and with which password. Ends the process where that is unclear."""
-    from sidecar.top.asking import OperatorClient, place
+    from sidecar.top.operator_client import OperatorClient, place
 
     settings = None if admin is not None else _settings(config)
     endpoint = admin if settings is None else settings.admin

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from attrs import field, frozen
 
 from sidecar.config import kinds
-from sidecar.config.endpoints import address_of, client_parts, entrance, is_foreign
+from sidecar.config.endpoint_strings import address_of, client_parts, entrance, is_foreign
 from sidecar.config.kinds import Count, CountOrZero, Duration, DurationOrZero, Kind, RefusedError, choice, doc, shown
 from sidecar.document import KeyPath
 from sidecar.errors import Severity

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from attrs import frozen
 
 from sidecar.config import amounts
-from sidecar.config.endpoints import EndpointError, any_of, client_endpoint, server_endpoint, sibling_endpoint
+from sidecar.config.endpoint_strings import EndpointError, any_of, client_endpoint, server_endpoint, sibling_endpoint
 from sidecar.config.passwords import UNKNOWN, parse_hash
 from sidecar.synapse.names import RESOURCES, STREAMS
 

@@ -15,7 +15,7 @@ import attrs
 from cattrs import Converter
 
 from sidecar.config.balancers import BalancerFault, balancer_faults
-from sidecar.config.endpoints import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar, overlap
+from sidecar.config.endpoint_strings import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar, overlap
 from sidecar.config.kinds import Kind, RefusedError
 from sidecar.config.rollout import rollout_faults
 from sidecar.config.schema import Forwarded, Route, Settings

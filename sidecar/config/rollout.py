@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import field, frozen
 
-from sidecar.config.commands import Command, names_one_of
+from sidecar.config.argument_lists import Command, names_one_of
 from sidecar.config.kinds import Duration, Path, doc
 
 PLACES = ("name", "file")

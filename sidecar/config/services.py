@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from sidecar.config.endpoints import EndpointError
+from sidecar.config.endpoint_strings import EndpointError
 from sidecar.config.kinds import Kind, RefusedError, shown
 from sidecar.synapse.listeners import escape
 

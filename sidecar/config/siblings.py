@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from attrs import field, frozen
 
-from sidecar.config.endpoints import address_of, place_of, sibling_parts
+from sidecar.config.endpoint_strings import address_of, place_of, sibling_parts
 from sidecar.config.operator import MOST_SIBLINGS, Operator
 from sidecar.synapse.listeners import escape
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sidecar.doctor.asking import ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine
-from sidecar.doctor.workers import FORWARDED, LOGIN
+from sidecar.doctor.raw_request import ServerAddress, SilenceError, ask
+from sidecar.doctor.worker_checks import FORWARDED, LOGIN
 
 _MEND = (
     "Start MAS, with the resource `compat` on that listener, or write where it listens: "

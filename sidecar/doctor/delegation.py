@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
 
 CLIENT, SERVER = "/.well-known/matrix/client", "/.well-known/matrix/server"
 DEFAULT_PORT = 8448

@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from sidecar.config.amounts import write_size
-from sidecar.config.endpoints import address_of, entrance, is_foreign
-from sidecar.doctor.asking import ServerAddress, SilenceError, ask
+from sidecar.config.endpoint_strings import address_of, entrance, is_foreign
 from sidecar.doctor.authentication import examine_mas
 from sidecar.doctor.delegation import examine_delegation
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 from sidecar.doctor.front import Front
 from sidecar.doctor.operators import Operators
-from sidecar.doctor.pools import examine_pools
+from sidecar.doctor.pool_checks import examine_pools
 from sidecar.doctor.public import Public, examine_plain
-from sidecar.doctor.workers import (
+from sidecar.doctor.raw_request import ServerAddress, SilenceError, ask
+from sidecar.doctor.worker_checks import (
     FORWARDED,
     LOGIN,
     UNKNOWN_LOGIN,

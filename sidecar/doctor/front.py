@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from attrs import field, frozen
 
 from sidecar.config.amounts import write_size
-from sidecar.doctor.asking import PATIENCE, Reply, SilenceError, ask
 from sidecar.doctor.echo import (
     CLAIMED,
     PROBES,
@@ -27,6 +26,7 @@ from sidecar.doctor.echo import (
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
 from sidecar.doctor.operators import Operators
 from sidecar.doctor.public import Public, examine_answer, examine_closed, told
+from sidecar.doctor.raw_request import PATIENCE, Reply, SilenceError, ask
 
 PREFIXES = ("/_matrix/client", "/_matrix/federation", "/_matrix/key", "/_matrix/media", "/_synapse/client")
 """What the proxy in front has to forward."""

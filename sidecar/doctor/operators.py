@@ -9,8 +9,8 @@ from typing import Any
 from attrs import frozen
 
 from sidecar import __version__
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown, warning
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
 from sidecar.loading.deployment import Deployment
 
 

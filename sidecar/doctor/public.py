@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
 from sidecar.plurals import counted
 
 CLOSED = ("/_synapse/admin/v1/server_version", "/_synapse/replication/doctor", "/_synapse/metrics")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from sidecar.config.endpoints import KeyFiles, entrance
+from sidecar.config.endpoint_strings import KeyFiles, entrance
 from sidecar.config.schema import Settings
 from sidecar.document import KeyPath
 from sidecar.errors import Problem, Severity, SidecarError

@@ -11,7 +11,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Factory
 
-from sidecar.config.endpoints import entrance
+from sidecar.config.endpoint_strings import entrance
 from sidecar.entrance.libraries import HTTP2_MISSING
 from sidecar.entrance.proxied import Complaints, Preamble
 from sidecar.entrance.tls import HTTP1, HTTP2, Identities, Identity, tls_protocols

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sidecar.config.endpoints import entrance
+from sidecar.config.endpoint_strings import entrance
 from sidecar.config.schema import Settings
 from sidecar.errors import Problem
 

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtoc
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from sidecar.config.endpoints import KeyFiles
+from sidecar.config.endpoint_strings import KeyFiles
 from sidecar.entrance.certificates import INSTALL, Credentials, read_credentials
 from sidecar.errors import SidecarError
 from sidecar.observe.telemetry import logger

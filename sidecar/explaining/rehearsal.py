@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from attrs import define, field, frozen
 
-from sidecar.config.endpoints import entrance
+from sidecar.config.endpoint_strings import entrance
 from sidecar.errors import Fault, WireError
 from sidecar.exchange.failures import Failure
 from sidecar.exchange.replies import STATUS_OF_FAULT

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sidecar.config.endpoints import ListenAddress, place_of
+from sidecar.config.endpoint_strings import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, OwnRule, SocketAddress
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
 from sidecar.exporting.responses import FixedResponse, refused

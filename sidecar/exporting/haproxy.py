@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from sidecar.config.endpoints import ListenAddress, place_of
+from sidecar.config.endpoint_strings import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, TableRule
 from sidecar.exporting.remarks import remarks, unlisted
 from sidecar.exporting.responses import FixedResponse, refused

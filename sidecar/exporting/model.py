@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
 
-from sidecar.config.endpoints import ListenAddress, entrance, place_of
+from sidecar.config.endpoint_strings import ListenAddress, entrance, place_of
 from sidecar.config.schema import Network, Route, Settings
 from sidecar.exporting.responses import FixedResponse, response_of
 from sidecar.routing.decision import DEFAULTS
@@ -82,7 +82,7 @@ class Destination:
 
 @frozen
 class TableRule:
-    """Methods and a shape of path, in the notation of `sidecar.synapse.endpoints.Endpoint.path`."""
+    """Methods and a shape of path, in the notation of `sidecar.synapse.endpoint_rows.Endpoint.path`."""
 
     methods: tuple[str, ...]
     path: tuple[str, ...]

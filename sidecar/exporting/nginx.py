@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from sidecar.config.endpoints import ListenAddress, place_of
+from sidecar.config.endpoint_strings import ListenAddress, place_of
 from sidecar.exporting.model import Exported, Group, Member, OwnRule, SocketAddress, literally
 from sidecar.exporting.remarks import remarks, stand_ins, unlisted
 from sidecar.exporting.responses import FixedResponse, refused

@@ -22,7 +22,7 @@ from sidecar.app.operating import operator_services
 from sidecar.app.reload import Reload
 from sidecar.app.service import SidecarService
 from sidecar.app.work import work_of
-from sidecar.config.endpoints import address_of
+from sidecar.config.endpoint_strings import address_of
 from sidecar.config.inside import Inside, read_inside, settings_inside
 from sidecar.document import Document, KeyPath, read_document
 from sidecar.errors import ConfigError, Severity, SidecarError

@@ -25,7 +25,7 @@ from sidecar.importing.told import addressed, told_roles
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, planned_workers, workers_of
-from sidecar.synapse.endpoints import Endpoint, EndpointTable
+from sidecar.synapse.endpoint_rows import Endpoint, EndpointTable
 from sidecar.synapse.topology import Topology, state_workers
 
 _MOST_ENTRANCES = 40

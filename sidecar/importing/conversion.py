@@ -21,7 +21,7 @@ from sidecar.importing.outcomes import outcome_of
 from sidecar.importing.prefixes import NO_PREFIXES, Prefixes
 from sidecar.importing.roles import Answered, Roles
 from sidecar.routing.pools import BUILT_IN, CLIENT, EVENTS, SYNC
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN
 
 INITIAL = "initial_sync"

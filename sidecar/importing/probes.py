@@ -12,7 +12,7 @@ from attrs import frozen
 
 from sidecar.importing.asked import Asked, ProxyEntrance
 from sidecar.routing.matcher import alternatives
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN, RESOURCES
 
 OUTSIDE = "203.0.113.77"

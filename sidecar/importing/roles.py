@@ -14,7 +14,7 @@ from sidecar.importing.asked import NOBODYS, Asked, Proxy, ProxyEntrance, ProxyV
 from sidecar.importing.probes import Probe
 from sidecar.routing.pools import CLIENT, EVENTS, SYNC
 from sidecar.routing.workers import MAIN_SERVES
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN, SINGLE_WRITER_STREAMS
 
 _MAIN_NAMES = re.compile(r"main|master|homeserver", re.IGNORECASE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from attrs import frozen
 
 from sidecar.config.amounts import write_size
-from sidecar.config.endpoints import address_of
+from sidecar.config.endpoint_strings import address_of
 
 DIRECTORIES: Mapping[str, tuple[str, ...]] = {
     "nginx": ("/etc/nginx", "/usr/local/nginx/conf"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from sidecar.config.endpoints import place_of
+from sidecar.config.endpoint_strings import place_of
 from sidecar.install.fronts import reached_at
 from sidecar.install.permissions import Account
 

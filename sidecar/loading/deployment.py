@@ -10,7 +10,7 @@ from functools import partial
 
 from attrs import evolve, field, frozen
 
-from sidecar.config.endpoints import address_of
+from sidecar.config.endpoint_strings import address_of
 from sidecar.config.load import load_settings
 from sidecar.config.log import read_secret, unknown_endpoints
 from sidecar.config.passwords import PasswordHash, PlainPassword, Secret, secret_of
@@ -23,7 +23,7 @@ from sidecar.routing.overrides import Override, adjusted, weights_of
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import workers_of
 from sidecar.synapse.asker import ask_version
-from sidecar.synapse.endpoints import EndpointTable, load_endpoints
+from sidecar.synapse.endpoint_rows import EndpointTable, load_endpoints
 from sidecar.synapse.mas import MAS
 from sidecar.synapse.names import BUILT_IN_POOLS
 from sidecar.synapse.reading import read_topology

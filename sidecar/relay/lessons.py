@@ -15,8 +15,8 @@ from sidecar.callers.whoami import Whoami
 from sidecar.errors import WireError
 from sidecar.routing.decision import Decision
 from sidecar.synapse.identifiers import decode_segment, localpart
-from sidecar.synapse.tokens import user_of_token
-from sidecar.synapse.whoami import (
+from sidecar.synapse.senders import user_of_token
+from sidecar.synapse.token_owner import (
     TokenOwner,
     answers_login,
     answers_whoami,

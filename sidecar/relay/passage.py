@@ -35,7 +35,7 @@ from sidecar.relay.states import ADMIT, AWAIT, COALESCE, ENDED, LEASE, RELAY, RE
 from sidecar.relay.ticket import Ticket
 from sidecar.routing.decide import is_long_poll
 from sidecar.routing.keys import token_of
-from sidecar.synapse.whoami import answers_whoami
+from sidecar.synapse.token_owner import answers_whoami
 from sidecar.transport.link import Link
 from sidecar.transport.splicing import WORTH_IT, Splice, begin_splice
 from sidecar.upstream.pool import WorkerPool

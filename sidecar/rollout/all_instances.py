@@ -9,7 +9,7 @@ from attrs import frozen
 
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 from sidecar.routing.parts import PoolPart
-from sidecar.top.asking import OperatorClient, SilentSidecarError
+from sidecar.top.operator_client import OperatorClient, SilentSidecarError
 
 
 @frozen

@@ -19,7 +19,7 @@ from sidecar.rollout.all_instances import Instances, JointFacts
 from sidecar.rollout.order import RestartStep, Way, way_now
 from sidecar.rollout.progress_file import ProgressFile
 from sidecar.rollout.running import CommandError, run
-from sidecar.top.asking import SilentSidecarError
+from sidecar.top.operator_client import SilentSidecarError
 
 _BETWEEN = 0.1
 """Seconds between two looks: nobody tells when a worker's last request has ended."""

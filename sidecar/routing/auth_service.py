@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from attrs import frozen
 
-from sidecar.config.endpoints import EndpointError
+from sidecar.config.endpoint_strings import EndpointError
 from sidecar.config.schema import LOOPBACK, Network, Settings
 from sidecar.config.services import is_on_this_host, service_endpoint
 from sidecar.errors import Problem, Severity

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sidecar.config.compression import Compress
 from sidecar.config.schema import Pool, Route, Settings
 from sidecar.exchange.changing import Changes
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 
 _OF_SERVERS = (("_matrix", "federation"), ("_matrix", "key"))
 _OF_BROWSERS = ("_synapse", "client")

@@ -38,10 +38,10 @@ from sidecar.routing.reasons import reason_of
 from sidecar.routing.rules import Rule, index, rule
 from sidecar.routing.seats import holders_of
 from sidecar.routing.workers import Facts, PlannedWorker, with_main
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.mas import with_mas
 from sidecar.synapse.names import MAIN
-from sidecar.synapse.whoami import caller_at
+from sidecar.synapse.token_owner import caller_at
 
 UNKNOWN = "unknown"
 """Name of the endpoint of a path that no row has."""

@@ -39,7 +39,7 @@ class Decision:
     sharing: tuple[str, ...] = ()
     """The candidates that share the keys, where the others only replace them; empty: all do."""
     caller_at: int = -1
-    """In which segment of the divided path the caller's own id stands (`sidecar.synapse.whoami.caller_at`)."""
+    """In which segment of the divided path the caller's own id stands (`sidecar.synapse.token_owner.caller_at`)."""
     replayable: bool | None = None
     """The request may be sent again after its bytes may have been acted on (a PUT with a transaction id, …), or may
     not (a PUT that makes a second room); None: nothing is known of the endpoint, and its method decides."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from attrs import define, field
 
 from sidecar.synapse.identifiers import decode_segment, localpart, query_value, text_of
-from sidecar.synapse.tokens import bearer_token, origin_of, token_digest, user_of_token
+from sidecar.synapse.senders import bearer_token, origin_of, token_digest, user_of_token
 
 AUTHORIZATION_LINES = 32_768
 """Authorization values whose key is remembered; when that many are, all are forgotten."""

@@ -15,7 +15,7 @@ from sidecar.routing.parts import Lane
 from sidecar.routing.plan import Methods, PlannedPool, Step
 from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN
 
 

@@ -1,9 +1,9 @@
 """Paths to whatever was filed under them: a deterministic automaton over raw path segments.
 
 Endpoint rows and the operator's routes go into one automaton, so that a request is walked once however many there are.
-A pattern is a sequence of segments in the notation of `sidecar.synapse.endpoints.Endpoint.path`. Segments are compared
-as octets, as received; nothing is decoded and no pattern ever runs over what a user wrote. Knows nothing of methods,
-pools or workers.
+A pattern is a sequence of segments in the notation of `sidecar.synapse.endpoint_rows.Endpoint.path`. Segments are
+compared as octets, as received; nothing is decoded and no pattern ever runs over what a user wrote. Knows nothing of
+methods, pools or workers.
 """
 
 from __future__ import annotations

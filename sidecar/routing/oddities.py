@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sidecar.config.schema import Settings
 from sidecar.errors import Problem, Severity
 from sidecar.routing.pools import Pools
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN
 
 

@@ -23,7 +23,7 @@ from sidecar.routing.pools import Pools
 from sidecar.routing.rules import Rule, RuleIndex
 from sidecar.routing.seats import Seats, holders_of, seat_of
 from sidecar.routing.workers import PlannedWorker
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.names import MAIN
 from sidecar.synapse.shards import event_persister
 

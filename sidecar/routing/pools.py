@@ -14,7 +14,7 @@ from sidecar.config.schema import Pool
 from sidecar.routing.matcher import alternatives
 from sidecar.routing.seats import Seats, reweighted, seats_of
 from sidecar.routing.workers import Facts, PlannedWorker
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.mas import MAS
 from sidecar.synapse.names import MAIN, MASTER, STREAMS
 

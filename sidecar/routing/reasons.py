@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sidecar.routing.pools import EVENTS, Pools
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.mas import MAS
 from sidecar.synapse.names import MAIN
 

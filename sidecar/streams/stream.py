@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sidecar.errors import WireError
-from sidecar.http2.answers import AnswerEvent, AnswerHead, AnswerReader, AnswerTrailers
+from sidecar.http2.answer_reader import AnswerEvent, AnswerHead, AnswerReader, AnswerTrailers
 from sidecar.http2.conversation import Conversation
 from sidecar.http2.faults import ErrorCode
 from sidecar.http2.requests import FieldList, request_head, trailer_lines

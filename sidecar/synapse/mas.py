@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sidecar.synapse.endpoints import Endpoint, endpoints_of
+from sidecar.synapse.endpoint_rows import Endpoint, endpoints_of
 from sidecar.synapse.files import Merged
 
 MAS = "mas"

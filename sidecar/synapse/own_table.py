@@ -11,7 +11,7 @@ from itertools import product
 
 from attrs import evolve, frozen
 
-from sidecar.synapse.endpoints import Endpoint, EndpointTable, endpoints_of
+from sidecar.synapse.endpoint_rows import Endpoint, EndpointTable, endpoints_of
 from sidecar.synapse.overlay import Overlay
 from sidecar.synapse.patterns import paths_of, shape_of
 from sidecar.synapse.processes import Process

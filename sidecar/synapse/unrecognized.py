@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 from sidecar.synapse.releases import release_of
 
 _SAID = {"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}

@@ -13,14 +13,14 @@ from sidecar.admin.verdict import MAINTENANCE, clauses_of, verdict
 from sidecar.admin.words import NOTHING, duration, number, size
 from sidecar.plurals import counted
 from sidecar.routing.parts import PoolPart
-from sidecar.top.balancers import balancers
+from sidecar.top.balancer_lines import balancers
 from sidecar.top.busy_endpoints import endpoints, hottest
-from sidecar.top.events import events
+from sidecar.top.event_lines import events
 from sidecar.top.several import instance_lines, short
 from sidecar.top.spark import spark
 from sidecar.top.state import Action, Maintaining, Setting, TopState, View
 from sidecar.top.styled import Line, Piece, Style, fitted, left, paragraphs, right, spread
-from sidecar.top.workers import table
+from sidecar.top.worker_lines import table
 
 _NARROWEST = 12
 """Characters of a curve that says something."""

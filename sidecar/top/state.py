@@ -6,8 +6,8 @@ from typing import Literal
 
 from attrs import evolve, frozen
 
-from sidecar.admin.answers import FILE
 from sidecar.admin.columns import COLUMNS, ordered
+from sidecar.admin.operator_answer import FILE
 from sidecar.admin.snapshot import Snapshot, WorkerFacts
 
 View = Literal["workers", "pools", "balancers", "endpoints", "events", "notes", "instances"]

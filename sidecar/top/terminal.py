@@ -14,7 +14,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from sidecar.admin.snapshot import Snapshot
-from sidecar.top.asking import OperatorClient, SilentSidecarError
+from sidecar.top.operator_client import OperatorClient, SilentSidecarError
 from sidecar.top.screen import screen
 from sidecar.top.state import Action, Maintaining, Setting, TopState, press, told, untold
 from sidecar.top.styled import Line, Style

@@ -21,9 +21,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from sidecar.config.endpoints import client_parts
+from sidecar.config.endpoint_strings import client_parts
 from sidecar.synapse.asker import HEADERS
-from sidecar.upstream.endpoints import is_busy, is_name, is_shortage
+from sidecar.upstream.connecting import is_busy, is_name, is_shortage
 from sidecar.upstream.health import NoAnswerError
 from sidecar.upstream.resolving import Names
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sidecar.observe.telemetry import logger
-from sidecar.upstream.endpoints import is_shortage
+from sidecar.upstream.connecting import is_shortage
 
 # A worker that is down is asked again after these seconds: first, and at most. Jittered, so that instances that share
 # a worker do not ask in step.

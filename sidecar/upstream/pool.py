@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from sidecar.records.histogram import Histogram
 from sidecar.transport.deadlines import Deadlines
-from sidecar.upstream.endpoints import WorkerEndpoint, generation_of, is_busy
+from sidecar.upstream.connecting import WorkerEndpoint, generation_of, is_busy
 from sidecar.upstream.health import Health
 from sidecar.upstream.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits, ResponseReader

@@ -10,10 +10,10 @@ from net.turns import reactor, spin, turns
 from pictures import told
 from twisted.internet.protocol import Factory, Protocol
 
-from sidecar.admin.page.balancers import balancers as section
+from sidecar.admin.page.balancer_table import balancers as section
 from sidecar.admin.snapshot import snapshot
 from sidecar.admin.verdict import clauses_of
-from sidecar.top.balancers import balancers as lines
+from sidecar.top.balancer_lines import balancers as lines
 
 from .operated import Operated
 

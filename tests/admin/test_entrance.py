@@ -11,8 +11,8 @@ from net.turns import logged_failures, port_of, spin, staged, turns
 from twisted.internet.task import Clock
 
 from admin.operated import CONFIGURATION, Operated, received
-from sidecar.admin.answers import OperatorAnswer
 from sidecar.admin.listener import OperatorListener, OperatorSite
+from sidecar.admin.operator_answer import OperatorAnswer
 from sidecar.app.reload import Reload
 
 PASSWORD = "operator: {user: ops, password_file: password, attempts: 2}\n"

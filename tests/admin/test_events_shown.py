@@ -14,8 +14,8 @@ from pictures import parsed, told
 from test_reload import Threads
 
 from admin.operated import Operated
-from sidecar.admin.answers import Inquiry
-from sidecar.admin.page.events import SHOWN
+from sidecar.admin.operator_answer import Inquiry
+from sidecar.admin.page.event_list import SHOWN
 from sidecar.admin.page.live import live
 from sidecar.admin.snapshot import Happened, snapshot
 from sidecar.app.reload import Reload

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.admin.answers import Inquiry
 from sidecar.admin.guard import is_foreign, is_own_name, refusal
+from sidecar.admin.operator_answer import Inquiry
 from sidecar.config.operator import Operator
 
 OWN = Operator(hosts=("sidecar.example.org", "*.ops.example.org"), allow=(ip_network("10.0.0.0/8"),))

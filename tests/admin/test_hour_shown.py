@@ -9,9 +9,9 @@ from net.turns import staged
 from pictures import Element, parsed, told
 
 from admin.operated import Operated
-from sidecar.admin.answers import Inquiry, OperatorAnswer
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
 from sidecar.admin.own import OwnUse
-from sidecar.admin.page.hour import curves
+from sidecar.admin.page.graphs import curves
 from sidecar.admin.page.live import live
 from sidecar.admin.page.pages import StatusPage
 from sidecar.admin.snapshot import snapshot

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pictures import Element, parsed, told
 from twisted.internet.defer import Deferred
 
-from sidecar.admin.answers import Inquiry, OperatorAnswer
 from sidecar.admin.consequences import consequences
 from sidecar.admin.explained import Explained
+from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
 from sidecar.admin.page.pages import Answering, StatusPage
 from sidecar.admin.snapshot import snapshot
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.endpoints import address_of
+from sidecar.config.endpoint_strings import address_of
 from sidecar.errors import ConfigError
 from sidecar.loading.deployment import read_deployment
 

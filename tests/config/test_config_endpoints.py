@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactor
 
-from sidecar.config.endpoints import (
+from sidecar.config.endpoint_strings import (
     CLIENT,
     SERVER,
     EndpointError,

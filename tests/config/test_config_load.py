@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sidecar.config import kinds
 from sidecar.config.balancers import BalancedServer, Balancer
 from sidecar.config.compression import Compress
-from sidecar.config.endpoints import overlap
+from sidecar.config.endpoint_strings import overlap
 from sidecar.config.load import keys_of, kind_of, load_settings, settle
 from sidecar.config.operator import Operator
 from sidecar.config.passwords import UNKNOWN

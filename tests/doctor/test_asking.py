@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from doctor.installation import Proxy
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
 
 
 def heard(method: str, target: str, **more: Any) -> bytes:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from doctor.installation import Proxy
-from sidecar.doctor.asking import ServerAddress
 from sidecar.doctor.delegation import CLIENT, SERVER, examine_delegation
+from sidecar.doctor.raw_request import ServerAddress
 
 NAME, PUBLIC = "example.org", "https://matrix.example.org"
 GOOD_CLIENT = {"m.homeserver": {"base_url": "https://matrix.example.org/"}}

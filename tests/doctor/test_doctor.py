@@ -23,9 +23,9 @@ from doctor.installation import Installation, Proxy, forwarded, look_at_nothing_
 from sidecar.cli import main
 from sidecar.config.passwords import hashed
 from sidecar.doctor import examination, operators
-from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.examination import listened
 from sidecar.doctor.findings import Level
+from sidecar.doctor.raw_request import ServerAddress, SilenceError
 from sidecar.install import command_lines, units
 from sidecar.loading.deployment import read_deployment
 

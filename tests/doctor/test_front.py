@@ -19,8 +19,8 @@ from processes import PlainWorker, connect
 from doctor.installation import Installation, Proxy, forwarded, look_at_nothing_else, say_goodbye, target_changed
 from sidecar.cli import main
 from sidecar.doctor import examination, front
-from sidecar.doctor.asking import ServerAddress
 from sidecar.doctor.public import Public, examine_plain
+from sidecar.doctor.raw_request import ServerAddress
 
 SPOOF = b"198.51.100.77"
 VERSIONS = b'{"versions": []}'

@@ -10,7 +10,7 @@ import pytest
 from sidecar import __version__
 from sidecar.commands.init import _pools
 from sidecar.doctor.operators import judge_status
-from sidecar.doctor.pools import examine_pools
+from sidecar.doctor.pool_checks import examine_pools
 from sidecar.loading.deployment import Deployment, read_deployment
 
 CONFIGURATION = """\

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.doctor.asking import ServerAddress, SilenceError
 from sidecar.doctor.findings import Level
-from sidecar.doctor.workers import ExaminedWorker, _silent, examine_worker, judge_versions, place_of
+from sidecar.doctor.raw_request import ServerAddress, SilenceError
+from sidecar.doctor.worker_checks import ExaminedWorker, _silent, examine_worker, judge_versions, place_of
 from sidecar.routing.workers import PlannedWorker
 
 

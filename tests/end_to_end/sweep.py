@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 
 Credentials = Literal["user", "server", "openid", "nobody"]
 

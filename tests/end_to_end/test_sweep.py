@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 from .children import ask
 from .laboratory import PASSWORD, Gateway, running_sidecar, running_synapse

@@ -23,7 +23,7 @@ from sidecar.cli import main
 from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.wire.fields import FieldSection
 
 PROGRAMS = ("nginx", "haproxy", "caddy")

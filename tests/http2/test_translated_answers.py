@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.errors import WireError
 from sidecar.exchange.replies import refusal
-from sidecar.http2.answers import AnswerEvent, AnswerHead, AnswerReader, AnswerTrailers
+from sidecar.http2.answer_reader import AnswerEvent, AnswerHead, AnswerReader, AnswerTrailers
 from sidecar.wire.reader import END
 
 

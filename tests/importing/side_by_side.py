@@ -38,7 +38,7 @@ from sidecar.importing.nginx_lines import nginx_foreign
 from sidecar.importing.nginx_tree import tree
 from sidecar.importing.probes import UNKNOWN, strays
 from sidecar.routing.matcher import alternatives
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 
 from .runnable import Loopback, haproxy_file, nginx_file
 

@@ -13,7 +13,7 @@ from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign
 from sidecar.importing.nginx_tree import Directive
 from sidecar.importing.report import amiss, differences, doubts, faults, told
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 TABLE = load_endpoints("1.163")
 SMALL = evolve(TABLE, endpoints=TABLE.endpoints[::25])

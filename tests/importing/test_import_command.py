@@ -19,7 +19,7 @@ from sidecar.importing.haproxy_lines import haproxy_foreign
 from sidecar.importing.haproxy_words import sections
 from sidecar.importing.nginx_lines import nginx_foreign
 from sidecar.importing.nginx_tree import tree
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 DOCUMENTS = ("docker-nginx", "nginx-workers", "two-hosts")
 PLACES = {

@@ -22,7 +22,7 @@ from sidecar.config.schema import Settings
 from sidecar.metrics.catalogue import COUNTERS, LABELS, METRICS, PREFIX
 from sidecar.observe.telemetry import Counters
 from sidecar.records.histogram import DURATIONS
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SYNC = b"GET /_matrix/client/v3/sync?since=1&access_token=syt_YWxpY2U_abc_123 HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -14,7 +14,7 @@ from noted import noted
 from sidecar.records.histogram import DURATIONS, Histogram, total
 from sidecar.records.record import DONE, NO_ENDPOINT, Record
 from sidecar.records.tally import CODES, LONG_POLLS, Per, Tallies
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 SECONDS = st.one_of(st.floats(0, 1000), st.sampled_from(DURATIONS))
 

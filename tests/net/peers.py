@@ -31,7 +31,7 @@ from sidecar.transport.link import NOTHING
 from sidecar.transport.poller import Poller
 from sidecar.transport.transport import SocketLink
 from sidecar.transport.twisted_link import SecureLink
-from sidecar.upstream.endpoints import UnixEndpoint, describe
+from sidecar.upstream.connecting import UnixEndpoint, describe
 from sidecar.upstream.health import Health, HealthLimits
 from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from attrs import evolve
 from pem import Authority
 
-from sidecar.config.endpoints import KeyFiles
+from sidecar.config.endpoint_strings import KeyFiles
 from sidecar.entrance.entrances import doors
 from sidecar.entrance.tls import Identities
 

@@ -33,7 +33,7 @@ from sidecar.relay.states import State
 from sidecar.routing.decision import Decision
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.twisted_link import HalfCloseableLink
-from sidecar.upstream.endpoints import describe
+from sidecar.upstream.connecting import describe
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError
 from sidecar.upstream.pool import PoolLimits, WorkerPool
 from sidecar.wire.forwarded import ForwardedPolicy

@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
 from sidecar.upstream.asking import ask, serves
-from sidecar.upstream.endpoints import describe, missing
+from sidecar.upstream.connecting import describe, missing
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, WorkerState
 
 from .peers import Worker

@@ -24,7 +24,7 @@ from twisted.internet.task import Clock
 from sidecar.transport.deadlines import Deadlines
 from sidecar.transport.poller import Poller
 from sidecar.upstream.asking import serves
-from sidecar.upstream.endpoints import TcpEndpoint, UnixEndpoint, describe, is_busy
+from sidecar.upstream.connecting import TcpEndpoint, UnixEndpoint, describe, is_busy
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, Question, WorkerState
 from sidecar.upstream.pool import PoolLimits, Refusal, WorkerPool
 from sidecar.upstream.resolving import Names

@@ -15,7 +15,7 @@ from twisted.internet.error import DNSLookupError
 
 from sidecar.transport.link import Link
 from sidecar.transport.poller import Poller
-from sidecar.upstream.endpoints import TcpEndpoint
+from sidecar.upstream.connecting import TcpEndpoint
 from sidecar.upstream.resolving import NameLimits, Names, resolved, turned
 
 from .turns import reactor, spin, turns

@@ -12,7 +12,7 @@ import pytest
 from OpenSSL import SSL
 from pem import Authority
 
-from sidecar.config.endpoints import KeyFiles
+from sidecar.config.endpoint_strings import KeyFiles
 from sidecar.entrance.entrances import doors
 from sidecar.entrance.tls import Identities
 from sidecar.errors import SidecarError

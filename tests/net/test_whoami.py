@@ -14,7 +14,7 @@ from sidecar.relay.admission import GateLimits
 from sidecar.relay.lessons import Overheard, Proof
 from sidecar.routing.decide import decide, decider
 from sidecar.routing.hashing import ranked
-from sidecar.synapse.whoami import TARGET, told_by_login
+from sidecar.synapse.token_owner import TARGET, told_by_login
 from sidecar.wire.head import ResponseHead
 from sidecar.wire.reader import END, ResponseEvent
 

@@ -14,7 +14,7 @@ from sidecar.config.load import load_settings
 from sidecar.routing.compile import compile_plan
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, planned_workers
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 
 from .systems import Measured, Outcome, System
 from .traffic import RELEASE, Sent

@@ -14,7 +14,7 @@ from itertools import count, product
 from attrs import frozen
 
 from sidecar.routing.matcher import alternatives
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 
 RELEASE = "1.163"
 

@@ -18,7 +18,7 @@ from processes import PlainWorker, Running, connect, exchange, read_until
 from runners import runner
 
 from sidecar.cli import main
-from sidecar.top.asking import OperatorClient, place
+from sidecar.top.operator_client import OperatorClient, place
 
 COMMAND = f"""#!{sys.executable}
 import socket, sys

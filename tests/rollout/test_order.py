@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runners import runner
 
 from sidecar.cli import main
-from sidecar.config.commands import filled
+from sidecar.config.argument_lists import filled
 from sidecar.config.load import load_settings
 from sidecar.config.schema import Rollout
 from sidecar.errors import ConfigError

@@ -310,7 +310,7 @@ def test_two_instances(scene: Scene) -> None:
     seen: list[str] = []
 
     def act(name: str) -> int:
-        from sidecar.top.asking import OperatorClient, place
+        from sidecar.top.operator_client import OperatorClient, place
 
         client = OperatorClient(place(f"unix:{scene.directory}/other.sock"))
         seen.extend(each for each, worker in client.look().workers.items() if worker.state == "draining")

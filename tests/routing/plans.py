@@ -11,7 +11,7 @@ from sidecar.routing.decision import Decision
 from sidecar.routing.overrides import Override
 from sidecar.routing.plan import Plan
 from sidecar.routing.workers import Facts, PlannedWorker, planned_workers
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 
 TABLE = load_endpoints("1.163.2").endpoints
 ALICE = b"Bearer syt_YWxpY2U_xyQVtQzXGennfExeGGhf_2OY2TV"

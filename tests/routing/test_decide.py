@@ -21,7 +21,7 @@ from sidecar.config.schema import Pool, Route
 from sidecar.routing.decide import decide
 from sidecar.routing.overrides import Adjustable, Override
 from sidecar.routing.plan import DECISIONS, KEY_LENGTH, Plan
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 
 from .plans import ALICE, MAIN, PEER, SPLIT, TABLE, Headers, asked, authorized, client, endpoint, plan_of
 

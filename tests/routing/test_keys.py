@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.routing.keys import AUTHORIZATION_LENGTH, AUTHORIZATION_LINES, Callers, by_path, by_source
 from sidecar.routing.workers import Facts
-from sidecar.synapse.tokens import token_digest
+from sidecar.synapse.senders import token_digest
 
 from .plans import ALICE, NOTHING, PEER, SPLIT, Headers, asked, authorized, endpoint, plan_of
 

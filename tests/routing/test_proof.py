@@ -19,7 +19,7 @@ from attrs import field, frozen
 
 from benchmarks import coverage
 from sidecar.loading.deployment import Deployment, read_deployment
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 from sidecar.synapse.releases import release_of
 
 from .plans import asked

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.synapse.endpoints import Endpoint, load_endpoints
+from sidecar.synapse.endpoint_rows import Endpoint, load_endpoints
 from sidecar.synapse.names import BUILT_IN_POOLS, STREAMS
 from sidecar.synapse.overlay import AFFINITIES, COSTS
 from sidecar.synapse.patterns import shape_of

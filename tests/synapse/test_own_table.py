@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 from test_table_regenerates import newest_synapse
 
-from sidecar.synapse.endpoints import EndpointTable, endpoints_of
+from sidecar.synapse.endpoint_rows import EndpointTable, endpoints_of
 from sidecar.synapse.overlay import read_overlay
 from sidecar.synapse.own_table import Corrected, corrected
 from sidecar.synapse.processes import Process
@@ -137,7 +137,7 @@ import logging, sys, tempfile
 from importlib import import_module
 from pathlib import Path
 from sidecar.document import Document
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.synapse.overlay import read_overlay
 from sidecar.synapse.own_table import corrected
 from sidecar.synapse.registrations import registered

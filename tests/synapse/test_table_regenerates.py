@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.synapse.patterns import notation_of
 from sidecar.synapse.releases import release_of
 from sidecar.synapse.table import read_table

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.synapse.tokens import bearer_token, origin_of, token_digest, user_of_token
+from sidecar.synapse.senders import bearer_token, origin_of, token_digest, user_of_token
 
 LOCALPARTS = st.text("abcdefghijklmnopqrstuvwxyz0123456789._=-/+", min_size=1, max_size=40)
 

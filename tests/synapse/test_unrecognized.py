@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.synapse.unrecognized import LONGEST, is_unrecognized, mounts, release_in
 
 PUBLIC = b"/_matrix/client/v3/publicRooms"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.synapse.endpoints import load_endpoints
+from sidecar.synapse.endpoint_rows import load_endpoints
 from sidecar.synapse.releases import release_of
-from sidecar.synapse.whoami import (
+from sidecar.synapse.token_owner import (
     LONGEST_TOKEN,
     TARGET,
     TokenOwner,

@@ -27,7 +27,7 @@ from processes import PATIENCE, ROOT, Running, environment
 
 from sidecar.admin.snapshot import snapshot
 from sidecar.top import terminal
-from sidecar.top.asking import OperatorClient, SilentSidecarError, place
+from sidecar.top.operator_client import OperatorClient, SilentSidecarError, place
 from sidecar.top.state import TopState
 from top.operated import StandIn, listening
 

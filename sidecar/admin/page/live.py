@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sidecar.admin.page import workers
-from sidecar.admin.page.balancers import balancers
+from sidecar.admin.page import worker_table
+from sidecar.admin.page.balancer_table import balancers
 from sidecar.admin.page.busiest import busiest
-from sidecar.admin.page.events import events
+from sidecar.admin.page.event_list import events
+from sidecar.admin.page.graphs import graphs
 from sidecar.admin.page.hot_keys import hottest
-from sidecar.admin.page.hour import graphs
 from sidecar.admin.page.instance_table import instance_table
 from sidecar.admin.page.markup import Markup, joined, tag
 from sidecar.admin.page.pieces import Cell, badge, chips, figure, row, section, table
@@ -33,7 +33,7 @@ def live(facts: Snapshot, order: str, time: str, endpoints: str = "") -> Markup:
         instance_table(facts),
         _figures(facts),
         graphs(facts),
-        workers.workers(facts, order),
+        worker_table.workers(facts, order),
         _waits(facts),
         _failures(facts),
         _refusals(facts),

@@ -15,10 +15,10 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from attrs import define, evolve, field, frozen
 
-from sidecar.admin.answers import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.explained import Explain, Explained, at_this_moment
+from sidecar.admin.operator_answer import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.page import forms, frame
-from sidecar.admin.page.hour import curves
+from sidecar.admin.page.graphs import curves
 from sidecar.admin.page.live import live, title
 from sidecar.admin.page.markup import Markup, tag
 from sidecar.admin.snapshot import Snapshot

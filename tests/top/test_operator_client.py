@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pictures import told
 
-from sidecar.top import asking
-from sidecar.top.asking import AdminAddress, OperatorClient, SilentSidecarError, place
+from sidecar.top import operator_client
+from sidecar.top.operator_client import AdminAddress, OperatorClient, SilentSidecarError, place
 from top.operated import StandIn, listening
 
 
@@ -113,6 +113,6 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SilentSidecarError, match="Connection refused"):
             OperatorClient(where).look()
         silent.listen()
-        monkeypatch.setattr(asking, "PATIENCE", 0.1)
+        monkeypatch.setattr(operator_client, "PATIENCE", 0.1)
         with pytest.raises(SilentSidecarError, match="timed out"):
             OperatorClient(where).look()

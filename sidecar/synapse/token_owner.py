@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from sidecar.synapse.endpoints import Endpoint
+from sidecar.synapse.endpoint_rows import Endpoint
 from sidecar.synapse.identifiers import localpart, query_value
 
 TARGET = b"/_matrix/client/v3/account/whoami"

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, unknown
-from sidecar.doctor.workers import FORWARDED
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
+from sidecar.doctor.worker_checks import FORWARDED
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.routing.matcher import concrete_paths, target_of

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import snapshot_of
-from sidecar.config.endpoints import EndpointError, is_foreign, place_of
+from sidecar.config.endpoint_strings import EndpointError, is_foreign, place_of
 
 PATIENCE = 5.0
 """Seconds in which the sidecar has to answer."""

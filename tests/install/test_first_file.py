@@ -8,7 +8,7 @@ import yaml
 from attrs import evolve
 
 from sidecar.config.load import load_settings
-from sidecar.install.draft import FirstFile
+from sidecar.install.first_file import FirstFile
 
 DRAFT = FirstFile(
     listen=("tcp:8008:interface=127.0.0.1", "tcp:8008:interface=\\:\\:1"),

@@ -17,7 +17,7 @@ from attrs import frozen
 from twisted.internet.error import ConnectError, TCPTimedOutError, getConnectError
 from twisted.internet.interfaces import IDelayedCall
 
-from sidecar.config.endpoints import client_parts
+from sidecar.config.endpoint_strings import client_parts
 from sidecar.transport.link import Handler
 from sidecar.transport.poller import WRITE, Poller
 from sidecar.transport.transport import SocketLink

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from attrs import field, frozen
 
-from sidecar.doctor.asking import Reply, ServerAddress, SilenceError, ask
 from sidecar.doctor.findings import Finding, error, fine, warning
+from sidecar.doctor.raw_request import Reply, ServerAddress, SilenceError, ask
 from sidecar.install.permissions import WRITE, Account, hindrance
 from sidecar.routing.workers import PlannedWorker
 from sidecar.synapse.asker import PATH, reached_at, version_in
