@@ -174,8 +174,9 @@ class Pool:
         metadata=doc(
             "How long a long poll (a GET or POST with `timeout`) waits before it goes to its worker, if the same "
             "client's last one came less than 2.5 times as long ago. What happens meanwhile then comes in one answer "
-            "instead of several. A client gets nothing later than by this much, and the first news after a pause "
-            "at once. 0 switches it off. Absent: 100ms for sync, what sync has for sliding_sync, else 0."
+            "instead of several. If many clients come at once, as in a large room, the poll waits two or three times "
+            "as long, and no longer. The first news after a pause never waits. 0 switches it off. Absent: 100ms for "
+            "sync, what sync has for sliding_sync, else 0."
         ),
     )
     bounded: kinds.Factor | None = field(

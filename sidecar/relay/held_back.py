@@ -20,6 +20,11 @@ _log = logger("sidecar.relay")
 
 BURST = 2.5
 """Times the time for which a long poll is held: one that comes so soon after the client's last is of the same burst."""
+CROWD = 8
+"""Clients of late for each worker: with twice as many, polls are held twice as long, and so on. One event in a large
+room has a worker answer a hundred polls, which takes longer than the pause between two events."""
+LONGEST = 3
+"""Times the configured time: no poll is held for longer, however large the crowd is."""
 TOGETHER = 0.002
 """Seconds by which one may go earlier, together with those before it: fewer timers."""
 
@@ -32,16 +37,20 @@ class LongPoll(Protocol):
 
 
 class Bursts:
-    """Which clients came less than `window` seconds ago. Remembers no more than came in the last two windows."""
+    """Which clients came of late, and for how many seconds the next poll of each is held: some times `seconds`.
 
-    def __init__(self, window: float) -> None:
-        self._window = window
+    Remembers no more than came in the last two windows. A window is as long as the longest burst.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._window = LONGEST * BURST * seconds
         self._began = 0.0
         self._now: dict[int, float] = {}
         self._before: dict[int, float] = {}
 
-    def note(self, client: int, now: float) -> bool:
-        """This client comes; whether it goes on with a burst."""
+    def note(self, client: int, workers: int, now: float) -> float:
+        """This client comes, to one of so many workers; for how many seconds it is held, 0 outside a burst."""
         window, age = self._window, now - self._began
         if age >= window:
             self._before = self._now if age < 2 * window else {}
@@ -50,8 +59,10 @@ class Bursts:
         last = self._now.get(client)
         if last is None:
             last = self._before.get(client)
+        crowd = max(len(self._now), len(self._before)) // (CROWD * workers)
+        seconds = self._seconds * min(LONGEST, max(1, crowd))
         self._now[client] = now
-        return last is not None and now - last < window
+        return seconds if last is not None and now - last < BURST * seconds else 0.0
 
     def __len__(self) -> int:
         return len(self._now) + len(self._before)
@@ -73,12 +84,15 @@ class HeldBack:
         """So many more bytes of bodies wait, or fewer where it is negative."""
         self.waiting_octets += octets
 
-    def wanted(self, client: int, seconds: float) -> bool:
-        """Note a long poll of a client, who is known by a number; whether it is one of a burst and has to wait."""
+    def wanted(self, client: int, seconds: float, workers: int) -> float:
+        """Note a long poll of a client, who is known by a number; for how many seconds it is held, 0 outside a burst.
+
+        `seconds` is what the pool says (`pools.NAME.coalesce`), and `workers` how many share its keys.
+        """
         bursts = self._bursts.get(seconds)
         if bursts is None:
-            bursts = self._bursts[seconds] = Bursts(BURST * seconds)
-        return bursts.note(client, self._deadlines.now())
+            bursts = self._bursts[seconds] = Bursts(seconds)
+        return bursts.note(client, workers, self._deadlines.now())
 
     def hold(self, poll: LongPoll, head: RequestHead, seconds: float) -> None:
         """Tell `poll` in `seconds`, at most `TOGETHER` earlier, to go on."""

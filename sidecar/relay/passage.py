@@ -334,11 +334,15 @@ class Passage:
 
     def _hold_back(self, head: RequestHead) -> bool:
         """Let a long poll of a burst wait; False where it is none, or where too many bytes wait already."""
-        gateway, exchange, seconds = self.gateway, self.exchange, self.decision.coalesce
+        gateway, exchange, decision = self.gateway, self.exchange, self.decision
         query = head.origin.partition(b"?")[2]
         token = token_of(query, head.fields) if is_long_poll(head.method, query) else None
+        if not token:
+            return False
         # With the key, because a bridge syncs for many users with one token.
-        if not token or not gateway.held_back.wanted(hash((token, self.decision.key)), seconds):
+        client, workers = hash((token, decision.key)), len(decision.sharing or decision.candidates)
+        seconds = gateway.held_back.wanted(client, decision.coalesce, workers)
+        if not seconds:
             return False
         ticket = Ticket(gateway.held_back, gateway, in_line=False)
         if not ticket.count(exchange.waiting_bytes, has_body=bool(exchange.length)):

@@ -75,7 +75,7 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
     steps.extend(_outcome(step, decision, plan))
     if decision.coalesce and is_long_poll(method, query):
         waits = write_duration(decision.coalesce)
-        steps.append(("coalesce", f"it waits {waits} if the client was answered just now, so one answer has more"))
+        steps.append(("coalesce", f"it waits {waits} or more if the client was answered just now: one answer has more"))
     return Explanation(decision, tuple(steps), _others(step, decision, plan))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from routing.plans import plan_of
 from twisted.internet.defer import Deferred
 
 from sidecar.config.schema import Pool, Worker
-from sidecar.relay.held_back import BURST, Bursts, HeldBack
+from sidecar.relay.held_back import BURST, CROWD, LONGEST, Bursts, HeldBack
 from sidecar.routing.decide import decider
 from sidecar.routing.workers import Facts
 from sidecar.transport.deadlines import Deadlines
@@ -269,11 +269,50 @@ def test_bursts_are_what_a_model_that_forgets_nothing_says(arrivals: list[tuple[
     bursts, last, now, times = Bursts(1.0), dict[int, float](), 100.0, list[float]()
     for client, later in arrivals:
         now += later
-        expected = client in last and now - last[client] < 1.0
-        assert bursts.note(client, now) is expected
+        expected = 1.0 if client in last and now - last[client] < BURST else 0.0
+        assert bursts.note(client, 1, now) == expected
         last[client] = now
         times.append(now)
-        assert len(bursts) <= sum(now - each <= 3.0 for each in times)
+        assert len(bursts) <= sum(now - each <= 3.0 * LONGEST * BURST for each in times)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@given(st.integers(0, 40 * CROWD), st.integers(0, int(LONGEST * BURST * 64) - 1))
+@example(2 * CROWD - 2, 160)
+@example(2 * CROWD - 1, 160)
+@example(LONGEST * CROWD, 479)
+def test_the_more_clients_come_to_a_worker_the_longer_each_waits(workers: int, others: int, ticks: int) -> None:
+    bursts, pause = Bursts(1.0), ticks / 64
+    bursts.note(-1, workers, 100.0)
+    for client in range(others):
+        bursts.note(client, workers, 100.0)
+    times = min(LONGEST, max(1, (others + 1) // (CROWD * workers)))
+    assert bursts.note(-1, workers, 100.0 + pause) == (times if pause < BURST * times else 0.0)
+
+
+def test_a_crowd_that_has_gone_makes_nobody_wait() -> None:
+    bursts = Bursts(1.0)
+    for client in range(10 * CROWD):
+        bursts.note(client, 1, 100.0)
+    assert bursts.note(0, 1, 100.1) == LONGEST
+    assert bursts.note(0, 1, 100.0 + 2 * LONGEST * BURST) == 0.0
+    assert bursts.note(0, 1, 100.1 + 2 * LONGEST * BURST) == 1.0
+
+
+@staged(House)
+async def test_in_a_large_room_each_client_waits_longer(stage: House) -> None:
+    everybody = [request(token=b"%d" % number) for number in range(2 * CROWD)]
+    client, worker = await stage.begin_burst()
+    for octets in everybody:
+        client.send(octets)
+        await worker.gets(passed_on(octets))
+        worker.send(OK)
+        await client.gets(OK)
+    client.send(octets)
+    await stage.pass_time(2 * HELD - 0.01)
+    assert arrived(stage) == b""
+    await stage.pass_time(0.02)
+    await worker.gets(passed_on(octets))
 
 
 @staged(House)
