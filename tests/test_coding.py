@@ -148,7 +148,7 @@ def test_for_whom_an_answer_goes_as_it_is() -> None:
     """For who does not ask for gzip or speaks HTTP/1.0, or where there is no memory, but caches are told; with a cookie
     it is not for caches (BREACH)."""
     full = changing(ACCEPT)
-    full.may_code = False
+    full.leave_uncompressed()
     for what in (changing(), changing(ACCEPT, start=b"GET /x HTTP/1.0"), full):
         head = answered(what, JSON)
         assert b"Content-Encoding" not in head

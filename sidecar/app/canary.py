@@ -92,12 +92,12 @@ class Canaries:
         if self._watched is None or self._watched[0] is not gateway:
             self._unwatch()
             self._watched = gateway, gateway.decide
-            gateway.decide = self._decide
+            gateway.decide_by(self._decide)
 
     def _unwatch(self) -> None:
         if self._watched is not None:
             gateway, decide = self._watched
-            gateway.decide = decide
+            gateway.decide_by(decide)
             self._watched = None
 
     def _decide(self, method: bytes, target: bytes, fields: FieldSection, client: str, scheme: str, /) -> Decision:

@@ -203,7 +203,8 @@ class SidecarService(Service):
         """
         before, settings = self.gateway, work.settings
         before.notes.tell()
-        before.notes.log = access_log = self.logbook.use(settings.log, work.log_secret)
+        access_log = self.logbook.use(settings.log, work.log_secret)
+        before.notes.log_to(access_log)
         pools = {name: self._taken_over(worker, settings) for name, worker in work.workers.items()}
         self.work = work
         self.gateway = evolve(
@@ -271,7 +272,7 @@ class SidecarService(Service):
 
     async def _drain(self) -> None:
         """Stop accepting; let running exchanges end, up to `timeouts.drain`; then close everything."""
-        self.gateway.draining = True
+        self.gateway.drain()
         self.events.note("stop", "", "running requests end, new ones are not taken")
         ports, self.ports = self.ports, []
         self._accepting.stop()

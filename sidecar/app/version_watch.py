@@ -63,8 +63,10 @@ class VersionWatch(Service):
         """Be told when the main process has started anew; after a reload it may be another one."""
         deployment = self.reload.deployment
         main = self.reload.sidecar.gateway.pools[deployment.plan.main]
-        main.on_new_life = self.ask if self._wanted else None
-        main.on_first_contact = self.ask if self._wanted and deployment.table.asked is None else None
+        main.tell(
+            new_life=self.ask if self._wanted else None,
+            first_contact=self.ask if self._wanted and deployment.table.asked is None else None,
+        )
 
     def ask(self) -> None:
         """Ask main, and route by what it says; while an answer is awaited, ask once more after it."""

@@ -43,7 +43,7 @@ class Changes:
 class Changing:
     """What is changed of one exchange."""
 
-    __slots__ = ("_changes", "_compress", "_doubled", "_gzip", "_host", "_method", "_tags", "may_code")
+    __slots__ = ("_changes", "_compress", "_doubled", "_gzip", "_host", "_may_code", "_method", "_tags")
 
     def __init__(self, changes: Changes, head: RequestHead) -> None:
         fields = head.fields
@@ -58,8 +58,11 @@ class Changing:
         self._gzip = compress is not None and head.http11 and accepts_gzip(fields.get_all(b"accept-encoding"))
         self._tags = b", ".join(fields.get_all(b"if-none-match")) if self._gzip else b""
         self._doubled = False
-        self.may_code = True
-        """There is memory for one more stage."""
+        self._may_code = True
+
+    def leave_uncompressed(self) -> None:
+        """There is no memory for one more stage."""
+        self._may_code = False
 
     # The request.
 
@@ -91,7 +94,7 @@ class Changing:
         if self._compress is not None and self._suits(head, self._compress):
             cut.add(b"vary")
             extra += _varied(head)
-            if self._gzip and self.may_code:
+            if self._gzip and self._may_code:
                 coder = Coder(self._compress.level, chunked=head.length == CHUNKED)
                 tag = _weakened(head)
                 cut.update((b"accept-ranges", *((b"etag",) if tag else ())))

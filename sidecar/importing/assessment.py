@@ -144,10 +144,8 @@ def examine(
         concluded = told_roles(foreign.proxy, synapse.topology, concluded)
     conversion = Conversion(foreign.proxy, concluded, answered, _shaky(answered, odd), foreign.own, home, foreign.draft)
     draft = conversion.convert()
-    draft.admin = list(foreign.admin)
-    if synapse is not None:
-        draft.synapse = synapse.paths
-        draft.unsaid = frozenset(each.name for each in draft.workers if addressed(each, synapse.topology))
+    described = [] if synapse is None else [each for each in draft.workers if addressed(each, synapse.topology)]
+    draft.take_installation(foreign.admin, {} if synapse is None else synapse.paths, [each.name for each in described])
     comparison = Comparison(_plan_or_none(draft, table.endpoints, synapse), concluded, sources[-1])
     more = [*plain, *odd_probes(plain), *strays(foreign.paths)]
     everywhere = entrances[:_MOST_ENTRANCES] or [home]

@@ -81,6 +81,18 @@ class Draft:
     compresses: bool = False
     """The file says so."""
 
+    def take_installation(
+        self, admin: Iterable[str], paths: Mapping[str, Sequence[str]], unsaid: Iterable[str]
+    ) -> None:
+        """Add what is known of Synapse: from where its admin API is used, its files, and workers that they describe."""
+        self.admin = list(admin)
+        self.synapse = paths
+        self.unsaid = frozenset(unsaid)
+
+    def compress_answers(self) -> None:
+        """The foreign file compresses."""
+        self.compresses = True
+
     def listeners(self) -> list[str]:
         """Where it listens: where the proxy does, but for places that are a worker's."""
         taken = {_port(process.server.address) for process in (*self.workers, *self.idle)}

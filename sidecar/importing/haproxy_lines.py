@@ -178,7 +178,7 @@ def _compression(args: Sequence[str], draft: Draft) -> Remark:
     if word.startswith("algo"):
         if "gzip" not in values:
             return Remark("lost", "the sidecar compresses with gzip; see `compress`")
-        draft.compresses = True
+        draft.compress_answers()
         return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
     draft.compress["types"] = [each for each in dict.fromkeys(values) if is_compressible(each)]
     return Remark("taken", "compress.types")
@@ -194,7 +194,7 @@ def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Rema
     found = [listener for listener in map(_listener, addresses) if listener]
     if "accept-proxy" in line.args:
         return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and name the balancers in {_BALANCERS}')
-    draft.listen += [each for each in dict.fromkeys(found) if each not in draft.listen]
+    draft.listen.extend([each for each in dict.fromkeys(found) if each not in draft.listen])
     return Remark("taken", "listen") if found else Remark("lost", "its address cannot be read from the file")
 
 

@@ -74,6 +74,15 @@ class Sight:
     prefixes: Prefixes | None = None
     """The same, if it was done once and only the beginning is another."""
 
+    def rewrite(self, prefixes: Prefixes | None, how: str) -> None:
+        """A rule has made another path, in the way of `how`; `prefixes`: where only the beginning is another."""
+        self.prefixes = None if self.rewrites else prefixes
+        self.rewrites = how
+
+    def come_from(self, source: str) -> None:
+        """A rule has set another address of the client."""
+        self.source = source
+
     def values(self, wanted: Sample) -> list[str]:
         """All values of a sample, none where the request has none or it is not known here."""
         fetch = _FETCHES.get(wanted.fetch)

@@ -118,12 +118,11 @@ def _answer(part: Part, sight: Sight) -> ProxyVerdict | None:
             prefixes = prefixes_of(rule.args)
             if prefixes is not None and f"{prefixes[0]}/" not in sight.asked.path:
                 continue
-            sight.prefixes = None if sight.rewrites else prefixes
-            sight.rewrites = f"`{verb}` in {rule.line.place} makes another path of it"
+            sight.rewrite(prefixes, f"`{verb}` in {rule.line.place} makes another path of it")
         elif verb.startswith("set-var(") and rule.condition.holds(sight):
             _set(verb, rest, sight)
         elif verb == "set-src" and rule.condition.holds(sight) and rest:
-            sight.source = _evaluated(rest[0], sight) or sight.source
+            sight.come_from(_evaluated(rest[0], sight) or sight.source)
         elif verb in _ANSWERS and rule.condition.holds(sight):
             return answered(verb, rest, rule, sight)
     for rule in part.redirects:

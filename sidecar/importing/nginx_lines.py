@@ -118,9 +118,9 @@ _TABLES = frozenset(("map", "geo", "types", "split_clients"))
 
 def nginx_foreign(directives: Sequence[Directive]) -> Foreign:
     """A configuration that was read from a file, or from several in their order."""
-    site, draft = nginx_site(directives), Draft()
+    site = nginx_site(directives)
+    draft = Draft(trust=trusted_networks(site))
     lines = list(_lines(directives, draft))
-    draft.trust = trusted_networks(site)
     paths = [
         each.args[-1]
         for each in every(directives)
@@ -205,7 +205,7 @@ def _body(args: Sequence[str], draft: Draft) -> Remark:
 def _gzip(args: Sequence[str], draft: Draft) -> Remark:
     if args[0] != "on":
         return Remark("superfluous", "nothing is compressed unless `compress` says so")
-    draft.compresses = True
+    draft.compress_answers()
     draft.compress.setdefault("types", ["text/html"])
     return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
 

@@ -72,7 +72,7 @@ class Logbook:
             self.close(0.0)
             self._sink = sink = Sink(settings.file, settings.waiting, self._trouble)
         else:
-            sink.room = settings.waiting
+            sink.allow(settings.waiting)
             sink.reopen()
         lines = Lines(
             self.hasher,

@@ -79,6 +79,10 @@ class Sink:
             self._thread.start()
         self._wake.set()
 
+    def allow(self, room: int) -> None:
+        """Let this many bytes wait."""
+        self.room = room
+
     def reopen(self) -> None:
         """Open the file anew before the next line: a rotation has moved the old one away."""
         self._reopen = True

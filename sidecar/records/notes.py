@@ -48,6 +48,10 @@ class Notes:
         """Somebody is told of exchanges."""
         return self.tallies is not None or self.log is not None
 
+    def log_to(self, log: AccessLog | None) -> None:
+        """Write the next ones to this log; None: to none."""
+        self.log = log
+
     def take(self, record: Record) -> None:
         """Note an exchange."""
         records = self.records

@@ -119,6 +119,14 @@ class Gateway:
         self.observed = self.notes.wanted
         self.plain = not self.changes and self.whoami is None
 
+    def decide_by(self, decide: Decide) -> None:
+        """Let this decide about the next request and all later ones."""
+        self.decide = decide
+
+    def drain(self) -> None:
+        """Close each connection with its next response."""
+        self.draining = True
+
     def ask(self, whoami: Whoami | None) -> None:
         """From the next request on, find by this users whose tokens do not name them."""
         self.whoami = whoami

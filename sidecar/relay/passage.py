@@ -708,7 +708,7 @@ class Passage:
             self.unknown_to = ""
         counters = self.gateway.counters
         if exchange.changing is not None and counters.compressing >= self.gateway.limits.compressing:
-            exchange.changing.may_code = False
+            exchange.changing.leave_uncompressed()
         octets = exchange.pass_final(head, request_sent=not upstream.link.unsent)
         if exchange.coder is not None:
             counters.compressing += 1

@@ -53,6 +53,13 @@ class WorkerAnswer:
         return self.get("Server")
 
 
+class _Silent(Factory):
+    """Connections on which nothing is said."""
+
+    protocol = Protocol
+    noisy = False
+
+
 class _QuietFactory(_HTTP11ClientFactory):
     """Twisted logs the start and the end of every connection, unless told not to."""
 
@@ -183,9 +190,7 @@ async def serves(reactor: Any, endpoint: IStreamClientEndpoint, path: str, secon
         if path:
             answer = await ask(reactor, endpoint, path, HEADERS, seconds)
         else:
-            silent = Factory.forProtocol(Protocol)
-            silent.noisy = False
-            connection: Any = await endpoint.connect(silent).addTimeout(seconds, reactor)
+            connection: Any = await endpoint.connect(_Silent()).addTimeout(seconds, reactor)
             connection.transport.abortConnection()
             return False
     except DeferredTimeoutError:

@@ -108,6 +108,11 @@ class WorkerPool:
     def __attrs_post_init__(self) -> None:
         self.health.tell(self._health_changed)
 
+    def tell(self, *, new_life: Callable[[], None] | None, first_contact: Callable[[], None] | None) -> None:
+        """Call these from now on, instead of those before; see `on_new_life` and `on_first_contact`."""
+        self.on_new_life = new_life
+        self.on_first_contact = first_contact
+
     @property
     def down(self) -> bool:
         """Nobody is sent there: it is down or stuck."""

@@ -15,8 +15,12 @@ from sidecar.admin.canaries import CanaryOperations
 from sidecar.app.canary import ANSWERS, HELD_ANSWERS, LIFETIME, LONGEST_HOLD, MOST, Canaries
 from sidecar.app.reload import Reload
 from sidecar.app.work import work_of
+from sidecar.config.schema import Limits, Timeouts
+from sidecar.relay.gateway import Gateway
 from sidecar.routing.decision import Decision
+from sidecar.transport.deadlines import Deadlines
 from sidecar.wire.fields import FieldSection
+from sidecar.wire.forwarded import ForwardedPolicy
 
 NAME = "0123456789abcdef0123456789abcdef"
 OTHER = "f" * 32
@@ -134,8 +138,19 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.plain = Decision(action="forward", endpoint="any", pool="any", candidates=("main",))
-        self.sidecar = SimpleNamespace(gateway=SimpleNamespace(decide=lambda *_, **__: self.plain))
+        self.sidecar = SimpleNamespace(gateway=self.gateway())
         self.canaries = Canaries(cast(Any, self.sidecar), self.clock)
+
+    def gateway(self) -> Gateway:
+        """One that has not seen a canary yet."""
+        return Gateway(
+            decide=lambda *_, **__: self.plain,
+            pools={},
+            forwarded=ForwardedPolicy((), None),
+            limits=Limits(),
+            timeouts=Timeouts(),
+            deadlines=Deadlines(self.clock),
+        )
 
     def decide(self, name: str = NAME) -> Decision:
         fields = FieldSection(b"\r\n\r\n")
