@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from attrs import frozen
+
 from sidecar.errors import WireError
 from sidecar.exchange.failures import Failure
 from sidecar.exchange.replies import STATUS_OF_FAULT, refusal
@@ -26,6 +28,17 @@ from sidecar.wire.reader import END, ReaderLimits, RequestEvent, RequestReader
 _ANYTHING: UnderWay = (1 << 62, 0)
 
 
+@frozen
+class SessionTerms:
+    """What a session begins with."""
+
+    gateway: Gateway
+    scheme: str
+    """What its client used, where nobody else says so."""
+    reader_limits: ReaderLimits
+    """The bounds of its requests."""
+
+
 class Session:
     """One client connection.
 
@@ -34,20 +47,21 @@ class Session:
     """
 
     __slots__ = (
-        *("_half_closed", "_held", "_left", "_linger_left", "_lingering", "_listener", "_pumping", "awaited"),
+        *("_half_closed", "_held", "_left", "_linger_left", "_lingering", "_owner", "_pumping", "awaited"),
         *("clogged", "expires", "gateway", "link", "passage", "peer", "reader", "scheme", "slot"),
     )
 
     link: Link
 
-    def __init__(self, listener: SessionOwner, scheme: str | None = None) -> None:
-        """`scheme`: what the client used with a balancer before us, empty where nobody knows; None: see `listener`."""
-        self._listener = listener
-        self.gateway: Gateway = listener.gateway
+    def __init__(self, owner: SessionOwner, scheme: str | None = None) -> None:
+        """`scheme`: what the client used with a balancer before us, empty where nobody knows; None: as in the terms."""
+        self._owner = owner
+        terms = owner.terms
+        self.gateway: Gateway = terms.gateway
         """What the next request works with."""
-        self.scheme = listener.scheme if scheme is None else scheme
+        self.scheme = terms.scheme if scheme is None else scheme
         self.peer = ""
-        self.reader = RequestReader(listener.reader_limits)
+        self.reader = RequestReader(terms.reader_limits)
         self.passage: Passage | None = None
         """The request that runs."""
         self.clogged = False
@@ -82,7 +96,7 @@ class Session:
         timeouts = self.gateway.timeouts
         # Before it has shaken hands a client inside TLS can have no request.
         self.expect(IDLE, timeouts.handshake if link.secure else timeouts.idle)
-        if not self._listener.opened(self):
+        if not self._owner.opened(self):
             self.gateway.counters.connections_refused += 1
             self.close_after(refusal(503, "Too many connections from this address", retry_after=5))
 
@@ -146,7 +160,7 @@ class Session:
 
     def lost(self, *, clean: bool) -> None:
         self._gone()
-        self._listener.closed(self)
+        self._owner.closed(self)
 
     def filled(self) -> None:
         if not self.clogged:
@@ -401,16 +415,7 @@ class SessionOwner(Protocol):
     """Who counts a session, and says how it begins."""
 
     @property
-    def gateway(self) -> Gateway:
-        """What it begins with."""
-
-    @property
-    def scheme(self) -> str:
-        """What its client used, where nobody else says so."""
-
-    @property
-    def reader_limits(self) -> ReaderLimits:
-        """The bounds of its requests."""
+    def terms(self) -> SessionTerms: ...
 
     def opened(self, connection: Session) -> bool:
         """It has begun; False if its address has too many."""
@@ -431,14 +436,17 @@ class Listener:
 
     def __init__(self, gateway: Gateway, *, secure: bool = False) -> None:
         """`secure`: its connections are inside TLS."""
-        self.gateway = gateway
-        self.scheme = "https" if secure else "http"
-        self.reader_limits = request_limits(gateway.limits)
+        self.terms = SessionTerms(gateway, "https" if secure else "http", request_limits(gateway.limits))
         self.connections: set[ClientConnection] = set()
         self.awaited: set[Abortable] = set()
         """Connections whose balancer has not said yet whose they are."""
         self.on_change: Callable[[], None] = lambda: None
         self._per_address: dict[str, int] = {}
+
+    @property
+    def gateway(self) -> Gateway:
+        """What new connections begin with."""
+        return self.terms.gateway
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Call it after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
@@ -449,8 +457,7 @@ class Listener:
 
         How long a head may be holds for new connections.
         """
-        self.gateway = gateway
-        self.reader_limits = request_limits(gateway.limits)
+        self.terms = SessionTerms(gateway, self.terms.scheme, request_limits(gateway.limits))
         for connection in self.connections:
             connection.use(gateway)
 

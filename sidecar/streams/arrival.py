@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from sidecar.http2.frames import PREFACE
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.passage import Passage
-from sidecar.relay.session import Listener, Session
+from sidecar.relay.session import Listener, Session, SessionTerms
 from sidecar.streams.multiplexer import Multiplexer
 from sidecar.transport.link import Link
 from sidecar.transport.poller import Poller
 from sidecar.transport.transport import SocketLink
 from sidecar.transport.twisted_link import SecureLink, TwistedLink
-from sidecar.wire.reader import ReaderLimits
 
 HTTP2 = b"h2"
 """What HTTP/2 inside TLS is called (RFC 9113 3.2)."""
@@ -41,16 +40,8 @@ class Arrival:
     # To what is spoken on it we are the owner.
 
     @property
-    def gateway(self) -> Gateway:
-        return self._listener.gateway
-
-    @property
-    def scheme(self) -> str:
-        return self._listener.scheme
-
-    @property
-    def reader_limits(self) -> ReaderLimits:
-        return self._listener.reader_limits
+    def terms(self) -> SessionTerms:
+        return self._listener.terms
 
     def opened(self, connection: Session) -> bool:
         """It was counted when it came."""
@@ -63,6 +54,10 @@ class Arrival:
         self._listener.closed(self)
 
     # To the listener we are a connection.
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._listener.gateway
 
     @property
     def peer(self) -> str:

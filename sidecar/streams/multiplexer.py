@@ -23,12 +23,11 @@ from sidecar.http2.faults import ConversationError, ErrorCode
 from sidecar.observe.telemetry import logger
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.passage import Passage
-from sidecar.relay.session import Session, note_refused
+from sidecar.relay.session import Session, SessionTerms, note_refused
 from sidecar.streams.stream import Stream
 from sidecar.transport.link import NOTHING, Link
 from sidecar.transport.poller import Poller
 from sidecar.transport.transport import MOST_UNSENT
-from sidecar.wire.reader import ReaderLimits
 
 _FIELD_OVERHEAD = 32
 """What a field counts for besides its octets (RFC 9113 6.5.2)."""
@@ -41,16 +40,7 @@ class MultiplexerOwner(Protocol):
     """Who counts a connection, and says how its sessions begin."""
 
     @property
-    def gateway(self) -> Gateway:
-        """What they begin with."""
-
-    @property
-    def scheme(self) -> str:
-        """What the client used, where nobody else says so."""
-
-    @property
-    def reader_limits(self) -> ReaderLimits:
-        """The bounds of its requests."""
+    def terms(self) -> SessionTerms: ...
 
     def ended(self) -> None:
         """It is over."""
@@ -89,16 +79,8 @@ class Multiplexer:
     # To sessions we are their owner.
 
     @property
-    def gateway(self) -> Gateway:
-        return self._owner.gateway
-
-    @property
-    def scheme(self) -> str:
-        return self._owner.scheme
-
-    @property
-    def reader_limits(self) -> ReaderLimits:
-        return self._owner.reader_limits
+    def terms(self) -> SessionTerms:
+        return self._owner.terms
 
     def opened(self, connection: Session) -> bool:
         """The connection is counted, not each of its requests."""
@@ -108,6 +90,10 @@ class Multiplexer:
         """The same."""
 
     # To the listener we are a connection.
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._owner.terms.gateway
 
     @property
     def busy(self) -> bool:
