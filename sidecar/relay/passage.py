@@ -11,8 +11,6 @@ for each request, and it is not used again.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from sidecar.callers.question import Question
 from sidecar.callers.whoami import Whoami
 from sidecar.errors import WireError
@@ -20,99 +18,43 @@ from sidecar.exchange.changing import Changing
 from sidecar.exchange.exchange import KEEP, Exchange
 from sidecar.exchange.failures import Failure
 from sidecar.exchange.replies import authored, failure_reply, refusal, status_of
-from sidecar.exchange.retries import AGAIN, after_a_cut, may_be_elsewhere, on_main
+from sidecar.exchange.retries import AGAIN, after_a_cut
 from sidecar.observe.telemetry import logger
 from sidecar.records.record import DONE, Record
 from sidecar.records.request_id import trace_of
 from sidecar.relay.admission import ADMITTED, Admission, Gate, Who, who
+from sidecar.relay.answer_relay import AnswerRelay
 from sidecar.relay.awaited import ANSWER, ANSWER_BODY, Awaited
-from sidecar.relay.choosing import best, choose, within_budget
+from sidecar.relay.choosing import best, choose
+from sidecar.relay.client import ANSWERED, PIPELINED, WAITING, WORKER_CLOGGED, Client
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.lessons import Lesson, lesson_of
 from sidecar.relay.pace import BodyPace
-from sidecar.relay.selfcheck import DOUBTFUL, Doubt, can_be_judged, has_endpoint, misrouted
+from sidecar.relay.selfcheck import DOUBTFUL
 from sidecar.relay.states import ADMIT, AWAIT, COALESCE, ENDED, LEASE, RELAY, RESOLVE, SEND, TUNNEL, State
 from sidecar.relay.ticket import Ticket
 from sidecar.routing.decide import is_long_poll
 from sidecar.routing.keys import token_of
 from sidecar.synapse.token_owner import answers_whoami
-from sidecar.transport.link import Link
 from sidecar.transport.splicing import WORTH_IT, Splice, begin_splice
 from sidecar.upstream.pool import WorkerPool
 from sidecar.upstream.upstream import Upstream
 from sidecar.wire.framing import CHUNKED, REQUEST_ID, TRACEPARENT
-from sidecar.wire.head import RequestHead, ResponseHead
-from sidecar.wire.reader import END, RequestReader
-
-# Reasons not to read from a client, as bits.
-WORKER_CLOGGED = 1
-PIPELINED = 2
-WAITING = 4
-ANSWERED = 8
+from sidecar.wire.head import RequestHead
 
 _GRACE = 1.0
 """Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
 
 _log = logger("sidecar.relay")
 
-_new = object.__new__
-
-
-class Client(Protocol):
-    """What a passage needs of the connection on which its request came."""
-
-    peer: str
-    scheme: str
-    reader: RequestReader
-    link: Link
-    clogged: bool
-    """The client takes less than it is sent."""
-
-    def expect(self, awaited: Awaited, seconds: float) -> None:
-        """Let `overdue` be called unless something else is expected before."""
-
-    def hold(self, reason: int) -> None:
-        """Do not read for this reason."""
-
-    def unhold(self, reason: int) -> None:
-        """The reason is gone."""
-
-    def passage_ended(self) -> None:
-        """It is over, whatever comes of the connection."""
-
-    def go_on(self) -> None:
-        """The next request may come."""
-
-    def close_after(self, octets: bytes) -> None:
-        """Send these and close."""
-
-    def abort(self) -> None:
-        """Reset."""
-
-    def vanish(self) -> None:
-        """Reset, and be gone at once: it takes nothing any more."""
-
 
 class Passage:
     """One request on its way, with its answer."""
 
     __slots__ = (
-        *("address", "began", "bytes_down", "bytes_up", "client", "connect"),
-        *("decision", "doubt", "exchange", "falling_back", "first_byte", "gate", "gateway", "lesson", "moved"),
-        *(
-            "outbox",
-            "pace",
-            "queue",
-            "request_id",
-            "splice",
-            "state",
-            "ticket",
-            "trace",
-            "unknown_to",
-            "upstream",
-            "who",
-        ),
-        *("worker", "worker_clogged"),
+        *("address", "answer", "began", "bytes_down", "bytes_up", "client", "connect", "decision", "exchange"),
+        *("falling_back", "first_byte", "gate", "gateway", "lesson", "moved", "outbox", "pace", "queue", "request_id"),
+        *("splice", "state", "ticket", "trace", "upstream", "who", "worker", "worker_clogged"),
     )
 
     address: str
@@ -134,10 +76,8 @@ class Passage:
     """It has gone elsewhere than to the first worker of its key."""
     falling_back: bool
     """Main does this for others."""
-    doubt: Doubt | None
-    """The answer that is held back at this moment."""
-    unknown_to: str
-    """The worker that did not know the endpoint, while main is asked; else empty."""
+    answer: AnswerRelay | None
+    """Relays what a worker answers, unless that comes as a whole."""
     lesson: Lesson | None
     """What is learnt from the answer of whose the token is."""
     outbox: bytes
@@ -177,8 +117,8 @@ class Passage:
             limits.replays_each,
         )
         self.state = RESOLVE
-        self.ticket = self.gate = self.upstream = self.doubt = self.lesson = self.pace = self.splice = None
-        self.worker = self.unknown_to = ""
+        self.ticket = self.gate = self.upstream = self.answer = self.lesson = self.pace = self.splice = None
+        self.worker = ""
         self.moved = self.falling_back = self.worker_clogged = False
         self.outbox = b""
         self.bytes_up = self.bytes_down = 0
@@ -595,8 +535,8 @@ class Passage:
                 place.leave(self)
             self._stop_waiting()
         self._end_splice()
-        if self.exchange.coder is not None:
-            self._end_coding()
+        if self.answer is not None:
+            self.answer.end_coding()
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
@@ -609,7 +549,7 @@ class Passage:
         """Octets of the answer."""
         exchange, upstream = self.exchange, self.upstream
         assert upstream is not None
-        if self.state is AWAIT and self.lesson is None and not (self.unknown_to or upstream.link.unsent):
+        if self.state is AWAIT and self.lesson is None and self.answer is None and not upstream.link.unsent:
             head = upstream.reader.whole(octets)
             if head is not None and head.status not in DOUBTFUL:
                 down = exchange.pass_whole(head, octets)
@@ -648,17 +588,21 @@ class Passage:
             self.client.link.send(octets)
             self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
             return
-        down: list[bytes] = []
+        answer = self.answer
+        if answer is None:
+            answer = self.answer = AnswerRelay(self.gateway, exchange, self.decision, self.lesson)
         try:
-            ended = self._interpret(upstream, octets, down)
+            down, ended = answer.read(upstream, octets)
         except WireError as error:
             _log.warn("worker {worker} sent an invalid answer: {error}", worker=upstream.pool.name, error=str(error))
             self.fail(Failure.ANSWER_CUT if exchange.passed else Failure.WORKER_INVALID)
             return
-        if self.doubt is not None:
-            down = self._judge(self.doubt, down, upstream, ended=ended)
-            if self.upstream is not upstream:
+        if answer.doubt is not None:
+            down = self._judge(answer, down, upstream, ended=ended)
+            if not down:
                 return
+        if exchange.passed and self.state is not RELAY:
+            self._answer_begins(upstream)
         if down and not self._send_down(down):
             return
         if ended:
@@ -666,61 +610,36 @@ class Passage:
         elif exchange.passed:
             self._answer_goes_on(upstream)
 
-    def _interpret(self, upstream: Upstream, octets: bytes, down: list[bytes]) -> bool:
-        """Add to `down` what goes on of an answer; whether it has ended. Raises WireError."""
-        ended = False
-        exchange = self.exchange
-        events = upstream.reader.feed(octets)
-        if self.lesson is not None:
-            self.lesson.hear(events)
-        for event in events:
-            if event.__class__ is bytes:
-                if exchange.coder is None:
-                    down.append(event)
-                else:
-                    exchange.coder.take(event)
-            elif event is END:
-                ended = True
-            elif event.__class__ is ResponseHead:
-                if event.status in DOUBTFUL and self._doubts(event):
-                    continue
-                down.append(self._answer_head(upstream, event))
-        if exchange.coder is not None:
-            down.append(exchange.coder.give(ended=ended))
-            if ended:
-                self._end_coding()
-        return ended
+    def _judge(self, answer: AnswerRelay, down: list[bytes], upstream: Upstream, *, ended: bool) -> list[bytes]:
+        """What the client gets now of an answer that is held back: nothing, or all that there is of it."""
+        self.state = State.JUDGE
+        doubt = answer.judge(down, ended=ended)
+        if doubt is None:
+            # To the client it has not begun.
+            self.client.expect(ANSWER, self.gateway.timeouts.answer_body)
+            return []
+        main = answer.elsewhere(doubt, upstream, falling_back=self.falling_back)
+        if main is None:
+            return [answer.head(doubt.head, upstream), *doubt.pieces]
+        self.upstream = None
+        if ended and doubt.head.persistent and self.exchange.http11 and not upstream.reader.excess:
+            upstream.pool.release(upstream)
+        else:
+            upstream.pool.discard(upstream)
+        self.exchange.begin_anew()
+        self._lease_from(main)
+        self._go_on()
+        return []
 
-    def _end_coding(self) -> None:
-        """The answer is not being compressed any more."""
-        coder, counters = self.exchange.end_coding(), self.gateway.counters
-        counters.compressing -= 1
-        counters.compressed_from += coder.taken
-        counters.compressed_to += coder.given
-
-    def _answer_head(self, upstream: Upstream, head: ResponseHead) -> bytes:
-        exchange = self.exchange
-        if head.status < 200 and head.interim:
-            return exchange.pass_interim(head, self.gateway.limits.interim_responses)
-        if self.unknown_to:
-            # Main knows what the worker did not.
-            misrouted(self.gateway.counters, self.decision.endpoint, self.unknown_to)
-            self.unknown_to = ""
-        counters = self.gateway.counters
-        if exchange.changing is not None and counters.compressing >= self.gateway.limits.compressing:
-            exchange.changing.leave_uncompressed()
-        octets = exchange.pass_final(head, request_sent=not upstream.link.unsent)
-        if exchange.coder is not None:
-            counters.compressing += 1
-            counters.compressed += 1
+    def _answer_begins(self, upstream: Upstream) -> None:
+        """The client gets the head of the final answer."""
         self.state = RELAY
-        if exchange.cut:
+        if self.exchange.cut:
             # The rest of the request is not wanted: neither read it nor let its writing end the connection.
             self._end_splice()
             upstream.link.abandon_writes()
             self.outbox = b""
             self.client.hold(ANSWERED)
-        return octets
 
     def _answer_goes_on(self, upstream: Upstream) -> None:
         """More of an answer is to come."""
@@ -739,58 +658,6 @@ class Passage:
             return True
         self.client.vanish()
         return False
-
-    def _doubts(self, head: ResponseHead) -> bool:
-        """Hold an answer back whose status is one of `DOUBTFUL`, if it can be a worker's in place of main's."""
-        if self.worker == self.gateway.main and not self.unknown_to:
-            return False
-        if not (self.decision.main_knows and can_be_judged(head, self.exchange.method)):
-            return False
-        self.doubt = Doubt(head)
-        self.state = State.JUDGE
-        return True
-
-    def _judge(self, doubt: Doubt, down: list[bytes], upstream: Upstream, *, ended: bool) -> list[bytes]:
-        """What the client gets now of an answer that was held back: nothing, or all that there is of it."""
-        doubt.hear(down)
-        if not (ended or doubt.decided):
-            # To the client it has not begun.
-            self.client.expect(ANSWER, self.gateway.timeouts.answer_body)
-            return []
-        self.doubt = None
-        if self._is_elsewhere(doubt, upstream, ended=ended):
-            return []
-        return [self._answer_head(upstream, doubt.head), *doubt.pieces]
-
-    def _is_elsewhere(self, doubt: Doubt, upstream: Upstream, *, ended: bool) -> bool:
-        """Whether the request is repeated on main instead of passing this answer on. `ended`: it is here as a whole."""
-        exchange, gateway = self.exchange, self.gateway
-        endpoint = self.decision.endpoint
-        if self.unknown_to:
-            if not doubt.unrecognized:
-                misrouted(gateway.counters, endpoint, self.unknown_to)
-            self.unknown_to = ""
-            return False
-        if not doubt.unrecognized or not may_be_elsewhere(
-            exchange, mounted=has_endpoint(exchange, self.decision, self.worker, doubt.head)
-        ):
-            return False
-        main = gateway.pools.get(gateway.main)
-        if main is None or not on_main(
-            exchange, up=main.health.up, budget=within_budget(gateway, main, falling_back=self.falling_back)
-        ):
-            misrouted(gateway.counters, endpoint, self.worker)
-            return False
-        self.unknown_to = self.worker
-        self.upstream = None
-        if ended and doubt.head.persistent and exchange.http11 and not upstream.reader.excess:
-            upstream.pool.release(upstream)
-        else:
-            upstream.pool.discard(upstream)
-        exchange.begin_anew()
-        self._lease_from(main)
-        self._go_on()
-        return True
 
     def upstream_lost(self, *, clean: bool) -> None:
         """The worker's connection has ended, in good order or not."""
@@ -819,7 +686,7 @@ class Passage:
         unexecuted = upstream.link.was_reset and upstream.pool.reset_means_unread
         upstream.pool.note_cut()
         verdict = after_a_cut(exchange, unexecuted=unexecuted, budget=counters.replaying < self.gateway.limits.replays)
-        if self.doubt is not None or verdict is not AGAIN:
+        if verdict is not AGAIN or (self.answer is not None and self.answer.doubt is not None):
             self.fail(Failure.WORKER_CUT)
             return
         counters.replayed += 1
@@ -1045,10 +912,8 @@ class Passage:
     def _note(self, status: int, ending: str) -> None:
         decision, exchange = self.decision, self.exchange
         response = exchange.response
-        # By position, and only here: to name twenty values costs as much as to write the line of the log. And in two
-        # steps, because to call the class takes a third longer.
-        record = _new(Record)
-        record.__init__(  # type: ignore[misc]
+        # By position, and only here: to name twenty values costs as much as to write the line of the log.
+        record = Record(
             self.address,
             exchange.method,
             decision.endpoint,

@@ -16,8 +16,9 @@ from sidecar.exchange.failures import Failure
 from sidecar.exchange.replies import STATUS_OF_FAULT, refusal
 from sidecar.records.record import NO_ENDPOINT, Record
 from sidecar.relay.awaited import HEAD, IDLE, Awaited
+from sidecar.relay.client import PIPELINED
 from sidecar.relay.gateway import Gateway, request_limits
-from sidecar.relay.passage import PIPELINED, Passage
+from sidecar.relay.passage import Passage
 from sidecar.relay.states import TUNNEL
 from sidecar.transport.link import NOTHING, Link, UnderWay
 from sidecar.transport.splicing import WORTH_IT
