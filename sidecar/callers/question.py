@@ -1,7 +1,7 @@
 """One question to a worker, and those who wait for its answer.
 
-Asked once more if a connection ends before there is an answer. Holds the token in its request for as long as it lasts,
-and shows it nowhere. What an answer means, and for how long it is awaited, is for the one who asks.
+Asked once more if a connection ends without an answer. Holds the token only as long as the question runs, and shows it
+nowhere. What an answer means, and how long to wait for it, is up to the asker.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from sidecar.wire.head import ResponseHead
 
 
 class Asker(Protocol):
-    """Who asks, and hears what comes of it."""
+    """Who asks, and gets the result."""
 
     waits: Histogram
     """How long requests wait for answers."""
 
     def next_pool(self) -> WorkerPool | None:
-        """Whom to ask; None if nobody is there."""
+        """The worker to ask; None if there is none."""
 
     def heard(self, question: Question, status: int, content: bytes) -> None:
-        """The question has ended; `status` is 0 where it was not answered."""
+        """The question has ended; `status` is 0 if it was not answered."""
 
 
 class Waiting(Protocol):
-    """Who waits for an answer, but not for ever."""
+    """Who waits for an answer, up to a deadline."""
 
     def caller_known(self, user: str | None) -> None:
-        """The localpart; None if it is not known, or not in time."""
+        """The user's localpart; None if it is not known, or not in time."""
 
 
 class Question:
-    """`begin` asks, and `end` gives up. `tell` lets go of those who wait."""
+    """`begin` asks, `end` gives up, and `tell` releases those who wait."""
 
     __slots__ = (
         *("_asker", "_attempts", "_content", "_left", "_pool", "_request", "_reusable", "_status", "_upstream"),
@@ -45,17 +45,17 @@ class Question:
     )
 
     def __init__(self, asker: Asker, mark: bytes, source: str, request: bytes, limit: int, *, late: bool) -> None:
-        """`source` is where the client is; `limit` is the largest answer that is read, in bytes.
+        """`source` is the client's address; `limit` is the largest answer that is read, in bytes.
 
-        `late`: nobody is to wait for it.
+        `late`: nobody may wait for it.
         """
         self.mark = mark
         self.source = source
         self.late = late
-        """Nobody waits for the answer, or not any more."""
+        """Nobody may wait for the answer any more."""
         self.ended = False
         self.waiting_octets = 0
-        """Bytes of request bodies that wait for the answer; those who wait say so."""
+        """Bytes of request bodies that wait for the answer."""
         self._asker = asker
         self._request = request
         self._left = limit
@@ -69,29 +69,29 @@ class Question:
 
     @property
     def waits(self) -> Histogram:
-        """Of those that wait for this answer, too."""
+        """How long requests waited for this answer is counted there, too."""
         return self._asker.waits
 
     # Those who wait.
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes of request bodies wait for the answer, or fewer where it is negative."""
+        """Count bytes of waiting request bodies; a negative number takes them off."""
         self.waiting_octets += octets
 
     def join(self, waiter: Waiting) -> None:
-        """Let `waiter` be told."""
+        """Call `waiter` when the answer is here."""
         self._waiting[waiter] = None
 
     def leave(self, waiter: Waiting) -> None:
-        """`waiter` does not wait any more. The question goes on: whoever comes back asks it again."""
+        """`waiter` does not wait any more. The question goes on, because the client will return with the same token."""
         self._waiting.pop(waiter, None)
 
     def tell(self, user: str | None) -> int:
-        """Tell all who wait, and whoever comes later not to; how many there were."""
+        """Release all who wait, and let nobody else wait; how many there were."""
         self.late = True
         told = 0
         while self._waiting:
-            # One by one, because what one of them does may let another one leave.
+            # One by one, because one of them may make another one leave.
             waiter = next(iter(self._waiting))
             del self._waiting[waiter]
             told += 1
@@ -116,7 +116,7 @@ class Question:
             self.leased(lease)
 
     def end(self) -> None:
-        """Give up. The asker hears of it, unless the question has ended before."""
+        """Give up. The asker is notified, unless the question has ended before."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.leave(self)
@@ -132,12 +132,12 @@ class Question:
             self._request = b""
             self._asker.heard(self, self._status, b"".join(self._content))
 
-    # What the pool says.
+    # Called by the pool.
 
     def leased(self, upstream: Upstream) -> None:
         self._pool = None
         self._upstream = upstream
-        # Without its chunks: what is between them is read here, not passed on.
+        # Decoded, because the content is read here and not passed on.
         upstream.lend(self, b"GET", decoded=True)
         upstream.link.send(self._request)
 
@@ -147,7 +147,7 @@ class Question:
         pool.leave(self)
         self.begin()
 
-    # What the worker's connection says.
+    # Called by the worker's connection.
 
     def upstream_data(self, octets: bytes) -> None:
         upstream = self._upstream
@@ -188,7 +188,7 @@ class Question:
             self.begin()
 
     def upstream_clogged(self) -> None:
-        """A request of this size is for the kernel at once, or its worker is as good as gone."""
+        """Ignored: the kernel takes a request of this size at once, unless the worker is stuck."""
 
     def upstream_flowing(self) -> None:
         """See `upstream_clogged`."""

@@ -1,8 +1,8 @@
-"""Finds the users behind tokens that do not name them: remembered, learnt in passing, or asked for.
+"""Finds the users of tokens that do not name them: remembered, learnt from answers, or asked for.
 
-A question goes to one of the workers that serve it, in turn, in the client's name; it is asked once, however many
-requests have the token. Nobody waits for it longer than `tokens.deadline`, and while questions fail nobody waits at
-all. What is found only places requests. Knows no exchange, and logs no token.
+A question goes to one of the workers that serve it, in turn, with the client's address. It is asked once, however many
+requests have the token. No request waits for it longer than `tokens.deadline`, and while questions fail none waits at
+all. The result is used for routing only. Knows no exchange, and logs no token.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from sidecar.wire.fields import FieldSection
 _log = logger("sidecar.tokens")
 
 _REFUSED = (400, 401, 403)
-"""Answers by which Synapse says something of the token, and not of itself."""
+"""Statuses that say something about the token, and not about the state of Synapse."""
 _EVERYBODY = ""
 
 
 @frozen
 class Askable:
-    """Whom a plan lets us ask, and whom not to ask for."""
+    """Which workers a plan lets us ask, and which tokens not to ask for."""
 
     workers: tuple[str, ...]
     callers: Callers
@@ -44,7 +44,7 @@ class Askable:
 
 
 def askable(plan: Plan) -> Askable | None:
-    """Who answers whoami under `plan`; None where nobody does, or nobody is to be asked."""
+    """Who answers whoami under `plan`; None if nobody does, or if it is switched off."""
     if not plan.resolving:
         return None
     workers = decide(b"GET", TARGET, FieldSection(b"\r\n\r\n"), "", plan).candidates
@@ -52,17 +52,18 @@ def askable(plan: Plan) -> Askable | None:
 
 
 def _doubts() -> Backoff:
-    """Where unknown tokens come from. Five in a row may be a client that was offline; then it is guessing."""
+    """For addresses that send unknown tokens. Up to five in a row may be a client that was offline; more is
+    guessing."""
     return Backoff(allowed=5, first=1.0, longest=60.0, names=4096)
 
 
 def _health() -> Backoff:
-    """Whether there are answers at all."""
+    """For questions that fail altogether."""
     return Backoff(allowed=5, first=1.0, longest=30.0, names=1)
 
 
 def neighbourhood(client: str) -> str:
-    """What one client has of addresses: an IPv4 address, or the first half of an IPv6 one."""
+    """What counts as one client: an IPv4 address, or the first half of an IPv6 one."""
     try:
         address = ip_address(client)
     except ValueError:
@@ -72,7 +73,7 @@ def neighbourhood(client: str) -> str:
 
 @define(eq=False, kw_only=True)
 class Whoami:
-    """Remembers and asks. `use` may change everything but what is remembered."""
+    """Remembers and asks. `use` changes everything but what is remembered."""
 
     owners: TokenOwners
     clock: IReactorTime
@@ -100,7 +101,7 @@ class Whoami:
         )
 
     def close(self) -> None:
-        """Give up what is asked, and forget all."""
+        """Give up all questions, and forget everything."""
         self.askable = Askable((), self.callers)
         for asked in tuple(self._asking.values()):
             asked.end()
@@ -114,10 +115,10 @@ class Whoami:
     def find(
         self, token: bytes, client: str, fields: FieldSection, forwarded: bytes, *, ask: bool = True
     ) -> str | Question | None:
-        """Whose `token` is: a localpart; or a question whose answer can be awaited; or None for nobody knows.
+        """Whose `token` is: a localpart, a question to wait for, or None if nobody knows.
 
-        `fields` and `forwarded` (whole lines) are those of the request, in whose name the question is asked; none is
-        unless `ask`.
+        `fields` and `forwarded` (whole lines) are those of the request, and go into the question; without `ask` there
+        is none.
         """
         now = self.clock.seconds()
         mark = self.owners.mark(token)
@@ -132,12 +133,12 @@ class Whoami:
         return user if user is not None or asked is None or asked.late else asked
 
     def knows(self, mark: bytes) -> bool:
-        """Whether there is nothing to learn of this token."""
+        """Whether this token is known already, or cannot be asked for."""
         user, due = self.owners.look(mark, self.clock.seconds())
         return user is not None and not due
 
     def learn(self, mark: bytes, told: TokenOwner) -> None:
-        """What an answer of Synapse has told in passing."""
+        """Remember what an answer of Synapse has said."""
         self.counters.tokens_learned += 1
         self.owners.learn(mark, told.user, self.clock.seconds(), told.left)
 
@@ -162,14 +163,14 @@ class Whoami:
         return None if asked.ended else asked
 
     def _overdue(self, asked: Question, left: float) -> None:
-        """Nobody waits any longer, but the answer is still good for those who come later."""
+        """The deadline has passed: release those who wait. The answer is still useful for later requests."""
         self._calls[asked] = self.clock.callLater(max(0.0, left), self._give_up, asked)
         self.counters.tokens_late += asked.tell(None)
 
     def _give_up(self, asked: Question) -> None:
         asked.end()
 
-    # What a question wants to know, and tells.
+    # Called by a question.
 
     def next_pool(self) -> WorkerPool | None:
         """The next worker in turn that takes requests."""
@@ -182,7 +183,7 @@ class Whoami:
         return None
 
     def heard(self, question: Question, status: int, content: bytes) -> None:
-        """Remember what the answer says, and let go of those who wait."""
+        """Remember what the answer says, and release those who wait."""
         del self._asking[question.mark]
         call = self._calls.pop(question)
         if call.active():
@@ -224,7 +225,7 @@ def continued(
     clock: IReactorTime,
     counters: Counters,
 ) -> Whoami | None:
-    """What asks after a start or a reload: what asked before, with what it has remembered; None where nobody asks."""
+    """The Whoami after a start or a reload, which keeps what the one before has remembered; None if nobody is asked."""
     if askable is None:
         if before is not None:
             before.close()

@@ -1,6 +1,6 @@
-"""When clients are let in: up to the limit of connections, and while there are descriptors for them and their workers.
+"""When clients are accepted: up to the limit of connections, and while there are enough descriptors.
 
-Who is not let in waits in the kernel's queue, and is served as soon as there is room. Knows no protocols.
+Other clients wait in the kernel's queue until there is room. Knows no protocols.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from sidecar.observe.telemetry import logger
 from sidecar.transport.poller import READ, Poller
 
 PAUSE = 0.5
-"""Seconds after which a shortage of descriptors is looked at again."""
+"""Seconds after which descriptors are checked again after a shortage."""
 MOST_AT_ONCE = 64
-"""Clients that are let in through one port in one turn."""
+"""Clients that one port accepts in one turn."""
 
-# Why nobody is let in, as bits.
+# Reasons to accept nobody, as bits.
 _FULL = 1
 _SHORT = 2
 
 _log = logger("sidecar")
 
 Take = Callable[[socket.socket, str], None]
-"""Serves an accepted socket, whose other end is at this address; empty for a UNIX peer."""
+"""Serves an accepted socket; the address is that of the other end, empty for a UNIX peer."""
 
 
 class Acceptor(Protocol):
-    """Lets clients in through one port."""
+    """Accepts clients on one port."""
 
     def fileno(self) -> int:
         """An open descriptor."""
 
     def pause(self) -> None:
-        """Let nobody in."""
+        """Stop accepting."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Accept again."""
 
     def close(self) -> None:
-        """It is over."""
+        """Stop for good."""
 
 
 @define(eq=False)
 class Accepting:
-    """Lets clients in through some ports, which all count together."""
+    """Accepts clients on several ports, with one limit for all."""
 
     clock: IReactorTime
     open_now: Callable[[], int]
@@ -63,20 +63,20 @@ class Accepting:
     _look: IDelayedCall | None = None
 
     def open(self, port: IListeningPort, poller: Poller, take: Take) -> None:
-        """Let clients in through `port` instead of Twisted, which goes on where that is no plain socket."""
+        """Accept clients on `port` in place of Twisted; if that is no plain socket, Twisted goes on."""
         if isinstance(port, Port):
             self.guard(SocketAcceptor(port, poller, self.room, take))
 
     def guard(self, acceptor: Acceptor) -> None:
-        """Let `acceptor` know when there is room."""
+        """Control `acceptor`: stop and resume it."""
         self._acceptors.append(acceptor)
 
     def use(self, ceiling: int) -> None:
-        """So many client connections there may be from now on."""
+        """Set the limit of client connections."""
         self.ceiling = ceiling
 
     def changed(self) -> None:
-        """A connection was opened or closed, or the ceiling is another one."""
+        """Connections or the limit have changed."""
         limit = self.ceiling
         full = self.open_now() >= limit
         if full and not self._held & _FULL:
@@ -86,7 +86,7 @@ class Accepting:
             self._unhold(_FULL)
 
     def stop(self) -> None:
-        """Nobody is let in any more."""
+        """Stop accepting for good."""
         for acceptor in self._acceptors:
             acceptor.close()
         self._acceptors.clear()
@@ -94,7 +94,7 @@ class Accepting:
             self._look.cancel()
 
     def room(self, any_open: int) -> int:
-        """How many clients can be let in now; `any_open` is an open descriptor."""
+        """How many clients can be accepted now; `any_open` is an open descriptor."""
         if self._held:
             return 0
         left = descriptors_left(any_open)
@@ -104,7 +104,7 @@ class Accepting:
         return max(1, min(left, self.ceiling - self.open_now()))
 
     def short(self) -> None:
-        """There are no descriptors for more clients."""
+        """Descriptors have run out."""
         _log.warn("the limit of open files is near; new client connections wait until some are closed")
         self._hold(_SHORT)
         self._look = self.clock.callLater(PAUSE, self._look_again)
@@ -129,7 +129,7 @@ class Accepting:
 
 
 class SocketAcceptor:
-    """Accepts on the socket of a port of Twisted's, which only keeps it open."""
+    """Accepts on the socket of a port of Twisted, which only keeps it open."""
 
     def __init__(self, port: Port, poller: Poller, room: Callable[[int], int], take: Take) -> None:
         port.stopReading()
@@ -159,22 +159,22 @@ class SocketAcceptor:
         self._socket.close()
 
     def do_read(self) -> None:
-        # As many as the last look allows, without another one in between.
+        # As many as the last check allows.
         for _ in range(min(MOST_AT_ONCE, self._room(self._socket.fileno()))):
             try:
                 accepted, address = self._socket.accept()
             except OSError:
-                # There are none left, or the one that knocked has gone; where descriptors have run out, `room` says so.
+                # No client waits any more, or it has gone; or descriptors have run out, which `room` detects.
                 return
             peer = address[0] if isinstance(address, tuple) else ""
             try:
                 self._take(accepted, peer)
             except OSError:
-                # It is gone already.
+                # The client is gone already.
                 accepted.close()
 
     def do_write(self) -> None:
-        """Never told."""
+        """Never called."""
 
     def do_fail(self) -> None:
-        """One client that could not be served says nothing of the others."""
+        """One client that fails must not stop the others."""

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 INSTALL = "TLS needs pyOpenSSL and service-identity; install them with `pip install 'matrix-sidecar[tls]'`"
 SOON = timedelta(days=14)
-"""So long before a certificate expires `check` says so; whoever renews it automatically has done it by then."""
+"""`check` warns this long before a certificate expires; automatic renewal happens earlier."""
 _LARGEST = 1 << 20
 
 
 @frozen(eq=False)
 class Credentials:
-    """A private key with the certificates that vouch for it, its own first."""
+    """A private key with its certificate chain, its own first."""
 
     key: Any
     """A private key of `cryptography`."""
@@ -43,7 +43,7 @@ class Credentials:
 
     @property
     def expires(self) -> datetime:
-        """When the first certificate of the chain does, in UTC."""
+        """When the first certificate of the chain expires, in UTC."""
         return min(certificate.not_valid_after_utc for certificate in self.chain)
 
 

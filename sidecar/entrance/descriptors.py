@@ -1,7 +1,6 @@
 """How many client connections the process can hold: each may need a second descriptor, towards a worker.
 
-Running out of descriptors would lose connections that were accepted; stopping to accept before leaves them in the
-kernel's queue. Knows nothing of what is connected.
+Without descriptors, accepted connections would be lost; if accepting stops before, they wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from sidecar.observe.telemetry import logger
 RESERVE = 256
 """Descriptors kept for listeners, logs, pipes, the operator and a reload."""
 KEPT = 128
-"""Descriptors that no client gets, however many there are: for connections to workers beyond those of clients."""
+"""Descriptors that clients never get: for more connections to workers."""
 
 _MANY = 1 << 20
 
@@ -24,9 +23,9 @@ _log = logger("sidecar")
 def connection_ceiling(wanted: int, beside: int = 0) -> int:
     """`wanted` client connections, or as many as the limit of open files allows; raises the soft limit to the hard one.
 
-    `beside`: connections of others that need as many descriptors.
+    `beside`: other connections that need as many descriptors.
 
-    Says so in the log where it is fewer than `wanted`.
+    Logs if it is fewer than `wanted`.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * (wanted + beside) + RESERVE
@@ -50,9 +49,9 @@ def connection_ceiling(wanted: int, beside: int = 0) -> int:
 
 
 def descriptors_left(any_open: int) -> int:
-    """How many clients can be let in at this moment without taking the last descriptors; `any_open` is an open one.
+    """How many clients can be accepted now without taking the last descriptors; `any_open` is an open one.
 
-    The lowest free descriptor is the one that is taken next (POSIX), and near the limit it says how many there are.
+    POSIX always takes the lowest free descriptor next; near the limit, its number shows how many are left.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

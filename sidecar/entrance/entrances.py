@@ -1,4 +1,4 @@
-"""What stands between a port and HTTP: a PROXY header where one is expected, then TLS where it is spoken."""
+"""What is between a port and HTTP: a PROXY header if one is expected, then TLS if it is configured."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from sidecar.transport.twisted_link import HalfCloseableLink, SecureLink
 
 
 class Entrance(Factory):
-    """Makes of each accepted socket what is served on it.
+    """Makes the handler of each accepted socket.
 
-    To Twisted it is a factory, for endpoints whose connections are no plain sockets; those begin with no PROXY header.
+    For Twisted it is a factory, for endpoints whose connections are no plain sockets; those have no PROXY header.
     """
 
     noisy = False
@@ -44,10 +44,10 @@ class Entrance(Factory):
         here: bool = False,
         http2: bool = False,
     ) -> None:
-        """`identity`: who we are to clients inside TLS; None: there is none.
+        """`identity`: our certificate for TLS; None: no TLS.
 
-        `here`: a PROXY header is expected on this entry of `listen` in particular; `everywhere`: on none in particular.
-        `http2`: clients may speak HTTP/2. Raises SidecarError where what TLS or HTTP/2 needs is not installed.
+        `here`: this entry of `listen` expects a PROXY header; `everywhere`: no entry names it. `http2`: clients may use
+        HTTP/2. Raises SidecarError if a library for TLS or HTTP/2 is not installed.
         """
         self._spoken: Callable[[str | None], Handler] = partial(Session, listener)
         if http2:
@@ -68,10 +68,10 @@ class Entrance(Factory):
             link.begin(self._served())
 
     def _served(self, scheme: str | None = None) -> Handler:
-        """What serves a connection whose client used `scheme` with a balancer; None: there is no balancer."""
+        """The handler of a connection whose client used `scheme` with a balancer; None: there is no balancer."""
         if self._tls is not None:
             return TlsTransport(self._inside_tls)
-        # Not inside TLS here; whether it was before the balancer, only the header can tell.
+        # No TLS here; only the header can say whether the client used TLS with the balancer.
         return self._spoken(scheme)
 
     def _inside_tls(self, link: Link) -> IProtocol:
@@ -79,7 +79,7 @@ class Entrance(Factory):
         return self._tls(SecureLink(self._spoken(None), link))
 
     def _announces(self, peer: str) -> bool:
-        # UNIX peers are on this host and trusted; but a plain `unix:` has them without a header, as ever.
+        # UNIX peers are on this host and trusted, but send no header on a plain `unix:`.
         return self.listener.gateway.forwarded.announces(peer) if peer else self._here
 
     def buildProtocol(self, addr: object) -> Any:
@@ -88,7 +88,7 @@ class Entrance(Factory):
 
 
 def _arrival() -> Callable[..., Handler]:
-    """What finds out what a client speaks; raises SidecarError where the library for HTTP/2 is not installed."""
+    """The class that detects HTTP/2; raises SidecarError if the library for it is not installed."""
     try:
         from sidecar.streams.arrival import Arrival
     except ImportError as error:
@@ -106,14 +106,14 @@ class Door:
 
     @property
     def listener(self) -> Listener:
-        """Who counts its connections."""
+        """Counts its connections."""
         return self.entrance.listener
 
 
 def doors(
     descriptions: Sequence[str], gateway: Gateway, identities: Identities, reactor: Any, poller: Poller
 ) -> Iterator[Door]:
-    """One for each entry of `listen`. Raises SidecarError where its certificate cannot be read."""
+    """One for each entry of `listen`. Raises SidecarError if a certificate cannot be read."""
     entrances = [entrance(text) for text in descriptions]
     everywhere = not any(each.announced for each in entrances)
     for each in entrances:

@@ -1,4 +1,5 @@
-"""What is not installed and entries of `listen` need. For a start, a reload and `matrix-sidecar check` alike."""
+"""Libraries that entries of `listen` need and that are not installed. For a start, a reload and `matrix-sidecar
+check`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ HTTP2_MISSING = "HTTP/2 needs h2; install it with `pip install 'matrix-sidecar[h
 
 
 def library_problems(settings: Settings) -> Iterator[Problem]:
-    """One for each entry that cannot be served; what TLS needs, `certificate_problems` says."""
+    """One problem for each entry that cannot be served; for TLS, `certificate_problems` reports it."""
     for number, text in enumerate(settings.listen):
         if entrance(text).http2 and not _has_http2():
             yield settings.source.problem(("listen", number), HTTP2_MISSING)

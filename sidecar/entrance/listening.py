@@ -1,4 +1,4 @@
-"""Listens on an endpoint that a Twisted server endpoint string describes, and says in one sentence why it cannot.
+"""Listens on the endpoint of a Twisted server endpoint string, and says in one sentence if it cannot.
 
 Knows nothing of what is served there.
 """
@@ -23,7 +23,7 @@ from sidecar.observe.telemetry import logger
 _log = logger("sidecar")
 
 BACKLOG = 1024
-"""Clients that may wait to be accepted; the kernel takes its own limit (net.core.somaxconn) where that is lower."""
+"""Clients that may wait to be accepted; the kernel uses its own limit (net.core.somaxconn) if that is lower."""
 _WITH_BACKLOG = ("ssl", "tcp", "tcp6", "unix")
 _FIRST_PASSED = 3
 """Descriptor of the first socket that systemd passes (sd_listen_fds(3))."""
@@ -55,7 +55,7 @@ def listen_where_possible(
 ) -> list[IListeningPort]:
     """The same, on every socket that systemd has passed under a name.
 
-    Nothing, and a line in the log, for a `::1` that this host lacks, unless it is the `first`. Raises SidecarError.
+    If this host has no `::1`, logs that and listens on nothing, unless it is the `first`. Raises SidecarError.
     """
     sockets = _passed(description)
     if len(sockets) > 1:
@@ -73,8 +73,8 @@ def listen_where_possible(
 def _passed(description: str) -> list[tuple[int, int]]:
     """Descriptor and family of each socket that systemd has passed under the name in a description.
 
-    All `ListenStream=` of a unit share its `FileDescriptorName=`, be they for IPv4, IPv6 or a path. Twisted would
-    listen on the last of them only, and takes the names out of `os.environ` as soon as it is imported.
+    All `ListenStream=` of a unit share its `FileDescriptorName=`, whether for IPv4, IPv6 or a path. Twisted would
+    listen on the last one only, and removes the names from `os.environ` when it is imported.
     """
     match = _BY_NAME.fullmatch(description)
     environment = _at_the_start() if match is not None else {}
@@ -106,9 +106,9 @@ def _lacks_ipv6(description: str, error: SidecarError) -> bool:
 
 
 def _with_backlog(description: str) -> str:
-    """With room for a burst of clients where nothing is said of it: Twisted's own is 50.
+    """Adds a backlog for a burst of clients, if the string has none: Twisted's own is 50.
 
-    Beyond it the kernel drops a client's first packet, which it repeats after a second.
+    If it is full, the kernel drops a client's first packet, which the client repeats after a second.
     """
     kind = description.partition(":")[0]
     stated = ":backlog=" in description

@@ -1,7 +1,7 @@
-"""Connections that begin with a header of the PROXY protocol: read it, then let the client's handler go on from there.
+"""Connections that begin with a header of the PROXY protocol: reads it, then hands over to the client's handler.
 
-It stands in front of TLS and of HTTP and leaves nothing behind: afterwards the connection is what it would be if the
-client had made it. Knows no requests, and no layout of a header.
+It comes before TLS and HTTP. Afterwards the connection is as if the client had made it. Knows no requests, and not the
+format of a header.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _UNIX_PEER = "a UNIX peer"
 
 @define(eq=False)
 class Complaints:
-    """Whether the log has been told that a balancer does not do as it should: one line until it does better."""
+    """Whether a faulty balancer was logged: one line until it sends a valid header again."""
 
     told: bool = False
 
     def better(self) -> None:
-        """A header has come."""
+        """A valid header has come."""
         self.told = False
 
     def complain(self, peer: str, why: str) -> None:
-        """Tell of a connection without one."""
+        """Log a connection without one."""
         if not self.told:
             self.told = True
             _log.warn("a connection from {peer} was closed: {why}", peer=peer or _UNIX_PEER, why=why)
 
 
 class Preamble:
-    """A connection as long as its header is not complete."""
+    """A connection until its header is complete."""
 
     def __init__(self, listener: Listener, complaints: Complaints, handler: Callable[[str], Handler]) -> None:
-        """`handler` makes what goes on, for the scheme that the header tells (empty: none)."""
+        """`handler` makes the next handler, for the scheme in the header (empty: none)."""
         self._listener = listener
         self._complaints = complaints
         self._handler = handler
@@ -82,11 +82,11 @@ class Preamble:
         self._refuse("no PROXY header came in time")
 
     def abort(self) -> None:
-        """Reset; nobody has asked for anything yet."""
+        """Reset; there is no request yet."""
         self._link.abort()
 
     def half_closed(self) -> None:
-        """Nothing more will come, so there is nobody to serve."""
+        """Nothing more will come, so there is no request to serve."""
         self._link.close()
 
     def lost(self, *, clean: bool) -> None:
@@ -95,25 +95,25 @@ class Preamble:
             self._listener.on_change()
 
     def writing_ended(self) -> None:
-        """Never told: nothing is sent before the header."""
+        """Never called: nothing is sent before the header."""
 
     def shaken(self) -> None:
-        """Never told: TLS begins behind the header."""
+        """Never called: TLS begins after the header."""
 
     def filled(self) -> None:
-        """Never told: see `writing_ended`."""
+        """Never called: see `writing_ended`."""
 
     def drained(self) -> None:
-        """Never told: see `writing_ended`."""
+        """Never called: see `writing_ended`."""
 
     def _refuse(self, why: str) -> None:
         self._listener.gateway.counters.connections_refused += 1
-        # Who is in forwarded.proxy_protocol is the operator's; one line until it does better is enough.
+        # Peers in forwarded.proxy_protocol belong to the administrator; one line until the next valid header is enough.
         self._complaints.complain(self._link.peer, why)
         self.abort()
 
     def _end(self) -> None:
-        """Nobody has been told that there is a connection less: there may be one more at once."""
+        """The listener has not counted this connection, so another one may be accepted at once."""
         gateway = self._listener.gateway
         gateway.deadlines.clear(self)
         gateway.counters.connections_open -= 1

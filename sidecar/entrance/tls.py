@@ -1,4 +1,4 @@
-"""TLS for those who connect to us: what is spoken, and certificates that can change while connections live.
+"""TLS for clients: versions and ciphers, and certificates that can change while connections are open.
 
 Needs pyOpenSSL, which comes with the extra `tls`; it is imported where the first listener speaks TLS. Knows no files'
 layout and no HTTP.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HTTP1 = (b"http/1.1",)
 HTTP2 = (b"h2", *HTTP1)
-"""What is spoken inside TLS, what we like best first (RFC 7301)."""
+"""Protocols inside TLS, the preferred one first (RFC 7301)."""
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. No key below 112 bits."""
 
@@ -42,7 +42,7 @@ class Secrets:
 
 @frozen
 class Face:
-    """What makes one TLS listener like another: its files, and what is spoken inside."""
+    """Equal for TLS listeners with the same files and protocols."""
 
     files: KeyFiles
     protocols: tuple[bytes, ...] = HTTP1
@@ -51,7 +51,7 @@ class Face:
 @implementer(IOpenSSLServerConnectionCreator)
 @define(eq=False)
 class Identity:
-    """Who we are to new TLS connections; what `secrets` held before goes on in those that are open."""
+    """The certificate for new TLS connections; open ones keep the one before."""
 
     secrets: Secrets
 
@@ -63,7 +63,7 @@ class Identity:
 
 @define(eq=False)
 class Identities:
-    """All that we can be, by the files that say so."""
+    """All identities, by their files."""
 
     known: dict[Face, Identity] = field(factory=dict)
 
@@ -75,7 +75,7 @@ class Identities:
         return self.known[face]
 
     def read_again(self) -> Mapping[Face, Secrets]:
-        """What all files hold now, where it is something else; may run in a thread. Raises SidecarError."""
+        """Read all files again; the identities that have changed. May run in a thread. Raises SidecarError."""
         found = {face: read_credentials(face.files) for face in self.known}
         return {
             face: Secrets(credentials, context_of(credentials, face.protocols))
@@ -84,7 +84,7 @@ class Identities:
         }
 
     def use(self, fresh: Mapping[Face, Secrets]) -> list[str]:
-        """Be that to connections that come from now on; one sentence for each that has changed."""
+        """Use these for new connections; one sentence for each that has changed."""
         for face, secrets in fresh.items():
             self.known[face].secrets = secrets
         told = {
@@ -117,8 +117,8 @@ def context_of(credentials: Credentials, protocols: tuple[bytes, ...] = HTTP1) -
     try:
         context.set_alpn_select_callback(partial(_choose, protocols))
     except MemoryError:
-        # C cannot call Python where memory that is written is never executed (systemd's MemoryDenyWriteExecute=). What
-        # a client offers is then not answered, which means HTTP/1.1, too.
+        # C cannot call Python if written memory cannot be executed (systemd's MemoryDenyWriteExecute=). Then the client
+        # gets no answer about protocols, which means HTTP/1.1, too.
         if protocols != HTTP1:
             _log.warn(
                 "clients inside TLS get HTTP/1.1 only: HTTP/2 has to be agreed on in the handshake (ALPN), and "
@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
 
 
 def _choose(protocols: tuple[bytes, ...], _connection: Any, offered: Sequence[bytes]) -> bytes:
-    """What we like best of what is offered; who wants something else altogether gets an alert (RFC 7301 3.2)."""
+    """The preferred one of the offered protocols; without a common one, the client gets an alert (RFC 7301 3.2)."""
     from OpenSSL import SSL
 
     for protocol in protocols:
@@ -153,7 +153,7 @@ def _choose(protocols: tuple[bytes, ...], _connection: Any, offered: Sequence[by
 
 
 def tls_protocols(identity: Identity, reactor: Any) -> Callable[[IProtocol], IProtocol]:
-    """What puts TLS around one protocol after the other. Raises SidecarError."""
+    """Makes TLS around each new protocol. Raises SidecarError."""
     try:
         from twisted.protocols.tls import TLSMemoryBIOFactory
     except ImportError as error:
@@ -177,7 +177,7 @@ def secured(identity: Identity, factory: IProtocolFactory, reactor: Any) -> IPro
 
 
 class _Inner(Factory):
-    """Of a factory what TLS needs. From one that names protocols of its own Twisted would take those."""
+    """Passes on only what TLS needs of a factory; otherwise Twisted would use the factory's own protocols."""
 
     noisy = False
 

@@ -1,6 +1,6 @@
-"""One exchange of which something is changed on its way: its path, the head of its answer, the coding of its content.
+"""What is changed in one exchange: its path, the head of its answer, the coding of its content.
 
-What may be says the plan, as `Changes`; this says what is, for one request and its answer.
+The plan says what may be changed, as `Changes`; this decides it for one request and its answer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NOT_MODIFIED: Final = 304
 _ENTITY_TAG: Final = re.compile(rb'"[\x21\x23-\x7e\x80-\xff]*"')
 _WEAK_TAG: Final = re.compile(rb'W/("[\x21\x23-\x7e\x80-\xff]*")')
 _MOST_TAGS: Final = 32
-"""Of one line that get a second form. Browsers send one; a cache may send some."""
+"""Entity tags of one line that get a second form. Browsers send one; a cache may send some."""
 _VARY: Final = b"Accept-Encoding"
 
 _OTHER_CONTENT: Final = (
     *(b"content-encoding", b"content-range", b"content-digest", b"digest", b"content-md5", b"trailer", b"set-cookie"),
 )
-"""What tells that content is coded already, is a part, has a sum, or is for one browser's session."""
+"""Content with one of these is coded already, a part, has a checksum, or is for one browser's session."""
 
 
 @frozen(slots=True)
@@ -34,7 +34,7 @@ class Changes:
     """What may be changed of the requests of one step of the plan."""
 
     strip: bytes = b""
-    """What is taken from the beginning of the path; `add` comes there then."""
+    """What is cut from the beginning of the path; then `add` is put there."""
     add: bytes = b""
     compress: Compress | None = None
     """How answers are compressed."""
@@ -49,7 +49,7 @@ class Changing:
         fields = head.fields
         compress = changes.compress
         if compress is not None and fields.get(b"cookie") is not None:
-            # A browser sends cookies with what another site's page makes it ask, as often as that wants (BREACH).
+            # A page of another site can make a browser send requests with cookies, as often as it wants (BREACH).
             compress = None
         self._changes = changes
         self._compress: Compress | None = compress
@@ -61,15 +61,15 @@ class Changing:
         self._may_code = True
 
     def leave_uncompressed(self) -> None:
-        """There is no memory for one more stage."""
+        """Do not compress, because too many answers are being compressed."""
         self._may_code = False
 
     # The request.
 
     def request(self, raw: bytes, most: int) -> bytes:
-        """The head that goes to the worker; `raw` is as it would go otherwise.
+        """The head that goes to the worker, made from `raw`.
 
-        With its entity tags in both forms only where it has at most `most` bytes then.
+        Entity tags are added in their second form only if the head has at most `most` bytes then.
         """
         changes = self._changes
         if changes.strip or changes.add:
@@ -85,7 +85,7 @@ class Changing:
     # The answer.
 
     def answer(self, head: ResponseHead, *, close: bool, decoded: bool) -> tuple[bytes, Coder | None]:
-        """The head that goes to the client, and the stage that the content passes; None: it goes on as it comes.
+        """The head that goes to the client, and the coder of its content; None: the content goes on unchanged.
 
         `close`, `decoded`: as in `ResponseHead.passed_on`.
         """
@@ -102,18 +102,18 @@ class Changing:
         elif head.status == _NOT_MODIFIED and self._tags:
             tag = _weakened(head)
             if tag and tag[6:-2] in self._tags:
-                # It confirms what the client has, and that is the compressed one.
+                # It confirms the compressed form, which is what the client has.
                 cut.update((b"etag", b"vary"))
                 extra += tag + _varied(head)
         return head.passed_on(close=close, decoded=decoded, cut=cut, extra=extra), coder
 
     def _suits(self, head: ResponseHead, compress: Compress) -> bool:
-        """Whether the answer is one that clients who accept it get compressed."""
+        """Whether to compress this answer for clients that accept it."""
         length, fields = head.length, head.fields
         if head.status not in _CODED_STATUSES or self._method == b"HEAD":
             return False
         if length == UNTIL_CLOSE or (length != CHUNKED and length < max(1, compress.min)):
-            # What ends with its connection may have been cut; in gzip it would look whole.
+            # Content that ends with its connection may have been cut; compressed, it would look complete.
             return False
         kind = (fields.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         return (
@@ -123,7 +123,7 @@ class Changing:
         )
 
     def _location(self, head: ResponseHead) -> tuple[set[bytes], bytes]:
-        """The Location, as who comes from outside has to write it: names of lines that go, and lines that come."""
+        """The Location as clients see it: names of lines to cut, and lines to add."""
         strip, add = self._changes.strip, self._changes.add
         location = head.fields.get(b"location") if strip or add else None
         if location is None:
@@ -132,7 +132,7 @@ class Changing:
 
 
 def inward(target: bytes, strip: bytes, add: bytes) -> bytes:
-    """A request-target as the service knows it: without `strip`, where that ends with a segment, and behind `add`."""
+    """A request-target as the service knows it: without `strip`, if that ends with a segment, and after `add`."""
     if target[:1] != b"/":
         return target
     if strip and target.startswith(strip):
@@ -145,9 +145,9 @@ def inward(target: bytes, strip: bytes, add: bytes) -> bytes:
 def outward(location: bytes, strip: bytes, add: bytes, host: bytes, *, doubled: bool = False) -> bytes:
     """A Location as clients have to write it, the reverse of `inward`.
 
-    Only a path, or a URL of the `host` that the client asked for, is of this service. One that does not begin with
-    `add`, or without that begins with `strip` already, was made by somebody who knows better. `doubled`: the service
-    was asked for a path that begins with two slashes, so that one in its answer is a path too, and no other host.
+    Changes only a path, or a URL of the `host` that the client asked for. One that does not begin with `add`, or that
+    begins with `strip` already after it, stays as it is: the service has written it for clients. `doubled`: the
+    request had a path that begins with two slashes, so one in the answer is a path, too, and not another host.
     """
     scheme, mark, rest = location.partition(b"://")
     path = location
@@ -171,7 +171,7 @@ def _is_below(path: bytes, prefix: bytes) -> bool:
 def with_strong_tags(raw: bytes) -> bytes:
     """A request head whose If-None-Match names every weak entity tag as a strong one, too.
 
-    By RFC 9110 13.1.2 that asks for the same; Synapse and others compare the octets.
+    By RFC 9110 13.1.2 both mean the same; Synapse and others compare the bytes.
     """
     lines = raw.split(b"\r\n")
     for number, line in enumerate(lines):
@@ -181,13 +181,13 @@ def with_strong_tags(raw: bytes) -> bytes:
 
 
 def _weakened(head: ResponseHead) -> bytes:
-    """The line of a weak entity tag (RFC 9110 8.8.3.3); empty where the answer has no strong one."""
+    """The line of a weak entity tag (RFC 9110 8.8.3.3); empty if the answer has no strong one."""
     tag = head.fields.get(b"etag")
     return b"ETag: W/%b\r\n" % tag if tag is not None and _ENTITY_TAG.fullmatch(tag) else b""
 
 
 def _varied(head: ResponseHead) -> bytes:
-    """The line that tells caches that the answer depends on Accept-Encoding, and on whatever else it did."""
+    """The Vary line: it adds Accept-Encoding to what the answer has."""
     values = head.fields.get_all(b"vary")
     known = head.fields.tokens(b"vary")
     if b"*" in known or b"accept-encoding" in known:

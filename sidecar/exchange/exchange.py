@@ -1,8 +1,8 @@
-"""One request and its response: what happened goes in, what to do comes out.
+"""One request and its response: events go in, what to do comes out.
 
-The only writer of the progress of a message. Decides what goes on, what is kept so that it can be sent again, and
-whether each connection may carry another message afterwards. Whether something is sent again says
-`sidecar.exchange.retries`. Reads no clock, holds no connection, knows no worker.
+Nothing else changes the progress of a message. Decides what goes on, what is kept so that it can be sent again, and
+whether each connection can be used afterwards. `sidecar.exchange.retries` decides whether something is sent again.
+Reads no clock, holds no connection, knows no worker.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Fate(Enum):
     """What becomes of the client's connection after an exchange."""
 
     KEEP = "keep"
-    LINGER = "linger"  # close so that the client still reads what was sent
-    ABORT = "abort"  # reset, so that nobody takes the answer for complete
+    LINGER = "linger"  # close so that the client can still read what was sent
+    ABORT = "abort"  # reset, so that the client does not take a cut answer for a complete one
 
 
 KEEP: Final = Fate.KEEP
-"""Python looks a member up anew each time; this is asked with every request."""
+"""Faster than the attribute of the enumeration, and every request needs it."""
 
 
 @frozen(slots=True)
 class Outcome:
-    """How an exchange ended. `failure` without an answer begun is to be told to the client."""
+    """How an exchange ended. `reply`: nothing of an answer was sent, so the client gets a reply about `failure`."""
 
     client: Fate
     reuse_upstream: bool
@@ -52,9 +52,9 @@ _KEEP_NONE = Outcome(Fate.LINGER, False)
 class Exchange:
     """One request with its responses.
 
-    The request passes through the states *received so far* and `received`; the response through *none*, `begun`
-    (an octet of it came) and `passed` (an octet of the final one went to the client). A replay is possible as long
-    as everything passed on is kept, and only while the response is *none*.
+    The request is first being received, then `received`. The response is first *none*, then `begun` (a byte of it
+    came), then `passed` (a byte of the final one went to the client). A replay is possible only while everything that
+    was passed on is kept, and the response is *none*.
     """
 
     __slots__ = (
@@ -84,12 +84,13 @@ class Exchange:
         replay_limit: int = 65536,
         replays: int = 1,
     ) -> None:
-        """`raw_head` is what goes upstream; `replayable`: safe to send twice, or not; None: as its method says.
+        """`raw_head` goes to the worker; `replayable`: safe to send twice, or not; None: depends on its method.
 
         `close` ends the client's connection after this exchange; `replay_limit` bounds the bytes of body kept, and
         `replays` how often it is sent again.
         """
-        # Not the head itself: thousands of long polls wait at once, and its fields are as large as all the rest.
+        # Keep no reference to the head: thousands of long polls wait at once, and its fields are as large as all the
+        # rest.
         self.method = method = head.method
         self.http11 = self.verbatim = head.http11
         self.length = head.length
@@ -115,14 +116,14 @@ class Exchange:
         self.tunnel = False
         self.response: ResponseHead | None = None
         self.changing: Changing | None = None
-        """What is changed on the way; `verbatim`: nothing is, and the client can have all as it comes."""
+        """What is changed on the way; `verbatim`: nothing is, and the client takes the answer as it comes."""
         self.coder: Coder | None = None
-        """What the content of the answer passes."""
+        """Compresses the content of the answer."""
         self.uncompressed = 0
-        """Bytes of content that the answer had before that."""
+        """Bytes of content before compression."""
 
     def change(self, changing: Changing, most: int) -> None:
-        """Change this of the exchange, as far as the request's head has at most `most` bytes then."""
+        """Apply these changes; `most`: the largest head of the request in bytes."""
         self.changing = changing
         self.verbatim = False
         self.raw_head = changing.request(self.raw_head, most)
@@ -130,7 +131,7 @@ class Exchange:
     # The request.
 
     def receive_body(self, octets: bytes) -> bytes:
-        """Take a part of the request body; return what to send upstream now (nothing while there is no lease)."""
+        """Take a part of the request body; return what to send to the worker now (nothing without a lease)."""
         if self.cut:
             return b""
         if not self._leased:
@@ -139,7 +140,7 @@ class Exchange:
         if self._kept + len(octets) <= self._replay_limit:
             self._keep(octets)
         else:
-            # Too much to keep: from here on this request cannot be sent again.
+            # Too much to keep: this request cannot be sent again.
             self._kept = self._replay_limit + 1
             self._body = None
         return octets
@@ -165,7 +166,7 @@ class Exchange:
         return 0 if self._leased else self._kept
 
     def start(self) -> bytes:
-        """A worker's connection is there; return what to send first on it."""
+        """A connection to a worker is leased; return what to send on it first."""
         self.attempts += 1
         self._leased = True
         if self._body is None:
@@ -176,11 +177,11 @@ class Exchange:
         return octets
 
     def mark_sent(self) -> None:
-        """Octets of the request have left for the worker."""
+        """Bytes of the request have been sent to the worker."""
         self.sent = True
 
     def bypass(self) -> None:
-        """The rest of the body goes to the worker without passing here, so this request cannot be sent again."""
+        """The kernel moves the rest of the body, so this request cannot be sent again."""
         self._kept = self._replay_limit + 1
         self._body = None
 
@@ -196,13 +197,13 @@ class Exchange:
 
     @property
     def whole(self) -> bool:
-        """All of the request has come, and is kept, so that it could be given to somebody else."""
+        """All of the request has come and is kept, so another worker can get it."""
         return self.received and self._kept <= self._replay_limit
 
     # The response.
 
     def begin_answer(self) -> None:
-        """The first octet of an answer is here."""
+        """The first byte of an answer is here."""
         self.begun = True
 
     def pass_interim(self, head: ResponseHead, most: int) -> bytes:
@@ -217,7 +218,7 @@ class Exchange:
     def pass_final(self, head: ResponseHead, *, request_sent: bool) -> bytes:
         """What the client gets of the head of a final response.
 
-        `request_sent`: every octet of the request has left for the worker. If not, this answer is early: the rest of
+        `request_sent`: every byte of the request has been sent to the worker. If not, this answer is early: the rest of
         the request is not wanted, and both connections end with this exchange (R-68). Raises WireError for a 101
         that was not asked for.
         """
@@ -241,7 +242,7 @@ class Exchange:
         return head.passed_on(close=self.close, decoded=not self.http11)
 
     def end_coding(self) -> Coder:
-        """The content has passed its stage, or will not any more."""
+        """The content is complete, or will not be."""
         coder = self.coder
         assert coder is not None
         self.coder = None
@@ -249,10 +250,10 @@ class Exchange:
         return coder
 
     def pass_whole(self, head: ResponseHead, whole: bytes) -> bytes:
-        """What the client gets of a final response that is here as a whole, to a request that has been sent.
+        """What the client gets of a complete final response to a request that has been sent.
 
-        Nothing, and nothing has happened, unless all of the request has come, nothing of an answer, and both
-        connections go on as they are; else nothing of the exchange is left to do, not even to `finish` it.
+        Empty, with nothing changed, unless all of the request has come, nothing of an answer was passed, and both
+        connections stay open. Otherwise the exchange is over; `finish` need not be called.
         """
         if self.begun or self.close or not (self.verbatim and self.received and head.persistent):
             return b""
@@ -263,7 +264,7 @@ class Exchange:
     # The end.
 
     def close_afterwards(self) -> None:
-        """The client's connection ends with this exchange, whatever it asked for."""
+        """Close the client's connection after this exchange, whatever it asked for."""
         self.close = True
 
     def finish(self) -> Outcome:
@@ -276,19 +277,19 @@ class Exchange:
         return _KEEP_BOTH if reuse else _KEEP_DOWNSTREAM
 
     def begin_anew(self) -> None:
-        """What has answered is not to be heard; the request is sent again as if it had not been."""
+        """Ignore what has come of an answer, and send the request again from the beginning."""
         self.begun = False
         self.sent = False
         self._leased = False
         self._interim = 0
 
     def withdraw(self) -> None:
-        """The worker that has the request is not to answer it: another one will, and this attempt does not count."""
+        """Take the request from its worker and give it to another one; this attempt does not count."""
         self.begin_anew()
         self.attempts -= 1
 
     def fail(self, failure: Failure) -> Outcome:
-        """The exchange cannot go on: a reply where nothing was answered yet, else a visible cut."""
+        """The exchange cannot go on: reply if nothing of an answer was passed, else cut the connection."""
         if failure in (Failure.CLIENT_GONE, Failure.CLIENT_STALLED) or self.passed:
             return Outcome(Fate.ABORT, False, failure)
         return Outcome(Fate.LINGER, False, failure, reply=True)

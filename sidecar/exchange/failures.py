@@ -1,6 +1,6 @@
-"""How an exchange ends that does not end well: what the client is told, who ended it, and whether somebody should look.
+"""How a failed exchange ends: what the client is told, who ended it, and whether an administrator should look.
 
-The only place that says so. The relay tells what happened, the replies make the answer, the records keep the ending.
+The only table of that. The relay picks the failure, `replies` makes the answer, the records keep the ending.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Party = Literal["client", "worker", "sidecar"]
 class Failure(Enum):
     """Why an exchange cannot go on.
 
-    Each has a sentence for the client, the status that goes with it (None: there is nobody to tell), who ended the
-    exchange, and whether somebody should look at it because neither the client nor the configuration is the reason.
+    Each has a sentence for the client, a status (None: no reply is possible), who ended the exchange, and whether an
+    administrator should look, because neither the client nor the configuration is the reason.
     """
 
     CLIENT_CUT = "the request ended before it was complete", 400, "client", False
@@ -50,10 +50,10 @@ class Failure(Enum):
 
     @property
     def reason(self) -> str:
-        """The sentence as a client is told."""
+        """The sentence for the client."""
         return self.sentence[:1].upper() + self.sentence[1:]
 
     @property
     def in_vain(self) -> bool:
-        """The client gets no answer although its request was good: a pool may show a page of its own instead."""
+        """The client gets no answer although its request was good: a pool may show its own page instead."""
         return self.status is not None and self.fault

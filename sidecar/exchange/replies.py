@@ -1,6 +1,6 @@
-"""Replies that the sidecar authors itself, as octets: Matrix JSON, CORS, Content-Length.
+"""Replies that the sidecar makes itself, as bytes: Matrix JSON, CORS, Content-Length.
 
-Knows which status says what; does not know why one is sent, nor to whom.
+Knows what each status means; does not know why one is sent, nor to whom.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from sidecar.exchange.failures import Failure
 _METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
 
 USUAL = "X-Request-ID"
-"""The field that reverse proxies use, and in which our own replies tell it."""
+"""The usual field of reverse proxies; our own replies have it, too."""
 
-# What browsers need to see an error of another origin. Synapse's http/server.py names fewer headers; a page whose own
-# header is not allowed would never see why it was refused. The asterisk covers all but Authorization.
+# What browsers need to show a page an error of another origin. Synapse's http/server.py allows fewer headers; a page
+# with a header of its own would never see why it was refused. The asterisk covers all but Authorization.
 CORS = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", _METHODS),
@@ -50,10 +50,10 @@ STATUS_OF_FAULT = {
     Fault.CODING: 501,
     Fault.EXPECTATION: 417,
 }
-"""What a client is told of a request that is none; the only place where faults meet statuses."""
+"""The status for each fault of a malformed request."""
 
 RETRY_AFTER = 2
-"""Seconds after which a client may try again what a restarting worker could not answer."""
+"""Retry-After, in seconds, while a worker restarts."""
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
@@ -66,7 +66,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
 def response(
     status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False
 ) -> bytes:
-    """A whole response; `head`: its content is left out, as an answer to HEAD (RFC 9110 9.3.2).
+    """A whole response; `head`: it answers HEAD, so its content is left out (RFC 9110 9.3.2).
 
     A 204 or 304 has no content, whatever is given.
     """
@@ -84,7 +84,7 @@ def response(
 def authored(
     status: int, fields: Iterable[tuple[str, str]], content: bytes, *, close: bool, head: bool = False
 ) -> bytes:
-    """A response that the operator wrote into a route: readable across origins, as far as it does not say otherwise."""
+    """A response written in a route. CORS fields are added unless it has its own."""
     given = tuple(fields)
     names = {name.lower() for name, _ in given}
     cors = [(name, value) for name, value in CORS if name.lower() not in names]
@@ -92,9 +92,9 @@ def authored(
 
 
 def status_of(failure: Failure, *, federation: bool, preflight: bool = False) -> int:
-    """The status of a failure. Another server is never told that it asks too much: it would stay away for long.
+    """The status of a failure. Other servers get 503 instead of 429, because after 429 they stay away for long.
 
-    A preflight never fails: the page shall read what becomes of the request itself.
+    A preflight never fails, so that the page can read the reply to the request itself.
     """
     if preflight:
         return 204
@@ -114,7 +114,7 @@ def failure_reply(
 ) -> bytes:
     """What a client, or another server (`federation`), is told of `failure`; the connection closes after it.
 
-    `page` is shown instead where it is no fault of the client's.
+    `page` is sent instead if it is not the client's fault.
     """
     status = status_of(failure, federation=federation, preflight=preflight)
     if preflight:
@@ -143,8 +143,8 @@ def refusal(
 ) -> bytes:
     """A refusal as a Matrix client expects it: `errcode` and `error` in JSON, readable across origins.
 
-    `retry_after` is in seconds (RFC 9110 10.2.3); a 429 and a 503 have one in any case. `request_id` is what a log
-    calls the request; empty: nothing.
+    `retry_after` is in seconds (RFC 9110 10.2.3); a 429 and a 503 always have one. `request_id` is empty if the request
+    has none.
     """
     if retry_after is None and status in (429, 503):
         retry_after = RETRY_AFTER

@@ -1,19 +1,19 @@
 """What is sent again when a worker's connection ends without an answer, or a worker does not know an endpoint.
 
-The only place with that rule. Pure: it is given what has happened so far, and says yes or why not.
+The only place with that rule. Pure: given what has happened so far, it says yes or why not.
 
 After a connection has ended, the first line of this table that holds decides:
 
 | what has happened | the request |
 | --- | --- |
-| an octet of an answer came (`ANSWERED`) | is not sent again: the client may have seen a part of it |
+| a byte of an answer came (`ANSWERED`) | is not sent again: the client may have seen a part of it |
 | it was sent as often as `limits.replays_each` allows (`TRIED_ENOUGH`) | is not sent again |
 | not all of it is kept (`NOT_KEPT`) | cannot be sent again |
 | nothing of it was sent, or the worker has certainly not acted on it, or it may be repeated | is sent again … |
 | … but `limits.replays` others are being sent again (`NO_BUDGET`) | is not sent again |
 | otherwise (`UNSAFE`) | is not sent again: it might be done twice |
 
-Whether a request may be repeated says the endpoint table, else its method (RFC 9110 9.2.2).
+Whether a request may be repeated depends on the endpoint table, else on its method (RFC 9110 9.2.2).
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Progress(Protocol):
 
     @property
     def begun(self) -> bool:
-        """An octet of an answer came."""
+        """A byte of an answer came."""
 
     @property
     def sent(self) -> bool:
-        """Octets of the request left for a worker."""
+        """Bytes of the request were sent to a worker."""
 
     @property
     def attempts(self) -> int:
@@ -46,7 +46,7 @@ class Progress(Protocol):
 
     @property
     def replayed(self) -> bool:
-        """It has been sent again, and so is part of the budget already."""
+        """It has been sent again, so it counts in the budget already."""
 
     @property
     def idempotent(self) -> bool:
@@ -92,10 +92,10 @@ def after_a_cut(progress: Progress, *, unexecuted: bool = False, budget: bool = 
 
 
 def may_be_elsewhere(progress: Progress, *, mounted: bool | None) -> bool:
-    """Whether a request that a worker says it does not know may be given to somebody else.
+    """Whether another worker may get a request whose worker says that it does not know the endpoint.
 
-    `mounted`: the worker has the endpoint after all, and may have done something before it passed on what another
-    server said; None: nobody can tell.
+    `mounted`: the worker has the endpoint after all, and may have acted before it passed on another server's answer;
+    None: unknown.
     """
     return progress.idempotent if mounted is None else not mounted
 
@@ -103,10 +103,10 @@ def may_be_elsewhere(progress: Progress, *, mounted: bool | None) -> bool:
 def on_main(progress: Progress, *, up: bool, budget: bool) -> bool:
     """Whether such a request can be given to main.
 
-    `up`: main takes requests. `budget`: main may do one more thing that others leave undone.
+    `up`: main takes requests. `budget`: main may take over one more request.
     """
     return progress.whole and up and budget
 
 
 QUESTION_ATTEMPTS = 2
-"""How often a question of ours is asked where connections end without an answer. It changes nothing in Synapse."""
+"""How often a question is asked if connections end without an answer. Questions change nothing in Synapse."""

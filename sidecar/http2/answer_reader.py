@@ -1,6 +1,7 @@
-"""What goes to a client of HTTP/1.1, as what goes to one of HTTP/2: heads, content without its framing, trailers.
+"""Turns what is written to an HTTP/1.1 client into what an HTTP/2 client gets: heads, content without framing,
+trailers.
 
-Reads only what the relay and our own replies have written, which is canonical. Knows no streams and no windows.
+Reads only what the relay and our own replies have written, in canonical form. Knows no streams and no windows.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from sidecar.wire.reader import END, End
 
 SentFields = tuple[tuple[bytes, bytes], ...]
 
-# RFC 9113 8.2.2: nothing of a connection of HTTP/1.1.
+# RFC 9113 8.2.2: no connection-specific fields.
 _NOT_SENT = HOP_BY_HOP | {b"transfer-encoding"}
 _ANY = 1 << 30
-"""No bound: whoever wrote it has kept his."""
+"""No limit: the writer has checked it."""
 
 
 @frozen(slots=True)
@@ -35,7 +36,7 @@ class AnswerHead:
 
 @frozen(slots=True)
 class AnswerTrailers:
-    """Fields behind the content, with which the answer ends."""
+    """Fields after the content; they end the answer."""
 
     fields: SentFields
 
@@ -58,7 +59,7 @@ class AnswerReader:
         self.ended = False
 
     def feed(self, octets: bytes) -> list[AnswerEvent]:
-        """Events in `octets`; an answer ends with END or AnswerTrailers. Raises WireError where it is none."""
+        """Events in `octets`; an answer ends with END or AnswerTrailers. Raises WireError if it is malformed."""
         if self.begun:
             return self._content(octets)
         events: list[AnswerEvent] = []
@@ -80,7 +81,7 @@ class AnswerReader:
         return events
 
     def cut(self) -> bool:
-        """Nothing more is written; whether that is too early."""
+        """The end of what is written; whether that is too early."""
         if self.begun and self._left == UNTIL_CLOSE:
             self.ended = True
         return not self.ended
@@ -133,7 +134,7 @@ def _answer_to_any(raw: bytes) -> AnswerHead:
 
 
 _heads: OctetMemory[AnswerHead] = OctetMemory(_answer_to_any)
-"""Of answers to anything but HEAD: many of one second have the same."""
+"""The head of an answer, except to HEAD. Remembered, because many answers of one second have the same."""
 
 
 def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:

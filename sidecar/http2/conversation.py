@@ -1,7 +1,7 @@
-"""One connection of HTTP/2 without its socket: octets in, events out, and the octets that go back.
+"""One connection of HTTP/2 without its socket: bytes in, events out, and the bytes that go back.
 
-The frames, windows and states are those of `h2`. What that leaves open is bounded here: how much may come for nothing,
-how many requests may be cancelled, how much is kept. Knows no clock; whoever calls says what time it is.
+`h2` handles frames, windows and states. This adds the limits that it lacks: useless frames, cancelled requests, memory.
+Knows no clock; the caller gives the time.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from sidecar.http2.faults import ConversationError, ErrorCode
 from sidecar.http2.frames import LARGEST_FRAME, Allowance, FrameWatch, goaway
 
 _CLOSED_STREAMS = 1024
-"""Streams that have ended and are remembered, for frames that were on their way: 64 times as many in `h2`."""
+"""Ended streams that are remembered, for frames that were on their way. `h2` remembers 64 times as many."""
 _LARGEST_TABLE = 4096
-"""Bytes that our side keeps to compress fields; a client could ask for 4 GiB."""
+"""Bytes of our own HPACK table; a client could ask for 4 GiB."""
 _DEFAULT_WINDOW = 65535
 _EVERY_STREAM = 2**31 - 1
 _DATA_FOR_A_FRAME = 4096
-"""Bytes of an answer for which a client may send one more frame that asks for nothing, mostly a WINDOW_UPDATE."""
+"""For this many bytes of an answer, a client may send one more useless frame, mostly a WINDOW_UPDATE."""
 _FRAMES_FOR_A_REQUEST = 2
 
 
 @frozen(slots=True, kw_only=True)
 class ConversationBounds:
-    """What a client may do. Bytes, but for those that say otherwise."""
+    """What a client may do; in bytes if not stated otherwise."""
 
     streams: int = 100
     """Requests at once."""
     window: int = 256 * 1024
-    """Of the body of one request that nobody has taken yet."""
+    """Of the body of one request that was not passed on yet."""
     connection_window: int = 1024 * 1024
     """Of the bodies of all requests together."""
     fields: int = 22_400
-    """A list of fields, uncompressed, with 32 for each field; told to the client."""
+    """A list of fields, uncompressed, with 32 bytes for each field; sent to the client as a setting."""
     idle_frames: int = 1000
-    """Frames in a minute that come for nothing."""
+    """Useless frames in a minute."""
     resets: int = 200
-    """Requests in a minute that end without an answer by the client's doing."""
+    """Requests in a minute that the client ends without an answer."""
 
     @property
     def most_fields(self) -> int:
-        """A list of fields that ends the connection, because to decode it would cost too much."""
+        """The size of a list of fields that ends the connection, because decoding it would cost too much."""
         return 4 * self.fields
 
 
@@ -97,7 +97,7 @@ class StreamCancelled:
 
 @frozen(slots=True)
 class RoomMade:
-    """The client takes more."""
+    """The client has made room in a window."""
 
 
 ROOM_MADE = RoomMade()
@@ -115,7 +115,7 @@ class Conversation:
     __slots__ = ("_frames", "_idle", "_last", "_out", "_resets", "_watch", "unsent")
 
     def __init__(self, bounds: ConversationBounds, now: float) -> None:
-        # Fields are judged by `requests`, each request for itself: here a fault of one would end all.
+        # `requests` checks fields, for each request: in `h2`, a fault of one would end all.
         config = H2Configuration(
             client_side=False,
             header_encoding=None,
@@ -149,7 +149,7 @@ class Conversation:
 
     @property
     def in_block(self) -> bool:
-        """The fields of a request have begun to come, and are not all here."""
+        """The fields of a request have begun to come, and are not complete."""
         return self._watch.in_block
 
     @property
@@ -158,7 +158,7 @@ class Conversation:
         return self._watch.farewell
 
     def receive(self, octets: bytes, now: float) -> list[ConversationEvent]:
-        """What the client's octets mean. Raises ConversationError."""
+        """The events in `octets`. Raises ConversationError."""
         octets = self._watch.feed(octets)
         idle = self._watch.take_idle()
         if idle and not self._idle.spend(idle, now):
@@ -166,7 +166,7 @@ class Conversation:
         try:
             found = self._frames.receive_data(octets)
         except ProtocolError as error:
-            # Its own GOAWAY is written; ours would be another one.
+            # `h2` writes a GOAWAY itself; discard it, because ours follows.
             code = int(getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR))
             self._frames.clear_outbound_data_buffer()
             raise ConversationError(code, f"the rules of HTTP/2 are broken: {error}") from error
@@ -191,7 +191,7 @@ class Conversation:
         if kind is TrailersReceived:
             return StreamTrailers(event.stream_id, event.headers)
         if kind is StreamReset:
-            # Be it by the client's word or because it made us (CVE-2023-44487, CVE-2025-8671).
+            # Whether the client reset it or made us do so (CVE-2023-44487, CVE-2025-8671).
             if not self._resets.spend(1, now):
                 raise ConversationError(ErrorCode.ENHANCE_YOUR_CALM, "too many cancelled requests")
             return StreamCancelled(event.stream_id)
@@ -200,7 +200,7 @@ class Conversation:
             return ROOM_MADE
         return None
 
-    # Answers. A client may have cancelled a request of which it has not been told yet: what is sent then goes nowhere.
+    # Answers. For a request that the client has just cancelled, what is sent is dropped.
 
     def answer(self, stream: int, fields: Sequence[tuple[bytes, bytes]], *, ended: bool) -> None:
         """Send the head of an answer, or its trailers; `ended`: nothing follows."""
@@ -231,22 +231,22 @@ class Conversation:
             self._frames.reset_stream(stream, code)
 
     def taken(self, stream: int, size: int) -> None:
-        """So much of a request's body has gone on: as much more may come."""
+        """This much of a request's body was passed on: open the windows again."""
         if size:
             self._frames.acknowledge_received_data(size, stream)
 
     # The connection.
 
     def announce(self) -> None:
-        """Tell that it will end soon; what the client has asked and still asks is answered."""
+        """Announce the end (GOAWAY); requests that come until then are answered."""
         self._out = self.take() + goaway(_EVERY_STREAM, ErrorCode.NO_ERROR)
 
     def end(self, code: int = ErrorCode.NO_ERROR) -> None:
-        """Tell that it ends now, and which request was the last that was heard."""
+        """End now, and tell the client which request was the last one that was read."""
         self._out = self.take() + goaway(self._last, code)
 
     def take(self) -> bytes:
-        """What is to be sent."""
+        """Take what has to be sent."""
         octets: bytes = self._out + self._frames.data_to_send()
         self._out = b""
         self.unsent = 0

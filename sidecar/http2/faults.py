@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """RFC 9113 7; those that are sent here."""
+    """The codes of RFC 9113 7 that are sent here."""
 
     NO_ERROR = 0x0
     PROTOCOL_ERROR = 0x1
@@ -18,7 +18,7 @@ class ErrorCode(IntEnum):
 
 
 class ConversationError(Exception):
-    """The client has broken the rules of the connection, or a bound: nothing more of it is interpreted."""
+    """The client broke a rule of the connection, or a limit: nothing more of it is interpreted."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""A look at the frames of a client before `h2` takes them: how long they may be, and how many may come for nothing.
+"""Checks the frames of a client before `h2` gets them: their length, and how many useless ones come.
 
-`h2` waits for the whole of a frame before it finds it too long, and counts few that ask for nothing. After a client's
-GOAWAY it would not send what is still owed (RFC 9113 6.8), so that such a frame is noted here and goes no further.
+`h2` reads a whole frame before it finds it too long, and counts few useless ones. After a client's GOAWAY it would not
+send the remaining answers (RFC 9113 6.8), so such a frame is noted here and not passed on.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from struct import pack
 from sidecar.http2.faults import ConversationError, ErrorCode
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client begins with (RFC 9113 3.4)."""
+"""The first bytes of a client (RFC 9113 3.4)."""
 LARGEST_FRAME = 16384
-"""Of content, both ways: the least that everybody has to take (RFC 9113 4.2)."""
+"""Largest frame of content, both ways: what everybody has to accept (RFC 9113 4.2)."""
 
 _HEAD = 9
 _DATA, _HEADERS, _GOAWAY, _CONTINUATION = 0x0, 0x1, 0x7, 0x9
@@ -21,7 +21,7 @@ _END_STREAM, _END_HEADERS, _PADDED = 0x1, 0x4, 0x8
 
 
 class FrameWatch:
-    """Reads the heads of frames, and lets through what `h2` shall see."""
+    """Reads frame heads, and passes on what `h2` should see."""
 
     __slots__ = ("_block", "_most_block", "_partial", "_seen", "_to_come", "farewell", "idle", "in_block")
 
@@ -35,17 +35,17 @@ class FrameWatch:
         self.in_block = False
         """A list of fields has begun and not ended (CONTINUATION)."""
         self.idle = 0
-        """Frames that came for nothing: no request, no content, not the end of either."""
+        """Useless frames: no request, no content, not the end of either."""
         self.farewell = False
-        """The client will make no more requests: it has sent GOAWAY."""
+        """The client makes no more requests: it has sent GOAWAY."""
 
     def take_idle(self) -> int:
-        """How many frames came for nothing since this was last asked."""
+        """How many useless frames came since the last call."""
         idle, self.idle = self.idle, 0
         return idle
 
     def feed(self, octets: bytes) -> bytes:
-        """What of `octets` goes on. Raises ConversationError."""
+        """The part of `octets` that goes on to `h2`. Raises ConversationError."""
         if self._partial:
             octets = self._partial + octets
             self._partial = b""
@@ -81,7 +81,7 @@ class FrameWatch:
             self.in_block = not flags & _END_HEADERS
             self.idle += kind == _CONTINUATION
         elif kind == _DATA:
-            # What is padded may be nothing else, and no client of Matrix pads.
+            # A padded frame may be only padding, and no Matrix client pads.
             self.idle += bool(flags & _PADDED) or not (length or flags & _END_STREAM)
         else:
             self.idle += 1
@@ -89,7 +89,7 @@ class FrameWatch:
 
 
 class Allowance:
-    """So many in a minute, as a bucket that fills steadily; what comes with work that was wanted is given on top."""
+    """A token bucket: a number of events in a minute, and more for useful work."""
 
     __slots__ = ("_at", "_left", "_most")
 
@@ -99,11 +99,11 @@ class Allowance:
         self._at = now
 
     def earn(self, many: float) -> None:
-        """That many more may come."""
+        """Allow that many more."""
         self._left = min(self._most, self._left + many)
 
     def spend(self, many: int, now: float) -> bool:
-        """That many have come; False where it is too many."""
+        """Count that many; False if it is too many."""
         self.earn((now - self._at) * self._most / 60)
         self._at = now
         self._left -= many

@@ -1,7 +1,7 @@
-"""A request of HTTP/2 as one head of HTTP/1.1, which is all that the rest of the program knows (RFC 9113 8).
+"""Turns a request of HTTP/2 into a head of HTTP/1.1, which is all that the rest of the program knows (RFC 9113 8).
 
-Says what no head of HTTP/1.1 can say any more: that a field ended where it should not, that names were written in two
-ways. Everything else is left to the reader of heads, which judges the result like any other. Knows no streams.
+Checks only what a head of HTTP/1.1 cannot show any more, such as line breaks in a value or pseudo-header fields. The
+reader of heads checks everything else, as in any head. Knows no streams.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FieldList = Iterable[tuple[bytes, bytes]]
 
 # RFC 9113 8.2.1: a token in lower case.
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-# RFC 9113 8.2.1: no NUL, CR or LF, no blank at either end; RFC 9110 5.5: no other control octet.
+# RFC 9113 8.2.1: no NUL, CR or LF, no blank at either end; RFC 9110 5.5: no other control byte.
 _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")
 
@@ -35,7 +35,7 @@ class TranslatedRequest:
     raw: bytes
     method: bytes
     chunked: bool
-    """The body goes on in chunks: nobody has said how long it is."""
+    """The body goes on in chunks, because its length is unknown."""
 
 
 def request_head(fields: FieldList, *, ended: bool) -> TranslatedRequest:
@@ -56,7 +56,7 @@ def request_head(fields: FieldList, *, ended: bool) -> TranslatedRequest:
             continue
         _check_field(name, value)
         if name == b"cookie":
-            # RFC 9113 8.2.3: crumbs of one field, which has to be whole before it leaves HTTP/2.
+            # RFC 9113 8.2.3: parts of one field, which has to be joined outside of HTTP/2.
             cookies.append(value)
         elif name == b"host":
             hosts.append(value)
@@ -78,7 +78,7 @@ def request_head(fields: FieldList, *, ended: bool) -> TranslatedRequest:
 
 
 def trailer_lines(fields: FieldList) -> bytes:
-    """The trailer fields of a request as lines of HTTP/1.1. Raises WireError where they are malformed."""
+    """The trailer fields of a request as lines of HTTP/1.1. Raises WireError if they are malformed."""
     lines = []
     for name, value in fields:
         if _VALUE.fullmatch(value) is None:
@@ -93,7 +93,7 @@ def _malformed(what: str, rule: str) -> WireError:
 
 
 def _take_pseudo(pseudo: dict[bytes, bytes], name: bytes, value: bytes, *, late: bool) -> None:
-    """RFC 9113 8.3: known ones, once each, before all others."""
+    """Pseudo-header fields: known ones, once each, before all others (RFC 9113 8.3)."""
     if name not in _PSEUDO:
         raise _malformed("a pseudo-header field that no request has", "RFC 9113 8.3")
     if late or name in pseudo:
@@ -109,7 +109,7 @@ def _check_field(name: bytes, value: bytes) -> None:
 
 
 def _request_line(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Method and request-target, whose octets stay as they are."""
+    """Method and request-target, unchanged."""
     method = pseudo.get(b":method", b"")
     if _METHOD.fullmatch(method) is None:
         raise _malformed("a missing or malformed :method", "RFC 9113 8.3.1")
@@ -126,7 +126,7 @@ def _request_line(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes]:
 
 
 def _host(authority: bytes | None, hosts: list[bytes]) -> bytes:
-    """Of :authority and Host, which must not differ (RFC 9113 8.3.1)."""
+    """The value of :authority and Host, which must not differ (RFC 9113 8.3.1)."""
     if len(hosts) > 1:
         raise _malformed("more than one Host", "RFC 9112 3.2")
     host = authority if authority is not None else hosts[0] if hosts else b""

@@ -1,4 +1,4 @@
-"""The access log of a running sidecar: takes exchanges that have ended, and writes their lines. Knows no file."""
+"""The access log of a running sidecar: writes a line for each exchange that has ended. Knows no file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.records.record import Record
 
 @define(eq=False)
 class AccessLog:
-    """The lines, where they go, and the time of day."""
+    """Makes the lines, with the time of day, and writes them."""
 
     lines: Lines
     write: Callable[..., None]

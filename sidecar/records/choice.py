@@ -1,6 +1,6 @@
-"""Which exchanges are told of: by endpoint, and of those that went well only a part.
+"""Which exchanges are logged: by endpoint, and only a sample of those without a fault.
 
-What went wrong is told of unless its endpoint is silenced altogether. Knows no format.
+Faults are logged, unless their endpoint is not logged at all. Knows no format.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ Told = Literal["all", "sampled", "faults", "none"]
 class LogChoice:
     """Decides for one exchange after the other.
 
-    The part is exact and no dice are thrown: of each endpoint every so-manyth exchange is told of, so a rare endpoint
-    is not lost among the frequent ones.
+    The sample is not random: it takes every nth exchange of each endpoint, so that rare endpoints are not lost.
     """
 
     sample: float = 1.0
-    """Which part of what went well is told of, 0 to 1."""
+    """The part of exchanges without a fault that is logged, 0 to 1."""
     endpoints: Mapping[str, Told] = field(factory=dict)
     """By name or glob; the first that matches counts. Others are `sampled`."""
     _told: dict[str, Told] = field(factory=dict, init=False)
@@ -31,11 +30,11 @@ class LogChoice:
 
     @property
     def all(self) -> bool:
-        """Whether every exchange is told of."""
+        """Whether every exchange is logged."""
         return self.sample == 1.0 and not self.endpoints
 
     def share(self, endpoint: str, fault: bool) -> float:
-        """0: it is not told of; otherwise of how large a part of such exchanges it is one."""
+        """0: not logged; otherwise the part of such exchanges that is logged."""
         told = self._told.get(endpoint) or self._look(endpoint)
         if told == "sampled" and not fault:
             return self.sample if self.sample == 1.0 or self._is_due(endpoint) else 0.0
@@ -49,7 +48,7 @@ class LogChoice:
         return due >= 1.0
 
     def _look(self, endpoint: str) -> Told:
-        """Endpoints have the names of the table, so these dictionaries do not grow beyond it."""
+        """Endpoints are those of the table, so these dictionaries are bounded."""
         matching = (told for pattern, told in self.endpoints.items() if fnmatchcase(endpoint, pattern))
         told: Told = next(matching, "sampled")
         self._told[endpoint] = told

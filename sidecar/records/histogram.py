@@ -1,4 +1,4 @@
-"""Histograms of durations: integers to which the way of a request adds, quantiles and sums for whoever asks.
+"""Histograms of durations: integer counters, quantiles and sums.
 
 Knows no clock and no metric's name.
 """
@@ -11,17 +11,17 @@ from itertools import accumulate
 
 from attrs import define, field
 
-# From what a worker's memory answers to what an initial sync takes; in the middle the 30 s of a long poll.
+# From an answer out of a worker's cache to an initial sync; with the 30 s of a long poll in between.
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds in seconds; a bucket includes its bound."""
 
 
 @define(eq=False)
 class Histogram:
-    """How many durations fell into each bucket, and what they add up to."""
+    """How many durations fell into each bucket, and their sum."""
 
     counts: list[int] = field(factory=lambda: [0] * (len(DURATIONS) + 1))
-    """For each bound, then one for what is longer than all."""
+    """One for each bound, then one for longer durations."""
     sum: float = 0.0
     """Seconds."""
     peak: float = 0.0
@@ -35,12 +35,12 @@ class Histogram:
             self.peak = seconds
 
     def take_peak(self) -> float:
-        """The longest since this was last asked, by the one who asks: a bucket does not tell it."""
+        """The longest since the last call. Only one caller may use it."""
         peak, self.peak = self.peak, 0.0
         return peak
 
     def take(self, other: Histogram) -> None:
-        """Count all that `other` counted, too."""
+        """Add the counts of `other`."""
         self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
 
@@ -50,11 +50,11 @@ class Histogram:
         return sum(self.counts)
 
     def cumulative(self) -> list[int]:
-        """For each bound how many are not longer, then all."""
+        """For each bound, how many are not longer; then how many there are."""
         return list(accumulate(self.counts))
 
     def since(self, before: Histogram) -> Histogram:
-        """What was added after `before`, an earlier state of the same."""
+        """What was added since `before`, an earlier state."""
         return Histogram(
             [now - then for now, then in zip(self.counts, before.counts, strict=True)], self.sum - before.sum
         )
@@ -64,15 +64,15 @@ class Histogram:
         return Histogram(self.counts.copy(), self.sum)
 
     def quantile(self, part: float) -> float | None:
-        """The duration that `part` (0 to 1) of all do not exceed, as Prometheus estimates it; None if there are none.
+        """The quantile `part` (0 to 1), estimated as Prometheus does; None if there are no durations.
 
-        Within a bucket they are taken for evenly spread, and what is longer than all bounds for the last bound.
+        Assumes an even distribution in each bucket; longer durations count as the last bound.
         """
         return quantile(self.counts, part)
 
 
 def quantile(counts: Sequence[int], part: float) -> float | None:
-    """As `Histogram.quantile`, of the counts alone."""
+    """As `Histogram.quantile`, from the counts alone."""
     total = sum(counts)
     if not total:
         return None
@@ -86,7 +86,7 @@ def quantile(counts: Sequence[int], part: float) -> float | None:
 
 
 def total(histograms: Iterable[Histogram]) -> Histogram:
-    """All of them in one."""
+    """The sum of several histograms."""
     result = Histogram()
     for histogram in histograms:
         result.take(histogram)

@@ -1,7 +1,7 @@
-"""The line that is written for an exchange: JSON for machines, words for people.
+"""The log line of an exchange: JSON for machines, words for people.
 
 Every value is a number, a name of the configuration, an address, or text that was checked before (a method, a request
-id), so no client can break a line. Knows neither files nor settings.
+id), so no client can inject a line. Knows neither files nor settings.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sidecar.records.record import DONE, Record, ended_by, is_fault
 from sidecar.records.request_id import NewIds
 
 KEPT = 8192
-"""So many groups of what requests have in common are remembered as text; then all are forgotten."""
+"""How many groups of common values are remembered as text; then all are forgotten."""
 _DIGEST = 8
-"""Bytes of a hashed key: enough that two of a million users do not meet by chance."""
+"""Bytes of a hashed key: enough to make collisions among a million users unlikely."""
 
 _JSON = (
     '{"time":"%sZ","id":"%s",%s,"bytes_up":%d,"bytes_down":%d,"queue":%.6f,"connect":%.6f,"first_byte":%.6f,'
@@ -29,9 +29,9 @@ _JSON = (
 )
 _TEXT = "%sZ id=%s %s up=%d down=%d queue=%.6f connect=%.6f first_byte=%.6f total=%.6f retries=%d %s by=%s%s\n"
 _DIGITS = tuple(f"{number:03}" for number in range(1000))
-"""A thousand numbers as text: to look two of them up takes a third of the time that it takes to format a fraction."""
+"""A thousand numbers as text: looking up two of them takes a third of the time of formatting a fraction."""
 _ROUNDING = 1e-6
-"""Seconds; more than is rounded when seconds since 1970 are added to, and become milliseconds."""
+"""Seconds; more than the rounding error of milliseconds since 1970."""
 _WARNING, _INFO = "<4>", "<6>"
 
 
@@ -40,9 +40,9 @@ _Group = tuple[str, bytes, str, "str | None", str, str, str, int]
 
 
 class Hasher:
-    """Makes of an affinity key a word that tells equal keys from others, and from which nobody finds the key.
+    """Turns an affinity key into a keyed hash, which is equal for equal keys and does not reveal them.
 
-    Without the secret the keys of all users of a server could be tried. The same in every process with that secret.
+    Without the secret, somebody could try the keys of all users. Equal in every process with the same secret.
     """
 
     __slots__ = ("_secret",)
@@ -53,18 +53,18 @@ class Hasher:
         self._secret = blake2b(secret, person=b"sidecar log", digest_size=64).digest()
 
     def hashed(self, kind: str, key: str) -> str:
-        """The word for a key, in hexadecimal digits; the same key of another kind has another one."""
+        """The hash of a key, in hexadecimal digits; keys of different kinds have different hashes."""
         octets = f"{kind}:{key}".encode("utf-8", "surrogatepass")
         return blake2b(octets, key=self._secret, digest_size=_DIGEST).hexdigest()
 
 
 @define(eq=False)
 class Lines:
-    """Writes what is told of exchanges as text."""
+    """Formats exchanges as text."""
 
     hasher: Hasher
     ids: NewIds
-    """For requests that nobody has been told an id of."""
+    """Makes ids for requests that have none yet."""
     choice: LogChoice = field(factory=LogChoice)
     json: bool = False
     levels: bool = False
@@ -74,11 +74,11 @@ class Lines:
     _date: str = field(default="", init=False)
 
     def of(self, records: Iterable[Record], since: float) -> list[str]:
-        """The lines of those exchanges that are told of, each with its line feed.
+        """The lines of the exchanges that are logged, each with its line feed.
 
         `since`: when the clock of the records was at 0, in seconds since 1970. One loop nearly without calls, because
-        each costs as much as a part of the line. What nearly every line is, a request that went well, at once and
-        within a second, is put together here; `_line` makes any other.
+        calls are expensive. It formats the common case, a request without a fault that ended within a second; `_line`
+        formats all others.
         """
         lines = []
         groups, all_told, level = self._groups, self.choice.all, _INFO if self.levels else ""
@@ -121,9 +121,9 @@ class Lines:
         return lines
 
     def _time(self, since: float, ended: float) -> tuple[float, float, str]:
-        """UTC to the millisecond, and from when on and until when it is that, by the clock of `ended`.
+        """UTC to the millisecond as text, and from when until when it is valid, by the clock of `ended`.
 
-        The date is worked out once for all lines of a second.
+        The date is formatted once for all lines of a second.
         """
         moment = int((since + ended) * 1000)
         second, rest = divmod(moment, 1000)
@@ -133,7 +133,7 @@ class Lines:
         return ended, (moment + 1) / 1000 - since - _ROUNDING, f"{self._date}{rest:03d}"
 
     def _line(self, record: Record, group: _Group, time: str, name: str) -> str:
-        """The line of any exchange; empty if it is not told of."""
+        """The line of any exchange; empty if it is not logged."""
         fault = is_fault(record.status, record.ending)
         share = self.choice.share(record.endpoint, fault)
         if not share:
@@ -156,7 +156,7 @@ class Lines:
         return (_WARNING if fault else _INFO) + line if self.levels else line
 
     def _rest(self, uncompressed: int, trace: str, share: float) -> str:
-        """What few lines have."""
+        """Values that few lines have."""
         rest = ""
         if uncompressed:
             rest = f',"uncompressed":{uncompressed}' if self.json else f" uncompressed={uncompressed}"
@@ -167,7 +167,7 @@ class Lines:
         return rest
 
     def _keep(self, group: _Group) -> str:
-        """What is told of a group, remembered."""
+        """The text of a group, remembered."""
         client, method, kind, key, endpoint, pool, worker, status = group
         word = None if key is None else self.hasher.hashed(kind, key)
         verb = method.decode("latin-1")
@@ -188,7 +188,7 @@ class Lines:
 
 @lru_cache(1024)
 def _quoted(name: str) -> str:
-    """A name that an operator chose, in JSON; Synapse lets a worker's be any text."""
+    """A name from the configuration, in JSON; Synapse allows any text as the name of a worker."""
     return json.dumps(name)
 
 

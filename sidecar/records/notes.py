@@ -1,7 +1,7 @@
-"""Exchanges that have ended, gathered and then told of together: to the tallies and to the access log.
+"""Collects exchanges that have ended, and passes them on in batches: to the tallies and to the access log.
 
-A line of a log is written by much code. Between two requests the processor has forgotten it each time, so that doing it
-for many at once costs half. Knows no connection; whoever reads the tallies gets what has happened until then.
+Formatting a log line takes much code, which leaves the processor's cache between two requests; so a batch costs half.
+Knows no connection. Reading the tallies passes on what was collected until then.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from sidecar.records.tally import Tallies
 
 
 class Settles(Protocol):
-    """Somebody else who is told of exchanges that have ended."""
+    """Another receiver of exchanges that have ended."""
 
     def settle(self, records: Sequence[Record]) -> None: ...
 
 
 TOGETHER = 256
-"""So many are told of at once: more would hold up a request noticeably, and save little."""
+"""The size of a batch: a larger one would delay a request noticeably, and save little."""
 PATIENCE = 0.1
-"""Seconds after which they are told of even if they are fewer."""
+"""Seconds after which a smaller batch is passed on, too."""
 
 
 @define(eq=False)
@@ -35,7 +35,7 @@ class Notes:
     now: Callable[[], float]
     """The clock of the records."""
     wake: Callable[[Notes, float], None]
-    """Lets `deadline_passed` be called after so many seconds."""
+    """Calls `deadline_passed` after so many seconds."""
     tallies: Tallies | None = None
     log: AccessLog | None = None
     also: Settles | None = None
@@ -45,11 +45,11 @@ class Notes:
 
     @property
     def wanted(self) -> bool:
-        """Somebody is told of exchanges."""
+        """Exchanges are counted or logged."""
         return self.tallies is not None or self.log is not None
 
     def log_to(self, log: AccessLog | None) -> None:
-        """Write the next ones to this log; None: to none."""
+        """Write the next ones to this log; None: do not log."""
         self.log = log
 
     def take(self, record: Record) -> None:
@@ -63,7 +63,7 @@ class Notes:
             self.wake(self, PATIENCE)
 
     def tell(self) -> None:
-        """Tell of all that is noted."""
+        """Pass on all that was collected."""
         records = self.records
         if not records:
             return

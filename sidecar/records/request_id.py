@@ -1,8 +1,7 @@
-"""The name by which one request can be followed: taken from a peer that may speak for others, or made.
+"""The id of a request: taken from a trusted peer, or made.
 
-Handed to Synapse under the field that its listeners name as `request_id_header` (synapse/http/site.py, which writes it
-into every line of its log about the request). Who is not trusted cannot choose it: a line of that name is cut. Reads no
-random source.
+Sent to Synapse in the field that its listeners name as `request_id_header` (synapse/http/site.py writes it into every
+log line of the request). Other clients cannot choose it: their line of that name is cut. Reads no random source.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from sidecar.wire.framing import REQUEST_ID
 from sidecar.wire.head import RequestHead
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-"""What is taken from a trusted peer. Nothing that could end a quoted text or a word in a log."""
+"""What is accepted from a trusted peer: nothing that could end a word or a quoted text in a log."""
 
 
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context 3.2.2: a version that may be, a trace and a span that are not zero, and flags."""
+"""W3C Trace Context 3.2.2: an allowed version, a trace and a span that are not zero, and flags."""
 
 
 def trace_of(values: Sequence[bytes]) -> str:
-    """The trace that these lines of `traceparent` name; empty where there is not one valid value. None is ever made."""
+    """The trace that these lines of `traceparent` name; empty unless there is one valid value."""
     return values[0].decode("ascii") if len(values) == 1 and _TRACE.fullmatch(values[0]) else ""
 
 
 @define(eq=False)
 class NewIds:
-    """Makes ids that nobody else gives to a request: a word that tells this process from others, and a number."""
+    """Makes unique ids: a prefix of this process, and a number."""
 
     prefix: str
     count: int = 0
-    """How many were made; whoever makes many at once counts by himself."""
+    """How many were made. Code that makes many at once counts for itself, and then calls `use_up`."""
 
     def use_up(self, count: int) -> None:
-        """Whoever made many at once has come to this number."""
+        """The number that was reached by code that made many at once."""
         self.count = count
 
     def make(self) -> str:
@@ -47,32 +46,32 @@ class NewIds:
 
 
 class RequestIds:
-    """Settles the id of one request after the other."""
+    """Decides the id of each request."""
 
     __slots__ = ("_names", "_read", "_sent", "make", "quiet")
 
     def __init__(self, names: Iterable[str], new: NewIds) -> None:
-        """`names`: the fields that Synapse's listeners read, none if it reads none."""
+        """`names`: the fields that Synapse's listeners read; none if they read none."""
         self.make = new.make
-        # More than one name is odd, but each process of Synapse may have its own.
+        # Each process of Synapse may have its own name.
         self._sent = tuple(name.encode("ascii") for name in dict.fromkeys(names))
         self._names = tuple(name.lower() for name in self._sent)
         self._read = self._names[0] if self._names else REQUEST_ID
         self.quiet = not self._names
-        """Nobody is sent an id, so that a request is of interest only if it has one in the usual field."""
+        """No process is sent an id, so only requests that bring one in the usual field need work."""
 
     def told(self, head: RequestHead) -> str | None:
-        """The id that a trusted peer has given to a request; None if it gave none, or one that is not accepted."""
+        """The id from a trusted peer; None if there is none, or one that is not accepted."""
         values = head.fields.values_of(self._read)
         if len(values) == 1 and _ACCEPTED.fullmatch(values[0]):
             return values[0].decode("ascii")
         return None
 
     def settle(self, head: RequestHead, forwarded: bytes, *, trusted: bool) -> tuple[str, bytes]:
-        """The id, and the head for the next hop, which holds it where Synapse wants it.
+        """The id, and the head for the next hop, which has it in the fields that Synapse reads.
 
-        `trusted`: the peer may speak for others. `forwarded` as in `RequestHead.passed_on`. The id is empty where no
-        process is sent one and none was told: whoever tells it first makes it then, which costs most requests less.
+        `trusted`: the peer may set ids. `forwarded` as in `RequestHead.passed_on`. The id is empty if no process is
+        sent one and the request has none; it is made later, when it is first needed, which most requests never do.
         """
         told = self.told(head) if trusted else None
         names = self._names

@@ -1,7 +1,7 @@
-"""What the exchanges add up to, by endpoint, pool and worker: integers that every exchange adds to when it ends.
+"""Counters of exchanges, by endpoint, pool and worker; each exchange is added when it ends.
 
-The names come from the endpoint table and the configuration, never from a request, so their number is bounded by what
-the operator wrote. Knows no clock, no connection, and no metric's name.
+The names come from the endpoint table and the configuration, never from a request, so their number is bounded. Knows no
+clock, no connection, and no metric's name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CODES = ("none", *(f"{hundred}xx" for hundred in range(1, 10)))
 """What `Tally.statuses` counts: by the first digit of the status; `none` is an exchange cut without one."""
 
 LONG_POLLS = frozenset(("event_stream", "sliding_sync", "sync"))
-"""Endpoints whose answers are awaited for as long as the client asks, so that their times say little of a worker."""
+"""Endpoints whose answers take as long as the client asks, so their times say little about a worker."""
 
 
 @define(eq=False)
@@ -31,7 +31,7 @@ class Tally:
     retries: int = 0
     """How often their requests were sent again."""
     moved: int = 0
-    """Those whose affinity key has another worker as its first."""
+    """Requests that did not go to the first worker of their affinity key."""
     total: Histogram = field(factory=Histogram)
     """From the head of the request to the end of the exchange."""
     first_byte: Histogram = field(factory=Histogram)
@@ -43,7 +43,7 @@ class Tally:
         return sum(self.statuses)
 
     def add(self, other: Tally) -> None:
-        """Take in all that `other` counted."""
+        """Add the counts of `other`."""
         self.statuses = [ours + theirs for ours, theirs in zip(self.statuses, other.statuses, strict=True)]
         self.bytes_up += other.bytes_up
         self.bytes_down += other.bytes_down
@@ -60,7 +60,7 @@ class Tally:
 
 
 class Per(Enum):
-    """What cells are added up by."""
+    """By what cells are summed."""
 
     ENDPOINT = ("endpoint", "pool")
     WORKER = ("worker", "pool")
@@ -71,12 +71,12 @@ class Tallies:
     """All exchanges that have ended since the start."""
 
     cells: dict[tuple[str, str, str], Tally] = field(factory=dict)
-    """By endpoint, pool and worker; the worker is empty where none took part, or where it is configured no more."""
+    """By endpoint, pool and worker; the worker is empty if none was used, or if it is not configured any more."""
     failures: dict[tuple[str, str], int] = field(factory=dict)
     """By pool and reason."""
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Exchanges have ended, or what a client sent was no request."""
+        """Add exchanges that have ended, or what was no request."""
         cells = self.cells
         for record in records:
             place = (record.endpoint, record.pool, record.worker)
@@ -99,12 +99,12 @@ class Tallies:
                 cell.first_byte.add(record.first_byte)
 
     def failed(self, pool: str, reason: str) -> None:
-        """An exchange of `pool` ended otherwise than with the whole answer of a worker."""
+        """Count an exchange of `pool` that ended without a complete answer of a worker."""
         place = (pool, reason)
         self.failures[place] = self.failures.get(place, 0) + 1
 
     def sums(self, per: Per) -> dict[tuple[str, str], Tally]:
-        """Cells added up by two of their names, in the order of `per`."""
+        """Cells summed by two of their names, in the order of `per`."""
         sums: dict[tuple[str, str], Tally] = {}
         for (endpoint, pool, worker), cell in self.cells.items():
             place = (endpoint, pool) if per is Per.ENDPOINT else (worker, pool)
@@ -112,7 +112,7 @@ class Tallies:
         return sums
 
     def workers(self, without: Container[str] = ()) -> dict[str, Tally]:
-        """What each worker has done, as a state of this moment; `without` these endpoints (`LONG_POLLS`)."""
+        """The sum of each worker at this moment; `without` these endpoints (`LONG_POLLS`)."""
         sums: dict[str, Tally] = {}
         for (endpoint, _, worker), cell in self.cells.items():
             if worker and endpoint not in without:
@@ -120,9 +120,9 @@ class Tallies:
         return sums
 
     def keep(self, pools: Container[str], workers: Container[str]) -> None:
-        """Forget the names that are not in the configuration any more.
+        """Forget names that are not in the configuration any more.
 
-        What other workers did still counts for their pools, so that no sum ever becomes smaller.
+        What they did still counts for their pools, so that no sum becomes smaller.
         """
         kept: dict[tuple[str, str, str], Tally] = {}
         lost: dict[tuple[str, str, str], Tally] = {}

@@ -1,9 +1,8 @@
-"""How many requests of one pool are served at once, and in which turn the others are let in.
+"""How many requests of one pool run at once, and in which order the others get their turn.
 
-Whose a request is, its own words say: a token or a signature that nobody has checked yet. Where it comes from, they
-cannot choose. So the addresses that wait take turns, and within one address its keys do (a user, a room, a server; the
-address itself where there is no key). Whoever sends most does not get everything, under however many names. Pure:
-knows no clock, no sockets, no workers.
+A client chooses its token or signature, and nobody has checked them yet; it cannot choose its address. So addresses
+take turns, and within one address its keys do (a user, a room, a server; the address itself if there is no key). A
+client that sends more does not get more turns, whatever names it uses. Pure: knows no clock, no sockets, no workers.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ class GateLimits:
 
 
 ADMITTED: Final = Admission.ADMITTED
-"""Python looks a member up anew each time; this is asked with every request."""
+"""Faster than the attribute of the enumeration, and every request needs it."""
 
 Who = tuple[str, str]
 """Where a request comes from, its place, and its key."""
 
 CLAIMED = frozenset(("user", "token", "origin"))
-"""Kinds of keys that a request claims by its credentials, which are checked only later, by Synapse."""
+"""Kinds of keys that a request claims with credentials that only Synapse checks, later."""
 
 
 def who(place: str, kind: str, key: str) -> Who:
-    """As whose a request counts. `place`: the neighbourhood of its address; empty where that speaks for many.
+    """What a request is counted under. `place`: the neighbourhood of its address; empty for a proxy with many clients.
 
-    A claimed key counts for each place apart, so that nobody uses up the share of the user whose name he takes.
+    A claimed key is counted separately for each place, so that nobody can use up the share of another user.
     """
     if not place:
         return key, key
@@ -66,53 +65,54 @@ def who(place: str, kind: str, key: str) -> Who:
 
 @define(eq=False, slots=True)
 class Gate:
-    """The entrance to one pool.
+    """The gate of one pool.
 
-    Invariants: at most `concurrency` are in, at most `per_key` of one key, at most `per_place` of one place; nobody
-    waits who could be in; the places that wait are served in turn, the keys of one place are, and the requests of one
-    key and place in the order in which they came.
+    Invariants: at most `concurrency` run, at most `per_key` of one key, at most `per_place` of one place; no request
+    waits that could run; waiting places take turns, so do the keys of one place, and the requests of one key and place
+    go on in the order in which they came.
     """
 
     limits: GateLimits
     running: int = 0
-    """Let in, and not out again. Not all of them are with a worker: see `served`."""
+    """Admitted and not ended. Not all of them have a worker: see `served`."""
     waiting: int = 0
-    """In line at this entrance."""
+    """In the queue of this gate."""
     in_line: int = 0
-    """Of those that are in, how many wait for a worker; they say so."""
+    """How many of the running requests wait for a worker."""
     asking: int = 0
-    """How many wait until it is known whose they are, before they come here; they say so."""
+    """How many wait until their user is known, before they come to the gate."""
     waiting_octets: int = 0
-    """Bytes of request bodies that wait here; those who wait say so."""
+    """Bytes of request bodies that wait here."""
     waits: Histogram = field(factory=Histogram)
-    """How long they wait; they say so as well."""
+    """How long they waited."""
     by_key: dict[str, int] = field(factory=dict)
-    """How many of each key are in."""
+    """How many requests of each key run."""
     by_place: dict[str, int] = field(factory=dict)
-    """How many of each place are in."""
+    """How many requests of each place run."""
     _lines: dict[Who, OrderedDict[Applicant, None]] = field(factory=dict)
     """Who waits."""
     _waiting_from: dict[str, int] = field(factory=dict)
     """How many wait, by place."""
     _ready: dict[str, OrderedDict[str, None]] = field(factory=dict)
-    """By place, its keys that wait, in the order of their turns. One that is found to be full becomes stalled."""
+    """By place, its waiting keys, in the order of their turns. A key at its limit becomes stalled."""
     _stalled: dict[str, dict[str, None]] = field(factory=dict)
-    """By key, the places where it waits until a request of that key ends."""
+    """By key at its limit, the places where it waits."""
     _turns: OrderedDict[str, None] = field(factory=OrderedDict)
-    """Places that have keys that are ready and fewer than `per_place` in, in the order of their turns."""
+    """Places with ready keys and fewer than `per_place` running requests, in the order of their turns."""
 
     @property
     def served(self) -> int:
-        """Requests of the pool that a worker has."""
+        """Requests of the pool that have a worker."""
         return self.running - self.in_line
 
     @property
     def parked(self) -> int:
-        """Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known."""
+        """Requests of the pool that wait: for their turn, for a worker, or until their user is known."""
         return self.waiting + self.in_line + self.asking
 
     def enter(self, who: Who, applicant: Applicant) -> Admission:
-        """Ask to be let in. Who waits is told by `admitted`, or says `leave`; who is in says `out` at the end."""
+        """Ask to be admitted: now, later by a call of `admitted`, or not at all. Call `out` at the end, or `leave`
+        before."""
         place, key = who
         limits = self.limits
         count = self.by_key.get(key, 0)
@@ -135,10 +135,10 @@ class Gate:
         return Admission.WAITS
 
     def out(self, who: Who) -> None:
-        """A request that was in has ended; the next one comes in."""
+        """A running request has ended; the next one gets its turn."""
         place, key = who
         self.running -= 1
-        # `_less`, written out: every request passes here.
+        # `_less`, inlined, because every request passes here.
         count = self.by_key[key] - 1
         if count:
             self.by_key[key] = count
@@ -158,26 +158,26 @@ class Gate:
             self._admit()
 
     def leave(self, who: Who, applicant: Applicant) -> None:
-        """Who waited does not want to come in any more."""
+        """A waiting request has given up."""
         line = self._lines.get(who)
         if line is not None and applicant in line:
             del line[applicant]
             self._waits_no_more(who)
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes of request bodies wait here, or fewer where it is negative."""
+        """Count bytes of waiting request bodies; a negative number takes them off."""
         self.waiting_octets += octets
 
     def count_in_line(self, change: int) -> None:
-        """So many more of those that are in wait for a worker."""
+        """Count running requests that wait for a worker; a negative number takes them off."""
         self.in_line += change
 
     def count_asking(self, change: int) -> None:
-        """So many more wait until it is known whose they are."""
+        """Count requests that wait until their user is known; a negative number takes them off."""
         self.asking += change
 
     def use(self, limits: GateLimits) -> None:
-        """Other limits from now on; who is in stays in."""
+        """Apply other limits from now on; running requests go on."""
         self.limits = limits
         self._ready.clear()
         self._stalled.clear()
@@ -197,7 +197,7 @@ class Gate:
             self._turns.setdefault(place, None)
 
     def _waits_no_more(self, who: Who) -> None:
-        """Count one of those who wait off; if it was the last of its line, there is no turn for that any more."""
+        """Take one waiting request off the counters; the last one of its line also gives up the turn of that line."""
         place, key = who
         self.waiting -= 1
         _less(self._waiting_from, place)
@@ -242,7 +242,7 @@ class Gate:
 
 
 def _less(counts: dict[str, int], name: str) -> int:
-    """One less; what is none is not kept."""
+    """Subtract one, and forget a name whose count is zero."""
     count = counts[name] - 1
     if count:
         counts[name] = count

@@ -1,6 +1,6 @@
-"""What is awaited on a client's connection at any moment, and what it means when it does not happen in time.
+"""What a client connection waits for, and what it means when that does not happen in time.
 
-One deadline runs for a connection at a time. Those without a failure concern the connection and not its request.
+A connection has one deadline at a time. Those without a failure concern the connection and not its request.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Awaited(Enum):
     def __init__(self, what: str, failure: Failure | None) -> None:
         self.what = what
         self.failure = failure
-        """What it is when it does not happen in time."""
+        """How the request fails when it does not happen in time."""
 
 
-# Python looks a member up anew each time; these are needed with every request.
+# Faster than attributes of the enumeration, and every request needs them.
 IDLE: Final = Awaited.IDLE
 HEAD: Final = Awaited.HEAD
 ANSWER: Final = Awaited.ANSWER

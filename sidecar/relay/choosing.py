@@ -14,7 +14,7 @@ from sidecar.upstream.pool import WorkerPool
 
 
 def choose(gateway: Gateway, decision: Decision, client: str, *, falling_back: bool) -> WorkerPool | None:
-    """The worker to ask; None where there is none at all.
+    """The worker to ask; None if there is none.
 
     `client` is the address for whom there is no key. `falling_back`: main counts this request already as one that it
     serves for others.
@@ -53,7 +53,7 @@ def best(
 
 
 def within_budget(gateway: Gateway, pool: WorkerPool, *, falling_back: bool) -> bool:
-    """Main does what others leave undone only for so many at once."""
+    """Whether main may take over one more request from other workers (`limits.fallback`)."""
     return falling_back or pool.name != gateway.main or gateway.counters.falling_back < gateway.limits.fallback
 
 

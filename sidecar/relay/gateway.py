@@ -60,7 +60,7 @@ def response_limits(limits: Limits) -> ReaderLimits:
 
 @define(eq=False)
 class WaitingTotal:
-    """What all lines hold together: requests, and bytes of their bodies."""
+    """What waits in all queues together: requests, and bytes of their bodies."""
 
     count: int = 0
     octets: int = 0
@@ -74,7 +74,7 @@ class WaitingTotal:
         self.count -= 1
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes wait, or fewer where it is negative."""
+        """Count waiting bytes; a negative number takes them off."""
         self.octets += octets
 
 
@@ -92,28 +92,28 @@ class Gateway:
     gates: Mapping[str, Gate] = field(factory=dict)
     """Of each pool, how many requests it serves at once."""
     main: str = MAIN
-    """Name of the main process, which does not do everything that others leave undone (`limits.fallback`)."""
+    """Name of the main process, which takes over only so many requests at once (`limits.fallback`)."""
     line: WaitingTotal = field(factory=WaitingTotal)
     held_back: HeldBack = field(default=Factory(lambda self: HeldBack(self.deadlines), takes_self=True))
-    """Long polls that wait, so that more comes in one answer."""
+    """Long polls that wait for a moment, so that one answer has more."""
     weights: Mapping[str, float] = field(factory=dict)
-    """Of each worker, where it is not 1."""
+    """The weight of each worker, if it is not 1."""
     whoami: Whoami | None = None
-    """Finds users whose tokens do not name them; None: nobody is asked for."""
+    """Finds the users of tokens that do not name them; None: not configured."""
     changes: bool = False
-    """Something is changed of some requests (`Decision.changes`)."""
+    """Some requests are changed on their way (`Decision.changes`)."""
     notes: Notes = field(default=Factory(lambda self: Notes(self.deadlines.now, self.deadlines.set), takes_self=True))
-    """Of every exchange that has ended."""
+    """Takes a record of each exchange that has ended."""
     request_ids: RequestIds | None = None
-    """None where nobody reads them."""
+    """None if nothing reads them."""
     observed: bool = field(init=False)
-    """Somebody is told of exchanges."""
+    """Exchanges are counted or logged."""
     complaints: Ration = field(factory=Ration)
-    """Of what is told of requests that broke a rule."""
+    """Bounds the log lines about requests that broke a rule."""
     draining: bool = False
-    """Every response from now on closes its connection."""
+    """Each response closes its connection."""
     plain: bool = field(init=False)
-    """Requests go on as they come and by what is in them, so that nothing has to be prepared."""
+    """No request is changed and no user is looked up, so nothing has to be prepared."""
 
     def __attrs_post_init__(self) -> None:
         self.observed = self.notes.wanted
@@ -128,19 +128,19 @@ class Gateway:
         self.draining = True
 
     def ask(self, whoami: Whoami | None) -> None:
-        """From the next request on, find by this users whose tokens do not name them."""
+        """From the next request on, find users of tokens that do not name them with this."""
         self.whoami = whoami
         self.plain = not self.changes and whoami is None
 
     def tell_rule(self, peer: str, status: int, rule: str) -> None:
-        """Log which rule a client broke, as long as there are not too many such lines. Nothing of what it sent."""
+        """Log which rule a client broke, unless there are too many such lines. Logs nothing of what it sent."""
         omitted = self.complaints.take(self.deadlines.now())
         if omitted is not None:
             more = f" ({omitted} more like this were not logged)" if omitted else ""
             _log.info("{peer} was answered {status}: {rule}{more}", peer=peer, status=status, rule=rule, more=more)
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
-        """The candidates of `decision` in the order of this moment: by load where no key, or a bound, says so."""
+        """The candidates of `decision` in their order now: by load if there is no key, or if the pool is bounded."""
         names = decision.candidates
         bound = decision.settings.bounded
         if len(names) < 2 or not (decision.key is None or bound):

@@ -1,9 +1,9 @@
 """Long polls that wait for a moment, so that what happens meanwhile comes in one answer instead of several.
 
-A sync that has been answered comes back at once, and the next event answers it again. When somebody types, says
-something and is read, Synapse makes four answers for everybody in the room. So a client whose syncs come back in quick
-succession waits a little before its next one is sent. The first of a burst does not wait, and neither does a client
-for which nothing happens. Knows no workers, and nothing of what is held.
+A client syncs again as soon as it has an answer, and the next event answers it again. Typing, a message and its
+receipts are four answers for everybody in the room. So a client whose syncs follow each other quickly waits a little
+before its next one is sent. The first of a burst does not wait, and neither does a client without events. Knows no
+workers, and nothing of the requests that it holds.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from sidecar.wire.head import RequestHead
 _log = logger("sidecar.relay")
 
 BURST = 2.5
-"""Times the time for which a long poll is held: one that comes so soon after the client's last is of the same burst."""
+"""A long poll belongs to a burst if it comes within this many hold times after the client's last one."""
 CROWD = 8
 """Clients of late for each worker: with twice as many, polls are held twice as long, and so on. One event in a large
 room has a worker answer a hundred polls, which takes longer than the pause between two events."""
 LONGEST = 3
 """Times the configured time: no poll is held for longer, however large the crowd is."""
 TOGETHER = 0.002
-"""Seconds by which one may go earlier, together with those before it: fewer timers."""
+"""Seconds by which a long poll may go earlier, together with those before it, to save timers."""
 
 
 class LongPoll(Protocol):
     """A request that can be held back."""
 
     def held_long_enough(self, head: RequestHead) -> None:
-        """Go on, unless it has ended meanwhile."""
+        """Go on, unless the request has ended meanwhile."""
 
 
 class Bursts:
@@ -50,7 +50,8 @@ class Bursts:
         self._before: dict[int, float] = {}
 
     def note(self, client: int, workers: int, now: float) -> float:
-        """This client comes, to one of so many workers; for how many seconds it is held, 0 outside a burst."""
+        """Note a request of this client, to a pool of so many workers; for how many seconds it is held, 0 outside a
+        burst."""
         window, age = self._window, now - self._began
         if age >= window:
             self._before = self._now if age < 2 * window else {}
@@ -69,19 +70,19 @@ class Bursts:
 
 
 class HeldBack:
-    """Those that wait at this moment, by for how long: in each line, they go on in the order in which they came."""
+    """The waiting long polls, by how long they are held; those of one line go on in the order in which they came."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._lines: dict[float, deque[tuple[float, LongPoll, RequestHead]]] = {}
         self._bursts: dict[float, Bursts] = {}
-        """By the same lengths of time; there are as many as the configurations of this process named."""
+        """By hold time; as many as the configurations of this process have named."""
         self.waits = Histogram()
         """How long they were held."""
         self.waiting_octets = 0
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes of bodies wait, or fewer where it is negative."""
+        """Count bytes of waiting bodies; a negative number takes them off."""
         self.waiting_octets += octets
 
     def wanted(self, client: int, seconds: float, workers: int) -> float:
@@ -95,7 +96,7 @@ class HeldBack:
         return bursts.note(client, workers, self._deadlines.now())
 
     def hold(self, poll: LongPoll, head: RequestHead, seconds: float) -> None:
-        """Tell `poll` in `seconds`, at most `TOGETHER` earlier, to go on."""
+        """Let `poll` go on in `seconds`, or up to `TOGETHER` earlier."""
         line = self._lines.get(seconds)
         if line is None:
             line = self._lines[seconds] = deque()
@@ -114,7 +115,7 @@ class HeldBack:
 
 
 def _tell(poll: LongPoll, head: RequestHead) -> None:
-    """One that fails must not take those behind it with it."""
+    """One that fails must not stop those behind it."""
     try:
         poll.held_long_enough(head)
     except Exception:

@@ -1,7 +1,7 @@
-"""What answers that pass by teach of whose a token is, without being delayed or changed.
+"""What answers say about whose a token is. They are neither delayed nor changed.
 
-A lesson hears the events of one answer as they pass, and is learnt when the exchange is over. It keeps a bounded copy
-where the content matters, and of the request no more than the mark of its token. Knows no connection.
+A lesson sees the events of one answer as they pass, and is learnt when the exchange has ended. It keeps a bounded copy
+if the content matters, and of the request only the digest of its token. Knows no connection.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Lesson(Protocol):
     """Something to learn from the answer of one exchange."""
 
     def hear(self, events: Sequence[ResponseEvent]) -> None:
-        """These events of the answer pass by; a second head begins another answer."""
+        """These events of the answer pass; a second head begins another answer."""
 
     def learn(self) -> None:
         """The exchange has ended, however it did."""
@@ -64,12 +64,12 @@ class Overheard:
 
     whoami: Whoami = field(repr=False)
     mark: bytes | None
-    """Of the request's token; None: it is in the answer."""
+    """Digest of the request's token; None: the token is in the answer."""
     tells: Callable[[int, bytes], TokenOwner | None]
     decoded: bool
-    """The events have no chunks."""
+    """The content comes without chunks."""
     limit: int
-    """Octets that are kept; an answer with more is not understood."""
+    """The most bytes that are kept; a longer answer is not read."""
     head: ResponseHead | None = None
     complete: bool = False
     octets: list[bytes] = field(factory=list, repr=False)
@@ -111,7 +111,7 @@ def _without_chunks(content: bytes) -> bytes:
 
 
 def lesson_of(whoami: Whoami, head: RequestHead, decision: Decision) -> Lesson | None:
-    """What the answer to this request may teach; None for nearly all."""
+    """What the answer to this request may say about its user; None for nearly all requests."""
     path, _, query = head.origin.partition(b"?")
     if head.method == b"POST" and answers_login(path):
         return Overheard(whoami, None, told_by_login, not head.http11, whoami.settings.answer)

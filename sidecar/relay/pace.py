@@ -1,4 +1,4 @@
-"""How fast the body of a request has to come: no pause may be too long, nor all of it too slow.
+"""How fast the body of a request has to come: pauses and the average rate are limited.
 
 Pure: reads no clock.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class BodyPace:
-    """The rate of a body, or of what came of it since the worker was last in the way."""
+    """The rate of a body, measured since the worker last held it up."""
 
     __slots__ = ("_began", "_seen")
 
@@ -16,9 +16,9 @@ class BodyPace:
         self._seen = 0
 
     def patience(self, octets: int, now: float, pause: float, rate: float) -> float:
-        """So many more octets have come: within how many seconds more are due.
+        """After more bytes have come: in how many seconds the next ones are due.
 
-        `pause`: the longest in seconds; `rate`: the least in bytes per second, 0 for none.
+        `pause`: the longest in seconds; `rate`: the lowest in bytes per second, 0 for no limit.
         """
         self._seen += octets
         latest = self._began + pause + self._seen / rate if rate else now + pause

@@ -1,8 +1,7 @@
-"""One request and its answer on their way through the sidecar: the state that it is in, and what happens next.
+"""One request and its answer on their way through the sidecar: its state, and what happens next.
 
-The only place where decisions about messages meet connections. What goes on, and what of a message is kept, says the
-exchange; which worker is asked, `sidecar.relay.choosing`; what is sent again, `sidecar.exchange.retries`. There is one
-for each request, and it is not used again.
+Applies decisions to connections; others make them: the exchange (what is sent on and kept), `sidecar.relay.choosing`
+(which worker), `sidecar.exchange.retries` (what is sent again). There is one passage for each request.
 
     [COALESCE] ─▶ RESOLVE ─▶ ADMIT ─▶ LEASE ─▶ SEND ─▶ AWAIT ─▶ [JUDGE] ─▶ RELAY ─▶ DONE
                                         ▲         └──────┴──────────┘│         └─▶ TUNNEL ─▶ DONE
@@ -43,7 +42,7 @@ from sidecar.wire.framing import CHUNKED, REQUEST_ID, TRACEPARENT
 from sidecar.wire.head import RequestHead
 
 _GRACE = 1.0
-"""Seconds after the deadline of a question, which tells those who wait; a second lock on the same door."""
+"""Seconds added to the deadline of a wait that normally ends by itself."""
 
 _log = logger("sidecar.relay")
 
@@ -58,39 +57,39 @@ class Passage:
     )
 
     address: str
-    """Of the client, as a trusted chain of proxies tells it."""
+    """The client's address, as a chain of trusted proxies states it."""
     request_id: str
-    """Empty as long as nobody was told one."""
+    """Empty until somebody is given it."""
     trace: str
-    """Of which it says that it is a part; empty where it does not."""
+    """The trace that the request names; empty if none."""
     ticket: Ticket | None
-    """While it waits, what it waits with."""
+    """Counts the request while it waits."""
     gate: Gate | None
-    """The entrance through which it came in."""
+    """The gate that admitted it."""
     who: Who
-    """As whose request it did; there is one with the gate only."""
+    """What the gate counts it under; set only with `gate`."""
     upstream: Upstream | None
     worker: str
-    """To whom it went last."""
+    """The worker that it went to last."""
     moved: bool
-    """It has gone elsewhere than to the first worker of its key."""
+    """It went to another worker than the first one of its key."""
     falling_back: bool
-    """Main does this for others."""
+    """Main does this in place of other workers."""
     answer: AnswerRelay | None
     """Relays what a worker answers, unless that comes as a whole."""
     lesson: Lesson | None
-    """What is learnt from the answer of whose the token is."""
+    """What the answer may say about whose the token is."""
     outbox: bytes
-    """What has gathered for the worker in this turn."""
+    """Bytes for the worker that are sent at the end of this turn."""
     pace: BodyPace | None
-    """How fast its body comes."""
+    """The rate of the request body."""
     worker_clogged: bool
     """The worker takes less than it is sent."""
     splice: Splice | None
     first_byte: float
     queue: float
     connect: float
-    """Seconds, as the other two; see `Record`."""
+    """These three are in seconds; see `Record`."""
 
     def __init__(self, client: Client, gateway: Gateway, head: RequestHead) -> None:
         self.client = client
@@ -129,7 +128,7 @@ class Passage:
         gateway, decision = self.gateway, self.decision
         if decision.action != "forward":
             if head.length or not decision.after:
-                # A body is not kept for the time in which an answer is held back.
+                # No body is kept while an answer is delayed.
                 self._answer()
             else:
                 self.client.expect(Awaited.HELD, decision.after)
@@ -197,7 +196,7 @@ class Passage:
                 self.exchange.mark_sent()
 
     def invalid(self, status: int, error: WireError) -> None:
-        """The client does not go on as it should; nothing more is interpreted of what it sends."""
+        """The client broke a rule of HTTP; nothing more of what it sends is interpreted."""
         if self.exchange.passed:
             self.fail(Failure.CLIENT_CUT)
         else:
@@ -206,11 +205,10 @@ class Passage:
             self.client.close_after(refusal(status, str(error)))
 
     def half_closed(self) -> bool:
-        """The client has closed its side; whether it is to be taken for one that has left.
+        """The client has closed its side; whether it counts as gone.
 
-        In the middle of a request that is an incomplete message. Behind a complete one it cannot be told from a
-        client that has left, so that the worker's time is not spent on nobody; only an answer that has begun is sent
-        to its end.
+        In the middle of a request, the message is incomplete. After a complete one, it cannot be told from a client
+        that has left, and a worker's time should not be wasted; only an answer that has begun is sent to its end.
         """
         exchange = self.exchange
         if exchange.tunnel or (exchange.received and not exchange.passed):
@@ -222,7 +220,7 @@ class Passage:
         return False
 
     def client_gone(self) -> None:
-        """The client's connection is gone: so is the worker's, at once."""
+        """The client's connection is gone: end the worker's, too."""
         self.gateway.counters.client_gone += 1
         self._drop_upstream()
         self._end(0, Failure.CLIENT_GONE.ending)
@@ -246,7 +244,7 @@ class Passage:
             self.ticket.place.leave(self)
             self.caller_known(None)
         else:
-            # A tunnel in which nothing moves: there is nobody to tell.
+            # An idle tunnel: no reply is possible.
             self._drop_upstream()
             self.client.abort()
 
@@ -254,7 +252,7 @@ class Passage:
         self.client.expect(ANSWER, self.decision.settings.answer or self.gateway.timeouts.answer)
 
     def _expect_body(self, octets: int) -> None:
-        """So many more octets of a request body have come: more are due in time, and at `limits.request_rate`."""
+        """Bytes of the body have come; the next ones are due in time, and at `limits.request_rate`."""
         gateway = self.gateway
         now = gateway.deadlines.now()
         if self.pace is None:
@@ -263,17 +261,17 @@ class Passage:
         self.client.expect(Awaited.BODY, patience)
 
     def _expect_progress(self) -> None:
-        """The answer, or the rest of a body that was held up by us or by the worker: the client is not to blame."""
+        """Expect the answer, or the rest of a body. We or the worker held that up, so the client gets its full time."""
         if self.exchange.received:
             self._expect_answer()
         else:
             self.pace = None
             self._expect_body(0)
 
-    # COALESCE: what comes meanwhile comes in one answer.
+    # COALESCE: wait for a moment, so that the answer has more.
 
     def _hold_back(self, head: RequestHead) -> bool:
-        """Let a long poll of a burst wait; False where it is none, or where too many bytes wait already."""
+        """Let a long poll of a burst wait; False if it is none, or if too many bytes wait already."""
         gateway, exchange, decision = self.gateway, self.exchange, self.decision
         query = head.origin.partition(b"?")[2]
         token = token_of(query, head.fields) if is_long_poll(head.method, query) else None
@@ -295,20 +293,20 @@ class Passage:
         return True
 
     def held_long_enough(self, head: RequestHead) -> None:
-        """It goes on, unless it has ended."""
+        """Go on, unless the request has ended."""
         ticket = self.ticket
         if self.state is COALESCE and ticket is not None:
             self.ticket = None
             ticket.give_back()
             self.state = RESOLVE
-            # Does as much as it has to: where nothing is to be prepared, it enters.
+            # If nothing has to be prepared, this only enters.
             self._prepare(head)
             self._go_on()
 
     # RESOLVE: who is the caller?
 
     def _prepare(self, head: RequestHead) -> None:
-        """See to what few sidecars are asked for, and let the request in."""
+        """Apply changes and look up the user, if configured, and let the request in."""
         gateway, exchange, changes = self.gateway, self.exchange, self.decision.changes
         if changes is not None:
             most = gateway.limits.request_head
@@ -330,7 +328,7 @@ class Passage:
             self._enter()
 
     def _asks(self, head: RequestHead, whoami: Whoami) -> bool:
-        """Decide by the user if that is known; true if the answer to a question is awaited."""
+        """Decide by the user if it is known; True if the request waits for that."""
         path, _, query = head.origin.partition(b"?")
         token = token_of(query, head.fields)
         assert token
@@ -350,22 +348,22 @@ class Passage:
         self.decision = self.decision.of_user(user)
 
     def caller_known(self, user: str | None) -> None:
-        """The answer to the question for which we waited; without one the token stays the key."""
+        """The user is known, or None: then the token stays the key."""
         self._stop_waiting()
         if user is not None:
             self._decide_for(user)
         self._enter()
         self._go_on()
 
-    # ADMIT: a turn at the entrance of the pool.
+    # ADMIT: a turn at the gate of the pool.
 
     def _enter(self) -> None:
-        """Go in if the pool serves fewer requests than it may; else wait for a turn."""
+        """Go on if the pool has room; else wait for a turn."""
         decision = self.decision
         gate = self.gateway.gates.get(decision.pool)
         if gate is not None:
             self.state = ADMIT
-            # Without a key, the address is one: that of a proxy that does not say for whom it speaks, too.
+            # Without a key, the address is the key, even that of a proxy that does not name its client.
             place = self.gateway.forwarded.place(self.address)
             self.who = caller = who(place, decision.kind, decision.key or place or self.address)
             verdict = gate.enter(caller, self)
@@ -402,13 +400,13 @@ class Passage:
         return timeouts.wait_federation if decision.federation else timeouts.wait
 
     def _count(self, ticket: Ticket, *, bounded: bool = True) -> bool:
-        """Wait with `ticket`; False where too much waits already."""
+        """Wait with `ticket`; False if too much waits already."""
         exchange = self.exchange
         self.ticket = ticket
         if ticket.count(exchange.waiting_bytes, has_body=bool(exchange.length), bounded=bounded):
             entrance = self.gateway.gates.get(self.decision.pool)
             if entrance is not None and ticket.place is not entrance:
-                # Who waits at the entrance it counts by itself.
+                # The gate itself counts those who wait for it.
                 ticket.tell(entrance.count_asking if self.gate is None else entrance.count_in_line)
             return True
         self.ticket = None
@@ -429,7 +427,7 @@ class Passage:
         if len(candidates) == 1 or (candidates and not (decision.key is None or decision.settings.bounded)):
             first = gateway.pools[candidates[0]]
             if first.taking and not self.falling_back:
-                # What nearly always holds, in short: it takes the request, on a connection that is there.
+                # The common case, inlined: the worker is up and has an idle connection.
                 self.state = LEASE
                 upstream = first.take()
                 if upstream is None:
@@ -447,7 +445,7 @@ class Passage:
         """Take a connection of one worker, or wait for it."""
         self.state = LEASE
         if (pool.name == self.gateway.main and pool.name not in self.decision.candidates) is not self.falling_back:
-            # From now on main does this for others, or somebody else does it.
+            # Main takes over, or another worker takes it back.
             self.falling_back = not self.falling_back
             self.gateway.counters.falling_back += 1 if self.falling_back else -1
         upstream = pool.take()
@@ -463,11 +461,11 @@ class Passage:
             self.ticket = None
             self._shed()
         elif self.ticket is ticket:
-            # Only now: in the meantime it may have got one, or gone elsewhere.
+            # Only now: `queue` may have given it a connection, or moved it.
             self._wait_in_line(pool, ticket)
 
     def _wait_in_line(self, pool: WorkerPool, ticket: Ticket) -> None:
-        # Who waits for a connection that is being made is not in line yet.
+        # A request that waits for a connection being made is not in line yet.
         if not self._count(ticket, bounded=pool.waiting > pool.connecting):
             pool.leave(self)
             self._shed()
@@ -476,16 +474,16 @@ class Passage:
         self.client.expect(Awaited.WAIT, self._patience())
 
     def leased(self, upstream: Upstream) -> None:
-        """A connection for which we waited in line."""
+        """A connection that the request waited for."""
         ticket = self._stop_waiting()
         if upstream.made >= ticket.since:
-            # It was made for who is in line, not for a request of before.
+            # It was made while this request waited.
             self.connect = min(upstream.took, self.queue)
         self._attach(upstream, upstream.pool.name)
         self._go_on()
 
     def worker_away(self) -> None:
-        """The worker for which we wait takes no requests: another candidate, if there is one, is better."""
+        """The worker takes no requests any more: go to another candidate, if there is one."""
         assert self.ticket is not None
         pool = self.ticket.place
         assert isinstance(pool, WorkerPool)
@@ -507,7 +505,7 @@ class Passage:
         self.state = AWAIT if exchange.received else SEND
         candidates = decision.candidates
         if not candidates or name != candidates[0]:
-            # It is not the first: a move of a key, or work that nobody in the pool can do now.
+            # Not the first candidate: the key moves, or nobody in the pool can take it.
             counters = self.gateway.counters
             if name not in candidates:
                 counters.fallen_back += 1
@@ -518,7 +516,7 @@ class Passage:
             upstream.link.pause()
 
     def _go_on(self) -> None:
-        """If a request that waited has a connection: send it, read the rest, and time what it waits for now."""
+        """Send a request that has waited, if it has a connection now, and read the rest of it."""
         if self.upstream is not None:
             self.client.unhold(WAITING)
             self._expect_progress()
@@ -546,7 +544,7 @@ class Passage:
     # AWAIT, JUDGE, RELAY: what the worker answers.
 
     def upstream_data(self, octets: bytes) -> None:
-        """Octets of the answer."""
+        """Bytes of the answer."""
         exchange, upstream = self.exchange, self.upstream
         assert upstream is not None
         if self.state is AWAIT and self.lesson is None and self.answer is None and not upstream.link.unsent:
@@ -554,13 +552,13 @@ class Passage:
             if head is not None and head.status not in DOUBTFUL:
                 down = exchange.pass_whole(head, octets)
                 if down:
-                    # What nearly always comes: an answer all at once.
+                    # The common case: the whole answer in one piece.
                     self._relay_whole(upstream, down)
                     return
         self._relay(exchange, upstream, octets)
 
     def _relay_whole(self, upstream: Upstream, down: bytes) -> None:
-        """All that is left to do with an answer that has come all at once, as the other way does it in many steps."""
+        """Send a whole answer and end the passage; the same as `_relay` and `_finish`, in fewer steps."""
         client, gateway = self.client, self.gateway
         if gateway.observed:
             self.first_byte = gateway.deadlines.now() - self.began
@@ -615,7 +613,7 @@ class Passage:
         self.state = State.JUDGE
         doubt = answer.judge(down, ended=ended)
         if doubt is None:
-            # To the client it has not begun.
+            # For the client, the answer has not begun.
             self.client.expect(ANSWER, self.gateway.timeouts.answer_body)
             return []
         main = answer.elsewhere(doubt, upstream, falling_back=self.falling_back)
@@ -635,7 +633,7 @@ class Passage:
         """The client gets the head of the final answer."""
         self.state = RELAY
         if self.exchange.cut:
-            # The rest of the request is not wanted: neither read it nor let its writing end the connection.
+            # The rest of the request is not wanted: do not read it, and do not let a failed write end the connection.
             self._end_splice()
             upstream.link.abandon_writes()
             self.outbox = b""
@@ -660,7 +658,7 @@ class Passage:
         return False
 
     def upstream_lost(self, *, clean: bool) -> None:
-        """The worker's connection has ended, in good order or not."""
+        """The worker's connection has ended, cleanly or not."""
         exchange, upstream = self.exchange, self.upstream
         assert upstream is not None
         self._end_splice()
@@ -679,8 +677,8 @@ class Passage:
     def _cut_off(self, upstream: Upstream) -> None:
         """The worker has ended the connection without an answer.
 
-        Synapse acts on a request when it has read all of it, and a UNIX socket is reset only by an end that has not
-        read everything; so a request whose connection was reset was not acted on (docs/http.md has the experiment).
+        Synapse acts on a request only when it has read all of it, and a UNIX socket is reset only if the other end has
+        not read everything. So a request whose connection was reset was not acted on (docs/http.md has the experiment).
         """
         exchange, counters = self.exchange, self.gateway.counters
         unexecuted = upstream.link.was_reset and upstream.pool.reset_means_unread
@@ -709,7 +707,7 @@ class Passage:
         decision = self.decision
         there = best(self.gateway, decision, decision.candidates, self.address, falling_back=self.falling_back)
         if there.draining and there.waiting * 2 >= there.limits.waiting:
-            # Nobody else takes it, and the line has no room for all.
+            # No other worker takes it, and the queue has no room for all.
             return False
         self.upstream = None
         self._unclog()
@@ -731,18 +729,18 @@ class Passage:
             upstream.link.send(ahead)
 
     def tunnel_up(self, octets: bytes) -> None:
-        """The client has sent these into a tunnel."""
+        """The client has sent these bytes into a tunnel."""
         if self.upstream is not None:
             self.upstream.link.send(octets)
             self.client.expect(Awaited.TUNNEL, self.gateway.timeouts.tunnel)
 
-    # Large bodies, which go past the process.
+    # Large bodies, which the kernel moves.
 
     def splice_up(self) -> None:
-        """Let the rest of the request body go past us, unless something is in the way."""
+        """Let the kernel move the rest of the request body, if it can."""
         upstream = self.upstream
         if upstream is None or self.splice is not None or self.exchange.begun or self.worker_clogged:
-            # A worker that has closed may have answered before: what it sent is read first, and then its end.
+            # A worker that has closed may have answered before: read that first.
             return
         octets = self.client.reader.body_left
         self.splice = begin_splice(self.client.link, upstream.link, octets, self._moved_up, self.upstream_clogged)
@@ -826,7 +824,8 @@ class Passage:
         ending: str = decision.action
         if ending == "refuse":
             if decision.pool:
-                # Of a pool: nobody serves this. What access, a route or the request itself forbids has none.
+                # With a pool, no worker serves this. Refusals by access, by a route or by the request itself have no
+                # pool.
                 self.gateway.counters.failed += 1
                 ending = Failure.NO_WORKER.ending
             else:
@@ -859,7 +858,7 @@ class Passage:
             self.client.close_after(b"")
 
     def fail(self, failure: Failure) -> None:
-        """End the exchange with a reply of ours, or with a visible cut."""
+        """End the exchange with a reply of ours, or by cutting the connection."""
         exchange, decision = self.exchange, self.decision
         outcome = exchange.fail(failure)
         self.gateway.counters.failed += 1
@@ -881,14 +880,14 @@ class Passage:
         self.client.close_after(reply)
 
     def _id(self) -> str:
-        """What the request is called where somebody is told; empty where requests have no ids."""
+        """The request id, made when it is first needed; empty if requests have no ids."""
         ids = self.gateway.request_ids
         if not self.request_id and ids is not None:
             self.request_id = ids.make()
         return self.request_id
 
     def _end(self, status: int = 0, ending: str = DONE) -> None:
-        """Every exchange, however it ends, passes here exactly once. `status` is what we told the client ourselves."""
+        """Every exchange ends here, exactly once. `status` is that of our own reply."""
         if self.splice is not None:
             self._end_splice()
         self.state = ENDED
@@ -905,14 +904,14 @@ class Passage:
             self.lesson.learn()
         gate = self.gate
         if gate is not None:
-            # Last, because whoever comes in next may be on a connection that ends with this one.
+            # Last, because the next request that is admitted may be on this connection.
             self.gate = None
             gate.out(self.who)
 
     def _note(self, status: int, ending: str) -> None:
         decision, exchange = self.decision, self.exchange
         response = exchange.response
-        # By position, and only here: to name twenty values costs as much as to write the line of the log.
+        # By position, and only here: naming twenty values costs as much as writing the log line.
         record = Record(
             self.address,
             exchange.method,

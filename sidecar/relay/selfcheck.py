@@ -1,8 +1,8 @@
 """Notices that a worker does not know an endpoint which main knows, so that main can be asked instead.
 
-That is the mark of a request that was sent to the wrong process, after an upgrade for example: nothing was done there,
-so that it can be repeated elsewhere, whatever its method. The same words can be those of another server, which a worker
-passes on when it has done its work; they are believed. Knows no connections; only what the decision says of main.
+That happens when a request goes to the wrong process, after an upgrade for example. Nothing was done there, so the
+request can be repeated elsewhere, whatever its method. A worker may also pass the same words on from another server;
+they are taken at face value. Knows no connections; only what the decision says about main.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidecar.wire.head import ResponseHead
 DOUBTFUL = frozenset((404, 405))
 """Statuses with which Synapse says that it does not know a path, or its method there (http/server.py)."""
 _ENOUGH = 2 * LONGEST
-"""Bytes, with those of chunks, beyond which an answer is not the one that is looked for."""
+"""Bytes, including chunk framing, beyond which an answer is another one."""
 
 _ONE_CHUNK = re.compile(rb"[0-9A-Fa-f]+\r\n(.*)\r\n0\r\n\r\n", re.DOTALL)
 
@@ -36,17 +36,17 @@ class Doubt:
     pieces: list[bytes] = field(factory=list)
 
     def hear(self, pieces: list[bytes]) -> None:
-        """So much more of it is here."""
+        """More of it has come."""
         self.pieces += pieces
 
     @property
     def decided(self) -> bool:
-        """Enough of it is here."""
+        """Enough of it has come."""
         return sum(map(len, self.pieces)) > _ENOUGH
 
     @property
     def unrecognized(self) -> bool:
-        """All of the answer is here, and it says that there is no such endpoint."""
+        """The answer is complete, and says that there is no such endpoint."""
         octets = b"".join(self.pieces)
         if self.head.length == CHUNKED:
             match = _ONE_CHUNK.fullmatch(octets)
@@ -55,12 +55,12 @@ class Doubt:
 
 
 def can_be_judged(head: ResponseHead, method: bytes) -> bool:
-    """Whether the answer has content that can be looked at before it goes on."""
+    """Whether the answer has content that can be read before it goes on."""
     return method != b"HEAD" and head.length not in (0, UNTIL_CLOSE)
 
 
 def has_endpoint(exchange: Exchange, decision: Decision, worker: str, head: ResponseHead) -> bool | None:
-    """Whether a worker that says it has no such endpoint may have it all the same; None where nobody can tell."""
+    """Whether a worker that says it has no such endpoint may have it all the same; None if unknown."""
     if worker in decision.strangers:
         return False
     release = release_in(head.fields.get(b"server"))
@@ -69,7 +69,7 @@ def has_endpoint(exchange: Exchange, decision: Decision, worker: str, head: Resp
 
 
 def misrouted(counters: Counters, endpoint: str, worker: str) -> None:
-    """Count a request that this worker did not know; tell of it once for each endpoint."""
+    """Count a request that this worker did not know; log it once for each endpoint."""
     counters.misrouted += 1
     known = counters.misroutes.get((endpoint, worker), 0)
     counters.misroutes[endpoint, worker] = known + 1

@@ -43,8 +43,8 @@ class SessionTerms:
 class Session:
     """One client connection.
 
-    It keeps reading while a request is being answered, because only so a client that goes away is noticed at once;
-    what it reads ahead is bounded by `limits.pipelined`.
+    It keeps reading while a request is being answered, to notice at once when a client leaves; what it reads ahead is
+    bounded by `limits.pipelined`.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class Session:
         self.link = link
         self.peer = link.peer
         timeouts = self.gateway.timeouts
-        # Before it has shaken hands a client inside TLS can have no request.
+        # A client inside TLS cannot send a request before the handshake.
         self.expect(IDLE, timeouts.handshake if link.secure else timeouts.idle)
         if not self._owner.opened(self):
             self.gateway.counters.connections_refused += 1
@@ -113,7 +113,7 @@ class Session:
         if passage is None:
             head = reader.whole(octets)
             if head is not None:
-                # What nearly always comes: a request without a body, all at once.
+                # The common case: a whole request without a body.
                 passage = self.passage = Passage(self, self.gateway, head)
                 passage.begin(head)
                 if self.passage is None:
@@ -137,7 +137,7 @@ class Session:
             self.hold(PIPELINED)
 
     def half_closed(self) -> None:
-        """The client has closed its side; whether it still listens cannot be seen."""
+        """The client has closed its side; it may still read."""
         self._half_closed = True
         passage = self.passage
         if self._lingering:
@@ -153,7 +153,7 @@ class Session:
             self.close()
 
     def writing_ended(self) -> None:
-        """Everything is sent and our side is closed; the client has this long to close its own."""
+        """All is sent and our side is closed; now the client has to close its side in time."""
         if self._half_closed:
             self.close()
         elif self._lingering:
@@ -179,14 +179,14 @@ class Session:
     # Requests.
 
     def _requests(self, events: Sequence[RequestEvent]) -> None:
-        """What a client's octets meant. All events belong to one request: the reader stops at its end."""
+        """Handle events of one request; the reader stops at its end."""
         for event in events:
             passage = self.passage
             if event.__class__ is RequestHead:
                 passage = self.passage = Passage(self, self.gateway, event)
                 passage.begin(event)
             elif passage is None:
-                # It was refused or has ended; what follows belongs to nobody, or to the next request.
+                # It was refused or has ended; ignore the rest of it.
                 break
             elif event is END:
                 passage.request_ended()
@@ -201,12 +201,12 @@ class Session:
             passage.splice_up()
 
     def go_on(self) -> None:
-        """Go on with requests that were read ahead. A loop, because a reply of ours ends a request at once."""
+        """Go on with requests that were read ahead. In a loop, because our own reply ends a request at once."""
         if self._pumping:
             return
         reader = self.reader
         if not self._lingering and self.link.open and reader.go_on():
-            # Nothing was read ahead: what nearly always happens.
+            # The common case: nothing was read ahead.
             gateway = self.gateway
             self.awaited = IDLE
             gateway.deadlines.set(self, gateway.timeouts.idle)
@@ -234,7 +234,7 @@ class Session:
         self.passage = None
 
     def _head_begun(self) -> None:
-        """A request has begun but its head, or its body, is not complete. The deadline of a head is a total."""
+        """A request has begun and its head is not complete. The deadline is for the whole head."""
         if self.passage is None and self.awaited is not HEAD and self.reader.in_head:
             self.expect(HEAD, self.gateway.timeouts.head)
 
@@ -277,7 +277,7 @@ class Session:
             self.abort()
 
     def _is_slow(self) -> bool:
-        """Slow, and not stalled: of what waited for it, it took some since it clogged or this was last asked."""
+        """Slow, but not stalled: it took some bytes since it clogged or since the last look."""
         before, self._left = self._left, self.link.under_way
         return NOTHING < self._left < before
 
@@ -298,7 +298,7 @@ class Session:
     # The ends.
 
     def drain(self) -> None:
-        """The sidecar is stopping: end with the exchange that is running, or now if there is none."""
+        """The sidecar is stopping: end after the running exchange, or now if there is none."""
         if self.passage is not None:
             self.passage.last()
         elif self.awaited is IDLE:
@@ -326,7 +326,7 @@ class Session:
         self._linger_left = self.gateway.limits.linger
 
     def _linger(self) -> None:
-        """Wait for the client's end; longer only for one that has not got everything yet, while it takes some."""
+        """Wait until the client closes; longer only while it still takes what was sent."""
         self._left = _ANYTHING
         self.expect(Awaited.LINGER, self.gateway.timeouts.linger)
 
@@ -336,7 +336,7 @@ class Session:
             self.abort()
 
     def close(self) -> None:
-        """Close without a word, when the client has taken what waits for it."""
+        """Close without a reply, once the client has taken what was sent."""
         link = self.link
         if not link.open:
             return
@@ -345,16 +345,16 @@ class Session:
             self.expect(Awaited.LINGER, self.gateway.timeouts.stall)
         link.close()
         if link.secure and link.open:
-            # Until the client has ended too, what it still sends has to be thrown away.
+            # Discard what the client sends until it has closed, too.
             self._begin_linger()
             self._linger()
 
     def abort(self) -> None:
-        """Reset, so that the client does not take what it has for complete."""
+        """Reset, so that the client does not take a cut answer for a complete one."""
         self.link.abort()
 
     def vanish(self) -> None:
-        """The client takes nothing any more: one that is not being read tells only so that it is gone."""
+        """The client takes nothing any more. While we do not read, a failed write is the only sign that it is gone."""
         self.abort()
         self._gone()
 
@@ -365,11 +365,11 @@ class Session:
 
 
 _OF_THE_CLIENT = frozenset((IDLE, Awaited.LINGER, Awaited.STALL, Awaited.TUNNEL))
-"""What a client is late for that may still be taking what it was sent."""
+"""Deadlines that are extended while the client still takes what was sent."""
 
 
 def note_refused(gateway: Gateway, peer: str, status: int, ending: str) -> None:
-    """What a client at `peer` sent is no request, so that there is no exchange; it is noted all the same."""
+    """Note what a client at `peer` sent that is no request, and so has no exchange."""
     if gateway.observed:
         now = gateway.deadlines.now()
         request_id = "-" if gateway.request_ids is None else gateway.request_ids.make()
@@ -388,7 +388,7 @@ def note_refused(gateway: Gateway, peer: str, status: int, ending: str) -> None:
 
 
 class ClientConnection(Protocol):
-    """What is asked of a client connection, whatever is spoken on it."""
+    """A client connection of any protocol."""
 
     @property
     def peer(self) -> str:
@@ -406,14 +406,14 @@ class ClientConnection(Protocol):
         """Work with `gateway` from the next request on."""
 
     def drain(self) -> None:
-        """The sidecar is stopping: end with what is running, or now if that is nothing."""
+        """The sidecar is stopping: end after the running requests, or now if there are none."""
 
     def abort(self) -> None:
         """Reset."""
 
 
 class SessionOwner(Protocol):
-    """Who counts a session, and says how it begins."""
+    """Counts a session, and knows how it begins."""
 
     @property
     def terms(self) -> SessionTerms: ...
@@ -433,14 +433,14 @@ class Abortable(Protocol):
 
 
 class Listener:
-    """What the sessions of one port share, which are counted here in total and per address."""
+    """What the sessions of one port share. Counts them, in total and per address."""
 
     def __init__(self, gateway: Gateway, *, secure: bool = False) -> None:
         """`secure`: its connections are inside TLS."""
         self.terms = SessionTerms(gateway, "https" if secure else "http", request_limits(gateway.limits))
         self.connections: set[ClientConnection] = set()
         self.awaited: set[Abortable] = set()
-        """Connections whose balancer has not said yet whose they are."""
+        """Connections whose PROXY header has not come yet."""
         self.on_change: Callable[[], None] = lambda: None
         self._per_address: dict[str, int] = {}
 
@@ -450,13 +450,14 @@ class Listener:
         return self.terms.gateway
 
     def tell(self, changed: Callable[[], None]) -> None:
-        """Call it after a connection was opened or closed, to stop accepting at the limit and to go on below it."""
+        """Call `changed` after a connection was opened or closed, so that accepting stops at the limit and resumes
+        below it."""
         self.on_change = changed
 
     def use(self, gateway: Gateway) -> None:
         """From its next request on, every connection works with `gateway`.
 
-        How long a head may be holds for new connections.
+        A new limit of a head applies to new connections.
         """
         self.terms = SessionTerms(gateway, self.terms.scheme, request_limits(gateway.limits))
         for connection in self.connections:

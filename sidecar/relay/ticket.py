@@ -1,6 +1,6 @@
-"""What a request holds while it waits: it is counted where it waits, with the bytes of its body, within bounds for all.
+"""What a request holds while it waits. Counts it and the bytes of its body, within the limits for all.
 
-Knows the places where one can wait only as something that counts, and nothing of why.
+Does not know why a request waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sidecar.relay.gateway import Gateway
 
 
 class Place(Protocol):
-    """Where requests wait: the entrance of a pool, the line of a worker, a question."""
+    """Where requests wait: the gate of a pool, the queue of a worker, a question."""
 
     @property
     def waits(self) -> Histogram:
@@ -24,7 +24,7 @@ class Place(Protocol):
         """Bytes of their bodies."""
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes wait here, or fewer where it is negative."""
+        """Count waiting bytes; a negative number takes them off."""
 
 
 class Ticket:
@@ -33,20 +33,21 @@ class Ticket:
     __slots__ = ("_gateway", "_in_line", "_told", "counted", "held", "place", "since")
 
     def __init__(self, place: Place, gateway: Gateway, *, in_line: bool = True) -> None:
-        """`in_line`: others are served before it, so it counts as waiting; otherwise only its bytes count."""
+        """`in_line`: it counts as a waiting request; otherwise only its bytes count."""
         self.place = place
         self._in_line = in_line
         self._gateway = gateway
         self._told: Callable[[int], None] | None = None
         self.counted = False
-        """It has not been served at once."""
+        """`count` was called and `give_back` was not."""
         self.held = 0
         """Bytes of its body."""
         self.since = 0.0
         """When it was counted."""
 
     def count(self, octets: int, *, has_body: bool, bounded: bool = True) -> bool:
-        """Count it, with what there is of its body; False, and nothing is counted, where too much waits (`bounded`)."""
+        """Count it, with the body bytes that are here; False, without counting, if too much waits already
+        (`bounded`)."""
         gateway = self._gateway
         lines, limits = gateway.line, gateway.limits
         if bounded:
@@ -62,12 +63,12 @@ class Ticket:
         return True
 
     def tell(self, count: Callable[[int], None]) -> None:
-        """Let `count` be told of one more that waits, and later of one fewer."""
+        """Call `count` with 1 now, and with -1 when the wait is over."""
         self._told = count
         count(1)
 
     def hold(self, octets: int) -> bool:
-        """So many more bytes of body wait; False where the client should not be read any more."""
+        """Count more bytes of the body; False if reading from the client should stop."""
         lines, limits = self._gateway.line, self._gateway.limits
         self.held += octets
         self.place.weigh(octets)
@@ -79,7 +80,7 @@ class Ticket:
         )
 
     def give_back(self) -> float:
-        """It waits no more, whatever becomes of it; how many seconds it did."""
+        """The wait is over, whatever the reason; how many seconds it took."""
         if not self.counted:
             return 0.0
         self.counted = False

@@ -1,7 +1,7 @@
-"""A client connection of which nobody knows yet what is spoken on it: HTTP/1.1, or HTTP/2.
+"""A client connection whose protocol is not known yet: HTTP/1.1, or HTTP/2.
 
-Inside TLS the handshake says so (ALPN, RFC 7301); without TLS the first octets do (RFC 9113 3.3, prior knowledge).
-Afterwards it only counts for the listener as what it has become.
+With TLS the handshake decides (ALPN, RFC 7301); without TLS the first bytes do (RFC 9113 3.3, prior knowledge).
+Afterwards it only represents the connection to the listener.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HTTP2 = b"h2"
 
 
 class Arrival:
-    """A client connection, from its first octet to its last."""
+    """A client connection, from its first byte to its last."""
 
     def __init__(self, listener: Listener, poller: Poller, scheme: str | None = None) -> None:
         """`scheme`: as a session has it."""
@@ -37,14 +37,14 @@ class Arrival:
         self.expires = float("inf")
         self.slot = float("inf")
 
-    # To what is spoken on it we are the owner.
+    # Called by the session or multiplexer, whose owner this is.
 
     @property
     def terms(self) -> SessionTerms:
         return self._listener.terms
 
     def opened(self, connection: Session) -> bool:
-        """It was counted when it came."""
+        """Whether there was room; it was counted when it came."""
         return self._admitted
 
     def closed(self, connection: Session) -> None:
@@ -53,7 +53,7 @@ class Arrival:
     def ended(self) -> None:
         self._listener.closed(self)
 
-    # To the listener we are a connection.
+    # Called by the listener.
 
     @property
     def gateway(self) -> Gateway:
@@ -84,7 +84,7 @@ class Arrival:
     def abort(self) -> None:
         self._link.abort()
 
-    # The link tells, until it is known what is spoken.
+    # Called by the link, until the protocol is known.
 
     def connected(self, link: Link) -> None:
         assert isinstance(link, SocketLink | TwistedLink)
@@ -120,7 +120,7 @@ class Arrival:
         spoken.received(begun)
 
     def half_closed(self) -> None:
-        """Nothing more will come, so there is nobody to serve."""
+        """Nothing more will come, so there is no request to serve."""
         self._link.close()
 
     def lost(self, *, clean: bool) -> None:
@@ -128,17 +128,17 @@ class Arrival:
         self._listener.closed(self)
 
     def deadline_passed(self) -> None:
-        """Neither a request nor a handshake came in time."""
+        """No request or handshake came in time."""
         self._link.abort()
 
     def writing_ended(self) -> None:
-        """Never told: nothing is sent before it is known what is spoken."""
+        """Never called: nothing is sent before the protocol is known."""
 
     def filled(self) -> None:
-        """Never told: see `writing_ended`."""
+        """Never called: see `writing_ended`."""
 
     def drained(self) -> None:
-        """Never told: see `writing_ended`."""
+        """Never called: see `writing_ended`."""
 
     def _become(self, spoken: Session | Multiplexer) -> None:
         self.gateway.deadlines.clear(self)

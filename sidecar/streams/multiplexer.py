@@ -1,7 +1,7 @@
-"""One client connection of HTTP/2: it makes a session for each request, and shares the connection among them.
+"""One client connection of HTTP/2: makes a session for each request, and shares the connection among them.
 
-Owns what concerns the connection and none of its requests: who may send, the deadlines without a request, and the ways
-to end. Knows no workers and no routes.
+Owns what concerns the connection and not its requests: whose turn it is to send, the deadlines between requests, and
+the ways to end. Knows no workers and no routes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from sidecar.transport.poller import Poller
 from sidecar.transport.transport import MOST_UNSENT
 
 _FIELD_OVERHEAD = 32
-"""What a field counts for besides its octets (RFC 9113 6.5.2)."""
+"""What a field counts for besides its bytes (RFC 9113 6.5.2)."""
 _SMALLEST_WINDOW, _LARGEST_WINDOW = 65535, 2**31 - 1
 
 _log = logger("sidecar.http2")
 
 
 class MultiplexerOwner(Protocol):
-    """Who counts a connection, and says how its sessions begin."""
+    """Counts a connection, and knows how its sessions begin."""
 
     @property
     def terms(self) -> SessionTerms: ...
@@ -47,7 +47,7 @@ class MultiplexerOwner(Protocol):
 
 
 class Multiplexer:
-    """A connection, from the first octet of HTTP/2 to the last."""
+    """A connection, from the first byte of HTTP/2 to the last."""
 
     def __init__(self, owner: MultiplexerOwner, poller: Poller, scheme: str | None = None) -> None:
         """`scheme`: as a session has it."""
@@ -57,9 +57,9 @@ class Multiplexer:
         self._streams: dict[int, Stream] = {}
         self._sessions: dict[int, Session] = {}
         self._waiting: dict[Stream, None] = {}
-        """Streams that have something to send, in the order in which they get their turns."""
+        """Streams that have something to send, in the order of their turns."""
         self._blocked: dict[Stream, None] = {}
-        """Those for which the client has no room."""
+        """Streams that wait for flow control."""
         self._later: list[Stream] = []
         self._turning = False
         self._clogged = False
@@ -76,20 +76,20 @@ class Multiplexer:
         self.expires = float("inf")
         self.slot = float("inf")
 
-    # To sessions we are their owner.
+    # Called by sessions, whose owner this is.
 
     @property
     def terms(self) -> SessionTerms:
         return self._owner.terms
 
     def opened(self, connection: Session) -> bool:
-        """The connection is counted, not each of its requests."""
+        """Not counted: the connection is."""
         return True
 
     def closed(self, connection: Session) -> None:
-        """The same."""
+        """Not counted, see `opened`."""
 
-    # To the listener we are a connection.
+    # Called by the listener.
 
     @property
     def gateway(self) -> Gateway:
@@ -104,7 +104,7 @@ class Multiplexer:
         return [session.passage for session in self._sessions.values() if session.passage is not None]
 
     def drain(self) -> None:
-        """Let the requests that run end, and those that are on their way; then close."""
+        """Let running requests end, and those that are on their way; then close."""
         if not self._leaving and not self._closing:
             self._leaving = True
             self.conversation.announce()
@@ -117,7 +117,7 @@ class Multiplexer:
     def abort(self) -> None:
         self.link.abort()
 
-    # The link tells.
+    # Called by the link.
 
     def connected(self, link: Link) -> None:
         self.link = link
@@ -144,7 +144,7 @@ class Multiplexer:
         self._watch_head()
 
     def half_closed(self) -> None:
-        """The client sends no more, not even that it takes something: it has left."""
+        """The client sends no more, not even WINDOW_UPDATE frames: it has left."""
         self._abandon()
         self._closing = True
         self.link.close()
@@ -166,12 +166,12 @@ class Multiplexer:
             self._turn()
 
     def writing_ended(self) -> None:
-        """All is sent; the client has this long to close its side, see `_end`."""
+        """All is sent; the deadline of `_end` waits for the client to close."""
 
     def shaken(self) -> None:
-        """Never told: what is spoken was not known before."""
+        """Never called: the handshake was over before."""
 
-    # What the client says.
+    # Events of the client.
 
     def _take(self, event: ConversationEvent) -> None:
         if isinstance(event, StreamBegun):
@@ -203,7 +203,7 @@ class Multiplexer:
         stream.begin(event.fields, ended=event.ended)
 
     def _break(self, error: ConversationError) -> None:
-        """The client does not keep to the rules: nothing more of it is interpreted, and its requests end."""
+        """The client broke a rule: nothing more of it is interpreted, and its requests end."""
         gateway = self.gateway
         gateway.counters.refused += 1
         note_refused(gateway, self.peer, 0, "malformed")
@@ -212,7 +212,7 @@ class Multiplexer:
         self._end(error.code)
 
     def _abandon(self) -> None:
-        """Nobody waits for the answers any more."""
+        """The client does not want the answers any more."""
         streams = list(self._streams.values())
         self._streams.clear()
         self._sessions.clear()
@@ -221,11 +221,11 @@ class Multiplexer:
         self._waiting.clear()
         self._blocked.clear()
         self._later.clear()
-        # Only now: with the end of one, another one of them may get its turn.
+        # Only now, because the end of one may let another one go on.
         for stream in streams:
             stream.tell()
 
-    # Streams ask. What they are told while somebody else runs is done when he has finished.
+    # Called by streams. Takes effect after the code that runs now.
 
     def waits(self, stream: Stream) -> None:
         self._waiting[stream] = None
@@ -243,7 +243,7 @@ class Multiplexer:
     # Turns.
 
     def _turn(self) -> None:
-        """Let streams go on, send what they have and what the client can take, and end when there is nothing left."""
+        """Let streams go on, send what the client can take, and end when nothing is left."""
         self._turning = True
         try:
             while self._later or (self._waiting and not self._clogged):
@@ -269,7 +269,7 @@ class Multiplexer:
                     self._rest()
 
     def _pour(self) -> None:
-        """One frame of each stream after the other, until the client takes no more."""
+        """One frame of each stream in turn, until the client takes no more."""
         waiting = self._waiting
         while waiting and not self._clogged:
             stream = next(iter(waiting))
@@ -291,19 +291,19 @@ class Multiplexer:
         elif clogged:
             self._owed += len(octets)
             if self._owed > MOST_UNSENT:
-                # It asks for answers, and does not read them.
+                # It sends requests, and does not read the answers.
                 self.link.pause()
 
     # Deadlines.
 
     def _rest(self) -> None:
-        """A request has ended; without another one, the client has so long to make one."""
+        """A request has ended; if it was the last, the client has to send another one in time."""
         if not self._streams and not self._closing:
             gateway = self.gateway
             gateway.deadlines.set(self, gateway.timeouts.idle)
 
     def _watch_head(self) -> None:
-        """The fields of a request have to come as a whole in the time of a head."""
+        """The fields of a request have to be complete within the deadline of a head."""
         heading = self.conversation.in_block
         if heading is self._heading or self._closing:
             return
@@ -317,7 +317,7 @@ class Multiplexer:
             gateway.deadlines.set(self, gateway.timeouts.idle)
 
     def deadline_passed(self) -> None:
-        """No request came, or not all of one, or the client does not take the rest of what it was sent."""
+        """No request came in time, or not all of one, or the client does not take what was sent."""
         if not self._closing:
             self._abandon()
             self._end(ErrorCode.NO_ERROR)
@@ -329,7 +329,7 @@ class Multiplexer:
             self.link.abort()
 
     def _end(self, code: int) -> None:
-        """Say that it is over, and close so that the client can read that: see `Session.close_after`."""
+        """Send GOAWAY, and close so that the client can read it: see `Session.close_after`."""
         if self._closing:
             return
         self._closing = True

@@ -1,6 +1,6 @@
-"""One request of a connection of HTTP/2: to its session it is the link of a client of HTTP/1.1 that sends one request.
+"""One request of a connection of HTTP/2. For its session, it is the link of an HTTP/1.1 client that sends one request.
 
-So all that is done with a request is done here as anywhere: waiting, limits, records, the ends. Knows no frames.
+So waiting, limits, records and ends work the same for both protocols. Knows no frames.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Carrier(Protocol):
         """It has something to send."""
 
     def later(self, stream: Stream) -> None:
-        """Let it `go_on` when whoever runs has finished."""
+        """Call its `go_on` after the code that runs now."""
 
 
 class Stream:
@@ -41,7 +41,7 @@ class Stream:
     )
 
     secure = False
-    """TLS is the connection's."""
+    """TLS belongs to the connection."""
 
     def __init__(self, carrier: Carrier, number: int, session: Session) -> None:
         self._carrier = carrier
@@ -52,7 +52,7 @@ class Stream:
         self.paused = False
         self.was_reset = False
         self.gone = False
-        """Nothing is sent or received on it any more; the session has still to be told."""
+        """Nothing is sent or received on it any more; the session does not know yet."""
         self._chunked = False
         self._input_ended = False
         self._in: list[tuple[bytes, int]] = []
@@ -64,7 +64,7 @@ class Stream:
         self._filled = False
         self._quiet = False
 
-    # The connection tells.
+    # Called by the connection.
 
     def begin(self, fields: FieldList, *, ended: bool) -> None:
         """The request has come; `ended`: as a whole."""
@@ -81,13 +81,13 @@ class Stream:
         session.received(request.raw)
 
     def content(self, octets: bytes, size: int, *, ended: bool) -> None:
-        """A part of its body, which takes `size` of the windows until it has gone on."""
+        """A part of its body, which takes `size` bytes of the windows until it was passed on."""
         self._take_in(b"%x\r\n%b\r\n" % (len(octets), octets) if self._chunked and octets else octets, size)
         if ended:
             self._end_input(b"")
 
     def trailers(self, fields: FieldList) -> None:
-        """The end of its body. Without chunks there is no place for them, and they end here (RFC 9110 6.5.1)."""
+        """The end of its body. Without chunks, trailers cannot be passed on, and are dropped (RFC 9110 6.5.1)."""
         try:
             self._end_input(trailer_lines(fields))
         except WireError as error:
@@ -100,7 +100,7 @@ class Stream:
             self._leave(clean=False)
 
     def abandon(self) -> None:
-        """The connection is gone, or is not heard any more; `tell` has still to be called."""
+        """The connection is gone, or is not read any more; `tell` is called later."""
         self.gone = True
         self.open = False
         self.was_reset = True
@@ -117,7 +117,7 @@ class Stream:
             self.go_on()
 
     def go_on(self) -> None:
-        """Give the session what has come, until it wants no more."""
+        """Give the session what has come, until it pauses."""
         while self._in and not (self.paused or self.gone):
             octets, size = self._in.pop(0)
             if octets:
@@ -125,13 +125,13 @@ class Stream:
             self._carrier.conversation.taken(self.number, size)
 
     def tell(self) -> None:
-        """Let the session know that it is over."""
+        """Notify the session that it is over."""
         for _, size in self._in:
             self._carrier.conversation.taken(self.number, size)
         self._in.clear()
         self._session.lost(clean=not self.was_reset)
 
-    # The session asks.
+    # Called by the session.
 
     def send(self, octets: bytes) -> bool:
         if self.gone:
@@ -171,7 +171,7 @@ class Stream:
         self._quiet = True
 
     def abandon_writes(self) -> None:
-        """Never asked: only a worker's link is."""
+        """Never called: only a worker's link is asked this."""
 
     def idle(self) -> bool:
         return self.open
@@ -207,7 +207,7 @@ class Stream:
             self._carrier.waits(self)
 
     def pour(self) -> bool:
-        """Send one frame of what waits, if there is room; whether there may be another."""
+        """Send one frame, if flow control allows; whether there may be another one."""
         if self.gone:
             return False
         conversation = self._carrier.conversation
@@ -228,7 +228,7 @@ class Stream:
         return not self.gone
 
     def _piece(self, room: int) -> bytes:
-        """At most `room` bytes of what waits, in as few frames as they fit in."""
+        """At most `room` bytes of what waits."""
         pieces = []
         while self._out and room:
             octets = self._out.pop(0)
@@ -251,7 +251,7 @@ class Stream:
         return False
 
     def _sent_all(self) -> None:
-        """The answer is complete. What is left of the request is of no use any more (RFC 9113 8.1)."""
+        """The answer is complete, so the rest of the request is not needed (RFC 9113 8.1)."""
         if not self._input_ended:
             self._carrier.conversation.cut(self.number, ErrorCode.NO_ERROR)
         self._leave(clean=True)

@@ -1,7 +1,7 @@
-"""Deadlines for thousands of connections at the cost of one attribute each.
+"""Deadlines for thousands of connections, at the cost of one attribute each.
 
-Moving a deadline later only writes a number; the owner is looked at when its slot comes round and put off again. So
-a keep-alive connection that answers ten thousand requests a second never touches a timer. Knows no connections.
+Moving a deadline later only writes a number. When the slot of an owner has passed, it is moved to a later one. So a
+keep-alive connection with ten thousand requests a second never touches a timer. Knows no connections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from sidecar.observe.telemetry import logger
 
 GRANULARITY = 0.25
-"""Seconds between two looks; a deadline passes at most this much late, never early."""
+"""Seconds between two checks; a deadline passes at most this much late, never early."""
 
 NEVER = float("inf")
 
@@ -26,34 +26,34 @@ class HasDeadline(Protocol):
 
     expires: float
     slot: float
-    """When the slot begins at whose end it is looked at; `NEVER`: in none."""
+    """The start of its slot, after which it is checked; `NEVER`: it has none."""
 
     def deadline_passed(self) -> None: ...
 
 
 class Deadlines:
-    """A wheel of slots; each holds the owners to look at when its time has come."""
+    """A wheel of slots; each holds the owners to check when it has passed."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self.now = clock.seconds
         self.recent = self.now()
-        """When a deadline was last set: the time, cheaply, for what need not be exact."""
+        """When a deadline was last set: a cheap clock for what need not be exact."""
         self._slots: dict[float, set[HasDeadline]] = {}
-        """By when they begin."""
+        """By their start."""
         self._next = _slot_of(self.now())
-        """The first that has not been looked at."""
+        """The first that has not been checked."""
         self._call: IDelayedCall | None = None
 
     def set(self, owner: HasDeadline, seconds: float) -> None:
-        """Let `owner.deadline_passed()` be called `seconds` from now unless it is set again before."""
+        """Call `owner.deadline_passed()` in `seconds`, unless it is set again before."""
         self.recent = now = self.now()
         owner.expires = expires = now + seconds
         if expires < owner.slot:
             self._place(owner, expires)
 
     def clear(self, owner: HasDeadline) -> None:
-        """`owner` has no deadline any more, and nothing here refers to it."""
+        """Remove the deadline of `owner`, and every reference to it."""
         owner.expires = NEVER
         owners = self._slots.get(owner.slot)
         if owners is not None:
@@ -61,8 +61,8 @@ class Deadlines:
         owner.slot = NEVER
 
     def soon(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call it once, `seconds` from now: at the cost of a timer; if that is over, in the next turn."""
-        # Reactors raise for a time that has passed.
+        """Call it once, in `seconds`, with a timer; in the next turn if that has passed."""
+        # Reactors raise an exception for a time in the past.
         self._clock.callLater(max(0.0, seconds), call)
 
     def _place(self, owner: HasDeadline, expires: float) -> None:
@@ -78,14 +78,14 @@ class Deadlines:
             self._look_later()
 
     def _look_later(self) -> None:
-        """Look when the slot that has begun is over; later, its deadlines would be late twice."""
+        """Check when the current slot has passed; later would delay its deadlines twice."""
         now = self.now()
         current = _slot_of(now)
         self._next = max(self._next, current)
         self._call = self._clock.callLater(current + GRANULARITY - now, self._turn)
 
     def _turn(self) -> None:
-        """Look at every slot whose time has come, be it that the reactor was held up for long."""
+        """Check every slot that has passed; several, if the reactor was held up."""
         self._call = None
         now = self.now()
         self._next = current = _slot_of(now)
@@ -103,12 +103,12 @@ class Deadlines:
 
 
 def _slot_of(moment: float) -> float:
-    """When the slot begins in which a moment is."""
+    """The start of the slot of this moment."""
     return int(moment / GRANULARITY) * GRANULARITY
 
 
 def _tell(owner: HasDeadline) -> None:
-    """One owner that fails must not take the deadlines of all others with it."""
+    """One owner that fails must not stop the deadlines of others."""
     try:
         owner.deadline_passed()
     except Exception:

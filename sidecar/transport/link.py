@@ -1,6 +1,6 @@
-"""The two sides of a connection: the link, which moves octets, and its handler, which knows what they mean.
+"""The two sides of a connection: the link, which moves bytes, and its handler, which knows what they mean.
 
-Only what each may ask of the other; the links themselves are in `transport` and `twisted_link`.
+Their interfaces only; the links themselves are in `transport` and `twisted_link`.
 """
 
 from __future__ import annotations
@@ -8,36 +8,36 @@ from __future__ import annotations
 from typing import Protocol
 
 UnderWay = tuple[int, int]
-"""Octets that wait for the kernel to take them, and octets in the kernel that the other end has not acknowledged.
+"""Bytes that wait for the kernel, and bytes in the kernel that the other end has not acknowledged.
 
-Of two the greater is the earlier, as long as nothing is added.
+As long as nothing is added, it only shrinks.
 """
 NOTHING: UnderWay = (0, 0)
 
 
 class Handler(Protocol):
-    """What a link tells of itself."""
+    """What a link calls."""
 
     def connected(self, link: Link) -> None:
         """This is the link."""
 
     def received(self, octets: bytes) -> None:
-        """The other end has sent these."""
+        """The other end has sent these bytes."""
 
     def half_closed(self) -> None:
-        """The other end will send no more; told only where a link can be half closed, else it is `lost`."""
+        """The other end sends no more; called only if a link can be half closed, else `lost` is."""
 
     def writing_ended(self) -> None:
         """All was sent before `end_writing`, and our direction is closed."""
 
     def shaken(self) -> None:
-        """TLS is ready; told only where there is TLS."""
+        """The TLS handshake is complete; called only with TLS."""
 
     def lost(self, *, clean: bool) -> None:
-        """The link has ended, in good order or not."""
+        """The link has ended, cleanly or not."""
 
     def filled(self) -> None:
-        """The other end takes less than it is sent; more may be sent all the same."""
+        """The other end reads too slowly; sending more is still possible."""
 
     def drained(self) -> None:
         """The kernel has taken all that waited."""
@@ -51,26 +51,25 @@ class Link(Protocol):
     peer: str
     """The address of the other end; empty where it has none."""
     was_reset: bool
-    """It ended by a reset: the other end had not read all that it was sent."""
+    """It ended by a reset: the other end had not read everything."""
     paused: bool
-    """Nothing is read at this moment because somebody said so."""
+    """Reading is paused."""
 
     @property
     def secure(self) -> bool:
         """There is TLS on it."""
 
     def send(self, octets: bytes) -> bool:
-        """Send `octets`, at once where it can be, else when the kernel takes them.
+        """Send `octets`, at once if possible, else when the kernel takes them.
 
-        False only if the link is broken and not one octet was taken. Reading goes on all the same, because an answer
-        may be waiting there.
+        False only if the link is broken and nothing was taken. Reading goes on, because an answer may be waiting.
         """
 
     def pause(self) -> None:
-        """Read no more for now."""
+        """Pause reading."""
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
 
     def end_writing(self) -> None:
         """Send what waits, then close our direction."""
@@ -82,18 +81,18 @@ class Link(Protocol):
         """Reset, at once."""
 
     def quiet(self) -> None:
-        """Tell the handler no more of `filled` and `drained`."""
+        """Stop calling `filled` and `drained`."""
 
     def abandon_writes(self) -> None:
-        """Forget what waits to be sent, and keep reading."""
+        """Discard what waits to be sent, and keep reading."""
 
     def idle(self) -> bool:
-        """It is open and nothing can be read, be it the end of file: else one that should be idle cannot be used."""
+        """It is open and has nothing to read, not even the end; otherwise an idle connection cannot be used."""
 
     @property
     def unsent(self) -> int:
-        """How many octets wait for the kernel to take them."""
+        """How many bytes wait for the kernel."""
 
     @property
     def under_way(self) -> UnderWay:
-        """What the other end has not taken yet. The kernel is of interest when nothing waits for it any more."""
+        """What the other end has not taken yet; the kernel is asked only when nothing waits for it."""

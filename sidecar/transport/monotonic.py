@@ -1,9 +1,8 @@
-"""Monotonic time for deadlines in a process whose reactor is somebody else's, and so follows the wall clock.
+"""Monotonic time for deadlines on a reactor that is not ours, and follows the wall clock.
 
-In a process of its own the sidecar puts the reactor's clock right (`sidecar.app.service.use_monotonic_clock`). Inside
-Synapse the reactor's clock is Synapse's, which compares it with the time of day. So our timers are our own here, and
-the kernel's timer (timerfd_create(2)), which no step of the clock moves, wakes the reactor for them. Knows nothing of
-what is timed.
+In its own process, the sidecar replaces the reactor's clock (`sidecar.app.service.use_monotonic_clock`). Inside Synapse
+the reactor's clock belongs to Synapse, which compares it with the time of day. There our timers are our own, and a
+timer of the kernel (timerfd_create(2)) wakes the reactor for them; a change of the clock does not move it.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ class KernelTimer:
         self.descriptor: int = self._checked(self._libc.timerfd_create(_CLOCK_MONOTONIC, _FLAGS))
 
     def set(self, seconds: float) -> None:
-        """Be readable `seconds` from now, and not before."""
+        """Become readable in `seconds`."""
         whole, part = divmod(max(seconds, _EARLIEST), 1.0)
         setting = _Setting(value=_Span(int(whole), max(1, min(999_999_999, int(part * 1e9)))))
         self._checked(self._libc.timerfd_settime(self.descriptor, 0, ctypes.byref(setting), None))
 
     def clear(self) -> None:
-        """Be readable no more until the time comes again."""
+        """Stop being readable until the next time."""
         with suppress(BlockingIOError):
             os.read(self.descriptor, 8)
 
@@ -91,11 +90,11 @@ class MonotonicClock:
         return call
 
     def getDelayedCalls(self) -> list[DelayedCall]:
-        """What is still to be called."""
+        """The calls that are pending."""
         return list(self._calls)
 
     def close(self) -> None:
-        """Leave the reactor. What is due is called now, such as the end of connections, and nothing else any more."""
+        """Leave the reactor. Calls that are due happen now, such as ends of connections; no others do."""
         self._call_due()
         self._calls.clear()
         self._set_for = float("-inf")
@@ -113,13 +112,13 @@ class MonotonicClock:
             self._set_for = at
             self._timer.set(at - self.seconds())
 
-    # The reactor calls.
+    # Called by the reactor.
 
     def fileno(self) -> int:
         return self._timer.descriptor
 
     def doRead(self) -> None:
-        """The earliest time has come."""
+        """The first call is due."""
         self._timer.clear()
         self._set_for = float("inf")
         self._call_due()
@@ -129,20 +128,20 @@ class MonotonicClock:
     def _call_due(self) -> None:
         now = self.seconds()
         for call in sorted((call for call in self._calls if call.getTime() <= now), key=DelayedCall.getTime):
-            if call.active():  # one before may have cancelled it
+            if call.active():  # an earlier one may have cancelled it
                 del self._calls[call]
                 call.called = 1
                 _make(call)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has ended; nobody calls us any more."""
+        """The reactor has ended."""
 
     def logPrefix(self) -> str:
         return "sidecar"
 
 
 def _make(call: DelayedCall) -> None:
-    """One call that fails does not take the others with it, as in any reactor."""
+    """One call that fails must not stop the others."""
     try:
         call.func(*call.args, **call.kw)
     except Exception:
@@ -150,7 +149,7 @@ def _make(call: DelayedCall) -> None:
 
 
 class MonotonicReactor:
-    """The reactor that runs, with the time of a clock of our own."""
+    """The running reactor with our own clock."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -162,5 +161,5 @@ class MonotonicReactor:
         return getattr(self._reactor, name)
 
     def close(self) -> None:
-        """Leave the reactor that runs; nothing that was still to be called will be."""
+        """Leave the running reactor; pending calls do not happen."""
         self._clock.close()

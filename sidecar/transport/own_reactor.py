@@ -1,9 +1,8 @@
-"""The reactor of a process of our own: it waits where the sockets of the data path are.
+"""The reactor of our own process: it waits on the epoll of the data path.
 
-Elsewhere our sockets are one descriptor to the reactor that runs. A turn of Twisted's reactor costs as much as the
-relaying of a small message, and so does each timer with which one would wait beside it. So here it is the other way
-round: all that Twisted waits for is one descriptor to our poller. What Twisted does with its descriptors, timers,
-threads and signals stays its own. Knows no connections.
+Elsewhere our sockets are one descriptor of the running reactor. A turn of Twisted's reactor costs as much as relaying a
+small message, and so does each timer. So here it is the other way round: everything that Twisted waits for is one
+descriptor of our poller. Descriptors, timers, threads and signals of Twisted work as usual. Knows no connections.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from twisted.internet.main import installReactor
 
 
 class Sockets(Protocol):
-    """Where the sockets of the data path are waited for."""
+    """The epoll of the data path."""
 
     def turn(self, patience: float) -> None:
-        """Wait so many seconds for events, without end where negative, and tell of them."""
+        """Wait for events for these seconds, forever if negative, and handle them."""
 
     def add(self, descriptor: int, polled: Any, events: int) -> None:
-        """Tell `polled` of these events, too."""
+        """Call `polled` for these events, too."""
 
     def remove(self, descriptor: int) -> None:
-        """Tell it nothing more."""
+        """Stop calling it."""
 
 
 class OwnReactor(EPollReactor):
-    """Twisted's reactor, which waits with our sockets as long as there are some (`wait_with`)."""
+    """Twisted's reactor, which waits together with our sockets while there are any (`wait_with`)."""
 
     def __init__(self) -> None:
         self._sockets: Sockets | None = None
         self._mirror = epoll()
-        """Knows what Twisted waits for, and so says when it has something to do."""
+        """The epoll of what Twisted waits for; readable when there is work."""
         self._mirrored: dict[Any, tuple[int, int]] = {}
         self._due = False
         super().__init__()
 
     def wait_with(self, sockets: Sockets) -> bool:
-        """Wait there from now on, until `leave`; False where others are there already."""
+        """Wait there until `leave`; False if another poller is used already."""
         if self._sockets is not None:
             return False
         self._sockets = sockets
@@ -51,7 +50,7 @@ class OwnReactor(EPollReactor):
         return True
 
     def leave(self, sockets: Sockets) -> None:
-        """Wait for nothing but Twisted's descriptors again."""
+        """Wait for Twisted's descriptors only."""
         if self._sockets is sockets:
             sockets.remove(self._mirror.fileno())
             self._sockets = None
@@ -63,10 +62,10 @@ class OwnReactor(EPollReactor):
             return
         patience = -1.0 if delay is None else delay
         while True:
-            # As long as no timer is due, only our sockets are looked at: a turn of all costs three times as much.
+            # Until a timer is due, only our sockets are polled: a full turn costs three times as much.
             sockets.turn(patience)
             if not patience or self._due or not self.running or self._sockets is not sockets:
-                break  # the last one also where what happened has ended them
+                break  # also the last one, if the events have ended the loop
             delay = self.timeout()
             patience = -1.0 if delay is None else delay
         if self._due:
@@ -75,17 +74,17 @@ class OwnReactor(EPollReactor):
 
     def stop(self) -> None:
         super().stop()
-        self._due = True  # the end of a turn, in which Twisted begins to stop
+        self._due = True  # the end of the turn, in which Twisted begins to stop
 
-    # The poller tells.
+    # Called by the poller.
 
     def do_read(self) -> None:
-        """One of Twisted's descriptors has something."""
+        """One of Twisted's descriptors is ready."""
         self._due = True
 
     do_write = do_fail = do_read
 
-    # What Twisted waits for.
+    # Descriptors of Twisted.
 
     def addReader(self, reader: IReadDescriptor) -> None:
         super().addReader(reader)
@@ -112,7 +111,7 @@ class OwnReactor(EPollReactor):
             self._mirrored[descriptor] = number, events
         else:
             del self._mirrored[descriptor]
-        # Files are no descriptors for epoll: Twisted reads them with every turn, by a timer.
+        # Epoll does not take files: Twisted reads them in every turn, with a timer.
         with suppress(PermissionError):
             if not before:
                 self._mirror.register(number, events)
@@ -123,7 +122,7 @@ class OwnReactor(EPollReactor):
 
 
 def the_reactor() -> Any:
-    """The reactor of the process: ours, unless it has one already (`twistd --reactor`)."""
+    """Install our reactor, unless there is one already (`twistd --reactor`)."""
     if "twisted.internet.reactor" not in sys.modules:
         installReactor(OwnReactor())
     from twisted.internet import reactor

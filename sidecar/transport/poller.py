@@ -1,9 +1,9 @@
-"""One epoll for all sockets of the data path, beside the reactor that runs, whichever it is.
+"""One epoll for all sockets of the data path, beside any reactor.
 
-Twisted sets up a logging context for each event that it hands to a descriptor, which costs more than the relaying of
-a small message. So to a reactor all our sockets are one descriptor; and in a process of our own not even that, because
-the reactor waits here (`sidecar.transport.own_reactor`). Time, threads and the life of the process are left to the
-reactor. Knows no protocols.
+Twisted sets up a logging context for each event of a descriptor, which costs more than relaying a small message. So all
+our sockets are one descriptor of the reactor; in our own process not even that, because the reactor waits here
+(`sidecar.transport.own_reactor`). Timers, threads and the life of the process stay with the reactor. Knows no
+protocols.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ MOST_EVENTS = 512
 
 
 class Polled(Protocol):
-    """What an event is told to. An error of the socket is an event of either kind, which finds it out."""
+    """What an event goes to. An error of the socket counts as both kinds of event."""
 
     def do_read(self) -> None:
-        """Something can be read, or the other end is gone."""
+        """There is something to read, or the other end is gone."""
 
     def do_write(self) -> None:
-        """The kernel takes something again."""
+        """The kernel takes bytes again."""
 
     def do_fail(self) -> None:
-        """An exception went through one of these."""
+        """One of these raised an exception."""
 
 
 @implementer(IReadDescriptor)
 class Poller:
-    """Tells sockets of their events; `close` ends it."""
+    """Hands events to sockets; `close` ends it."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._epoll = epoll()
         self._polled: dict[int, Polled] = {}
         self._removed: set[int] = set()
-        """Descriptors that were removed in this turn: events that were taken before are those of a socket that is gone,
-        even where a new one has the number already. The kernel tells of that one's events in the next turn."""
+        """Descriptors that were removed in this turn. Pending events for them belong to a socket that is gone, even if
+        a new one has the same number; that one gets its events in the next turn."""
         self._due: list[Callable[[], None]] = []
         self._turning = False
         self._called = False
@@ -58,15 +58,15 @@ class Poller:
         if not self._at_home:
             reactor.addReader(self)
 
-    # Sockets ask.
+    # Called by sockets.
 
     def add(self, descriptor: int, polled: Polled, events: int) -> None:
-        """Tell `polled` of these events."""
+        """Call `polled` for these events."""
         self._polled[descriptor] = polled
         self._epoll.register(descriptor, events)
 
     def change(self, descriptor: int, events: int) -> None:
-        """Tell it of these instead."""
+        """Call it for these events instead."""
         self._epoll.modify(descriptor, events)
 
     def remove(self, descriptor: int) -> None:
@@ -76,14 +76,14 @@ class Poller:
             self._epoll.unregister(descriptor)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call it when whoever runs now has finished."""
+        """Call it after the code that runs now."""
         self._due.append(call)
         if not (self._turning or self._called):
             self._called = True
             self._reactor.callLater(0, self._call_due)
 
     def close(self) -> None:
-        """Leave the reactor that runs; what is left is ended."""
+        """Leave the running reactor, and end all connections."""
         if self._at_home:
             self._reactor.leave(self)
         else:
@@ -95,7 +95,7 @@ class Poller:
         self._call_due()
 
     def turn(self, patience: float) -> None:
-        """Wait so many seconds for events, without end where negative, and tell of all that have happened."""
+        """Wait for events for these seconds, forever if negative, and handle all that have happened."""
         events = self._epoll.poll(patience, MOST_EVENTS)
         polled, removed = self._polled, self._removed
         removed.clear()
@@ -103,7 +103,7 @@ class Poller:
         try:
             for descriptor, event in events:
                 if removed and descriptor in removed:
-                    continue  # one that was told before has closed it
+                    continue  # an earlier one has closed it
                 each = polled[descriptor]
                 try:
                     if event == READ:
@@ -115,7 +115,7 @@ class Poller:
                     else:
                         each.do_read()
                 except Exception:
-                    # Its connection ends, and the others go on.
+                    # Only its own connection ends.
                     _log.failure("handling a connection failed")
                     each.do_fail()
             if self._due:
@@ -123,7 +123,7 @@ class Poller:
         finally:
             self._turning = False
 
-    # To a reactor that is not ours we are one descriptor.
+    # Called by a reactor that is not ours.
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -132,7 +132,7 @@ class Poller:
         return "sidecar"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has ended; nobody polls us any more."""
+        """The reactor has ended."""
 
     def doRead(self) -> None:
         self.turn(0)

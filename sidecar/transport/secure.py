@@ -1,4 +1,4 @@
-"""TLS on a plain socket of ours: what Twisted's TLS takes for its transport. Knows neither certificates nor HTTP."""
+"""TLS on our own plain socket: the transport for Twisted's TLS. Knows neither certificates nor HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.transport.link import Link
 
 @implementer(ITransport, IConsumer)
 class TlsTransport:
-    """Between a link, whose handler it is, and a protocol of Twisted's that speaks TLS."""
+    """Connects a link with a TLS protocol of Twisted, as handler of the one and transport of the other."""
 
     disconnecting = False
 
@@ -49,16 +49,16 @@ class TlsTransport:
             self._producer.resumeProducing()
 
     def half_closed(self) -> None:
-        """Without a farewell of TLS: the end of the connection, as if it had been cut."""
+        """The other end closed without TLS's close_notify, as if the connection had been cut."""
         self.link.abort()
 
     def writing_ended(self) -> None:
-        """Never told: TLS ends both directions at once."""
+        """Never called: TLS ends both directions at once."""
 
     def shaken(self) -> None:
-        """Never told: the handshake is what goes through here."""
+        """Never called: the handshake goes through here."""
 
-    # TLS asks.
+    # Called by TLS.
 
     def write(self, data: bytes) -> None:
         self.link.send(data)

@@ -1,8 +1,7 @@
-"""Large bodies of known length go from one socket to another inside the kernel (splice(2)), without being copied here.
+"""Moves large bodies of known length from one socket to another inside the kernel (splice(2)), without copying.
 
-Only octets that need no look pass this way: the middle of a body with Content-Length. Heads, chunks and the ends of
-messages never do. Where the kernel cannot, the ordinary path goes on. Knows no HTTP; whoever begins it says how many
-octets.
+Only for the middle of a body with Content-Length; never for heads, chunks and the ends of messages. If the kernel
+cannot do it, the ordinary path is used. Knows no HTTP; the caller says how many bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from sidecar.transport.link import Link
 from sidecar.transport.transport import SocketLink
 
 WORTH_IT = 256 * 1024
-"""Bytes that must be left of a body; below, setting up costs more than copying."""
+"""Bytes of a body that must be left; for less, the setup costs more than copying."""
 PIPE_SIZE = 256 * 1024
-"""Bytes that can be under way between two sockets."""
+"""The size of a pipe in bytes."""
 MOST_PIPES = 64
-"""Bodies that take this way at once, of all connections together; more take the ordinary one."""
+"""Bodies that are spliced at once, of all connections together; more are copied."""
 MOST_ROUNDS = 4
-"""Pipefuls moved in one turn; then other connections get theirs."""
+"""How often a pipe is filled in one turn, before other connections get their turn."""
 
 _FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if hasattr(os, "splice") else 0
 
@@ -38,12 +37,12 @@ class Pipe:
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with contextlib.suppress(OSError):
-            # An unprivileged user has a quota; the default of 64 KiB will do.
+            # An unprivileged user has a quota; then the default of 64 KiB is used.
             fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
     @classmethod
     def take(cls) -> Pipe | None:
-        """An empty pipe; None where there are enough, or none can be had."""
+        """An empty pipe; None if there are too many, or none can be made."""
         if cls._free:
             return cls._free.pop()
         if not _FLAGS or cls._open >= MOST_PIPES:
@@ -56,7 +55,7 @@ class Pipe:
         return pipe
 
     def give_back(self, *, empty: bool) -> None:
-        """Keep it for another body, or close it with what is in it."""
+        """Keep it for another body if it is empty, else close it."""
         if empty:
             self._free.append(self)
         else:
@@ -68,8 +67,7 @@ class Pipe:
 class Splice:
     """The rest of one body on its way from `source` to `target`.
 
-    `end` gives both back to their handlers; what is in the pipe then is lost, so that it is called early only to give
-    up.
+    `end` gives both back to their handlers. What is in the pipe is lost then, so ending early means giving up.
     """
 
     __slots__ = ("_blocked", "_broken", "_dry", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_target")
@@ -84,10 +82,10 @@ class Splice:
         broken: Callable[[], None],
         dry: Callable[[], None] = lambda: None,
     ) -> None:
-        """Move the next `octets` that `source` receives.
+        """Move the next `octets` bytes that `source` receives.
 
-        `moved` is told of those that `target` has taken, `broken` that it takes none any more, `dry` that the source
-        has no more at this moment and nothing is in the pipe.
+        `moved` is called with how many `target` has taken, `broken` if it takes no more, `dry` if the source has
+        nothing now and the pipe is empty.
         """
         self._source = source
         self._target = target
@@ -103,7 +101,7 @@ class Splice:
 
     @property
     def unsent(self) -> int:
-        """Bytes that have been taken from the source but not by the target."""
+        """Bytes in the pipe."""
         return self._in_pipe
 
     def end(self) -> None:
@@ -137,7 +135,7 @@ class Splice:
             self._pour(pipe)
 
     def give(self) -> None:
-        """The target takes something again."""
+        """The target takes bytes again."""
         pipe = self._pipe
         if pipe is None:
             return
@@ -147,7 +145,7 @@ class Splice:
             self._target.has_room()
 
     def _pour(self, pipe: Pipe) -> None:
-        """Empty the pipe into the target, as far as it takes it."""
+        """Move what is in the pipe to the target, as far as it takes it."""
         before = self._in_pipe
         broken = False
         try:
@@ -173,7 +171,7 @@ def begin_splice(
     broken: Callable[[], None],
     dry: Callable[[], None] = lambda: None,
 ) -> Splice | None:
-    """As `Splice`, if both are plain sockets, nothing is on its way to `target`, and a pipe can be had; else None."""
+    """A Splice, if both are plain sockets, nothing waits to be sent to `target`, and there is a pipe; else None."""
     if not (isinstance(source, SocketLink) and isinstance(target, SocketLink)) or target.unsent:
         return None
     if not (source.open and target.open):

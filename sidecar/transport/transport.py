@@ -1,7 +1,7 @@
-"""Plain sockets as links: reading, writing, back-pressure, half-close, the ends, and bodies that go past the process.
+"""Plain sockets as links: reading, writing, back-pressure, half-close, ends, and splicing.
 
-Sends at once where nothing waits to be sent, which saves a poll for each message. Knows no protocols, and nothing of
-Twisted but the poller's place in its reactor.
+Sends at once if nothing waits to be sent, which saves a poll for each message. Knows no protocols, and of Twisted only
+that the poller is in its reactor.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from sidecar.transport.link import Handler, UnderWay
 from sidecar.transport.poller import READ, WRITE, Poller
 
 READ_SIZE = 65536
-"""Bytes asked of the kernel at a time."""
+"""Bytes read at a time."""
 MOST_READS = 4
-"""How often a socket is read in one turn if each time it gave as much as was asked for; then others get theirs."""
+"""How often a socket is read in one turn while it has more, before other sockets get their turn."""
 MOST_UNSENT = 65536
-"""Bytes that may wait for the kernel before the handler is told to send less."""
+"""Bytes that may wait for the kernel before `filled` is called."""
 SEND_SIZE = 128 * 1024
-"""Bytes given to the kernel at a time."""
+"""Bytes written at a time."""
 
 _INT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Bypass(Protocol):
-    """What moves octets from one link to another without either seeing them (transport/splicing.py)."""
+    """Moves bytes from one link to another without their handlers (transport/splicing.py)."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that it has taken from one and not given to the other."""
+        """Bytes that it has taken from one link and not given to the other."""
 
     def take(self) -> None:
         """The source can be read."""
 
     def give(self) -> None:
-        """The target takes something again."""
+        """The target takes bytes again."""
 
 
 class SocketLink:
@@ -57,7 +57,8 @@ class SocketLink:
     secure = False
 
     def __init__(self, poller: Poller, connected: socket.socket, peer: str, *, half_closeable: bool) -> None:
-        """`peer`: the address of the other end, empty where it has none. `half_closeable`: directions end apart."""
+        """`peer`: the address of the other end, empty if it has none. `half_closeable`: each direction is closed
+        separately."""
         connected.setblocking(False)
         if connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -69,9 +70,9 @@ class SocketLink:
         self.paused = False
         self.was_reset = False
         self.inward: Bypass | None = None
-        """What takes our octets past the handler."""
+        """Takes what we receive, instead of the handler."""
         self.outward: Bypass | None = None
-        """What sends octets here past the handler."""
+        """Sends here, instead of the handler."""
         self._poller = poller
         self._events = 0
         self._buffer = b""
@@ -86,19 +87,19 @@ class SocketLink:
         self._look: poll | None = None
 
     def begin(self, handler: Handler) -> None:
-        """Tell `handler` from now on, first that there is a link."""
+        """Set the handler, and call its `connected`."""
         self.handler = handler
         self._listen(READ)
         handler.connected(self)
 
     def hand_over(self, handler: Handler, peer: str | None = None) -> None:
-        """Tell `handler` from now on; to it, the other end is `peer`, if that is given."""
+        """Replace the handler; `peer`, if given, replaces the address of the other end."""
         if peer is not None:
             self.peer = peer
         self.handler = handler
         handler.connected(self)
 
-    # The handler asks.
+    # Called by the handler.
 
     def send(self, octets: bytes) -> bool:
         if self._buffer or self.outward is not None:
@@ -109,7 +110,7 @@ class SocketLink:
         except BlockingIOError:
             sent = 0
         except OSError:
-            # It is broken, or has been closed.
+            # The socket is broken or closed.
             return False
         if sent != len(octets):
             self._keep(octets[sent:])
@@ -146,8 +147,7 @@ class SocketLink:
         self._quiet = True
 
     def abandon_writes(self) -> None:
-        # Without it, the failure of a write that nobody needs any more tears down a connection from which an answer
-        # can still be read.
+        # Otherwise a failed write that nobody needs any more would end a connection that still has an answer to read.
         self._forget()
         self._unlisten(WRITE)
 
@@ -160,7 +160,7 @@ class SocketLink:
             return False
         look = self._look
         if look is None:
-            # A look with `recv` ends in an exception nearly always, which costs as much as three of these.
+            # `recv` would nearly always raise an exception, which costs three times as much.
             look = self._look = poll()
             look.register(self.socket, POLLIN)
         return not look.poll(0)
@@ -176,35 +176,35 @@ class SocketLink:
         unsent = self.unsent
         return (unsent, 0) if unsent else (0, in_kernel(self.descriptor))
 
-    # A bypass asks.
+    # Called by a bypass.
 
     @property
     def descriptor(self) -> int:
-        """The socket's; -1 when it is closed."""
+        """The number of the socket; -1 when it is closed."""
         return self.socket.fileno()
 
     @property
     def reading(self) -> bool:
-        """More may be read now: neither is somebody in the way, nor is the link being closed."""
+        """Reading is allowed: not paused, no bypass, not closing."""
         return self.open and not (self.paused or self._closing)
 
     def divert(self, bypass: Bypass | None) -> None:
-        """What comes goes past the handler; None: not any more."""
+        """Give what is received to `bypass`; None: to the handler again."""
         self.inward = bypass
 
     def accept(self, bypass: Bypass | None) -> None:
-        """Octets are sent past the handler; None: not any more."""
+        """Let `bypass` send here; None: the handler again."""
         self.outward = bypass
         if bypass is None and not self._buffer:
             self._unlisten(WRITE)
 
     def await_room(self) -> None:
-        """The kernel takes no more of a bypass: it is told when that changes, and the handler is told now."""
+        """The kernel takes no more of a bypass: call it when that changes, and call `filled` now."""
         self._listen(WRITE)
         self.handler.filled()
 
     def has_room(self) -> None:
-        """It has taken all of it."""
+        """The kernel has taken all of it."""
         self._unlisten(WRITE)
         self.handler.drained()
 
@@ -217,14 +217,14 @@ class SocketLink:
             self._lose(clean=True)
 
     def input_failed(self, error: OSError) -> None:
-        """Nothing can be read, and never will."""
+        """Reading has failed: the link ends."""
         self.was_reset = error.errno == ECONNRESET
         self._lose(clean=False)
 
     # The poller tells.
 
     def do_read(self, more: int = MOST_READS - 1) -> None:
-        """Read once, and so many times `more` while each gives as much as is asked for and the handler takes it."""
+        """Read once, and up to `more` times again while there is more and the handler takes it."""
         if self.inward is not None:
             self.inward.take()
             return
@@ -267,10 +267,10 @@ class SocketLink:
     def do_fail(self) -> None:
         self.abort()
 
-    # How it goes on.
+    # State changes.
 
     def _keep(self, octets: bytes) -> None:
-        """Let these wait for the kernel."""
+        """Queue these for the kernel."""
         if not self.open or not octets:
             return
         if not self._buffer:
@@ -286,7 +286,7 @@ class SocketLink:
             self.handler.filled()
 
     def _sent(self) -> None:
-        """Nothing waits any more."""
+        """Everything was sent."""
         self._unlisten(WRITE)
         if self._closing:
             self._lose(clean=True)
@@ -331,7 +331,7 @@ class SocketLink:
                 self._poller.remove(self.socket.fileno())
 
     def _lose(self, *, clean: bool) -> None:
-        """Close the socket now, and tell the handler when whoever runs has finished."""
+        """Close the socket now, and call `lost` after the code that runs now."""
         if not self.open:
             return
         self.open = False
@@ -344,7 +344,7 @@ class SocketLink:
 
 
 def in_kernel(descriptor: int) -> int:
-    """How many octets the kernel has taken that the other end has not acknowledged: a reset would lose them."""
+    """How many bytes in the kernel the other end has not acknowledged: a reset would lose them."""
     if descriptor < 0:
         return 0
     count: int = _INT.unpack(ioctl(descriptor, TIOCOUTQ, _INT.pack(0)))[0]

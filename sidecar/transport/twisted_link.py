@@ -1,6 +1,6 @@
-"""Links on transports of Twisted's: inside TLS, and where an endpoint makes connections that are no plain sockets.
+"""Links on transports of Twisted: inside TLS, and for endpoints whose connections are no plain sockets.
 
-Everything goes through the public interfaces of the transport. Plain sockets are in `sidecar.transport.transport`.
+Uses only public interfaces of Twisted. Plain sockets are in `sidecar.transport.transport`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sidecar.transport.link import NOTHING, Handler, Link, UnderWay
 
 @implementer(IPushProducer)
 class TwistedLink(Protocol):
-    """A link on any transport. Its own producer towards that, so that it learns when more waits than should."""
+    """A link on any transport of Twisted. Registers as its producer, to notice back-pressure."""
 
     open: bool = False
     secure: bool = False
@@ -28,16 +28,16 @@ class TwistedLink(Protocol):
     closing: bool = False
 
     def __init__(self, handler: Handler, below: Link | None = None) -> None:
-        """`below`: the link that the octets of the transport end up on, where it is known."""
+        """`below`: the link below TLS, if known."""
         self.handler = handler
         self.below = below
 
     def hand_over(self, handler: Handler) -> None:
-        """Tell `handler` from now on."""
+        """Set the handler."""
         self.handler = handler
         handler.connected(self)
 
-    # Twisted calls.
+    # Called by Twisted.
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -60,9 +60,9 @@ class TwistedLink(Protocol):
         self.handler.drained()
 
     def stopProducing(self) -> None:
-        """The connection is gone; `connectionLost` says so too."""
+        """The connection is gone; `connectionLost` is called, too."""
 
-    # The handler asks.
+    # Called by the handler.
 
     def send(self, octets: bytes) -> bool:
         transport: Any = self.transport
@@ -104,7 +104,7 @@ class TwistedLink(Protocol):
         transport.unregisterProducer()
 
     def abandon_writes(self) -> None:
-        """No transport has a word for it: what waits is sent, or fails."""
+        """Ignored: Twisted cannot discard what waits. It is sent, or fails."""
 
     def idle(self) -> bool:
         return self.open
@@ -120,7 +120,7 @@ class TwistedLink(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseableLink(TwistedLink):
-    """A link whose directions end one after the other."""
+    """A link whose directions are closed separately."""
 
     def readConnectionLost(self) -> None:
         self.handler.half_closed()
@@ -131,13 +131,13 @@ class HalfCloseableLink(TwistedLink):
 
 @implementer(IHandshakeListener)
 class SecureLink(TwistedLink):
-    """A link inside TLS, which has no half of a close: what we end is ended when the other end says so too."""
+    """A link inside TLS, which has no half-close: it ends when the other end has closed, too."""
 
     secure = True
 
     @property
     def negotiated(self) -> bytes | None:
-        """What is spoken inside, as both ends have agreed in the handshake (ALPN); None: they have not."""
+        """The protocol that was negotiated in the handshake (ALPN); None: none."""
         transport: Any = self.transport
         negotiated: bytes | None = transport.negotiatedProtocol
         return negotiated

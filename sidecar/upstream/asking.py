@@ -1,4 +1,4 @@
-"""One question of ours to one process over HTTP: small, with an end, on a connection that nobody else uses.
+"""One small request of our own to one process, over HTTP, on a connection of its own.
 
 For what the sidecar itself wants to know (health, a version). Knows no workers, no pools and no clients.
 """
@@ -32,7 +32,7 @@ MOST = 1 << 20
 
 
 class TooLongError(Exception):
-    """An answer that is longer than was asked for."""
+    """The answer is longer than allowed."""
 
 
 @frozen
@@ -44,7 +44,7 @@ class WorkerAnswer:
     content: bytes
 
     def get(self, name: str) -> str:
-        """The first value of a field; empty where there is none."""
+        """The first value of a field; empty if there is none."""
         return (self.headers.getRawHeaders(name) or [""])[0]
 
     @property
@@ -54,14 +54,14 @@ class WorkerAnswer:
 
 
 class _Silent(Factory):
-    """Connections on which nothing is said."""
+    """Connections on which nothing is sent."""
 
     protocol = Protocol
     noisy = False
 
 
 class _QuietFactory(_HTTP11ClientFactory):
-    """Twisted logs the start and the end of every connection, unless told not to."""
+    """Twisted logs the start and the end of every connection otherwise."""
 
     noisy = False
 
@@ -69,7 +69,7 @@ class _QuietFactory(_HTTP11ClientFactory):
 @implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 @define(eq=False)
 class _Always:
-    """Connects to one endpoint, whatever the URL, and cuts the connection when told to."""
+    """Connects to one endpoint, whatever the URL; `cut` closes the connection."""
 
     endpoint: IStreamClientEndpoint
     _protocol: Any = None
@@ -90,7 +90,7 @@ class _Always:
 
 
 def _too_late(_result: object, seconds: float) -> Failure:
-    """Whatever Twisted makes of the cancellation."""
+    """Replaces Twisted's error of a cancelled request."""
     return Failure(DeferredTimeoutError(seconds, "Deferred"))
 
 
@@ -116,7 +116,7 @@ class _Named:
 
 
 def questioned(reactor: Any, names: Names, description: str) -> IStreamClientEndpoint:
-    """Where a question goes: as a Twisted client endpoint string says, but for names, which are looked up as ever."""
+    """The endpoint of a Twisted client endpoint string; names are looked up like those of workers."""
     kind, values = client_parts(description)
     if kind == "tcp" and is_name(values["host"]):
         return _Named(reactor, names, values["host"], int(values["port"]))
@@ -163,7 +163,7 @@ async def ask(
 
 
 async def _content(response: Any, most: int, cut: Callable[[], None]) -> bytes:
-    """The body; no more of it is kept than `most` bytes."""
+    """The body; at most `most` bytes of it are kept."""
     found = bytearray()
 
     def collect(data: bytes) -> None:
@@ -184,7 +184,7 @@ async def _content(response: Any, most: int, cut: Callable[[], None]) -> bytes:
 async def serves(reactor: Any, endpoint: IStreamClientEndpoint, path: str, seconds: float) -> bool:
     """Ask a worker whether it serves, and whether it is Synapse; `path` may be empty: whether it takes connections.
 
-    Fails with NoAnswerError where it is there and does not serve, else with why it cannot be reached.
+    Fails with NoAnswerError if it runs and does not serve, else with why it cannot be reached.
     """
     try:
         if path:

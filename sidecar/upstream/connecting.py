@@ -24,7 +24,7 @@ from sidecar.transport.transport import SocketLink
 from sidecar.upstream.resolving import Names
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
-"""What the system says when we, and not the worker, are at the end of our means."""
+"""Errors that say that we, and not the worker, are out of resources."""
 
 MakeHandler = Callable[[], Handler]
 Failed = Callable[[BaseException], None]
@@ -34,18 +34,18 @@ class WorkerEndpoint(Protocol):
     """Where a worker is."""
 
     def connect(self, handler: MakeHandler, failed: Failed) -> None:
-        """Make a link and tell its handler; or tell why not. Either comes later than this returns."""
+        """Make a link and call its handler, or report why not. Both happen after this returns."""
 
     def follow(self, moved: Callable[[], None]) -> None:
-        """Call `moved` whenever it is at other addresses: connections that were made before may lead elsewhere."""
+        """Call `moved` when its addresses change: connections that were made before may lead to another host."""
 
     def ignore(self, moved: Callable[[], None]) -> None:
-        """Do not any more."""
+        """Undo `follow`."""
 
 
 @frozen(eq=False)
 class UnixEndpoint:
-    """A UNIX socket at `path`. The kernel says at once whether there can be a connection."""
+    """A UNIX socket at `path`. Connecting succeeds or fails at once."""
 
     poller: Poller
     path: str
@@ -66,7 +66,7 @@ class UnixEndpoint:
             self.poller.soon(partial(_begin, self, made, "", handler, failed))
 
     def follow(self, moved: Callable[[], None]) -> None:
-        """A path stays; what listens there is told apart by its inode."""
+        """Ignored: a path does not change. The inode tells what listens there."""
 
     def ignore(self, moved: Callable[[], None]) -> None:
         """See `follow`."""
@@ -117,7 +117,7 @@ class _Attempt:
         self._ends = 0.0
 
     def begin(self, addresses: Sequence[str]) -> None:
-        """The addresses are known; each gets its part of the time."""
+        """The addresses are known; each gets its share of the time."""
         self._left = list(addresses)
         self._ends = self._endpoint.names.reactor.seconds() + self._endpoint.timeout
         self._next()
@@ -146,7 +146,7 @@ class _Attempt:
         self._end(TCPTimedOutError(errno.ETIMEDOUT, "timed out"))
 
     def do_write(self) -> None:
-        """The kernel has an answer."""
+        """The attempt has ended."""
         made, self._socket = self._socket, None
         assert made is not None
         if self._limit is not None and self._limit.active():
@@ -160,18 +160,18 @@ class _Attempt:
             _begin(self._endpoint, made, self._host, self._handler, self._failed)
 
     def do_read(self) -> None:
-        """An error is an answer, too."""
+        """The attempt has failed; `writable` finds that out."""
         self.do_write()
 
     def do_fail(self) -> None:
-        """Whoever was told could not handle it."""
+        """The callback raised an exception."""
 
     def _end(self, error: BaseException) -> None:
         made, self._socket = self._socket, None
         if made is not None:
             made.close()
         if self._left:
-            # Not in this turn: the next socket may get the number of this one, of which more may be told in it.
+            # Close it after this turn: a new socket may get its number while events for it are pending.
             self._endpoint.poller.soon(self._next)
         else:
             self._failed(error)
@@ -197,10 +197,10 @@ def _connect_error(error: OSError) -> ConnectError:
 def worker_endpoint(
     names: Names, poller: Poller, description: str, timeout: float, *, half_closeable: bool = False
 ) -> tuple[WorkerEndpoint, str | None]:
-    """Where a Twisted client endpoint string leads, and its path if it is a UNIX socket.
+    """The endpoint of a Twisted client endpoint string, and its path if it is a UNIX socket.
 
-    `timeout` (seconds) holds for one attempt to connect, unless the string has one of its own. `half_closeable`: the
-    directions of its connections end apart.
+    `timeout` (seconds) is for one attempt to connect, unless the string has its own. `half_closeable`: each direction
+    of a connection is closed separately.
     """
     kind, values = client_parts(description)
     if kind == "unix":
@@ -219,7 +219,7 @@ def is_name(host: str) -> bool:
 
 
 def generation_of(path: str | None) -> int:
-    """A number that changes when a worker listens at `path` anew; 0 where nothing is there, or it is no UNIX socket."""
+    """A number that changes when a worker listens at `path` anew; 0 if nothing is there, or it is no UNIX socket."""
     if path is None:
         return 0
     try:
@@ -239,10 +239,10 @@ def missing(path: str) -> ConnectError | None:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """The worker may well be there, but its backlog is full, or we have nothing left to connect with.
+    """The worker may be up, but its backlog is full, or we are out of resources.
 
-    Linux answers a connect to a full UNIX backlog with EAGAIN. Twisted, which asks workers for their health, takes
-    that for "in progress" and then reports a bare ConnectError for a connection that ended.
+    Linux answers a connect to a full UNIX backlog with EAGAIN. Twisted, which health checks use, takes that for "in
+    progress" and then reports a bare ConnectError.
     """
     if type(error) is ConnectError and error.osError is None:
         return True
@@ -250,7 +250,7 @@ def is_busy(error: BaseException | None) -> bool:
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """This process has no descriptor or no memory for a connection, which says nothing of the worker."""
+    """This process is out of descriptors or memory, which says nothing about the worker."""
     number = error.osError if isinstance(error, ConnectError) else getattr(error, "errno", None)
     return number in _EXHAUSTED
 

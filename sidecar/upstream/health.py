@@ -1,8 +1,8 @@
-"""Whether one worker takes requests: what connections tell of it, what it says when it is asked, and since when.
+"""Whether one worker takes requests, and since when: from its connections, and from health checks.
 
-A worker that cannot be reached is *down*, and asked until it answers; one that takes connections but answers nothing
-is *stuck*. A slow answer makes it neither: only questions that it leaves unanswered several times in a row, while no
-answer of it is seen otherwise, do. Knows no requests and no clients; who asks is given to it.
+A worker that cannot be reached is *down*, and checked until it answers. One that takes connections but answers nothing
+is *stuck*. A slow answer makes it neither; several failed checks in a row do, if no other answer of it is seen. Knows
+no requests and no clients; the function that checks is given to it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from sidecar.observe.telemetry import logger
 from sidecar.upstream.connecting import is_shortage
 
-# A worker that is down is asked again after these seconds: first, and at most. Jittered, so that instances that share
-# a worker do not ask in step.
+# A worker that is down is checked again after these seconds: at first, and at most. With jitter, so that instances that
+# share a worker do not check it at the same moment.
 _FIRST_RETRY = 0.02
 _LAST_RETRY = 0.5
 
@@ -38,7 +38,7 @@ class WorkerState(Enum):
 class HealthLimits:
     """Seconds, and a count for `failures`; the keys of `timeouts` and `limits` say more.
 
-    An `interval` of 0 means that only a worker that is down is asked.
+    An `interval` of 0 means that only a worker that is down is checked.
     """
 
     interval: float = 10.0
@@ -48,7 +48,7 @@ class HealthLimits:
 
 
 class NoAnswerError(Exception):
-    """The worker took the question and did not answer it, or answered that it cannot serve."""
+    """The worker took the check and did not answer, or answered that it cannot serve."""
 
 
 Question = Callable[[], "Deferred[bool]"]
@@ -61,8 +61,8 @@ Fails with NoAnswerError, or with why it could not be reached."""
 class Health:
     """The health of one worker.
 
-    `changed` is called after every change of `up`, and after every question that did not change it while the worker is
-    down: whoever waits for it may have found somewhere else to go.
+    `changed` is called after each change of `up`, and after each check of a worker that stays down, because requests
+    that wait for it may have another worker by then.
     """
 
     name: str
@@ -73,14 +73,14 @@ class Health:
     describe: Callable[[BaseException | None], str] = str
     """A failure in words for people."""
     look: Callable[[], BaseException | None] = lambda: None
-    """Why it cannot be there, as far as can be seen without a connection; None: it can."""
+    """Why it must be down, if that shows without a connection; None: it may be up."""
     watch: Callable[[bool], None] = lambda _wanted: None
-    """Told whether the appearance of the worker's socket is of interest now; `appeared` is called on it."""
+    """Called with whether to watch for the worker's socket; then `appeared` is called when it is there."""
     told: Callable[[WorkerState, str], None] = lambda _state, _reason: None
-    """Told of every change of `state`, and why."""
+    """Called after each change of `state`, with the reason."""
     state: WorkerState = WorkerState.UP
     doubted: bool = False
-    """It is up as far as is known, but has just broken off without an answer: it gets nothing until it has answered."""
+    """A connection ended without an answer; it gets no requests until it has answered a check."""
     up: bool = True
     """It may be given requests."""
     synapse: bool = False
@@ -90,10 +90,10 @@ class Health:
     since: float = field(init=False)
     """When `state` changed last; seconds of the clock."""
     heard: float = field(init=False)
-    """When it answered anything last."""
+    """When it last answered anything."""
     transitions: int = 0
     warming: bool = False
-    """It has just come back, and takes only a part of what it could have (`share`)."""
+    """It has just come back, and gets only a part of its requests (`share`)."""
     _missed: int = 0
     _asked: float = 0.0
     _asking: Deferred[bool] | None = None
@@ -108,7 +108,8 @@ class Health:
 
     @property
     def share(self) -> float:
-        """The part of its requests that a worker should get at this moment, from 0 to 1: all but after a return."""
+        """The part of its requests that a worker should get now, from 0 to 1: less than 1 only after it has come
+        back."""
         if not self.warming:
             return 1.0
         return min(1.0, (self.clock.seconds() - self.since) / self.limits.slow_start)
@@ -116,7 +117,8 @@ class Health:
     # What happens.
 
     def start(self) -> None:
-        """Ask whenever the worker has not been heard for `interval`; at once, and until it answers, if it is down."""
+        """Check the worker when it has not answered anything for `interval`; at once, and until it answers, if it is
+        down."""
         self._stopped = False
         missing = self.look()
         if missing is not None:
@@ -125,7 +127,7 @@ class Health:
             self._ask_later()
 
     def stop(self) -> None:
-        """Ask nothing any more."""
+        """Stop checking."""
         self._stopped = True
         self.watch(False)
         for call in (self._next, self._warm):
@@ -141,7 +143,7 @@ class Health:
         self.changed = changed
 
     def use(self, other: Health) -> None:
-        """Ask as `other` would."""
+        """Take over the settings of `other`."""
         self.limits, self.ask = other.limits, other.ask
 
     def hear(self, now: float) -> None:
@@ -149,12 +151,12 @@ class Health:
         self.heard = now
 
     def unreachable(self, error: BaseException | None) -> None:
-        """A connection to it could not be made, and not because it is busy."""
+        """A connection to it could not be made, although it is not busy."""
         self._to(WorkerState.DOWN, self.describe(error))
         self._ask_soon()
 
     def doubt(self) -> None:
-        """It has broken off a connection without an answer: it may be about to end. Ask it before it gets more."""
+        """A connection ended without an answer: it may be stopping. Check it before it gets more requests."""
         if self.state is WorkerState.UP and not (self.doubted or self._stopped):
             self.doubted = True
             self.up = False
@@ -163,12 +165,12 @@ class Health:
                 self._ask_now()
 
     def check(self) -> None:
-        """Ask it now, because somebody wants to know."""
+        """Check it now."""
         if self._asking is None and not self._stopped:
             self._ask_now()
 
     def appeared(self) -> None:
-        """Its socket has appeared: it may be there, or will be in a moment."""
+        """Its socket has appeared: it is up, or will be in a moment."""
         if not self.up:
             self._retry_after = _FIRST_RETRY
             if self._asking is None:
@@ -177,7 +179,7 @@ class Health:
     # Questions.
 
     def _ask_soon(self) -> None:
-        """Ask a worker that is down again, ever more rarely."""
+        """Check a worker that is down again, with growing pauses."""
         if self._stopped or self._asking is not None:
             return
         delay = self._retry_after * random.uniform(0.5, 1.0)  # noqa: S311
@@ -194,7 +196,7 @@ class Health:
         self._next = None if self._stopped else self.clock.callLater(seconds, self._ask_if_needed)
 
     def _ask_if_needed(self) -> None:
-        """Nobody is asked who has just answered a request."""
+        """Skip the check if the worker has just answered a request."""
         self._next = None
         quiet = self.clock.seconds() - self.heard
         if self.up and not self._missed and quiet < self.limits.interval * 0.8:
@@ -234,13 +236,13 @@ class Health:
         if not isinstance(error, NoAnswerError):
             self.unreachable(error)
             return
-        # A request that was answered in the meantime says more than a question that was not.
+        # It answered a request in the meantime; that outweighs the failed check.
         self._missed = 0 if self.heard > self._asked else self._missed + 1
         if not self.up or self._missed >= self.limits.failures:
             self._to(WorkerState.DOWN if self.state is WorkerState.DOWN else WorkerState.STUCK, str(error))
             self._ask_soon()
         else:
-            # A refusal for want of room comes at once, and so would the next one.
+            # It is busy and refuses at once; do not check again immediately.
             self._ask_in(max(0.0, self._asked + self.limits.patience - self.clock.seconds()))
 
     def _to(self, state: WorkerState, reason: str) -> None:

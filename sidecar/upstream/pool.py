@@ -1,6 +1,6 @@
-"""The connections to one worker: leased, idle, being made, and the line of those who wait for one.
+"""The connections to one worker: leased, idle, being made, and the queue of those who wait for one.
 
-Newest idle connection first, so that the rest can grow old and be closed. Knows no HTTP and no routes.
+Takes the newest idle connection first, so that the others can be closed for age. Knows no HTTP and no routes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sidecar.upstream.health import Health
 from sidecar.upstream.upstream import Upstream
 from sidecar.wire.reader import ReaderLimits, ResponseReader
 
-# A worker whose backlog is full is tried again after so many seconds at most. Jittered, so that instances that share a
-# worker do not try in step.
+# A worker whose backlog is full is tried again after at most this many seconds. With jitter, so that instances that
+# share a worker do not try at the same moment.
 _BUSY_RETRY = 0.02
-# A stat of the socket at most this often, in seconds.
+# Check the inode of the socket at most this often, in seconds.
 _GENERATION_CHECK = 1.0
 
 
@@ -41,7 +41,7 @@ class Waiter(Protocol):
     def leased(self, upstream: Upstream) -> None: ...
 
     def worker_away(self) -> None:
-        """The worker takes no requests now; somewhere else may be better."""
+        """The worker takes no requests now; another one may be better."""
 
 
 @frozen(slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class WorkerPool:
     name: str
     endpoint: WorkerEndpoint
     socket_path: str | None
-    """Where the endpoint is a UNIX socket: its path, whose inode tells one life of the worker from the next."""
+    """The path, if the endpoint is a UNIX socket; its inode changes when the worker restarts."""
     limits: PoolLimits
     reader_limits: ReaderLimits
     clock: IReactorTime
@@ -79,17 +79,17 @@ class WorkerPool:
     failures: int = 0
     """Connections that could not be made so far."""
     on_new_life: Callable[[], None] | None = None
-    """Called when the worker has come back, or turns out to have been started anew."""
+    """Called when the worker has come back, or has restarted."""
     on_first_contact: Callable[[], None] | None = None
     """Called with the first connection to a worker that was not known to be down."""
     draining: bool = False
-    """New requests go elsewhere, or wait for the end of this; running ones finish."""
+    """New requests go elsewhere, or wait; running ones finish."""
     retired: bool = False
-    """Nobody comes any more, but who waits or runs is served to the end."""
+    """No new requests come; waiting and running ones are served."""
     taking: bool = True
-    """It takes any request at once: it is up, not drained, and has not just come back."""
+    """It takes all requests: it is up, not drained, and has not just come back."""
     waiting_octets: int = 0
-    """Bytes of request bodies that wait in line here; those who wait say so, as they do of `waits`."""
+    """Bytes of request bodies that wait here."""
     waits: Histogram = field(factory=Histogram)
     connect_times: Histogram = field(factory=Histogram)
     cuts: int = 0
@@ -100,7 +100,7 @@ class WorkerPool:
     _sweep: IDelayedCall | None = None
     _looks: int = 0
     _over: bool = False
-    """There are more connections than there may be, since the limit has been lowered."""
+    """There are more connections than allowed, because the limit was lowered."""
     _lives: int = 0
     _generation: int = 0
     _generation_checked: float = 0.0
@@ -115,7 +115,7 @@ class WorkerPool:
 
     @property
     def down(self) -> bool:
-        """Nobody is sent there: it is down or stuck."""
+        """It is down or stuck, and gets no requests."""
         return not self.health.up
 
     @property
@@ -132,11 +132,11 @@ class WorkerPool:
 
     @property
     def busy(self) -> bool:
-        """Somebody is being served, or waits for it."""
+        """A request runs or waits."""
         return bool(self.leased or self._waiting)
 
     def lease(self, waiter: Waiter) -> Upstream | Refusal | None:
-        """A connection at once; or None, and `waiter` is told later; or why not.
+        """A connection; or None, and `waiter` gets one later; or why not.
 
         A waiter that gives up calls `leave`.
         """
@@ -158,7 +158,7 @@ class WorkerPool:
         return None
 
     def queue(self, waiter: Waiter) -> Refusal | None:
-        """Let `waiter` be told of a connection, which may be at once; or why not."""
+        """Give `waiter` a connection as soon as there is one, perhaps before this returns; or why not."""
         if len(self._waiting) >= self.limits.waiting and not self._may_connect():
             return Refusal.FULL
         self._waiting[waiter] = None
@@ -166,7 +166,7 @@ class WorkerPool:
         return None
 
     def weigh(self, octets: int) -> None:
-        """So many more bytes of request bodies wait here, or fewer where it is negative."""
+        """Count bytes of waiting request bodies; a negative number takes them off."""
         self.waiting_octets += octets
 
     def leave(self, waiter: Waiter) -> None:
@@ -197,7 +197,7 @@ class WorkerPool:
         upstream.abort()
 
     def forget(self, upstream: Upstream) -> None:
-        """The connection is gone, and makes room for another one."""
+        """The connection is gone; another one may be made."""
         if upstream.give_up():
             self.leased -= 1
         elif upstream in self._idle:
@@ -206,19 +206,19 @@ class WorkerPool:
             self._connect_more()
 
     def retire(self) -> None:
-        """Close what is idle, and everything else when its lease ends. Who is in line already is still served."""
+        """Close idle connections now, and others when their lease ends. Requests in the queue are still served."""
         self.retired = True
         self._close_idle()
         if not self._waiting:
             self._end()
 
     def start(self) -> None:
-        """Find out how the worker is, and where."""
+        """Start health checks, and follow the worker's addresses."""
         self.health.start()
         self.endpoint.follow(self.moved)
 
     def moved(self) -> None:
-        """Its name leads elsewhere: connections that were made before are not used for new requests."""
+        """Its addresses have changed: connections that were made before are not used for new requests."""
         self._generation += 1
         for upstream in tuple(self._idle):
             self.discard(upstream)
@@ -226,7 +226,7 @@ class WorkerPool:
             self.on_new_life()
 
     def _end(self) -> None:
-        """Nobody needs to know how the worker is."""
+        """Stop health checks."""
         self.health.stop()
         self.endpoint.ignore(self.moved)
         if self._retry is not None:
@@ -235,7 +235,7 @@ class WorkerPool:
 
     @property
     def reset_means_unread(self) -> bool:
-        """A connection that was reset is one whose request was not acted on: of Synapse, on a UNIX socket."""
+        """After a reset, the request was not acted on: true for Synapse on a UNIX socket."""
         return self.health.synapse and self.socket_path is not None
 
     def note_cut(self) -> None:
@@ -244,7 +244,7 @@ class WorkerPool:
         self.health.doubt()
 
     def drain(self) -> None:
-        """Serve no new requests until `undrain`. Who waits in line goes elsewhere, if there is somewhere else."""
+        """Serve no new requests until `undrain`. Requests in the queue go to another worker, if there is one."""
         self.draining = True
         self.taking = False
         self._close_idle()
@@ -258,11 +258,11 @@ class WorkerPool:
 
     @property
     def life(self) -> int:
-        """A number that changes when the worker listens at its socket anew; 0: it is not there, or has no socket."""
+        """A number that changes when the worker restarts; 0: it is down, or has no UNIX socket."""
         return generation_of(self.socket_path)
 
     def use(self, other: WorkerPool) -> None:
-        """Have the endpoint and the limits of `other`, which is for the same worker, from now on."""
+        """Take over the endpoint and the limits of `other`, which is for the same worker."""
         self.endpoint, self.limits, self.reader_limits = other.endpoint, other.limits, other.reader_limits
         self.health.use(other.health)
         while self._idle and self._connections > self.limits.connections:
@@ -273,7 +273,8 @@ class WorkerPool:
     # Its life.
 
     def admits(self, lot: float) -> bool:
-        """Whether a request belongs to the part that a worker gets which has just come back; `lot` is in [0, 1)."""
+        """Whether a worker that has just come back gets a request; `lot`, in [0, 1), places it in the worker's
+        share."""
         return self.health.up and not self.draining and lot < self.health.share
 
     def _judge(self) -> None:
@@ -303,21 +304,22 @@ class WorkerPool:
             self._sweep = None
 
     def _new_connection(self, began: float) -> Upstream:
-        """One that is being made since `began`."""
+        """A connection that is being made since `began`."""
         reader = ResponseReader(self.reader_limits)
         return Upstream(self, reader, self._generation, began, self.deadlines.now())
 
     # Idle connections.
 
     def _tidy(self) -> None:
-        """One more is idle: not too many of them, and none for too long."""
+        """Another connection is idle: limit their number and their age."""
         if len(self._idle) > self.limits.idle:
             self.discard(self._idle[0])
         if self._sweep is None:
             self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
 
     def _close_old(self) -> None:
-        """Close what has been idle since the last look. Two looks in `idle_time` need no clock at each lease."""
+        """Close what has been idle since the last look. Looking twice in each `idle_time` saves a clock reading at each
+        lease."""
         self._sweep = None
         for upstream in tuple(self._idle):
             if upstream.idle_since < self._looks:
@@ -327,7 +329,7 @@ class WorkerPool:
             self._sweep = self.clock.callLater(self.limits.idle_time / 2, self._close_old)
 
     def _check_generation(self) -> None:
-        """A worker that started anew has a new socket: connections to the old one are not used for new requests."""
+        """A worker that restarted has a new socket: connections to the old one are not used for new requests."""
         self._generation_checked = self.deadlines.recent
         generation = generation_of(self.socket_path)
         if generation not in (0, self._generation):
@@ -342,14 +344,14 @@ class WorkerPool:
     # New connections.
 
     def _connect_more(self) -> None:
-        """Start as many connections as there are waiters without one, within the limits."""
+        """Start connections for waiters without one, within the limits."""
         if self._may_connect():
             self._check_generation()
         while self.connecting < len(self._waiting) and self._may_connect():
             self._connect()
 
     def _may_connect(self) -> bool:
-        """Whether one more connection can be made now; who waits for that is not in line yet."""
+        """Whether another connection can be made now; a request that waits for it is not in line yet."""
         limits = self.limits
         return (
             self._retry is None

@@ -1,8 +1,8 @@
-"""The addresses of names, as the system's resolver gives them, and whoever wants to know when they change.
+"""The addresses of names, from the system's resolver, and callbacks for when they change.
 
-A name is asked for again with each connection, and every so often while somebody follows it. Who asks for the same name
-shares the answer. The resolver blocks whoever calls it, so that it is called in threads of our own: one that is slow
-holds up neither the reactor nor its threads. Knows nothing of what is at the addresses.
+A name is looked up again for each connection, and regularly while somebody follows it. Simultaneous lookups of one name
+share the answer. The resolver blocks, so it runs in threads of our own: a slow one holds up neither the reactor nor its
+threads. Knows nothing of what is at the addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NameLimits:
 
 
 def resolved(name: str) -> tuple[str, ...]:
-    """What the system says, in its order (getaddrinfo(3), gai.conf(5)). Blocks. Raises OSError."""
+    """The addresses in the system's order (getaddrinfo(3), gai.conf(5)). Blocks. Raises OSError."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(each[4][0]) for each in found))
 
@@ -43,10 +43,10 @@ class _Name:
 
     addresses: tuple[str, ...] = ()
     heard: float = float("-inf")
-    """When the resolver said so last."""
+    """When the resolver last answered."""
     asking: bool = False
     late: IDelayedCall | None = None
-    """When its answer is; None while nobody asks, or it is."""
+    """The deadline of the running lookup; None if there is none, or it has passed."""
     waiting: list[tuple[Told, NotTold]] = field(factory=list)
     followers: list[Callable[[], None]] = field(factory=list)
     turn: int = 0
@@ -65,14 +65,13 @@ class Names:
     _round: IDelayedCall | None = None
 
     def use(self, limits: NameLimits) -> None:
-        """Be as patient as these say."""
+        """Use these settings."""
         self.limits = limits
 
     def find(self, name: str, told: Told, failed: NotTold) -> None:
-        """Tell the addresses of `name`, those that should be tried first in front; or why there are none.
+        """Call back with the addresses of `name`, in the order in which to try them; or with why there are none.
 
-        Of several that are as good, another one is in front each time. Comes later than this returns, unless the
-        resolver is late already.
+        Equal addresses take turns at the front. Happens after this returns, unless the resolver is late already.
         """
         known = self._names.setdefault(name, _Name())
         known.waiting.append((told, failed))
@@ -82,7 +81,7 @@ class Names:
             self._by_what_is_known(name, known)
 
     def follow(self, name: str, moved: Callable[[], None]) -> None:
-        """Call `moved` whenever an address of `name` is not there any more."""
+        """Call `moved` when `name` has lost an address."""
         self._names.setdefault(name, _Name()).followers.append(moved)
         self._go_round()
 
@@ -126,7 +125,7 @@ class Names:
     def _begin(self) -> None:
         while self._queue and self._running < self.limits.lookups:
             self._running += 1
-            # Nobody waits for it at the end of the process, as for the threads of a pool.
+            # A daemon thread: the end of the process does not wait for it, as it would for a pool.
             Thread(target=self._look_up, args=(self._queue.popleft(),), daemon=True).start()
 
     def _look_up(self, name: str) -> None:
@@ -164,7 +163,7 @@ class Names:
         self._begin()
 
     def _by_what_is_known(self, name: str, known: _Name, why: DNSLookupError | None = None) -> None:
-        """The resolver says nothing, or that there is nothing: what it said last holds for a while."""
+        """The resolver fails, or has no address: its last answer stays valid for a while."""
         if known.addresses and self.reactor.seconds() - known.heard <= self.limits.hold:
             self._tell(known)
             return
@@ -181,7 +180,7 @@ class Names:
 
 
 def turned(addresses: Sequence[str], turn: int) -> tuple[str, ...]:
-    """Those of the family that is in front by turns; the others stay behind them, for when none of these answers."""
+    """Addresses of the first family take turns; those of the other stay last, for when none of these answers."""
     first = [each for each in addresses if (":" in each) is (":" in addresses[0])] if addresses else []
     others = [each for each in addresses if each not in first]
     start = turn % len(first) if first else 0

@@ -1,4 +1,4 @@
-"""A connection to a worker: whose it is at the moment, and whether it can be used again.
+"""A connection to a worker: who has leased it, and whether it can be used again.
 
 Reports to whoever holds its lease, or to its pool while it is idle. Knows no routes and no clients.
 """
@@ -30,7 +30,7 @@ class Home(Protocol):
 
     @property
     def reset_means_unread(self) -> bool:
-        """A connection that was reset is one whose request was not acted on."""
+        """After a reset, the request was not acted on."""
 
     def note_cut(self) -> None:
         """A request ended without an answer because its connection did."""
@@ -65,7 +65,7 @@ class Upstream:
         self.took = made - began
         self.holder: LeaseHolder | None = None
         self.idle_since = 0
-        """How often its pool had looked for old connections when its last lease ended."""
+        """How often its pool had checked for old connections when its last lease ended."""
 
     def lend(self, holder: LeaseHolder, method: bytes, *, decoded: bool) -> None:
         """Expect the answer to a request with `method` for `holder`; `decoded` as in `ResponseReader`."""
@@ -73,20 +73,20 @@ class Upstream:
         self.reader.next_message(method, decoded=decoded)
 
     def rest(self, looks: int) -> None:
-        """Its lease has ended; whoever held it stopped it perhaps."""
+        """Its lease has ended; the holder may have paused it."""
         self.holder = None
         self.idle_since = looks
         if self.link.paused:
             self.link.resume()
 
     def give_up(self) -> bool:
-        """Nobody holds it any more; whether somebody did."""
+        """End the lease; whether there was one."""
         held = self.holder is not None
         self.holder = None
         return held
 
     def abort(self) -> None:
-        """Close at once; the worker sees that nobody wants its answer. Never a half-close, which Synapse mistakes."""
+        """Reset, so that the worker stops. Not a half-close, which Synapse does not take for the end."""
         self.holder = None
         self.link.abort()
 
@@ -99,7 +99,7 @@ class Upstream:
     def received(self, octets: bytes) -> None:
         holder = self.holder
         if holder is None:
-            # Nobody asked: whatever it is, it must not become the next one's answer.
+            # Bytes without a request: they must not become the answer to the next one.
             self.pool.discard(self)
         else:
             holder.upstream_data(octets)
@@ -120,10 +120,10 @@ class Upstream:
             self.holder.upstream_flowing()
 
     def half_closed(self) -> None:
-        """Never told: the end of what a worker sends is the end of its connection."""
+        """Never called: when a worker stops sending, its connection ends."""
 
     def writing_ended(self) -> None:
-        """Never told: only a client's connection is half closed."""
+        """Never called: only a client's connection is half closed."""
 
     def shaken(self) -> None:
-        """The pool hears of a connection when it is made, and waits for nothing more."""
+        """Ignored: the pool is notified when the connection is made."""

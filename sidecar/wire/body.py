@@ -1,7 +1,7 @@
 """Where a chunked body ends (RFC 9112 7.1).
 
-A delimiter finds the end and changes nothing, but for what no reader needs and some misread: chunk extensions,
-leading zeros of a size, and trailer fields that could pass for framing or routing. Knows no heads and no time.
+Passes the body on unchanged, except for what no reader needs and some misread: chunk extensions, leading zeros of a
+size, and trailer fields that could be taken for framing or routing. Knows no heads and no time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
 class ChunkedDelimiter:
     """Reads chunks until the last one and its trailer section.
 
-    `feed` returns what goes on, in canonical framing, as soon as it is certain: data while they arrive, a chunk-size
-    line when it is complete, the last chunk only together with the whole trailer section. With `decoded`, only the
-    data go on, for a client of HTTP/1.0. After `done`, `rest` holds the octets behind the body.
+    `feed` returns what goes on, in canonical framing, as early as possible: data as they come, a chunk-size line when
+    it is complete, the last chunk only together with the whole trailer section. With `decoded`, only the data go on,
+    for a client of HTTP/1.0. After `done`, `rest` holds the bytes after the body.
     """
 
     __slots__ = (
@@ -59,13 +59,13 @@ class ChunkedDelimiter:
         return b"".join(self._trailer)
 
     def feed(self, data: bytes) -> bytes:
-        """What goes on of `data`; raises WireError at the first octet that is no chunked body."""
+        """What goes on of `data`; raises WireError at the first byte that is no chunked body."""
         if self._pending:
             data = self._pending + data
             self._pending = b""
         out: list[bytes] = []
         position = 0
-        kept_from = 0  # what stands between here and `position` goes on as it is
+        kept_from = 0  # what is between here and `position` goes on unchanged
         end = len(data)
         while position < end:
             if self._state == _DATA:
@@ -135,7 +135,7 @@ class ChunkedDelimiter:
             self._trailer.append(line + b"\r\n")
 
     def _check_incomplete_line(self, line: bytes) -> None:
-        """Refuse now what can no longer become a good line, so that nobody waits for it."""
+        """Refuse an incomplete line as soon as it cannot become a valid one."""
         if self._state == _DATA_END:
             if line != b"\r":
                 raise WireError(Fault.FRAMING, "chunk data without CRLF behind them", "RFC 9112 7.1")

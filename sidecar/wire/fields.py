@@ -16,9 +16,9 @@ OWS = b" \t"
 class FieldSection:
     """The field lines of a head, checked.
 
-    `raw` begins with the CRLF that ends the start-line and ends with the empty line; `count` is how many lines there
-    are between. Reading a value costs only when asked, and nothing is kept for it, because most are passed on without
-    anybody looking inside. Immutable, so that one object can stand for every equal section.
+    `raw` begins with the CRLF that ends the start-line, and ends with the empty line; `count` is the number of lines
+    between. Values are read on demand and not kept, because most are only passed on. Immutable, so that equal sections
+    can share one object.
     """
 
     __slots__ = ("count", "raw")
@@ -28,9 +28,9 @@ class FieldSection:
         self._read(raw)
 
     def _read(self, raw: bytes) -> tuple[bytes, list[bytes]]:
-        """Take `raw`, checked; itself in lower case, and the names in it, for whoever looks for more.
+        """Check `raw`; return it in lower case, and its names, for further checks.
 
-        Raises WireError (RFC 9112 2.2, 5; RFC 9110 5.5) for bare CR or LF, control octets, folded lines, blanks
+        Raises WireError (RFC 9112 2.2, 5; RFC 9110 5.5) for bare CR or LF, control bytes, folded lines, blanks
         before a colon, and missing colons.
         """
         lines = raw.count(b"\r\n")
@@ -57,7 +57,7 @@ class FieldSection:
         return self._value(self.raw.lower(), name)
 
     def _value(self, lowered: bytes, name: bytes) -> bytes | None:
-        """The same for whoever has the section in lower case."""
+        """The same, given the section in lower case."""
         start = lowered.find(b"\r\n" + name + b":")
         if start < 0:
             return None
@@ -69,7 +69,7 @@ class FieldSection:
         return self._values(self.raw.lower(), name)
 
     def _values(self, lowered: bytes, name: bytes) -> list[bytes]:
-        """The same for whoever has the section in lower case."""
+        """The same, given the section in lower case."""
         values = []
         mark = b"\r\n" + name + b":"
         start = lowered.find(mark)
@@ -113,9 +113,9 @@ def field_name(line: bytes) -> bytes:
 
 
 def check_partial_lines(buffer: bytes, since: int) -> None:
-    """Refuse a bare CR or LF in the part of an incomplete head that came after offset `since`.
+    """Refuse a bare CR or LF in the part of an incomplete head after offset `since`.
 
-    Raises WireError (RFC 9112 2.2) at once, because a head that uses them may never end for us.
+    Raises WireError (RFC 9112 2.2) at once, because a head with them may never end for us.
     """
     start = max(0, since - 1)
     lines = buffer.count(b"\r\n", start)

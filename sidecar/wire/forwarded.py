@@ -1,7 +1,7 @@
-"""Who the client is: the address that a trusted chain of proxies vouches for, and the lines that say so upstream.
+"""Who the client is: its address as a chain of trusted proxies states it, and the X-Forwarded lines for the worker.
 
-Synapse believes the first element of the first X-Forwarded-For line without looking (`synapse/http/site.py`), so
-exactly one line with exactly one address is sent. What nobody said about the scheme is not made up. Knows no sockets.
+Synapse takes the first element of the first X-Forwarded-For line without a check (`synapse/http/site.py`), so exactly
+one line with exactly one address is sent. An unknown scheme is not guessed. Knows no sockets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sidecar.wire.framing import RequestFields
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# What is remembered is chosen by clients: so many addresses and chains, none of them longer in bytes.
+# Clients choose what is remembered, so its number and its length in bytes are limited.
 _CACHED_CHAINS = 4096
 _LONGEST_CACHED = 256
 
@@ -28,7 +28,7 @@ _FORMS = re.compile(
 )
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _PLAIN_IPV4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
-"""What nearly every address is; read by this in a third of the time that `ipaddress` takes for the text."""
+"""The common form of an address; this takes a third of the time that `ipaddress` takes."""
 _LONGEST_ADDRESS = 128
 _OF_ONE = 64
 """Bits of an IPv6 address that tell clients apart: a provider gives each customer a /64 at least (RFC 6177)."""
@@ -37,14 +37,14 @@ _OF_ONE = 64
 def parse_address(text: str) -> Address | None:
     """An address in any form that proxies write: plain, `[v6]`, with a port, or IPv4 mapped into IPv6.
 
-    None for anything else, also where an address stands in front of something that is none.
+    None for anything else, also if something follows the address.
     """
     return _parsed(text) if len(text) <= _LONGEST_ADDRESS else None
 
 
 @lru_cache(_CACHED_CHAINS)
 def _parsed(text: str) -> Address | None:
-    """The same for what is short enough to be remembered: one request asks several times for its client's address."""
+    """The same, remembered, because one request needs its client's address several times."""
     plain = _PLAIN_IPV4.fullmatch(text)
     if plain is not None:
         return IPv4Address(bytes(map(int, plain.groups())))
@@ -62,7 +62,7 @@ def _parsed(text: str) -> Address | None:
 
 
 def neighbourhood(peer: str) -> str:
-    """What counts as one client among addresses: an address of IPv4, or a /64 of IPv6. Other text stands for itself."""
+    """What counts as one client: an IPv4 address, or an IPv6 /64. Other text is returned unchanged."""
     address = parse_address(peer)
     if not isinstance(address, IPv6Address):
         return peer if address is None else str(address)
@@ -70,7 +70,7 @@ def neighbourhood(peer: str) -> str:
 
 
 class ForwardedPolicy:
-    """Decides whose word is taken, and caches what it decided."""
+    """Decides which peers are trusted, and caches its decisions."""
 
     __slots__ = ("_announcing", "_chain", "_hops", "_proto", "_public", "_trust", "place", "vouches")
 
@@ -83,7 +83,7 @@ class ForwardedPolicy:
         public: str = "",
         hops: int = 16,
     ) -> None:
-        """`trust`: peers that may speak for others; `proto`: the scheme sent when none of them said otherwise.
+        """`trust`: peers whose X-Forwarded fields are used; `proto`: the scheme to send if none of them states one.
 
         `announcing`: peers that begin each connection with a header of the PROXY protocol; `public`: the scheme that
         clients are meant to use, empty where that is not known; `hops`: how many elements of X-Forwarded-For are
@@ -96,12 +96,12 @@ class ForwardedPolicy:
         self._public = public
         self._chain = lru_cache(_CACHED_CHAINS)(self._resolve)
         self.place = lru_cache(_CACHED_CHAINS)(self._place)
-        """The neighbourhood of a client's address; empty where that may speak for others, and so stands for many."""
+        """The neighbourhood of a client's address; empty for a trusted peer, which stands for many clients."""
         self.vouches = lru_cache(_CACHED_CHAINS)(self.trusts_text)
-        """As `trusts_text`, for what is asked with every request."""
+        """As `trusts_text`, remembered, because every request needs it."""
 
     def trusts(self, address: Address) -> bool:
-        """Whether `address` may speak for others."""
+        """Whether `address` is trusted."""
         return _is_in(address, self._trust)
 
     def announces(self, peer: str) -> bool:
@@ -110,7 +110,8 @@ class ForwardedPolicy:
         return address is not None and _is_in(address, self._announcing)
 
     def trusts_text(self, peer: str) -> bool:
-        """As `trusts`, for an address as text. Empty is a UNIX peer, which may; what is no address may not."""
+        """As `trusts`, for an address as text. Empty is a UNIX peer, which is trusted; text that is no address is
+        not."""
         address = parse_address(peer)
         return not peer or (address is not None and self.trusts(address))
 
@@ -120,8 +121,8 @@ class ForwardedPolicy:
     def client(self, peer: str, scheme: str, fields: RequestFields) -> tuple[str, str, bytes]:
         """The client's address as text, its scheme as far as it is known, and the lines (with CRLF) for the worker.
 
-        `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` is what it speaks,
-        empty where that says nothing about the client, because a balancer may have taken TLS off.
+        `peer` is the address of the other end of the connection, empty for a UNIX peer; `scheme` is that of the
+        connection, empty if a balancer in front may have ended TLS.
         """
         if fields.claims is None:
             return self._chain(peer, scheme, b"", b"")
@@ -136,23 +137,23 @@ class ForwardedPolicy:
         if trusted:
             client = self._rightmost_untrusted(client, chain)
             said = proto.decode("latin-1").rpartition(",")[2].strip(" \t").lower()
-        # A UNIX peer is this host. What has no address must not pass for it: RFC 7600 4.8 keeps one for nobody.
+        # A UNIX peer is this host. A client without an address must not count as that (RFC 7600 4.8).
         text = str(client or ("192.0.0.8" if peer else "127.0.0.1"))
         told = said if said in ("http", "https") else self._proto
         if not told and scheme and (not trusted or (scheme == "https" and not chain)):
             told = scheme
         if told:
             return text, told, f"X-Forwarded-For: {text}\r\nX-Forwarded-Proto: {told}\r\n".encode()
-        # A proxy that says nothing may have clients of either scheme. Synapse takes them for those of https where
-        # nothing is sent, but would redirect them to themselves for ever if `http` were.
+        # A proxy that states no scheme may have clients of both. Synapse takes clients without the field for https, but
+        # would redirect them to themselves forever if it said `http`.
         sent = f"X-Forwarded-Proto: {self._public}\r\n" if self._public else ""
         seen = self._public if chain else scheme or "http"
         return text, seen, f"X-Forwarded-For: {text}\r\n{sent}".encode()
 
     def _rightmost_untrusted(self, peer: Address | None, chain: bytes) -> Address | None:
-        """Walk the chain from its end; an element that is no address ends the walk at the last one that was.
+        """Walk the chain from its end, up to the first element that is no address or not trusted.
 
-        So do more elements than any chain of proxies has, because a client can write as many as fit into a head.
+        The number of elements is limited, because a client can send as many as fit into a head.
         """
         client = peer
         for element in reversed(chain.rsplit(b",", self._hops)[-self._hops :]):

@@ -1,6 +1,6 @@
-"""Field sections that have been judged: how they frame a message, and what of them goes on to the next hop.
+"""Checked field sections: how they frame a message, and what of them goes on to the next hop.
 
-Decides framing (RFC 9112 6) and cuts the lines of this hop (RFC 9110 7.6.1). Knows no start-lines.
+Decides framing (RFC 9112 6) and cuts hop-by-hop lines (RFC 9110 7.6.1). Knows no start-lines.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 TUNNEL = -3
 
-# RFC 9110 7.6.1 and what clients and proxies of old send with the same meaning.
+# RFC 9110 7.6.1, and fields of old clients and proxies with the same meaning.
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings"})
-# The next hop must not be able to tell our word from a client's, nor take a client for another proxy.
+# Cut, so that the next hop sees only our own, and does not take a client for a proxy.
 NOT_PASSED_ON = HOP_BY_HOP | {b"proxy-authorization", b"x-forwarded-for", b"x-forwarded-proto"}
 
-# A client that names one of these in Connection wants a field to vanish on which the next hop relies.
+# A client must not remove these with Connection, because the next hop relies on them.
 _NOT_HOP_BY_HOP = frozenset(
     {
         *(b"authorization", b"content-length", b"content-type", b"content-encoding", b"cookie", b"date", b"expect"),
@@ -30,22 +30,22 @@ _NOT_HOP_BY_HOP = frozenset(
     }
 )
 
-# Sets of names that concern this hop: a handful, shared by all sections.
+# Sets of hop-by-hop names: a handful, shared by all sections.
 _sets: dict[frozenset[bytes], frozenset[bytes]] = {}
 
 
 def _shared(names: frozenset[bytes]) -> frozenset[bytes]:
-    """One object for equal sets; there are few, and each section would have one of its own."""
+    """One object for equal sets, to save memory."""
     return _sets.setdefault(names, names)
 
 
 REQUEST_ID = b"x-request-id"
-"""What reverse proxies call a request in; looked for in every one."""
+"""The usual field for a request id; looked for in every request."""
 
 TRACEPARENT = b"traceparent"
-"""Of which trace a request is a part (W3C Trace Context 3.2); passed on as it came, and told in the access log."""
+"""The trace of a request (W3C Trace Context 3.2); passed on unchanged, and logged."""
 
-# Sections with none of these need no closer look.
+# Sections without these need no further check.
 _REQUEST_SPECIAL = NOT_PASSED_ON | {b"content-length", b"transfer-encoding", b"expect", REQUEST_ID, TRACEPARENT}
 RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
 
@@ -56,7 +56,7 @@ _SCHEMES = re.compile(rb"\r\nx-forwarded-proto:([^\r]*)")
 
 
 class RequestFields(FieldSection):
-    """The fields of a request, judged. `length` is the framing that they ask for."""
+    """The checked fields of a request. `length` is the framing that they state."""
 
     __slots__ = (
         *("_authorization", "_forwarded", "_passed", "_sought", "claims", "expectation", "host", "length", "options"),
@@ -71,19 +71,19 @@ class RequestFields(FieldSection):
         self.options: Sequence[bytes] = self._connection_options() if b"connection" in self.special else ()
         self.expectation: Sequence[bytes] = self.tokens(b"expect") if b"expect" in self.special else ()
         self.plain = self.host is not None and not self.expectation and set(self.options) <= _KEPT_ALIVE
-        """They change nothing of how a request of HTTP/1.1 is read: no end of the connection, no upgrade, no wish."""
+        """They change nothing in how an HTTP/1.1 request is handled: no close, no upgrade, no expectation."""
         self._forwarded: bytes | None = None
         self._passed = b""
         self._sought: tuple[bytes, list[bytes]] | None = None
         self._authorization = self._value(lowered, b"authorization")
         self.claims: tuple[bytes, bytes] | None = None
-        """The chain of addresses and the schemes that a proxy names, each list in one; None: nobody names any."""
+        """The X-Forwarded-For and X-Forwarded-Proto values, each joined; None: neither field is there."""
         if b"x-forwarded-for" in self.special or b"x-forwarded-proto" in self.special:
-            # Case says nothing in either. No step for each line: their number is bounded later.
+            # Case does not matter in either. No loop over the lines: their number is checked later.
             self.claims = b",".join(_CHAINS.findall(lowered)), b",".join(_SCHEMES.findall(lowered))
 
     def get(self, name: bytes) -> bytes | None:
-        """As in every section; but who sends a request is asked of every one, and looked for once."""
+        """As in every section, but Authorization is looked up once and remembered."""
         return self._authorization if name == b"authorization" else super().get(name)
 
     def _length(self) -> int:
@@ -102,7 +102,7 @@ class RequestFields(FieldSection):
         return options
 
     def offered_protocols(self) -> bytes | None:
-        """The value of Upgrade where it can be offered to a worker: one line, and HTTP/2 is not among it."""
+        """The value of Upgrade if it can be offered to a worker: one line, without HTTP/2."""
         if b"upgrade" not in self.options or b"http2-settings" in self.special:
             return None
         offers = self.get_all(b"upgrade")
@@ -111,14 +111,14 @@ class RequestFields(FieldSection):
         return offers[0]
 
     def passed_on(self, forwarded: bytes) -> bytes:
-        """What stands behind the request-line for the next hop, of a request of HTTP/1.1 without Upgrade."""
+        """What follows the request-line for the next hop, in an HTTP/1.1 request without Upgrade."""
         if self._forwarded != forwarded:
             self._passed = self.edited(NOT_PASSED_ON, forwarded)
             self._forwarded = forwarded
         return self._passed
 
     def values_of(self, name: bytes) -> list[bytes]:
-        """As `get_all`, for the one name that is asked of every request: the last answer is remembered."""
+        """As `get_all`, for one name that every request needs; the last result is remembered."""
         sought = self._sought
         if sought is None or sought[0] != name:
             self._sought = sought = (name, self.get_all(name))
@@ -127,7 +127,7 @@ class RequestFields(FieldSection):
     def edited(self, dropped: frozenset[bytes], extra: bytes, more: Iterable[bytes] = ()) -> bytes:
         """The section without the lines of this hop, those `dropped`, then `extra` (whole lines with CRLF).
 
-        `dropped` are names that every section knows of itself (`special`), `more` any others in lower case.
+        `dropped` are names that `special` has, `more` any others in lower case.
         """
         special = self.special
         cut = {*(special & dropped), *self.options, *more}
@@ -143,7 +143,7 @@ class RequestFields(FieldSection):
 
 
 class ResponseFields(FieldSection):
-    """The fields of a response, judged. `length` is the framing that they ask for, UNTIL_CLOSE without any."""
+    """The checked fields of a response. `length` is the framing that they state, UNTIL_CLOSE without any."""
 
     __slots__ = ("_passed", "length", "options", "special")
 
@@ -161,15 +161,15 @@ class ResponseFields(FieldSection):
         self._passed: bytes | None = None
 
     def passed_on(self) -> bytes:
-        """What stands behind the status-line for a client whose connection goes on."""
+        """What follows the status-line for a client whose connection stays open."""
         if self._passed is None:
             self._passed = self.edited(HOP_BY_HOP, b"")
         return self._passed
 
     def unframed(self, extra: bytes) -> bytes:
-        """The section for an answer that cannot have content, without what would announce some, then `extra`.
+        """The section for an answer without content, without fields that announce content, then `extra`.
 
-        RFC 9112 6.1 and RFC 9110 8.6 forbid these fields in 1xx and 204, and who reads them waits for content.
+        RFC 9112 6.1 and RFC 9110 8.6 forbid these fields in 1xx and 204; a client that reads them waits for content.
         """
         return b"%b%b\r\n" % (self.without({*self.special, *self.options}), extra)
 
@@ -179,12 +179,12 @@ class ResponseFields(FieldSection):
         return b"%b%bTransfer-Encoding: chunked\r\n\r\n" % (self.without(cut), extra)
 
     def edited(self, dropped: frozenset[bytes], extra: bytes, more: Iterable[bytes] = ()) -> bytes:
-        """The section without `dropped` and what Connection names, framed canonically, then `extra` (whole lines).
+        """The section without `dropped` and what Connection names, in canonical framing, then `extra` (whole lines).
 
-        `dropped` are names that every section knows of itself (`special`), `more` any others in lower case.
+        `dropped` are names that `special` has, `more` any others in lower case.
         """
         special = self.special
-        # What Connection names is of this hop, except what frames the message.
+        # What Connection names is hop-by-hop, except what frames the message.
         cut = {*(special & dropped), *self.options, *more} - {b"content-length"}
         if b"transfer-encoding" not in dropped:
             cut.discard(b"transfer-encoding")

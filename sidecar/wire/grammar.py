@@ -1,7 +1,7 @@
-"""The grammar of HTTP/1.1 as compiled octet patterns, each under the rule that it implements.
+"""The grammar of HTTP/1.1 as compiled byte patterns, each below the rule that it implements.
 
-Stricter than the RFCs where a worker could read the same octets differently. All patterns are meant for
-`fullmatch`; none nests quantifiers. Knows no classes, no limits, no errors.
+Stricter than the RFCs if a worker could read the same bytes differently. All patterns are for `fullmatch`; none nests
+quantifiers. Knows no classes, no limits, no errors.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 # "#": RFC 3986 allows neither, and a router and a worker that read a fragment differently disagree on the path.
 REQUEST_LINE = re.compile(rb"([" + _TCHAR + rb"]{1,32}) ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
 
-# Octets with which a request can begin: a tchar, or the CR of one empty line (RFC 9112 2.2).
+# Bytes with which a request can begin: a tchar, or the CR of one empty line (RFC 9112 2.2).
 REQUEST_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 
-# The beginning of a request-line that can still become a good one. The method is bounded here so that a flood of
-# letters is refused before the limit of the target.
+# The beginning of a request-line that can still become a valid one. The method is limited here, so that endless letters
+# are refused before the limit of the target.
 REQUEST_LINE_PREFIX = re.compile(
     rb"[" + _TCHAR + rb"]{0,32}(?: (?:[\x21\x22\x24-\x7e]+(?: H?T?T?P?/?[0-9]?\.?[0-9]?)?)?)?\r?"
 )
 TARGET_OCTETS = bytes(octet for octet in range(0x21, 0x7F) if octet != 0x23)
 
-# RFC 9112 2.3: a well-formed version that is not one of ours, told apart so that it can be answered 505.
+# RFC 9112 2.3: a well-formed version that is not ours, so that it can be answered 505.
 OTHER_VERSION = re.compile(rb"[" + _TCHAR + rb"]{1,32} [\x21\x22\x24-\x7e]+ HTTP/[0-9]\.[0-9]")
 
 # RFC 9112 4: status-line = HTTP-version SP status-code SP [ reason-phrase ]. 100 to 999.
@@ -36,7 +36,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) [\t\x20-\x7e\x80-\x
 FIELD_NAME_AT_LINE_START = re.compile(rb"\r\n([!#$%&'*+\-.^_`|~0-9a-z]+):")
 FIELD_LINE = re.compile(rb"([" + _TCHAR + rb"]+):[\t\x20-\x7e\x80-\xff]*")
 
-# What `bytes.translate` may delete from a head: anything but control octets; HTAB, CR and LF are judged apart.
+# What `bytes.translate` may delete from a head: anything but control bytes; HTAB, CR and LF are judged apart.
 NOT_CONTROL = bytes(octet for octet in range(256) if octet >= 0x20 and octet != 0x7F) + b"\t\r\n"
 
 # RFC 9110 7.2, RFC 3986 3.2.2: Host = uri-host [ ":" port ]. Empty is legal where there is no authority.

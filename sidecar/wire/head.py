@@ -1,10 +1,10 @@
 """Heads: start-line and field section of one message, parsed strictly and kept as received.
 
-Decides persistence (RFC 9112 9.3), upgrade and expectation, and makes the head that goes on to the next hop by
-cutting whole lines. Does not know where the octets came from, nor where they go.
+Decides persistence (RFC 9112 9.3), upgrade and expectation. Makes the head for the next hop by cutting whole lines.
+Does not know where the bytes came from, nor where they go.
 
-A client sends the same fields with each of its requests, and a worker with all responses of one second. So a field
-section is judged once and remembered; what is left for each message is its start-line.
+A client sends the same fields with each request, and a worker with all responses of one second. So a field section is
+checked once and remembered, and only the start-line is left for each message.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _Judged = TypeVar("_Judged")
 
 
 class OctetMemory(Generic[_Judged]):
-    """What was judged, by its octets: between half of MOST_SECTIONS and all of them.
+    """Checked sections by their bytes: between half of MOST_SECTIONS and all of them.
 
-    When the younger half is full the older one is forgotten, so that what comes again and again stays.
+    When the younger half is full, the older one is dropped, so that frequent sections stay.
     """
 
     __slots__ = ("_judge", "_older", "recent")
@@ -56,11 +56,11 @@ class OctetMemory(Generic[_Judged]):
         return len(self.recent) + len(self._older)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget everything."""
         self.recent, self._older = {}, {}
 
     def find(self, raw: bytes) -> _Judged:
-        """What `raw` is, remembered or judged now; raises WireError."""
+        """The section of `raw`, remembered or checked now; raises WireError."""
         judged = self._older.get(raw) or self._judge(raw)
         if len(raw) <= LONGEST_SECTION:
             if len(self.recent) >= MOST_SECTIONS // 2:
@@ -77,7 +77,7 @@ _responses: OctetMemory[ResponseFields] = OctetMemory(ResponseFields)
 class RequestHead:
     """A request-line and its fields (RFC 9112 3).
 
-    `target` is the request-target as received; `origin` is what goes on: the same octets, or for absolute-form the
+    `target` is the request-target as received; `origin` is what goes on: the same bytes, or for absolute-form the
     part after the authority. `length` is the framing, `upgrade` what can be offered to a worker.
     """
 
@@ -96,7 +96,7 @@ class RequestHead:
             and words[1][:1] == b"/"
             and not words[1].translate(None, TARGET_OCTETS)
         ):
-            # What `REQUEST_LINE` says of nearly every line, at half the price.
+            # The common case of `REQUEST_LINE`, at half the cost.
             method, target, _ = words
             usual = http11 = True
         else:
@@ -143,7 +143,7 @@ class RequestHead:
         self._line = b"%b %b HTTP/1.%d" % (self.method, self.origin, self.http11)
 
     def _judge_together(self) -> None:
-        """What depends on the version and the fields."""
+        """Set what depends on the version and the fields."""
         fields = self.fields
         if not self.http11:
             if self.length == CHUNKED:
@@ -159,7 +159,7 @@ class RequestHead:
             raise WireError(Fault.EXPECTATION, "an expectation other than 100-continue", "RFC 9110 10.1.1")
 
     def passed_on(self, forwarded: bytes, cut: Iterable[bytes] = ()) -> bytes:
-        """The head for the next hop: the same lines but those of this hop, then `forwarded` (whole lines, CRLF).
+        """The head for the next hop: the same lines without hop-by-hop ones, then `forwarded` (whole lines, CRLF).
 
         `cut` names more fields, in lower case, whose lines do not go on.
         """
@@ -211,11 +211,11 @@ class ResponseHead:
         elif status < 200 or status == 204 or status == 304 or method == b"HEAD":
             length = 0
         self.length = length
-        # `Content-Length: 0` at 204, as Synapse sends it, announces nothing; its absence is as good.
+        # `Content-Length: 0` in a 204, as Synapse sends it, announces nothing, so it can be cut.
         announced = fields.length != UNTIL_CLOSE if status < 200 else status == 204 and fields.length not in _NOTHING
         self.misframed = announced
         self.unchanged = http11 and not announced and fields.passed_on() is fields.raw
-        """It goes on as it came to a client whose connection goes on."""
+        """It goes on unchanged to a client whose connection stays open."""
         options = fields.options
         if length == UNTIL_CLOSE or announced:
             self.persistent = False
@@ -230,7 +230,7 @@ class ResponseHead:
         return self.status < 200 and self.status != 101
 
     def passed_on(self, *, close: bool, decoded: bool, cut: Iterable[bytes] = (), extra: bytes = b"") -> bytes:
-        """The head for the client: the same lines but those of this hop.
+        """The head for the client: the same lines without hop-by-hop ones.
 
         `close`: the connection ends after this response. `decoded`: the content goes on without its chunks, to a
         client of HTTP/1.0, delimited by the close. `cut` names more fields, in lower case, whose lines do not go on;
@@ -248,7 +248,7 @@ class ResponseHead:
         return self._line + self.fields.recoded(cut, extra + _CLOSE if close else extra)
 
     def relayed(self, whole: bytes) -> bytes:
-        """The response for a client whose connection goes on, as `passed_on`; `whole` is all of it as it came."""
+        """The response for a client whose connection stays open, as `passed_on`; `whole` is all of it as it came."""
         return self.passed_on(close=False, decoded=False) + whole[len(whole) - self.length :]
 
     def switched(self, upgrade: bytes) -> bytes:
@@ -258,7 +258,7 @@ class ResponseHead:
         offered = {offer.strip() for offer in upgrade.lower().split(b",")}
         if not chosen or not offered.issuperset(chosen) or b"upgrade" not in fields.options:
             raise WireError(Fault.SYNTAX, "a 101 that does not match the Upgrade of the request", "RFC 9110 7.8")
-        # Nor may framing fields be there, which would tell the client where a tunnel ends (RFC 9110 8.6).
+        # No framing fields either: they would end the tunnel for the client (RFC 9110 8.6).
         cut = {*RESPONSE_SPECIAL, *fields.options} - {b"upgrade"}
         return self._line + b"%bConnection: Upgrade\r\n\r\n" % fields.without(cut)
 
@@ -268,7 +268,8 @@ def _answer_to_get(raw: bytes) -> ResponseHead:
 
 
 answers: OctetMemory[ResponseHead] = OctetMemory(_answer_to_get)
-"""Heads of answers to anything but HEAD: many requests of one second are answered with the same. Nobody changes one."""
+"""The head of an answer, except to HEAD. Remembered, because many answers of one second are equal; nobody changes
+one."""
 
 
 def malformed_request_line(line: bytes) -> WireError:

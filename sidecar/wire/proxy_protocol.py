@@ -1,7 +1,7 @@
-"""The PROXY protocol, versions 1 and 2: what a balancer says in front of a connection about whose it is.
+"""The PROXY protocol, versions 1 and 2: what a balancer says about the client at the beginning of a connection.
 
-A header is read from the octets that have come so far, as often as more of them come; nothing in them is guessed at.
-Sections are those of HAProxy's `proxy-protocol.txt`. Knows no sockets, and not who may be believed.
+A header is parsed from the bytes that have come so far, again each time more of them come; nothing is guessed. Section
+numbers are those of HAProxy's `proxy-protocol.txt`. Knows no sockets, and not which peers are trusted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from sidecar.errors import Fault, WireError
 from sidecar.wire.forwarded import parse_address
 
 LONGEST_LINE = 107
-"""Octets of a header of version 1, CRLF included (2.1)."""
+"""Bytes of a header of version 1, CRLF included (2.1)."""
 FIXED_PART = 16
-"""Octets of a header of version 2 before what its length counts (2.2)."""
+"""Bytes of a header of version 2 before what its length counts (2.2)."""
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _LOCAL, _PROXY = 0x20, 0x21
 
 _OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = rb"%b(?:\.%b){3}" % (_OCTET, _OCTET)
-# What is neither too long nor of other letters; whether it is an address, `ipaddress` says.
+# Short text of allowed characters; `ipaddress` checks whether it is an address.
 _IPV6 = rb"[0-9A-Fa-f:.]{2,45}"
 _PORT = rb"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}|0)"
 _TCP4 = rb"TCP4 (?P<v4>%b) %b %b %b" % (_IPV4, _IPV4, _PORT, _PORT)
@@ -31,12 +31,12 @@ _TCP6 = rb"TCP6 (?P<v6>%b) (?P<w6>%b) %b %b" % (_IPV6, _IPV6, _PORT, _PORT)
 _LINE = re.compile(rb"PROXY (?:UNKNOWN(?: [^\r\n]*)?|%b|%b)" % (_TCP4, _TCP6))
 _BEGINNING = b"PROXY "
 
-# Family and transport of version 2 (2.2): octets of the two addresses with their ports, and of one of those addresses.
+# Family and transport of version 2 (2.2): bytes of the two addresses with their ports, and of one of those addresses.
 _STREAMS = {0x11: (12, 4), 0x21: (36, 16), 0x31: (216, 0)}
 _UNSPECIFIED = 0x00
 _TLS_VECTOR = 0x20
 _BY_TLS = 0x01
-"""Type of the vector about TLS, and the bit in its first octet that says that the client used it (2.2.5)."""
+"""Type of the vector about TLS, and the bit in its first byte that says that the client used it (2.2.5)."""
 
 
 @frozen(slots=True)
@@ -44,18 +44,18 @@ class ProxyHeader:
     """A header of either version."""
 
     client: str | None
-    """The address for which the connection was made; None where the balancer speaks for itself, or cannot say."""
+    """The client's address; None if the balancer connects for itself, or does not know it."""
     size: int
-    """Octets that the header takes."""
+    """Bytes that the header takes."""
     scheme: str = ""
-    """`https` or `http` where the balancer says whether the client used TLS."""
+    """`https` or `http` if the balancer says whether the client used TLS."""
 
 
 def read_proxy_header(octets: bytes, limit: int) -> ProxyHeader | None:
-    """The header with which `octets` begin; None where it is not complete yet.
+    """The header at the beginning of `octets`; None if it is not complete yet.
 
-    `limit` is the largest length (in octets behind the fixed part) of a header of version 2. Raises WireError as soon
-    as the octets cannot become a header within the limits; then nothing of them means anything.
+    `limit` is the largest length (in bytes after the fixed part) of a header of version 2. Raises WireError as soon as
+    the bytes cannot become a header within the limits.
     """
     if not octets:
         return None
@@ -90,7 +90,7 @@ def _is_ipv6(octets: bytes) -> bool:
 
 
 def _text(octets: bytes | None) -> str | None:
-    """In the one spelling that all parts of the sidecar use; IPv4 mapped into IPv6 is IPv4."""
+    """The address in canonical form; IPv4 mapped into IPv6 is IPv4."""
     return None if octets is None else str(parse_address(octets.decode("ascii")))
 
 
@@ -119,7 +119,7 @@ def _binary(octets: bytes, limit: int) -> ProxyHeader | None:
 
 
 def _read_vectors(octets: bytes, at: int, end: int) -> str:
-    """Go from one type-length-value to the next (2.2); the last must end where the header does. The client's scheme."""
+    """The client's scheme, from the type-length-values (2.2); the last one must end where the header does."""
     scheme = ""
     while at < end:
         if end - at < 3:
@@ -134,7 +134,7 @@ def _read_vectors(octets: bytes, at: int, end: int) -> str:
 
 
 def _packed(address: bytes) -> str | None:
-    """The text of an address of 4 or 16 octets; of none (a UNIX socket of the balancer's) None."""
+    """An address of 4 or 16 bytes as text; None for a UNIX socket of the balancer."""
     if len(address) == 4:
         return ".".join(map(str, address))
     return _text(address.hex(":", 2).encode()) if address else None

@@ -1,7 +1,7 @@
-"""Readers: octets in, events out, for one side of a connection.
+"""Readers: bytes in, events out, for one side of a connection.
 
-An event is a head, some octets of a body (already in the framing in which they go on), or END. A reader stops at
-END and keeps what follows until it is asked for the next message. Knows no routes, no pools, no clock.
+An event is a head, bytes of a body (in the framing in which they go on), or END. A reader stops at END and keeps what
+follows until it is asked for the next message. Knows no routes, no pools, no clock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class End(Enum):
 
 END = End.END
 
-# Behind so many octets of a request-line that arrives in small pieces, octets of a target are not read again.
+# After this many bytes of a request-line that comes in small pieces, its target is not checked again.
 _LONG_LINE = 256
 
 RequestEvent = RequestHead | bytes | End
@@ -67,7 +67,7 @@ class BodyReader:
         self._left = 0
         self._body: ChunkedDelimiter | None = None
         self.ended = ended
-        """The message has been read to its end; further octets belong to the next one."""
+        """The message has been read to its end; further bytes belong to the next one."""
         self.content = 0
         """Bytes of content that the chunks of this message announced so far; 0 without chunks."""
 
@@ -77,7 +77,7 @@ class BodyReader:
         return self._left
 
     def skip(self, octets: int) -> bool:
-        """So many octets of such a body have gone past this reader; true with the last of them."""
+        """Bytes of such a body were moved by the kernel; True with the last of them."""
         self._left -= octets
         self.ended = not self._left
         return self.ended
@@ -123,11 +123,11 @@ class RequestReader(BodyReader):
 
     @property
     def in_head(self) -> bool:
-        """No head is complete yet, but some of it is there."""
+        """A head has begun, and is not complete."""
         return not self.ended and not self._left and self._body is None and bool(self._buffer or self._started)
 
     def go_on(self) -> bool:
-        """Go on to the next request if nothing of it is here; else False, and nothing has happened."""
+        """Go on to the next request if nothing of it is here; else return False and change nothing."""
         if self._buffer or not self.ended:
             return False
         self.ended = self._started = False
@@ -152,9 +152,9 @@ class RequestReader(BodyReader):
         return data
 
     def whole(self, data: bytes) -> RequestHead | None:
-        """The head of a request without content, if `data` is that and no more, and nothing came before it.
+        """The head of a request without content, if `data` is exactly that, and nothing came before it.
 
-        None in all other cases, and nothing has happened: `feed` says what it is.
+        None in all other cases, with nothing changed; then use `feed`.
         """
         if self._buffer or self.ended or self._started or self._left or self._body is not None:
             return None
@@ -162,7 +162,7 @@ class RequestReader(BodyReader):
         limits = self._limits
         if size > limits.head or size > limits.target or not data.endswith(b"\r\n\r\n"):
             return None
-        # Two heads at once are none: an empty line is no field line.
+        # Two heads at once are not accepted: an empty line is no field line.
         try:
             head = RequestHead(data, limits.fields, limits.options)
         except WireError:
@@ -173,7 +173,7 @@ class RequestReader(BodyReader):
         return head
 
     def feed(self, data: bytes) -> Sequence[RequestEvent]:
-        """Events in `data`; raises WireError where it is no request that we serve."""
+        """Events in `data`; raises WireError if it is malformed or not supported."""
         if self.ended:
             self._buffer += data
             return []
@@ -222,7 +222,7 @@ class RequestReader(BodyReader):
         return [head, *self._feed_length(rest)] if rest else [head]
 
     def _check_incomplete(self, data: bytes, seen: int) -> None:
-        """Refuse now what can no longer become a request, or is too large to become one."""
+        """Refuse an incomplete head as soon as it cannot become a valid one, or is too large."""
         if not data:
             return
         if data[0] not in REQUEST_START or (data[0] == 0x0D and (self._started or len(data) > 1)):
@@ -245,7 +245,7 @@ class RequestReader(BodyReader):
         self._check_line_length(end)
 
     def _check_line_length(self, length: int) -> None:
-        # 32 octets of method, 8 of version, two blanks.
+        # 32 bytes of method, 8 of version, two blanks.
         if length > self._limits.target + 42:
             raise WireError(Fault.TARGET_TOO_LONG, "a request-target beyond its limit", "RFC 9112 3")
 
@@ -263,11 +263,11 @@ class ResponseReader(BodyReader):
         self.decoded = False
         """Chunked content is passed on without its chunks, for a client of HTTP/1.0."""
         self.until_close = False
-        """All further octets are content, or of a tunnel."""
+        """All further bytes are content, or of a tunnel."""
 
     @property
     def excess(self) -> bool:
-        """There are octets behind the end of the response: nobody asked for them (RFC 9112 9.2)."""
+        """There are bytes after the end of the response, which nobody asked for (RFC 9112 9.2)."""
         return self.ended and bool(self._buffer)
 
     def next_message(self, method: bytes, *, decoded: bool) -> None:
@@ -282,11 +282,11 @@ class ResponseReader(BodyReader):
         self._buffer = b""
 
     def whole(self, data: bytes) -> ResponseHead | None:
-        """The head of a final response, if `data` is that with all of its content, and nothing came before it.
+        """The head of a final response, if `data` is exactly that with all of its content, and nothing came before it.
 
-        Nothing has happened by that: `take_whole` takes it, `feed` says what anything else is.
+        Changes nothing: use `take_whole` to accept it, or `feed` if it is None.
         """
-        # Answers to HEAD have other lengths than their heads say, and are not worth to be remembered.
+        # Answers to HEAD are shorter than their heads say, and are not worth remembering.
         if not self._untouched or self._method == b"HEAD":
             return None
         limits = self._limits
@@ -309,7 +309,7 @@ class ResponseReader(BodyReader):
         self._untouched = False
 
     def feed(self, data: bytes) -> Sequence[ResponseEvent]:
-        """Events in `data`; raises WireError where it is no response."""
+        """Events in `data`; raises WireError if it is malformed."""
         self._untouched = False
         if self._left:
             return self._feed_length(data)
@@ -326,7 +326,7 @@ class ResponseReader(BodyReader):
         return events
 
     def _feed_behind_interim(self, events: list[ResponseEvent]) -> None:
-        """Append what came with an interim response. A loop, because any number of them may come at once."""
+        """Append what came after an interim response. In a loop, because several may come at once."""
         more = events
         while more and self._buffer and not self.ended:
             rest = self._buffer
