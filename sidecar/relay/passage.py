@@ -16,7 +16,7 @@ from sidecar.errors import WireError
 from sidecar.exchange.changing import Changing
 from sidecar.exchange.exchange import KEEP, Exchange
 from sidecar.exchange.failures import Failure
-from sidecar.exchange.replies import authored, failure_reply, refusal, status_of
+from sidecar.exchange.replies import refusal
 from sidecar.exchange.retries import AGAIN, after_a_cut
 from sidecar.observe.telemetry import logger
 from sidecar.records.record import DONE, Record
@@ -28,6 +28,7 @@ from sidecar.relay.choosing import best, choose
 from sidecar.relay.client import ANSWERED, PIPELINED, WAITING, WORKER_CLOGGED, Client
 from sidecar.relay.gateway import Gateway
 from sidecar.relay.lessons import Lesson, lesson_of
+from sidecar.relay.own_replies import reply_to_failure, routed_reply
 from sidecar.relay.pace import BodyPace
 from sidecar.relay.selfcheck import DOUBTFUL
 from sidecar.relay.states import ADMIT, AWAIT, COALESCE, ENDED, LEASE, RELAY, RESOLVE, SEND, TUNNEL, State
@@ -817,22 +818,17 @@ class Passage:
 
     def _answer(self) -> None:
         """Refuse, respond or redirect as the routes say. The connection lives on if the request is complete."""
-        decision, exchange = self.decision, self.exchange
-        status = decision.status or 403
+        decision, exchange, counters = self.decision, self.exchange, self.gateway.counters
         close = exchange.close or exchange.length != 0
-        is_head = exchange.method == b"HEAD"
         ending: str = decision.action
-        if ending == "refuse":
-            if decision.pool:
-                # With a pool, no worker serves this. Refusals by access, by a route or by the request itself have no
-                # pool.
-                self.gateway.counters.failed += 1
-                ending = Failure.NO_WORKER.ending
-            else:
-                self.gateway.counters.refused += 1
-            octets = refusal(status, decision.reason, close=close, head=is_head, request_id=self._id())
-        else:
-            octets = authored(status, decision.headers, decision.body, close=close, head=is_head)
+        request_id = self._id() if ending == "refuse" else ""
+        if ending == "refuse" and decision.pool:
+            # No worker serves this. Refusals by access, by a route or by the request itself have no pool.
+            counters.failed += 1
+            ending = Failure.NO_WORKER.ending
+        elif ending == "refuse":
+            counters.refused += 1
+        status, octets = routed_reply(decision, exchange, close=close, request_id=request_id)
         self._end(status, ending)
         if close:
             self.client.close_after(octets)
@@ -859,24 +855,15 @@ class Passage:
 
     def fail(self, failure: Failure) -> None:
         """End the exchange with a reply of ours, or by cutting the connection."""
-        exchange, decision = self.exchange, self.decision
-        outcome = exchange.fail(failure)
+        outcome = self.exchange.fail(failure)
         self.gateway.counters.failed += 1
         self._drop_upstream()
         if not outcome.reply:
             self._end(0, failure.ending)
             self.client.abort()
             return
-        federation, preflight = decision.federation, exchange.preflight
-        reply = failure_reply(
-            failure,
-            head=exchange.method == b"HEAD",
-            federation=federation,
-            preflight=preflight,
-            page=decision.settings.sorry,
-            request_id=self._id(),
-        )
-        self._end(status_of(failure, federation=federation, preflight=preflight), failure.ending)
+        status, reply = reply_to_failure(failure, self.decision, self.exchange, self._id())
+        self._end(status, failure.ending)
         self.client.close_after(reply)
 
     def _id(self) -> str:
