@@ -133,7 +133,7 @@ class Whoami:
         return user if user is not None or asked is None or asked.late else asked
 
     def knows(self, mark: bytes) -> bool:
-        """Whether this token is known already, or cannot be asked for."""
+        """Whether the user of this token is known, and need not be learnt again."""
         user, due = self.owners.look(mark, self.clock.seconds())
         return user is not None and not due
 

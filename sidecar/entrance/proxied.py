@@ -113,7 +113,7 @@ class Preamble:
         self.abort()
 
     def _end(self) -> None:
-        """The listener has not counted this connection, so another one may be accepted at once."""
+        """Stop counting this connection, without a call of `on_change`: its handler may count it again at once."""
         gateway = self._listener.gateway
         gateway.deadlines.clear(self)
         gateway.counters.connections_open -= 1

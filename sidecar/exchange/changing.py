@@ -145,9 +145,9 @@ def inward(target: bytes, strip: bytes, add: bytes) -> bytes:
 def outward(location: bytes, strip: bytes, add: bytes, host: bytes, *, doubled: bool = False) -> bytes:
     """A Location as clients have to write it, the reverse of `inward`.
 
-    Changes only a path, or a URL of the `host` that the client asked for. One that does not begin with `add`, or that
-    begins with `strip` already after it, stays as it is: the service has written it for clients. `doubled`: the
-    request had a path that begins with two slashes, so one in the answer is a path, too, and not another host.
+    Changes only a path, or a URL of the `host` that the client asked for. One that does not begin with `add`, or whose
+    rest begins with `strip`, stays as it is: the service has written it for clients. `doubled`: the request had a path
+    that begins with two slashes, so one in the answer is a path, too, and not another host.
     """
     scheme, mark, rest = location.partition(b"://")
     path = location

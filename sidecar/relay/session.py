@@ -89,7 +89,7 @@ class Session:
         """The requests that run."""
         return () if self.passage is None else (self.passage,)
 
-    # The link tells.
+    # Called by the link.
 
     def connected(self, link: Link) -> None:
         self.link = link

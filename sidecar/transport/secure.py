@@ -27,7 +27,7 @@ class TlsTransport:
         self.link: Link
         self._protocol: IProtocol
 
-    # The link tells.
+    # Called by the link.
 
     def connected(self, link: Link) -> None:
         self.link = link

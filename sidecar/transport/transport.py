@@ -185,7 +185,7 @@ class SocketLink:
 
     @property
     def reading(self) -> bool:
-        """Reading is allowed: not paused, no bypass, not closing."""
+        """Reading is allowed: the link is open, not paused and not closing."""
         return self.open and not (self.paused or self._closing)
 
     def divert(self, bypass: Bypass | None) -> None:
@@ -221,7 +221,7 @@ class SocketLink:
         self.was_reset = error.errno == ECONNRESET
         self._lose(clean=False)
 
-    # The poller tells.
+    # Called by the poller.
 
     def do_read(self, more: int = MOST_READS - 1) -> None:
         """Read once, and up to `more` times again while there is more and the handler takes it."""

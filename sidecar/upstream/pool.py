@@ -226,7 +226,7 @@ class WorkerPool:
             self.on_new_life()
 
     def _end(self) -> None:
-        """Stop health checks."""
+        """Stop health checks and retries."""
         self.health.stop()
         self.endpoint.ignore(self.moved)
         if self._retry is not None:

@@ -90,7 +90,7 @@ class Upstream:
         self.holder = None
         self.link.abort()
 
-    # The link tells.
+    # Called by the link.
 
     def connected(self, link: Link) -> None:
         self.link = link
