@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum
 
 from attrs import field, frozen
@@ -14,6 +15,8 @@ from attrs import field, frozen
 # Control characters, those that terminals obey first of all, and what turns the direction of the text behind it.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOUR = re.compile("(\x1b\\[[0-9;]*m)")
+_MOST_KNOWN = 12
+"""Most names that are listed where none is alike."""
 
 
 def printable(text: str) -> str:
@@ -24,6 +27,30 @@ def printable(text: str) -> str:
 def printable_but_coloured(text: str) -> str:
     """The same, with the colours that a command gives."""
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(_COLOUR.split(text)))
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant: the same in another case, else one that looks alike."""
+    names = list(known)
+    folded = {each.lower(): each for each in reversed(names)}
+    if name.lower() in folded:
+        return folded[name.lower()]
+    near = get_close_matches(name.lower(), folded, 1)
+    return folded[near[0]] if near else None
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
+    """A sentence about a name that nothing has, with the one that was probably meant or those that there are."""
+    names = list(known)
+    near = nearest_name(name, names)
+    if near is not None:
+        hint = f"Did you mean {near}?"
+    elif names:
+        more = f" and {len(names) - _MOST_KNOWN} more" if len(names) > _MOST_KNOWN else ""
+        hint = f"There are {', '.join(names[:_MOST_KNOWN])}{more}."
+    else:
+        hint = "There is none."
+    return f"No {what} is called {name!r}. {hint}"
 
 
 class Severity(Enum):

@@ -88,7 +88,7 @@ def test_errors_of_the_file(file: str) -> None:
     Path(file).write_text(CONFIGURATION + "lisen: x\ntimeouts: {head: soon}\n")
     result = run("check", "-c", file)
     assert result.exit_code == 2
-    assert f"{file}:18: lisen: unknown key; do you mean `listen`?" in result.stdout
+    assert f"{file}:18: lisen: unknown key; did you mean `listen`?" in result.stdout
     assert f"{file}:19: timeouts.head: " in result.stdout
     assert "processes" not in result.stdout
 

@@ -39,7 +39,7 @@ def written(directory: Path, name: str, text: str) -> str:
 def test_another_configuration(tmp_path: Path) -> None:
     """As with -c, in text and in JSON; but not both."""
     file = written(tmp_path, "other.yaml", "lisen: tcp:1\n")
-    assert "unknown key; do you mean `listen`?" in run(file).stdout
+    assert "unknown key; did you mean `listen`?" in run(file).stdout
     assert run(file).stdout == run("-c", file).stdout
     assert run(file, "--json").stdout == run("-c", file, "--json").stdout
     both = run("-c", file, file)

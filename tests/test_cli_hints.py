@@ -8,7 +8,8 @@ from click.testing import Result
 from runners import runner
 
 from sidecar.cli import main
-from sidecar.commands.hints import endpoint_hint, nearest_name, unknown_name
+from sidecar.commands.hints import endpoint_hint
+from sidecar.errors import nearest_name, unknown_name
 from sidecar.loading.deployment import read_deployment
 from sidecar.routing.plan import Plan
 

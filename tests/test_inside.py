@@ -230,7 +230,7 @@ def test_a_worker_as_host(tmp_path: Path, said: Said) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"lisen": LISTEN}, r"homeserver\.yaml:\d+: modules\[0\]\.config\.lisen: unknown key; do you mean `listen`"),
+        ({"lisen": LISTEN}, r"homeserver\.yaml:\d+: modules\[0\]\.config\.lisen: unknown key; did you mean `listen`"),
         ({"listen": "tpc:1"}, r"homeserver\.yaml:\d+: modules\[0\]\.config\.listen: .* it must begin with"),
         ({"processes": "master"}, r"`master` is how Synapse calls its main process; here its name is `main`"),
         (["listen"], r"modules\[0\]\.config: must be a mapping with keys such as `listen:`, not a list"),

@@ -55,14 +55,14 @@ def homeserver(old: str, new: str, problem: str) -> Mistake:
 
 MISTAKES = [
     # Keys and structure
-    ours("lisen: tcp:1", "4: lisen: unknown key; do you mean `listen`?"),
-    ours("Listen: tcp:1", "4: Listen: unknown key; do you mean `listen`?"),
-    ours("timeouts: {waits: 10s}", "4: timeouts.waits: unknown key; do you mean `wait`?"),
+    ours("lisen: tcp:1", "4: lisen: unknown key; did you mean `listen`?"),
+    ours("Listen: tcp:1", "4: Listen: unknown key; did you mean `listen`?"),
+    ours("timeouts: {waits: 10s}", "4: timeouts.waits: unknown key; did you mean `wait`?"),
     ours(
         "forwarded: {proxy-protocol: 10.0.0.1}",
-        "4: forwarded.proxy-protocol: unknown key; do you mean `proxy_protocol`?",
+        "4: forwarded.proxy-protocol: unknown key; did you mean `proxy_protocol`?",
     ),
-    ours("operator: {password: open}", "4: operator.password: unknown key; do you mean `password_hash`?"),
+    ours("operator: {password: open}", "4: operator.password: unknown key; did you mean `password_hash`?"),
     ours("on: 1", "4: True: YAML does not read this key as text; put it in quotes"),
     ours(
         "listen: tcp:1\nlisten: tcp:2",
@@ -126,11 +126,11 @@ MISTAKES = [
     ours(
         "pools: {sync: {affinity: User}}",
         "4: pools.sync.affinity: must be `user`, `room`, `origin`, `source`, `session`, `path` or `none`, not `User`; "
-        "do you mean `user`?",
+        "did you mean `user`?",
     ),
     ours(
         "log: {level: warning}",
-        "4: log.level: must be `info`, `debug`, `warn` or `error`, not `warning`; do you mean `warn`?",
+        "4: log.level: must be `info`, `debug`, `warn` or `error`, not `warning`; did you mean `warn`?",
     ),
     ours(
         "operator: {password_hash: open}",
@@ -179,16 +179,16 @@ MISTAKES = [
         "4: listen[0]: key.pem does not exist; give a PEM file that the sidecar's user may read",
     ),
     # Names
-    ours("routes: [{path: /x, pool: snyc}]", "4: routes[0].pool: there is no pool `snyc`; do you mean `sync`?"),
+    ours("routes: [{path: /x, pool: snyc}]", "4: routes[0].pool: there is no pool `snyc`; did you mean `sync`?"),
     ours(
         "pools: {snyc: {workers: [sync1]}}",
-        "4: pools.snyc: warning: nothing sends requests to this pool; do you mean `sync`?",
+        "4: pools.snyc: warning: nothing sends requests to this pool; did you mean `sync`?",
     ),
     ours(
         "pools: {sync: {workers: [sync9]}}",
-        "4: pools.sync.workers[0]: no worker has the name `sync9`; do you mean `sync1`?",
+        "4: pools.sync.workers[0]: no worker has the name `sync9`; did you mean `sync1`?",
     ),
-    ours("pools: {sync: {fallback: mian}}", "4: pools.sync.fallback[0]: there is no pool `mian`; do you mean `main`?"),
+    ours("pools: {sync: {fallback: mian}}", "4: pools.sync.fallback[0]: there is no pool `mian`; did you mean `main`?"),
     # Routes
     ours(
         "routes: [{path: /x, method: get, refuse: 403}]", "4: routes[0].method: methods are case-sensitive; write `GET`"
@@ -230,7 +230,7 @@ MISTAKES = [
         "[client]",
         "[clinet]",
         "w1.yaml:4: worker_listeners[0].resources[0].names: `clinet` is no listener resource, and Synapse refuses to "
-        "start; do you mean `client`?",
+        "start; did you mean `client`?",
     ),
     worker(
         "DIR/w1.sock",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +19,7 @@ from sidecar.admin.operator_answer import FILE, Inquiry, OperatorAnswer, only
 from sidecar.admin.own import OwnUse
 from sidecar.admin.recent import Recent
 from sidecar.config.amounts import read_duration
+from sidecar.errors import unknown_name
 from sidecar.history.events import Events
 from sidecar.history.hottest import Hottest
 from sidecar.loading.overriding import RefusedValueError
@@ -122,7 +122,7 @@ class Operations:
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
         for name in asked:
             if name not in view.plan.pools:
-                return OperatorAnswer(404, {"error": _unknown("pool", name, view.plan.pools)})
+                return OperatorAnswer(404, {"error": unknown_name("pool", name, view.plan.pools)})
         reasons = unready(view, asked)
         return OperatorAnswer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
@@ -146,7 +146,7 @@ class Operations:
         pools = self.look().gateway.pools
         pool = pools.get(name)
         if pool is None:
-            return OperatorAnswer(404, {"error": _unknown("worker", name, pools)})
+            return _no_worker(name, self.look())
         pool.health.check()
         return OperatorAnswer(200, {"worker": name, "told": f"The worker {name} is asked for its health."})
 
@@ -159,7 +159,7 @@ class Operations:
         pools = view.gateway.pools
         pool = pools.get(name)
         if pool is None:
-            return OperatorAnswer(404, {"error": _unknown("worker", name, pools)})
+            return _no_worker(name, view)
         if pool.draining != drain:
             what = "drained" if drain else "in service again"
             _log.info("worker {name} is {what}, by {by}", name=name, what=what, by=by)
@@ -188,7 +188,7 @@ class Operations:
         before = self.look()
         pool = before.gateway.pools.get(name)
         if pool is None:
-            return OperatorAnswer(404, {"error": _unknown("worker", name, before.gateway.pools)})
+            return _no_worker(name, before)
         try:
             self.adjust(name, what, None if text.strip() == FILE else _number(text), by)
         except RefusedValueError as error:
@@ -225,10 +225,10 @@ class Operations:
         balancers = self.look().fleet.running
         balancer = balancers.get(name)
         if balancer is None:
-            return OperatorAnswer(404, {"error": _unknown("balancer", name, balancers)})
+            return OperatorAnswer(404, {"error": unknown_name("balancer", name, balancers)})
         found = balancer.servers.get(server)
         if found is None:
-            return OperatorAnswer(404, {"error": _unknown("server", server, balancer.servers)})
+            return OperatorAnswer(404, {"error": unknown_name("server", server, balancer.servers)})
         if found.draining != drain:
             place = f"{name}/{server}"
             what = "drained" if drain else "in service again"
@@ -277,10 +277,12 @@ def _in_force(view: View, name: str, what: Adjustable) -> float:
     return worker.maximum or view.worker_connections
 
 
-def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, names, 1)
-    known = f"do you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}."
-    return f"There is no {kind} {name}; {known}"
+def _no_worker(name: str, view: View) -> OperatorAnswer:
+    pool = view.plan.pools.get(name)
+    if pool is not None:
+        its = ", ".join(pool.workers)
+        return OperatorAnswer(404, {"error": f"{name} is a pool, not a worker. Its workers: {its or 'none'}."})
+    return OperatorAnswer(404, {"error": unknown_name("worker", name, view.gateway.pools)})
 
 
 def _look_again(pools: Iterable[WorkerPool]) -> None:

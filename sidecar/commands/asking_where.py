@@ -12,10 +12,11 @@ import click
 
 from sidecar.commands.checking import CLEAN, WARNED
 from sidecar.commands.completion import worker_names
-from sidecar.commands.hints import endpoint_hint, unknown_name
+from sidecar.commands.hints import endpoint_hint
 from sidecar.commands.options import config_option, json_option, no_ask_option
 from sidecar.commands.progress import progress, size_of
 from sidecar.commands.read_or_fail import read_or_fail
+from sidecar.errors import unknown_name
 from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
 from sidecar.explaining.request_lines import DecisionTexts, NoRequestError, read_line
 from sidecar.explaining.story import Story, tell

@@ -1,8 +1,7 @@
-"""Hints for what was mistyped: the nearest name, method or endpoint. Pure; knows nothing of terminals."""
+"""Hints for a request that was mistyped: the nearest method or endpoint. Pure; knows nothing of terminals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
 from sidecar.routing.plan import Plan
@@ -10,32 +9,6 @@ from sidecar.synapse.endpoint_rows import Endpoint
 
 _ALIKE = 0.75
 """How alike a path has to be, from 0 to 1, to be proposed."""
-_MOST_KNOWN = 12
-"""Most names that are listed where none is alike."""
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant: the same in another case, else one that looks alike."""
-    names = list(known)
-    folded = {each.lower(): each for each in reversed(names)}
-    if name.lower() in folded:
-        return folded[name.lower()]
-    near = get_close_matches(name.lower(), folded, 1)
-    return folded[near[0]] if near else None
-
-
-def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
-    """A sentence about a name that nothing has, with the one that was probably meant or those that there are."""
-    names = list(known)
-    near = nearest_name(name, names)
-    if near is not None:
-        hint = f"Did you mean {near}?"
-    elif names:
-        more = f" and {len(names) - _MOST_KNOWN} more" if len(names) > _MOST_KNOWN else ""
-        hint = f"There are {', '.join(names[:_MOST_KNOWN])}{more}."
-    else:
-        hint = "There is none."
-    return f"No {what} is called {name!r}. {hint}"
 
 
 def endpoint_hint(method: str, target: str, plan: Plan) -> str:

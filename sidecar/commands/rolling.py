@@ -17,7 +17,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from sidecar.commands.checking import CLEAN, FAILED, WARNED
-from sidecar.commands.hints import unknown_name
 from sidecar.commands.operator_options import password_file_option, user_option
 from sidecar.commands.options import config_option
 from sidecar.commands.progress import Step as ProgressStep
@@ -25,7 +24,7 @@ from sidecar.commands.progress import clear, progress
 from sidecar.commands.read_or_fail import fail, read_or_fail
 from sidecar.commands.top import credentials
 from sidecar.config.argument_lists import filled
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, unknown_name
 from sidecar.install import units
 from sidecar.loading.deployment import DEFAULT_PATH, Deployment, deployment_of
 from sidecar.plurals import counted

@@ -9,10 +9,10 @@ import click
 
 from sidecar.commands.checking import WARNED
 from sidecar.commands.fitting_table import table, terminal_width
-from sidecar.commands.hints import nearest_name, unknown_name
 from sidecar.commands.listing import Row, as_json, rows_in_force
 from sidecar.commands.options import config_option, json_option, no_ask_option
 from sidecar.commands.read_or_fail import read_or_fail
+from sidecar.errors import nearest_name, unknown_name
 from sidecar.loading.deployment import Deployment
 from sidecar.routing.forming import sentences
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import PurePosixPath
 
 from attrs import frozen
 
+from sidecar.errors import nearest_name
 from sidecar.synapse.listeners import escape
 
 _PART = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
@@ -151,7 +151,7 @@ def server_endpoint(text: str, base: str) -> str:
 def is_foreign(text: str) -> bool:
     """Whether only a plugin of Twisted can know this kind of server endpoint."""
     prefix, colon, _ = _bare(text).partition(":")
-    known = prefix in SERVER or f"{prefix}:" in (_HTTP2, _ANNOUNCED) or get_close_matches(prefix, SERVER)
+    known = prefix in SERVER or f"{prefix}:" in (_HTTP2, _ANNOUNCED) or nearest_name(prefix, SERVER)
     return bool(colon) and prefix.isidentifier() and not known
 
 
@@ -312,8 +312,8 @@ _HOST_AND_PORT = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*):(\d{1,5})", re.ASCII)
 
 
 def _unknown_kind(text: str, forms: Mapping[str, Form]) -> EndpointError:
-    near = get_close_matches(text.partition(":")[0], forms, 1)
-    example = forms[near[0]].example if near else _meant(text, server=forms is SERVER)
+    near = nearest_name(text.partition(":")[0], forms)
+    example = forms[near].example if near else _meant(text, server=forms is SERVER)
     example = example or next(iter(forms.values())).example
     return EndpointError(f"it must begin with {any_of(f'{name}:' for name in forms)}; write `{example}`")
 
@@ -338,8 +338,8 @@ def any_of(names: Iterable[str]) -> str:
 def _check_names(kind: str, values: Mapping[str, str], form: Form) -> None:
     for name in values:
         if name not in form.parameters:
-            near = get_close_matches(name, form.parameters, 1) or form.parameters
-            raise EndpointError(f"`{kind}:` endpoints have no parameter `{name}`; do you mean `{near[0]}`?")
+            near = nearest_name(name, form.parameters) or form.parameters[0]
+            raise EndpointError(f"`{kind}:` endpoints have no parameter `{name}`; did you mean `{near}`?")
         if name in _NOT_TAKEN:
             raise EndpointError(_NOT_TAKEN[name])
     for name in form.needed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ from attrs import frozen
 from sidecar.config import amounts
 from sidecar.config.endpoint_strings import EndpointError, any_of, client_endpoint, server_endpoint, sibling_endpoint
 from sidecar.config.passwords import UNKNOWN, parse_hash
+from sidecar.errors import nearest_name
 from sidecar.synapse.names import RESOURCES, STREAMS
 
 MOST = 10**9
@@ -103,9 +103,9 @@ def _given(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; do you mean «sync»?` where something known looks alike, else empty."""
-    near = get_close_matches(word, list(known), 1)
-    return f"; do you mean `{near[0]}`?" if near else ""
+    """`; did you mean «sync»?` where something known looks alike, else empty."""
+    near = nearest_name(word, known)
+    return f"; did you mean `{near}`?" if near else ""
 
 
 def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[Any, str], str]:

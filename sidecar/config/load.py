@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
@@ -21,7 +20,7 @@ from sidecar.config.rollout import rollout_faults
 from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.config.siblings import sibling_faults, sibling_oddities
 from sidecar.document import Document, KeyPath, dotted, read_document
-from sidecar.errors import ConfigError, Problem, Severity
+from sidecar.errors import ConfigError, Problem, Severity, nearest_name
 
 Fault = tuple[KeyPath, str]
 Section = TypeVar("Section")
@@ -186,8 +185,8 @@ def _later_key(
         return _later(converter, value, keys[key].type)
     if not isinstance(key, str):
         return _refusal("YAML does not read this key as text; put it in quotes")
-    near = get_close_matches(key, keys, 1)
-    return _refusal(f"unknown key; do you mean `{near[0]}`?" if near else f"unknown key; known are {any_of(keys)}")
+    near = nearest_name(key, keys)
+    return _refusal(f"unknown key; did you mean `{near}`?" if near else f"unknown key; known are {any_of(keys)}")
 
 
 def _refusal(message: str) -> Callable[[], Any]:

@@ -6,7 +6,6 @@ A part of the schema of its own. Opens no file but the one with the secret, when
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from attrs import field, frozen
 from sidecar.config import kinds
 from sidecar.config.amounts import MIB
 from sidecar.document import KeyPath
+from sidecar.errors import nearest_name
 
 
 def _read_part(value: Any, _base: str) -> float:
@@ -122,6 +122,6 @@ def unknown_endpoints(log: Log, names: Set[str]) -> Iterator[tuple[KeyPath, str]
     """Entries of `endpoints` that match no endpoint of the table, with what to write instead."""
     for pattern in log.endpoints:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = get_close_matches(pattern, sorted(names), 1)
-            hint = f"do you mean `{near[0]}`?" if near else "`matrix-sidecar routes` lists the names"
+            near = nearest_name(pattern, sorted(names))
+            hint = f"did you mean `{near}`?" if near else "`matrix-sidecar routes` lists the names"
             yield ("log", "endpoints", pattern), f"no endpoint has the name `{pattern}`; {hint}"

@@ -6,12 +6,11 @@ Checked after the topology is known. Reads no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from sidecar.config.schema import Pool, Settings
 from sidecar.document import KeyPath
-from sidecar.errors import Problem, Severity
+from sidecar.errors import Problem, Severity, nearest_name
 from sidecar.synapse.names import BUILT_IN_POOLS, MAIN, SINGLE_WRITER_STREAMS, WRITER_NEEDS
 
 _NEEDS = {
@@ -42,8 +41,8 @@ def _pools(settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequen
     }
     for name, pool in settings.pools.items():
         if name not in built_in and name not in used:
-            near = get_close_matches(name, built_in, 1)
-            hint = f"do you mean `{near[0]}`?" if near else "name it in a route or a fallback, or remove it"
+            near = nearest_name(name, built_in)
+            hint = f"did you mean `{near}`?" if near else "name it in a route or a fallback, or remove it"
             yield ("pools", name), f"nothing sends requests to this pool; {hint}", Severity.WARNING
         yield from _members(name, pool, workers)
         yield from _fallback(name, pool, settings, built_in)
@@ -68,8 +67,8 @@ def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]]) -> Iterator
 
 
 def _no_worker(pattern: str, workers: Mapping[str, Set[str]], is_glob: bool) -> str:
-    near = get_close_matches(pattern, workers, 1)
-    hint = f"do you mean `{near[0]}`?" if near else f"known are {', '.join(workers) or 'none'}"
+    near = nearest_name(pattern, workers)
+    hint = f"did you mean `{near}`?" if near else f"known are {', '.join(workers) or 'none'}"
     return f"no worker {'matches' if is_glob else 'has the name'} `{pattern}`; {hint}"
 
 
@@ -107,8 +106,8 @@ def _prefixes(
 
 
 def _no_pool(name: str, settings: Settings, built_in: Sequence[str]) -> str:
-    near = get_close_matches(name, (*settings.pools, *built_in), 1)
-    return f"there is no pool `{name}`; " + (f"do you mean `{near[0]}`?" if near else "describe it under `pools`")
+    near = nearest_name(name, (*settings.pools, *built_in))
+    return f"there is no pool `{name}`; " + (f"did you mean `{near}`?" if near else "describe it under `pools`")
 
 
 def _routes(settings: Settings, built_in: Sequence[str]) -> Iterator[Fault]:
@@ -122,8 +121,8 @@ def _stated(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fau
     for name, worker in settings.workers.items():
         path = ("workers", name)
         if name not in workers:
-            known = get_close_matches(name, workers, 1)
-            hint = f"do you mean `{known[0]}`?" if known else "write its `endpoint`"
+            known = nearest_name(name, workers)
+            hint = f"did you mean `{known}`?" if known else "write its `endpoint`"
             yield path, f"Synapse's files give no worker of this name a listener for requests; {hint}", Severity.ERROR
         for stream in worker.writes or ():
             needed = WRITER_NEEDS.get(stream, "")

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from attrs import evolve, frozen
 
 from sidecar.document import KeyPath
-from sidecar.errors import Problem
+from sidecar.errors import Problem, nearest_name
 from sidecar.synapse.files import Merged
 from sidecar.synapse.names import RESOURCES
 
@@ -205,8 +204,8 @@ def _read_names(config: Merged, path: KeyPath, entries: Any, problems: list[Prob
 def _unknown(names: Sequence[Any]) -> Iterator[str]:
     for name in names:
         if not isinstance(name, str) or name not in RESOURCES:
-            near = get_close_matches(str(name), sorted(RESOURCES), 1)
-            hint = f"do you mean `{near[0]}`?" if near else f"known are {', '.join(sorted(RESOURCES))}"
+            near = nearest_name(str(name), sorted(RESOURCES))
+            hint = f"did you mean `{near}`?" if near else f"known are {', '.join(sorted(RESOURCES))}"
             yield f"`{str(name)[:40]}` is no listener resource, and Synapse refuses to start; {hint}"
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from attrs import evolve, field, frozen
 
 from sidecar.document import Document, before_the_fault
-from sidecar.errors import Problem, Severity
+from sidecar.errors import Problem, Severity, nearest_name
 from sidecar.synapse.files import Merged, merge
 from sidecar.synapse.mas import stated_endpoint
 from sidecar.synapse.names import MAIN, MASTER, SINGLE_WRITER_STREAMS, STREAMS
@@ -204,8 +203,8 @@ def read_writers(config: Merged, problems: list[Problem]) -> Writers:
 
 def _writers_fault(stream: Any, names: Any) -> str | None:
     if stream not in STREAMS:
-        near = get_close_matches(str(stream), STREAMS, 1)
-        hint = f"do you mean `{near[0]}`?" if near else f"known are {', '.join(STREAMS)}"
+        near = nearest_name(str(stream), STREAMS)
+        hint = f"did you mean `{near}`?" if near else f"known are {', '.join(STREAMS)}"
         return f"Synapse knows no such stream and refuses to start; {hint}"
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         return "must be the name of a worker or a list of them; write `master` for the main process"

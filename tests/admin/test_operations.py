@@ -65,7 +65,7 @@ async def test_ready_of_some_pools(scene: Operated) -> None:
     for query in ("pool=typing", "pool=main&pool=typing"):
         assert (await scene.ask("GET", f"/ready?{query}"))[0] == 503
     status, told, _ = await scene.ask("GET", "/ready?pool=main&pool=typin")
-    assert (status, told["error"]) == (404, "There is no pool typin; do you mean typing?")
+    assert (status, told["error"]) == (404, "No pool is called 'typin'. Did you mean typing?")
     assert (await scene.ask("GET", "/ready?pool="))[0] == 404
 
 
@@ -398,9 +398,14 @@ async def test_a_drained_worker_that_is_away(scene: Operated) -> None:
 async def test_names_and_methods(scene: Operated) -> None:
     """What is not there, or not so, is told with what is."""
     status, told, _ = await scene.ask("POST", "/api/workers/synk1/drain")
-    assert (status, told["error"]) == (404, "There is no worker synk1; do you mean sync1?")
+    assert (status, told["error"]) == (404, "No worker is called 'synk1'. Did you mean sync1?")
     status, told, _ = await scene.ask("POST", "/api/workers/%7f/drain")
-    assert (status, told["error"]) == (404, "There is no worker \x7f; there are main, sync1, sync2, typing1.")
+    assert (status, told["error"]) == (404, "No worker is called '\\x7f'. There are main, sync1, sync2, typing1.")
+    status, told, _ = await scene.ask("POST", "/api/workers/Sync1/drain")
+    assert (status, told["error"]) == (404, "No worker is called 'Sync1'. Did you mean sync1?")
+    for action in ("drain", "check", "weight?value=2"):
+        status, told, _ = await scene.ask("POST", f"/api/workers/sync/{action}")
+        assert (status, told["error"]) == (404, "sync is a pool, not a worker. Its workers: sync1, sync2.")
     status, told, head = await scene.ask("GET", "/api/workers/sync1/drain")
     assert (status, told["error"]) == (405, "This takes POST, not GET.")
     assert "\r\nAllow: POST" in head

@@ -165,7 +165,7 @@ MAXIMUM = "A maximum is a whole number from 1 to 1000000. To give sync1 no reque
             400,
             "Nobody else serves routes[0] (pool alone). Drain sync2 instead: then those requests wait for it.",
         ),
-        ("synk1/weight?value=2", 404, "There is no worker synk1; do you mean sync1?"),
+        ("synk1/weight?value=2", 404, "No worker is called 'synk1'. Did you mean sync1?"),
     ],
 )
 @staged(Operated)

@@ -74,7 +74,7 @@ def test_what_all_refuse(family: Family) -> None:
     """The status is theirs if all say the same."""
     status, told = family.ask("POST", "/api/workers/sync7/drain?all")
     assert status == 404
-    assert told["error"].startswith("Done on 0 of 3 instances. Not done on m-1: There is no worker sync7")
+    assert told["error"].startswith("Done on 0 of 3 instances. Not done on m-1: No worker is called 'sync7'")
 
 
 def test_who_is_asked_by_a_sibling_asks_nobody(family: Family) -> None:

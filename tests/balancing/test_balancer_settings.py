@@ -37,7 +37,7 @@ def test_a_word_for_a_check(word: str, off: bool) -> None:
         (LISTEN, "balancers.pg.servers", "the key is missing"),
         (LISTEN + "    servers: {}\n", "balancers.pg.servers", "there is no server; write for example `one:"),
         ("    listen: []\n" + SERVER, "balancers.pg.listen", "the list is empty; write for example `tcp:5432"),
-        (LISTEN + SERVER + "    chek: tcp\n", "balancers.pg.chek", "unknown key; do you mean `check`?"),
+        (LISTEN + SERVER + "    chek: tcp\n", "balancers.pg.chek", "unknown key; did you mean `check`?"),
         (LISTEN + SERVER + "    check: udp\n", "balancers.pg.check", "must be `tcp` or `none`, or a mapping with keys"),
         (LISTEN + SERVER + "    check: {expect: 200}\n", "balancers.pg.check.expect", "is about the answer to `http`"),
         (LISTEN + SERVER + "    check: {http: /x}\n", "balancers.pg.check.http", "is no method with a path; write"),

@@ -113,7 +113,7 @@ def test_client_endpoints_are_read(text: str, absolute: str) -> None:
         ("tcp:8008:::1", "each colon inside a value as"),
         ("tcp:8008:interface=::1", "each colon inside a value as"),
         ("tcp:8008:127.0.0.1:50:1", "each colon inside a value as"),
-        ("tcp:8008:interfaces=1", "no parameter `interfaces`; do you mean `interface`?"),
+        ("tcp:8008:interfaces=1", "no parameter `interfaces`; did you mean `interface`?"),
         ("tcp:8008:x=1", "no parameter `x`"),
         ("tcp:8008:port=8009", "`port` is given twice"),
         ("tcp:8008:backlog=many", "its backlog must be a number"),

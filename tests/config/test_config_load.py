@@ -185,9 +185,9 @@ log: {level: warning, access: yes please}
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("lisen: tcp:1", "1: lisen: unknown key; do you mean `listen`?"),
+        ("lisen: tcp:1", "1: lisen: unknown key; did you mean `listen`?"),
         ("zzz: 1", "known are `listen`, `admin`,"),
-        ("limits: {waitng: 1}", "limits.waitng: unknown key; do you mean `waiting`?"),
+        ("limits: {waitng: 1}", "limits.waitng: unknown key; did you mean `waiting`?"),
         ("on: 1", "YAML does not read this key as text; put it in quotes"),
         ("limits: 5", "limits: must be a mapping with keys such as `request_target: 16K`, not a single value"),
         ("limits: []", "not a list"),
@@ -199,7 +199,7 @@ log: {level: warning, access: yes please}
         ("pools: {sync: 5}", "pools.sync: must be a mapping with keys such as `workers:`, not a single value"),
         ("pools: {'a b': {}}", "`a b` is no name"),
         ("pools: {sync: {workers: 'a b'}}", "no worker name or glob"),
-        ("pools: {sync: {affinity: users}}", "not `users`; do you mean `user`?"),
+        ("pools: {sync: {affinity: users}}", "not `users`; did you mean `user`?"),
         ("pools: {sync: {bounded: 0.5}}", "must be from 1 to 1000000, not `0.5`"),
         ("pools: {sync: {bounded: much}}", "must be a number such as `1.5`, not `much`"),
         ("listen: []", "the list is empty"),
@@ -491,7 +491,7 @@ def test_every_unknown_key_is_named(where: tuple[tuple[str | int, ...], type], k
         value = [value] if part == 0 else {part: value}
     found = [message for message in faults(yaml.safe_dump(value)) if "unknown key" in message]
     assert len(found) == 1
-    assert re.search(rf"[ .]{key}: unknown key; (do you mean|known are)", found[0])
+    assert re.search(rf"[ .]{key}: unknown key; (did you mean|known are)", found[0])
 
 
 JSON = st.recursive(

@@ -45,7 +45,7 @@ def test_all_of_it() -> None:
         ("{sample: yes}", "log.sample: must be a number from 0 to 1: write for example `0.1`"),
         ("{format: xml}", "log.format: must be `text` or `json`, not `xml`"),
         ("{endpoints: {sync: fault}}", "log.endpoints.sync: must be"),
-        ("{endpoint: {}}", "log.endpoint: unknown key; do you mean `endpoints`?"),
+        ("{endpoint: {}}", "log.endpoint: unknown key; did you mean `endpoints`?"),
     ],
 )
 def test_faults(text: str, message: str) -> None:
@@ -77,7 +77,7 @@ def test_unknown_endpoints() -> None:
     """A name or glob that matches nothing is told with the nearest name."""
     log = Log(endpoints={"sync": "all", "login*": "all", "snyc": "none", "zzz*": "none"})
     assert list(unknown_endpoints(log, {"sync", "login"})) == [
-        (("log", "endpoints", "snyc"), "no endpoint has the name `snyc`; do you mean `sync`?"),
+        (("log", "endpoints", "snyc"), "no endpoint has the name `snyc`; did you mean `sync`?"),
         (("log", "endpoints", "zzz*"), "no endpoint has the name `zzz*`; `matrix-sidecar routes` lists the names"),
     ]
 
@@ -93,5 +93,5 @@ def test_what_a_start_reads(tmp_path: Path) -> None:
     assert deployment.log_secret == b"0123456789abcdef"
     assert "0123456789abcdef" not in repr(deployment)
     assert [str(problem) for problem in deployment.problems if problem.key.startswith("log")] == [
-        f"{path}:5: log.endpoints.snyc: warning: no endpoint has the name `snyc`; do you mean `sync`?"
+        f"{path}:5: log.endpoints.snyc: warning: no endpoint has the name `snyc`; did you mean `sync`?"
     ]

@@ -48,13 +48,13 @@ def test_what_refers_to_something_is_right(text: str) -> None:
     [
         (
             "pools: {sync: {workers: [sync3]}}",
-            "pools.sync.workers[0]: no worker has the name `sync3`; do you mean `sync",
+            "pools.sync.workers[0]: no worker has the name `sync3`; did you mean `sync",
         ),
         ("pools: {sync: {workers: zzz}}", "known are main, sync1, sync2, fed1, jwt"),
         ("pools: {sync: {workers: x*}}", "warning: no worker matches `x*`"),
         (
             "pools: {snyc: {workers: sync1}}",
-            "pools.snyc: warning: nothing sends requests to this pool; do you mean `sync`?",
+            "pools.snyc: warning: nothing sends requests to this pool; did you mean `sync`?",
         ),
         ("pools: {qqq: {workers: sync1}}", "name it in a route or a fallback, or remove it"),
         (
@@ -70,7 +70,7 @@ def test_what_refers_to_something_is_right(text: str) -> None:
             "pools: {x: {workers: jwt, strip_prefix: /a, fallback: main}}\nroutes: [{path: /a, pool: x}]",
             "pools.x.fallback: the pool `main` of its fallback does not change paths alike; give it the same prefixes",
         ),
-        ("pools: {sync: {fallback: mian}}", "there is no pool `mian`; do you mean `main`?"),
+        ("pools: {sync: {fallback: mian}}", "there is no pool `mian`; did you mean `main`?"),
         ("pools: {sync: {fallback: qqq}}", "describe it under `pools`"),
         ("pools: {sync: {fallback: sync}}", "a pool cannot be its own fallback"),
         ("pools: {federation: {workers: sync1}}", "`sync1` has no listener with the resource `federation`"),

@@ -485,7 +485,7 @@ def test_json_of_an_unusable_configuration(tmp_path: Path) -> None:
     told = json.loads(result.stdout)
     fits_the_schema(told)
     assert (result.exit_code, told["status"]) == (2, 2)
-    assert "unknown key; do you mean `listen`?" in told["findings"][0]["sentence"]
+    assert "unknown key; did you mean `listen`?" in told["findings"][0]["sentence"]
 
 
 def test_a_bar_where_the_findings_go_elsewhere(running: Installation, tmp_path: Path) -> None:

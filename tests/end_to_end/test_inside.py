@@ -166,7 +166,7 @@ def test_a_fault_in_its_configuration(hosted: Hosted) -> None:
     hosted.configure(lisen=at(hosted.gateway.port))
     hosted.laboratory.start("main")
     hosted.says(
-        r"without its sidecar: /\S*/conf\.d/zz\.yaml:4: modules\[0\]\.config\.lisen: unknown key; do you mean `listen`"
+        r"without its sidecar: /\S*/conf\.d/zz\.yaml:4: modules\[0\]\.config\.lisen: unknown key; did you mean `listen`"
     )
     with pytest.raises(ConnectionRefusedError):
         ask(("127.0.0.1", hosted.gateway.port), "GET", "/_matrix/client/versions")

@@ -78,7 +78,7 @@ def test_a_soft_writer_needs_no_listener_for_requests(stream: str) -> None:
         ("{events: [w1, w3]}", "`w3` is absent from `instance_map`"),
         (
             "{tpying: w1}",
-            "stream_writers.tpying: Synapse knows no such stream and refuses to start; do you mean `typing`?",
+            "stream_writers.tpying: Synapse knows no such stream and refuses to start; did you mean `typing`?",
         ),
         ("{zzz: w1}", "known are events, typing,"),
         ("{typing: [w1, w2]}", "has 2 writers, and Synapse refuses to start; write only one"),
@@ -269,7 +269,7 @@ def test_listeners_that_work_badly(listener: str, sentence: str) -> None:
             "{type: http, path: /a, resources: [{names: [clint]}]}",
             "`clint` is no listener resource, and Synapse refuses",
         ),
-        ("{type: http, path: /a, resources: [{names: [webclient]}]}", "do you mean `client`?"),
+        ("{type: http, path: /a, resources: [{names: [webclient]}]}", "did you mean `client`?"),
         ("{type: http, path: /a, resources: [{names: [zzz]}]}", "known are client, consent,"),
     ],
 )
