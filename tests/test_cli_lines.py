@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import requests, spoilt
@@ -15,12 +14,11 @@ from strategies import requests, spoilt
 from sidecar.errors import WireError
 from sidecar.exchange.replies import STATUS_OF_FAULT
 from sidecar.explaining.rehearsal import Rehearsal, RequestText
-from sidecar.explaining.request_lines import MOST, DecisionTexts, NoRequestError, read_line
+from sidecar.explaining.request_lines import MOST, NoRequestError, answer_line, read_line
 from sidecar.loading.deployment import Deployment, read_deployment
 from sidecar.routing.decide import decide
 from sidecar.routing.decision import Decision
 from sidecar.routing.explain import as_json
-from sidecar.routing.plan import DECISIONS
 from sidecar.wire.head import RequestHead
 from sidecar.wire.reader import ReaderLimits, RequestReader
 
@@ -147,22 +145,26 @@ def test_any_line_is_read_or_refused(line: bytes) -> None:
         assert isinstance(read_line(line, ""), RequestText)
 
 
-@given(st.lists(st.tuples(st.text(), st.text(), st.sampled_from("abc"), st.booleans()), max_size=6))
-def test_the_text_of_an_answer(cases: list[tuple[str, str, str, bool]]) -> None:
-    """Text that is kept is the JSON of the contract, whatever was asked and however often."""
-    texts = DecisionTexts()
-    decisions = {name: Decision("refuse", name, "p", key="\u4e2d", status=400, reason='"') for name in "abc"}
-    for method, target, name, anew in cases:
-        decision = evolve(decisions[name]) if anew else decisions[name]
-        assert texts.text(method, target, decision) == json.dumps(as_json(method, target, decision))
+TEXTS = st.text() | st.sampled_from(("\u4e2d", '"', "\\", "\ud800", "\x7f", "{}", "%s"))
+NAMES = st.lists(TEXTS, max_size=3).map(tuple)
+DECISIONS = st.builds(
+    Decision,
+    action=st.sampled_from(("forward", "refuse", "respond", "redirect")),
+    endpoint=TEXTS,
+    pool=TEXTS,
+    kind=TEXTS,
+    key=st.none() | TEXTS,
+    candidates=NAMES,
+    fallback=NAMES,
+    status=st.none() | st.sampled_from((204, 400, 503)),
+    reason=TEXTS,
+)
 
 
-def test_texts_are_bounded() -> None:
-    """As many are kept as a plan remembers decisions, no more."""
-    texts = DecisionTexts()
-    for number in range(40_000):
-        texts.text("GET", "/", Decision("refuse", str(number), ""))
-    assert len(texts.kept) <= DECISIONS
+@given(TEXTS, TEXTS, DECISIONS)
+def test_the_text_of_an_answer(method: str, target: str, decision: Decision) -> None:
+    """It is put together from parts, and is what `json` makes of the object of the contract."""
+    assert answer_line(method, target, decision) == json.dumps(as_json(method, target, decision))
 
 
 # The request in it.

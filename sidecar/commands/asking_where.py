@@ -18,7 +18,7 @@ from sidecar.commands.progress import progress, size_of
 from sidecar.commands.read_or_fail import read_or_fail
 from sidecar.errors import unknown_name
 from sidecar.explaining.rehearsal import Rehearsal, RequestText, is_peer
-from sidecar.explaining.request_lines import DecisionTexts, NoRequestError, read_line
+from sidecar.explaining.request_lines import NoRequestError, answer_line, read_line
 from sidecar.explaining.story import Story, tell
 from sidecar.loading.deployment import Deployment
 from sidecar.routing.compile import UNKNOWN
@@ -119,7 +119,7 @@ def _check_names(deployment: Deployment, down: Iterable[str], add: Iterable[str]
 
 def _explain_lines(deployment: Deployment, lines: BinaryIO, peer: str) -> int:
     """Answer each line with one line; the exit status."""
-    hear, write, texts = Rehearsal(deployment).hear, sys.stdout.write, DecisionTexts()
+    hear, write = Rehearsal(deployment).hear, sys.stdout.write
     status = CLEAN
     with progress("Requests", size_of(lines), hidden=sys.stdout.isatty()) as step:
         for number, line in enumerate(lines, start=1):
@@ -130,7 +130,7 @@ def _explain_lines(deployment: Deployment, lines: BinaryIO, peer: str) -> int:
                 status = WARNED
                 write(json.dumps({"error": f"line {number}: {error}"}) + "\n")
             else:
-                write(texts.text(asked.method, asked.target, hear(asked).decision) + "\n")
+                write(answer_line(asked.method, asked.target, hear(asked).decision) + "\n")
     return status
 
 

@@ -65,6 +65,7 @@ class Rehearsal:
     """Assumed where X-Forwarded-Proto does not say: https, if that can be spoken to us at all."""
     policy: ForwardedPolicy = field(init=False)
     limits: ReaderLimits = field(init=False)
+    _reader: RequestReader = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.deployment.settings
@@ -78,20 +79,30 @@ class Rehearsal:
             fields=limits.request_fields,
             options=limits.connection_options,
         )
+        self._reader = RequestReader(self.limits)
 
     def hear(self, asked: RequestText) -> Heard:
         """Take a request; never raises, whatever it is."""
         try:
             raw = _head(asked)
-            head = RequestReader(self.limits).feed(raw)[0]
+            head = self._read(raw)
         except WireError as error:
             return Heard(None, "", self.scheme, _refusal(STATUS_OF_FAULT[error.fault], str(error)))
-        assert isinstance(head, RequestHead)
         client, scheme, forwarded = self.policy.client(asked.peer, self.scheme, head.fields)
         decision = decide(head.method, head.origin, head.fields, client, self.deployment.plan, scheme)
         if decision.action == "forward" and (head.length > 0 or len(raw) + _ADDED > self.limits.head):
             decision = self._too_large(head, forwarded, decision) or decision
         return Heard(head, client, scheme, decision)
+
+    def _read(self, raw: bytes) -> RequestHead:
+        """A head as the running sidecar reads it, of which nothing may be left for the next; raises WireError."""
+        head = self._reader.whole(raw)
+        if head is not None:
+            self._reader.go_on()
+            return head
+        event = RequestReader(self.limits).feed(raw)[0]
+        assert isinstance(event, RequestHead)
+        return event
 
     def _too_large(self, head: RequestHead, forwarded: bytes, decision: Decision) -> Decision | None:
         """The refusal of what no worker would take, as `sidecar.relay.passage` has it before it asks for one."""
@@ -108,14 +119,10 @@ class Rehearsal:
 
 def _head(asked: RequestText) -> bytes:
     """The head that a client of HTTP/1.1 would send; raises WireError where a part would not stay in its line."""
-    lines = [f"{asked.method} {asked.target} HTTP/1.1"]
-    named = False
-    for name, value in asked.headers:
-        lines.append(f"{name}: {value}")
-        named = named or name.lower() == "host"
-    if not named:
-        lines.insert(1, f"Host: {_host(asked.target)}")
-    lines.append("\r\n")
+    headers = asked.headers
+    if "host" not in [name.lower() for name, _ in headers]:
+        headers = [("Host", _host(asked.target)), *headers]
+    lines = [f"{asked.method} {asked.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers], "\r\n"]
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) or text.count("\r") != len(lines):
         raise WireError(Fault.SYNTAX, "a CR or LF inside the request", "RFC 9112 2.2")

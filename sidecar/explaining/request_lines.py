@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _encode_text
 from typing import Any
 
-from attrs import define, field
-
 from sidecar.explaining.rehearsal import RequestText, is_peer
-from sidecar.routing.decision import Decision
-from sidecar.routing.explain import as_json
+from sidecar.routing.decision import Action, Decision
 
 MOST = 1 << 20
 """Longest line that is looked at, in bytes. A request has 16,000 at most."""
@@ -29,10 +27,9 @@ _NGINX_OCTET = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _HAPROXY_OCTET = re.compile(r"#([0-9A-F]{2})")
 
 
-_ENCODE = json.JSONEncoder().encode
-_ANONYMOUS = '{"method": "", "target": "", '
-_TEXTS = 32_768
-"""Texts of decisions that are kept, as many as a plan remembers decisions."""
+_DECODE = json.JSONDecoder().raw_decode
+_KEPT = 4096
+"""Parts of answers that are kept: those of an endpoint, and lists of workers."""
 
 
 class NoRequestError(ValueError):
@@ -56,7 +53,9 @@ def read_line(line: bytes, peer: str) -> RequestText:
 
 def _from_json(text: str, peer: str) -> RequestText:
     try:
-        values = json.loads(text)
+        values, end = _DECODE(text)
+        if end != len(text):
+            values = json.loads(text)  # says where the line goes on
     except (ValueError, RecursionError) as error:
         where = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise NoRequestError(f"the line is not JSON{where}") from None
@@ -69,22 +68,31 @@ def _from_json(text: str, peer: str) -> RequestText:
     return RequestText(method, target, _headers(headers) if headers else (), peer)
 
 
-@define(eq=False)
-class DecisionTexts:
-    """What `explain --json` prints. A plan gives the same decision object again and again, so that its text is kept."""
+def answer_line(method: str, target: str, decision: Decision) -> str:
+    """What `explain --json` prints for a request, without its end: `as_json` in text."""
+    about, after = _around(
+        decision.action, decision.status, decision.endpoint, decision.pool, decision.kind, decision.reason
+    )
+    key = "null" if decision.key is None else _encode_text(decision.key)
+    return (
+        f'{{"method": {_encode_text(method)}, "target": {_encode_text(target)}, {about}{key}}}, '
+        f'"candidates": {_names(decision.candidates)}, "fallback": {_names(decision.fallback)}, {after}'
+    )
 
-    kept: dict[int, tuple[Decision, str]] = field(factory=dict)
 
-    def text(self, method: str, target: str, decision: Decision) -> str:
-        """The line for a request, without its end."""
-        # The decision is kept as well: no other one can have its id meanwhile.
-        known = self.kept.get(id(decision))
-        if known is None:
-            if len(self.kept) >= _TEXTS:
-                self.kept.clear()
-            text = _ENCODE(as_json("", "", decision)).removeprefix(_ANONYMOUS)
-            known = self.kept[id(decision)] = decision, text
-        return f'{{"method": {_encode_text(method)}, "target": {_encode_text(target)}, {known[1]}'
+@lru_cache(_KEPT)
+def _around(action: Action, status: int | None, endpoint: str, pool: str, kind: str, reason: str) -> tuple[str, str]:
+    """What does not depend on the key: in front of it, and behind the workers."""
+    about = {"action": action, "status": status, "endpoint": endpoint, "pool": pool}
+    return (
+        f'{json.dumps(about)[1:-1]}, "affinity": {{"kind": {json.dumps(kind)}, "key": ',
+        f'"reason": {json.dumps(reason)}}}',
+    )
+
+
+@lru_cache(_KEPT)
+def _names(workers: tuple[str, ...]) -> str:
+    return json.dumps(workers)
 
 
 def _peer(stated: Any) -> str:

@@ -33,6 +33,8 @@ def score(worker: str, weight: float, key: str) -> float:
 
 def ranked(weights: Mapping[str, float], key: str) -> tuple[str, ...]:
     """The workers of `weights` in the order in which `key` would try them; those of weight 0 are left out."""
+    if len(weights) == 1:
+        return tuple([name for name, weight in weights.items() if weight > 0])
     scored = [(score(name, weight, key), name) for name, weight in weights.items() if weight > 0]
     scored.sort()
     return tuple([name for _, name in scored])

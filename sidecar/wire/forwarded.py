@@ -45,10 +45,11 @@ def parse_address(text: str) -> Address | None:
 @lru_cache(_CACHED_CHAINS)
 def _parsed(text: str) -> Address | None:
     """The same, remembered, because one request needs its client's address several times."""
+    text = text.strip(" \t")
     plain = _PLAIN_IPV4.fullmatch(text)
     if plain is not None:
         return IPv4Address(bytes(map(int, plain.groups())))
-    match = _FORMS.fullmatch(text.strip(" \t"))
+    match = _FORMS.fullmatch(text)
     if match is None:
         return None
     _, bracketed, four, six = match.groups()
@@ -132,7 +133,7 @@ class ForwardedPolicy:
 
     def _resolve(self, peer: str, scheme: str, chain: bytes, proto: bytes) -> tuple[str, str, bytes]:
         client = parse_address(peer)
-        trusted = self.trusts_text(peer)
+        trusted = self.vouches(peer)
         said = ""
         if trusted:
             client = self._rightmost_untrusted(client, chain)

@@ -81,6 +81,7 @@ def test_a_worker_of_weight_zero_gets_nothing(weights: dict[str, float], key: st
     out = data.draw(st.sampled_from(sorted(weights)))
     left = {name: weight for name, weight in weights.items() if name != out}
     assert ranked({**weights, out: 0.0}, key) == ranked(left, key)
+    assert ranked({out: 0.0}, key) == ()
 
 
 @pytest.mark.parametrize("weights", [{"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}, {"a": 1.0, "b": 2.0, "c": 0.5}])
