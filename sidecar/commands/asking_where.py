@@ -43,7 +43,9 @@ _EXAMPLE = "matrix-sidecar explain GET '/_matrix/client/v3/sync?since=s1' -H 'Au
     shell_complete=worker_names,
     help="What if this worker were down? Repeatable.",
 )
-@click.option("--add", metavar="NAME", multiple=True, help="What if there were one more worker like these? Repeatable.")
+@click.option(
+    "--add", metavar="NAME", multiple=True, help="What if there were one more worker with this name? Repeatable."
+)
 @click.option("--from", "lines", metavar="FILE", type=click.File("rb"), help="Requests: JSON lines or an access log.")
 def explain(
     config: str,
@@ -60,7 +62,7 @@ def explain(
 
     With --from, each line of FILE (`-` is standard input) is a request {"method": …, "target": …, "headers": {…},
     "peer": …}, or a line of an access log of nginx (combined) or HAProxy (httplog). Each gets one line of JSON, in
-    order. Exit status then: 1 if any line holds no request.
+    order. Exit status with --from: 1 if any line is not a request.
     """
     peer = "" if peer == "unix" else peer
     if not is_peer(peer):

@@ -21,7 +21,7 @@ from sidecar.plurals import counted
 @json_option
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
 def diff(old: str, new: str, no_ask: bool, in_json: bool, exit_code: bool) -> None:
-    """Show which endpoints go elsewhere with configuration NEW than with OLD, and what share of keys moves."""
+    """Show which endpoints configuration NEW sends elsewhere than OLD, and what share of keys moves."""
     before, after = (read_or_fail(path, ask=not no_ask) for path in (old, new))
     facts, changes = facts_between(before, after), changes_between(before, after)
     if in_json:

@@ -54,7 +54,7 @@ class Shown(Enum):
     type=click.FloatRange(1, LONGEST),
     is_flag=False,
     flag_value=100.0,
-    help="Also wait for an answer that takes so long (default 100) through --public.",
+    help="Also wait this long for a slow answer through --public (default: 100).",
 )
 @click.option(
     "--admin",
@@ -65,7 +65,7 @@ class Shown(Enum):
 )
 @password_file_option
 @click.option(
-    "--run-as", metavar="NAME", help="User whose access to sockets is judged; default: that of a running sidecar."
+    "--run-as", metavar="NAME", help="Check access to sockets as this user. Default: the user of a running sidecar."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print only warnings and errors; nothing if there are none.")
 @json_option

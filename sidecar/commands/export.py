@@ -29,8 +29,8 @@ PROGRAMS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
 def export(program: str, config: str, no_ask: bool, output: Path | None, used: Path | None) -> None:
     """Print the same routing as a configuration of nginx, HAProxy or Caddy.
 
-    For people who cannot run the sidecar. Its comment at the top lists what the other program cannot do. Exit status
-    with --check: 0 up to date, 1 out of date, 2 error.
+    Use it if you cannot run the sidecar, or to go back. The comment at the top of the file lists what the other program
+    cannot do. Exit status with --check: 0 up to date, 1 out of date, 2 error.
     """
     if output is not None and used is not None:
         raise click.UsageError("Give -o to write, or --check to compare, not both.")

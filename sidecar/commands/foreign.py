@@ -39,7 +39,7 @@ _SHOWN = 6
 
 @click.group("import", short_help="Convert a configuration of nginx or HAProxy.")
 def import_() -> None:
-    """Turn a configuration of nginx or HAProxy into one of the sidecar, or see what it does wrong."""
+    """Convert a configuration of nginx or HAProxy to one of the sidecar, or see its mistakes."""
 
 
 @frozen
@@ -66,7 +66,7 @@ _OPTIONS = (
         metavar="NAME",
         help="The homeserver's name.",
     ),
-    click.option("--synapse", metavar="VERSION", help="Synapse's release; absent: the newest known."),
+    click.option("--synapse", metavar="VERSION", help="Release of Synapse. Default: the newest known."),
     click.option(
         "--synapse-config",
         metavar="PATH",
@@ -78,7 +78,7 @@ _OPTIONS = (
         "--synapse-workers", metavar="PATH", type=click.Path(), multiple=True, help="Worker files; repeatable."
     ),
     click.option("--all", is_flag=True, help="Print every request that differs, not only the first of each kind."),
-    click.option("--diff", is_flag=True, help="Print only which requests go where they cannot be served."),
+    click.option("--diff", is_flag=True, help="Print only the requests that go to a process that cannot serve them."),
 )
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -89,13 +89,13 @@ def _with_options(command: _Command) -> _Command:
     return command
 
 
-@import_.command(short_help="Read nginx.conf with all that it includes.")
+@import_.command(short_help="Read nginx.conf and the files that it includes.")
 @_with_options
 def nginx(**options: Any) -> None:
-    """Read nginx.conf with all that it includes, or parts of one in their order.
+    """Read nginx.conf and the files that it includes, or parts of it in order.
 
-    sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
-    any request goes where it cannot be served.
+    Prints sidecar.yaml to standard output, and what happened to each line to standard error. Exit status with --diff: 1
+    if any request goes to a process that cannot serve it.
     """
     parse = _parser_of_nginx()
     from sidecar.importing.nginx_lines import nginx_foreign
@@ -127,10 +127,10 @@ def _parser_of_nginx() -> Callable[..., Any]:
 @import_.command(short_help="Read haproxy.cfg, or several files in order.")
 @_with_options
 def haproxy(**options: Any) -> None:
-    """Read haproxy.cfg, or several files in their order.
+    """Read haproxy.cfg, or several files in order.
 
-    sidecar.yaml goes to standard output, what became of each line to standard error. Exit status with --diff: 1 where
-    any request goes where it cannot be served.
+    Prints sidecar.yaml to standard output, and what happened to each line to standard error. Exit status with --diff: 1
+    if any request goes to a process that cannot serve it.
     """
     from sidecar.importing.haproxy_lines import haproxy_foreign
     from sidecar.importing.haproxy_words import sections

@@ -48,7 +48,7 @@ _SHOWN = 6
     type=click.Path(),
     default=DEFAULT_PATH,
     show_default=True,
-    help="What to write.",
+    help="The file to write.",
 )
 @click.option(
     "--root",
@@ -69,17 +69,17 @@ _SHOWN = 6
 )
 @click.option("--listen", type=EndpointKind(), help="Where the proxy in front connects to.")
 @click.option("--admin", type=EndpointKind(), help="The operator's listener.")
-@click.option("--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front: its lines are printed.")
+@click.option(
+    "--front", type=click.Choice([*fronts.NAMES, "none"]), help="The proxy in front. Prints the lines for it."
+)
 @click.option(
     "--syncs",
     type=WorkerNames(),
     help="Workers, or globs such as `sync*`, that get all syncs; `half`: half of the workers, whatever their names.",
 )
 @click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
-@click.option(
-    "--run-as", metavar="NAME", help="User of the sidecar, by whom reach is judged; else that of the systemd unit."
-)
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing; take what would be proposed.")
+@click.option("--run-as", metavar="NAME", help="Check access as this user. Default: the user of the systemd unit.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing and accept all proposals.")
 @click.option("--force", is_flag=True, help="Replace an existing file; the old one is kept, with a `~` at its end.")
 @click.option("--no-ask", is_flag=True, help="Do not ask the running Synapse for its version.")
 def init(
@@ -95,7 +95,7 @@ def init(
 ) -> None:
     """Find Synapse's configuration, write a sidecar.yaml, check it, and list what remains to be done.
 
-    Exit status: that of `check` on the new file, at least 1 where something else is to be mended; 2 where no file
+    Exit status: that of `check` on the new file, and at least 1 if something else needs to be fixed. 2 if no file
     was written.
     """
     questions = Questions(silent=yes)

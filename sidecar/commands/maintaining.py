@@ -29,7 +29,7 @@ def maintenance(
     retry_after: str | None,
     everywhere: bool,
 ) -> None:
-    """Answer clients 503 with a text, while other servers are served or wait.
+    """Answer clients 503 with a text. Requests of other servers are still served, or wait.
 
     It survives a reload. A restart of the sidecar ends it.
     """

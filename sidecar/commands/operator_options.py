@@ -8,7 +8,7 @@ from sidecar.commands.read_or_fail import fail
 from sidecar.config.passwords import PlainPassword, secret_of
 
 admin_option = click.option(
-    "--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` of the file."
+    "--admin", metavar="ENDPOINT", help="Address of the operator's listener; default: `admin` in the file."
 )
 user_option = click.option("--user", metavar="NAME", help="Name of the operator; asks for the password.")
 password_file_option = click.option(

@@ -13,7 +13,7 @@ from sidecar.config.passwords import hashed
 def password() -> None:
     """Ask for a password and print its hash, for `operator.password_hash` or a file.
 
-    Where standard input is no terminal, its first line is the password.
+    If standard input is not a terminal, its first line is the password.
     """
     if sys.stdin.isatty():
         given = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)

@@ -22,8 +22,8 @@ _BETWEEN = 0.02
 def reload(pid: int, timeout: float) -> None:
     """Reload a running sidecar, and wait for the outcome.
 
-    The sidecar must run with the same RUNTIME_DIRECTORY, as systemd's units see to. Exit status: 0 accepted, 2 refused,
-    with the reasons, or not known.
+    RUNTIME_DIRECTORY must be the same as for the sidecar; the systemd units set it. Exit status: 0 accepted; 2 refused
+    (the reasons are printed), or the outcome is unknown.
     """
     directory = directory_of(os.environ)
     if not directory:

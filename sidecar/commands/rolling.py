@@ -61,12 +61,12 @@ def _process_names(context: click.Context, _parameter: click.Parameter, incomple
 @click.option("--all", "everybody", is_flag=True, help="All processes of Synapse, main included.")
 @click.option("--dry-run", is_flag=True, help="Print order, commands and costs, and change nothing.")
 @click.option("--main-first", is_flag=True, help="Restart main first, as some upgrades of Synapse need it.")
-@click.option("--resume", is_flag=True, help="Restart what the last rollout has left.")
+@click.option("--resume", is_flag=True, help="Continue the last rollout where it stopped.")
 @click.option(
     "--admin",
     metavar="ENDPOINT",
     multiple=True,
-    help="Address of the operator's listener, of each instance; default: of the file, its siblings and the units.",
+    help="Operator's listener of an instance; repeatable. Default: those of the file, its siblings and the units.",
 )
 @user_option
 @password_file_option
@@ -83,8 +83,9 @@ def rollout(
 ) -> None:
     """Restart processes of Synapse one after another, without a failed request.
 
-    Each is drained, restarted by the command that `rollout.restart` names, and gets requests again when it answers.
-    Exit status: 0 all were restarted, 1 stopped at one that did not come back, 2 nothing was done, 130 interrupted.
+    Drains each process, restarts it with the command in `rollout.restart`, and sends it requests again when it answers.
+    Exit status: 0 all were restarted, 1 stopped because a process did not come back up, 2 nothing was done, 130
+    interrupted.
     """
     from sidecar.rollout.all_instances import Instances
     from sidecar.rollout.progress_file import ProgressFile, StateFileError

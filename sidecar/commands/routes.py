@@ -24,13 +24,13 @@ _STYLES = (None, "bold", "cyan", None, "green", None, None)
 @config_option
 @no_ask_option
 @json_option
-@click.option("--pool", metavar="NAME", help="Only what goes to this pool.")
+@click.option("--pool", metavar="NAME", help="Only endpoints of this pool.")
 @click.option("--grep", "text", metavar="TEXT", help="Only rows in which TEXT appears; case does not matter.")
 def routes(config: str, no_ask: bool, in_json: bool, pool: str | None, text: str | None) -> None:
     """List every endpoint with its pool and workers, and why it goes there.
 
-    On a terminal, columns are cut to its width; in a pipe nothing is cut. Exit status: 1 if --pool or --grep leaves
-    no row.
+    On a terminal, columns are cut to fit its width. In a pipe, nothing is cut. Exit status: 1 if no row matches
+    --pool and --grep.
     """
     deployment = read_or_fail(config, ask=not no_ask)
     rows = [row for row in rows_in_force(deployment) if _is_wanted(row, deployment, pool, text)]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.1, 3600),
     default=1.0,
     show_default=True,
-    help="Time from one look to the next.",
+    help="Time between updates.",
 )
 @click.option("--once", is_flag=True, help="Print one screen and end. Without a terminal it always does.")
 def top(

@@ -39,38 +39,44 @@ OnDown = Annotated[Literal["keep", "close"], choice("on_down", ("keep", "close")
 
 @frozen(kw_only=True)
 class ServerCheck:
-    """`check:` of a balancer. How each server is asked whether it is up: `tcp`, these keys, or `none`."""
+    """`check:` of a balancer. How each server is checked: `tcp` (it connects), `none` (never), or these keys."""
 
     SHORT: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tcp": {}, "none": {"off": True}}
     """What can stand in place of the keys."""
 
     http: HttpQuestion | None = field(
         default=None,
-        metadata=doc("Ask this over HTTP, such as `OPTIONS /master`; absent: it has to take a connection."),
+        metadata=doc(
+            "HTTP request that checks a server, such as `OPTIONS /master`. Absent: the server only has to "
+            "accept a connection."
+        ),
     )
-    expect: tuple[Status, ...] = field(
-        default=(), metadata=doc("Statuses of an answer that passes; absent: any from 200 to 399.")
+    expect: tuple[Status, ...] = field(default=(), metadata=doc("Statuses that count as up. Absent: 200 to 399."))
+    port: Port | None = field(
+        default=None, metadata=doc("Port of the server to check. Absent: the port that gets the connections.")
     )
-    port: Port | None = field(default=None, metadata=doc("Ask at this port of the server; absent: at its own."))
     agent: Port | None = field(
         default=None,
         metadata=doc(
-            "Ask an agent at this port as well, as HAProxy's `agent-check`: it says `up`, `down`, `drain`, `maint`, "
-            "`ready`, `50%`, `maxconn:30`. One that does not answer says nothing."
+            "Port of an agent on the server that is also asked, as with HAProxy's `agent-check`. It answers "
+            "`up`, `down`, `drain`, `maint`, `ready`, `50%` or `maxconn:30`. An agent that does not answer "
+            "changes nothing."
         ),
     )
-    interval: Duration = field(default=2.0, metadata=doc("From the end of a check to the next (`inter`)."))
+    interval: Duration = field(default=2.0, metadata=doc("From the end of a check to the next (HAProxy: `inter`)."))
     fast_interval: Duration | None = field(
         default=None,
-        metadata=doc("The same while a server is about to go up or down (`fastinter`); absent: interval."),
+        metadata=doc("The same while a server is about to go up or down (HAProxy: `fastinter`). Absent: interval."),
     )
     down_interval: Duration | None = field(
-        default=None, metadata=doc("The same while it is down (`downinter`); absent: interval.")
+        default=None, metadata=doc("The same while a server is down (HAProxy: `downinter`). Absent: interval.")
     )
-    rise: Count = field(default=2, metadata=doc("Checks in a row that have to pass until it is up again."))
-    fall: Count = field(default=3, metadata=doc("Checks in a row that have to fail until it is down."))
+    rise: Count = field(
+        default=2, metadata=doc("Number of checks in a row that must succeed until a server is up again.")
+    )
+    fall: Count = field(default=3, metadata=doc("Number of checks in a row that must fail until a server is down."))
     timeout: Duration | None = field(
-        default=None, metadata=doc("For the answer to one check; absent: the shorter of interval and `connect`.")
+        default=None, metadata=doc("How long a check may take. Absent: the shorter of interval and `connect`.")
     )
     off: bool = field(default=False, metadata={})
     """`none` was written; no key."""
@@ -80,81 +86,100 @@ class ServerCheck:
 class BalancedServer:
     """`servers.NAME:` of a balancer."""
 
-    endpoint: kinds.ClientEndpoint = field(metadata=doc("Where it listens: `tcp:HOST:PORT`, or `unix:` and a path."))
-    weight: kinds.Weight = field(default=1.0, metadata=doc("Its share of connections beside the others; 0: none."))
+    endpoint: kinds.ClientEndpoint = field(
+        metadata=doc("Where the server listens: `tcp:HOST:PORT`, or `unix:` and a path.")
+    )
+    weight: kinds.Weight = field(
+        default=1.0, metadata=doc("Its share of the connections, compared with the other servers. 0: it gets none.")
+    )
     connections: Count | None = field(
-        default=None, metadata=doc("Connections that it gets at once (`maxconn`); absent: any number.")
+        default=None,
+        metadata=doc("Maximum number of connections to this server (HAProxy: `maxconn`). Absent: no limit."),
     )
 
 
 @frozen(kw_only=True)
 class Balancer:
-    """`balancers.NAME:`. Passes connections on as they are, whatever is spoken in them, to one of several servers."""
+    """`balancers.NAME:`. A TCP load balancer. It forwards each connection unchanged to one server."""
 
     listen: tuple[kinds.ServerEndpoint, ...] = field(
-        metadata=doc("A Twisted server endpoint string, or a list of them; without TLS, which passes as it is.")
+        metadata=doc(
+            "A Twisted server endpoint string, or a list of them. A balancer does not end TLS: it forwards TLS "
+            "connections unchanged."
+        )
     )
-    servers: Mapping[kinds.Name, BalancedServer] = field(metadata=doc("Who gets the connections."))
+    servers: Mapping[kinds.Name, BalancedServer] = field(metadata=doc("The servers that get the connections."))
     balance: Balance = field(
         default="least_connections",
         metadata=doc(
-            "`least_connections`: the server with the fewest for its weight; those with as many take turns "
-            "(`leastconn`). `first`: the first of the file that is not full."
+            "`least_connections`: the server with the fewest connections for its weight. Servers with equally "
+            "many take turns (HAProxy: `leastconn`). `first`: the first server in the file that is not full."
         ),
     )
-    check: ServerCheck = field(factory=ServerCheck, metadata=doc("How a server is asked whether it is up."))
+    check: ServerCheck = field(factory=ServerCheck, metadata=doc("How a server is checked."))
     on_down: OnDown = field(
         default="keep",
         metadata=doc(
-            "What becomes of the connections of a server that goes down; `close` is HAProxy's `on-marked-down "
+            "What happens to the connections of a server that goes down. `close` is HAProxy's `on-marked-down "
             "shutdown-sessions`."
         ),
     )
     connections: Count = field(
         default=1_000,
-        metadata=doc("Client connections at once (`maxconn` of a frontend); more wait in the kernel's queue."),
+        metadata=doc(
+            "Maximum number of client connections (HAProxy: `maxconn` of a frontend). More wait in the kernel's queue."
+        ),
     )
     connections_per_address: Count | None = field(
         default=None,
         metadata=doc(
-            "The same from one address, or one /64 of IPv6; more are closed. Absent: limits.connections_per_address."
+            "Maximum number of client connections from one address, or from one IPv6 /64. More are closed. "
+            "Absent: limits.connections_per_address."
         ),
     )
     waiting: CountOrZero = field(
         default=1_000,
-        metadata=doc("Clients that may wait because no server is up, or all are full; more are closed."),
+        metadata=doc("Maximum number of clients that wait because every server is down or full. More are closed."),
     )
-    wait: DurationOrZero = field(default=30.0, metadata=doc("How long one waits (`timeout queue`); then it is closed."))
+    wait: DurationOrZero = field(
+        default=30.0,
+        metadata=doc("How long a client waits for a server (HAProxy: `timeout queue`). Then its connection is closed."),
+    )
     read_ahead: kinds.Size = field(
-        default=16 * 1024, metadata=doc("Bytes that are read from a client before it has a server.")
+        default=16 * 1024, metadata=doc("Bytes that the balancer reads from a client before a server is chosen.")
     )
-    connect: Duration = field(default=5.0, metadata=doc("For one attempt to connect to a server (`timeout connect`)."))
+    connect: Duration = field(
+        default=5.0, metadata=doc("Timeout of one attempt to connect to a server (HAProxy: `timeout connect`).")
+    )
     retries: CountOrZero = field(
         default=3,
         metadata=doc(
-            "Further attempts, each at a server that was not tried yet (`retries`, `option redispatch`); at the same "
-            "again after retry_pause, where there is no other."
+            "Maximum number of further attempts to connect (HAProxy: `retries`, `option redispatch`). Each goes "
+            "to a server that has not been tried. If there is none, it goes to the same server again after "
+            "retry_pause."
         ),
     )
     retry_pause: Duration = field(
-        default=1.0, metadata=doc("From the failure of the last server that is there to another attempt.")
+        default=1.0, metadata=doc("Pause before another attempt, after all servers have failed.")
     )
     idle: Duration = field(
         default=900.0,
-        metadata=doc("A connection on which no byte moves (`timeout client`, `timeout server`); then closed."),
+        metadata=doc(
+            "How long a connection may be silent (HAProxy: `timeout client`, `timeout server`). Then it is closed."
+        ),
     )
     keepalive: DurationOrZero = field(
         default=60.0,
         metadata=doc(
-            "After so long without a byte the kernel asks whether the other end is still there, on both sides "
-            "(`option tcpka`); 0: never."
+            "After this long without a byte, the kernel checks whether the other end is still there, on both "
+            "sides (HAProxy: `option tcpka`). 0: never."
         ),
     )
     drain: DurationOrZero = field(
         default=5.0,
         metadata=doc(
-            "How long connections go on when the sidecar stops, after the last request was answered; then closed. "
-            "Clients with a pool of connections do not end them by themselves."
+            "How long connections may stay open when the sidecar stops, after it has answered the last request. "
+            "Then they are closed, because clients with a connection pool do not close theirs."
         ),
     )
 

@@ -46,7 +46,7 @@ CompressionLevel = Annotated[
 
 @frozen(kw_only=True)
 class Compress:
-    """`compress:`. Answers that go to clients in gzip. `compress: {}` takes the defaults."""
+    """`compress:`. Compresses answers to clients with gzip. `compress: {}` uses the defaults."""
 
     types: tuple[MediaType, ...] = field(
         default=(
@@ -61,9 +61,11 @@ class Compress:
     )
     level: CompressionLevel = field(
         default=1,
-        metadata=doc("1 is the fastest, 9 the smallest; 6 takes nearly twice the time of 1 for a tenth less."),
+        metadata=doc(
+            "1 is the fastest, and 9 makes the smallest answers. 6 takes nearly twice the time of 1, and saves a tenth."
+        ),
     )
     federation: Flag = field(
         default=False,
-        metadata=doc("Compress answers to other homeservers too. Few of them become much smaller, and all cost time."),
+        metadata=doc("Also compress answers to other homeservers. Few of them become much smaller, and all cost time."),
     )

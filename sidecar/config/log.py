@@ -39,61 +39,63 @@ _LONGEST_SECRET = 4096
 
 @frozen(kw_only=True)
 class Log:
-    """`log:`. What is written, and how much of it."""
+    """`log:`. What is logged, and how much of it."""
 
-    level: kinds.Level = field(default="info", metadata=kinds.doc("Least important level that is written."))
+    level: kinds.Level = field(default="info", metadata=kinds.doc("Least important level that is logged."))
     access: kinds.Flag = field(
-        default=False, metadata=kinds.doc("The access log: one line for each exchange, however it ends.")
+        default=False,
+        metadata=kinds.doc("Whether the access log is on. It has one line for each request, however the request ends."),
     )
     format: Format = field(
-        default="text", metadata=kinds.doc("Lines of the access log: `text` for people, `json` for machines.")
+        default="text", metadata=kinds.doc("Format of the access log: `text` for people, `json` for machines.")
     )
     file: kinds.Path | None = field(
         default=None,
         metadata=kinds.doc(
-            "File to which the access log is appended; a reload opens it anew. Absent: standard output, which systemd "
-            "gives to its journal."
+            "File for the access log. Lines are appended, and a reload opens the file again. Absent: standard "
+            "output, which systemd sends to the journal."
         ),
     )
     sample: Part = field(
         default=1.0,
         metadata=kinds.doc(
-            "Which part of the exchanges that went well has a line: `0.1` is every tenth, of each endpoint. Those that "
-            "failed through no fault of the client have one in any case."
+            "Part of the successful requests that is logged: `0.1` is one in ten, for each endpoint. Requests "
+            "that failed through no fault of the client are always logged."
         ),
     )
     endpoints: Mapping[kinds.Glob, Told] = field(
         factory=dict,
         metadata=kinds.doc(
-            "Names of endpoints or globs, the first that matches counts: `all` of their exchanges have a line, a part "
-            "as `sample` says (`sampled`), only `faults`, or `none`. Absent: `sampled`."
+            "Which requests of an endpoint are logged. Keys are names of endpoints or globs, and the first "
+            "match counts. Values are `all`, `sampled` (the part that `sample` says), `faults` (only failures), "
+            "or `none`. Absent: `sampled`."
         ),
     )
     secret_file: kinds.Path | None = field(
         default=None,
         metadata=kinds.doc(
-            "File with the secret by which affinity keys are hashed in the access log, so that their hashes are the "
-            "same in all processes and after a restart. Absent: each process makes one of its own."
+            "File with the secret for the hashes of affinity keys in the access log. With it, the hashes are "
+            "the same in all processes and after a restart. Absent: each process makes its own secret."
         ),
     )
     refusals: kinds.CountOrZero = field(
         default=10,
         metadata=kinds.doc(
-            "Lines a minute of the ordinary log that say which rule a request broke (answers 400 and the like); "
-            "how many were left out stands in the next. 0: none."
+            "Lines per minute in the ordinary log that say which rule a refused request broke (answers such as "
+            "400). The next line says how many were left out. 0: none."
         ),
     )
     ordinary: Format = field(
         default="text",
         metadata=kinds.doc(
-            "Lines of the ordinary log: `text` for people, `json` for machines. A change needs a restart."
+            "Format of the ordinary log: `text` for people, `json` for machines. To change it, restart the sidecar."
         ),
     )
     waiting: kinds.Size = field(
         default=4 * MIB,
         metadata=kinds.doc(
-            "Bytes of the access log that may wait to be written; lines beyond are dropped and counted, because a "
-            "slow reader of the log must not hold up requests."
+            "Bytes of the access log that may wait to be written. Further lines are dropped and counted, "
+            "because a slow reader of the log must not delay requests."
         ),
     )
 

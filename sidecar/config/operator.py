@@ -29,16 +29,16 @@ class Operator:
     allow: tuple[kinds.Addresses, ...] | None = field(
         default=None,
         metadata=doc(
-            "Networks that may use it; other connections are closed at once. Absent: all. A UNIX socket is "
-            "protected by its mode instead."
+            "Networks that may connect to it. Other connections are closed immediately. Absent: all networks. "
+            "The mode of a UNIX socket protects it instead."
         ),
     )
     hosts: tuple[kinds.Host, ...] = field(
         default=(),
         metadata=doc(
-            "Host names that browsers may use for it, in addition to addresses, `localhost`, names without a dot, "
-            "and the name of the machine. Other names are answered 421, because a foreign site can point its own "
-            "name here (DNS rebinding)."
+            "Host names that browsers may use for it, in addition to addresses, `localhost`, names without a "
+            "dot, and the name of the machine. Requests for other names are answered 421, because a foreign "
+            "site can point its own name here (DNS rebinding)."
         ),
     )
     user: kinds.UserName = field(default="operator", metadata=doc("User name for the password."))
@@ -55,20 +55,23 @@ class Operator:
     )
     attempts: Count = field(
         default=30,
-        metadata=doc("Wrong passwords in a minute, from all clients together; further attempts are answered 429."),
+        metadata=doc(
+            "Maximum number of wrong passwords per minute, from all clients together. Further attempts are "
+            "answered 429."
+        ),
     )
     connections: Count = field(
         default=100,
         metadata=doc(
-            "Connections at once to the operator's listener. One more closes the one that has waited longest without "
-            "a request."
+            "Maximum number of connections to the operator's listener. If one more comes in, the connection "
+            "that has been idle the longest is closed."
         ),
     )
     head: Duration = field(
         default=10.0,
         metadata=doc(
-            "Time for a whole request, from the connection or from the first byte of a later request; then the "
-            "connection is closed."
+            "How long a whole request may take, from the start of the connection, or from its first byte if it "
+            "is a later request. Then the connection is closed."
         ),
     )
     events: Count = field(
@@ -88,40 +91,42 @@ class Operator:
     hottest: CountOrZero = field(
         default=64,
         metadata=doc(
-            "How many users, rooms, servers and addresses each are counted to find those with the most requests; kept "
-            "as hashes. With 64, one with more than 1/64 of the requests is always among them. 0: none."
+            "How many users, rooms, servers and addresses are counted, to find those with the most requests. "
+            "They are kept as hashes. With 64, any user with more than 1/64 of the requests is in the list. 0: "
+            "none."
         ),
     )
     request: Size = field(
         default=64 * KIB,
-        metadata=doc("Largest request body on the operator's listener; a larger one is answered 413."),
+        metadata=doc("Largest request body on the operator's listener. A larger one is answered 413."),
     )
     siblings: tuple[kinds.SiblingEndpoint, ...] = field(
         default=(),
         metadata=doc(
-            "Operator's listeners of the other instances, at most 16: `unix:`, `tcp:` or `tls:` (`trustRoots=` names a "
-            "directory with certificates, for your own CA). The status page, `top`, `/api/status?all`, and a drain "
-            "with `?all` speak for all of them. All instances can have the same list: each leaves itself out."
+            "Operator's listeners of the other instances, at most 16: `unix:`, `tcp:` or `tls:`. For your own "
+            "CA, `trustRoots=` names a directory with certificates. The status page, `top`, `/api/status?all`, "
+            "and a drain with `?all` then cover all instances. All instances can have the same list, because "
+            "each leaves itself out."
         ),
     )
     sibling_password_file: kinds.Path | None = field(
         default=None,
         metadata=doc(
-            "A file with the password that is sent to siblings, with the name of `user`, in its first line; not a "
-            "hash. Absent: the password of `password_file`, if that is not a hash."
+            "A file whose first line is the password that is sent to siblings, together with the name in "
+            "`user`. It cannot be a hash. Absent: the password of `password_file`, if that is not a hash."
         ),
     )
     sibling_timeout: Duration = field(
-        default=3.0, metadata=doc("A sibling that has not answered after so long counts as down.")
+        default=3.0, metadata=doc("How long a sibling may take to answer. Then it counts as down.")
     )
     sibling_answer: Size = field(
-        default=4 * MIB, metadata=doc("Largest answer of a sibling, in bytes; a longer one is not read to its end.")
+        default=4 * MIB, metadata=doc("Largest answer of a sibling, in bytes. The rest of a longer one is not read.")
     )
     remember_drains: kinds.StateFile | None = field(
         default=None,
         metadata=doc(
-            "A file in which drains are kept, so that they survive a restart. A relative path begins in the state "
-            "directory of the systemd unit, which each instance has for itself; without one, at this file. Absent: a "
-            "restart ends all drains."
+            "A file that keeps the drains, so that they survive a restart. A relative path starts in the state "
+            "directory of the systemd unit (each instance has its own), or without systemd in the directory of "
+            "this configuration file. Absent: a restart ends all drains."
         ),
     )

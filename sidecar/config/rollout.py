@@ -20,44 +20,45 @@ class Rollout:
     restart: Command = field(
         default=("systemctl", "restart", "matrix-synapse-worker@{name}"),
         metadata=doc(
-            "Restarts a worker and returns when it has been started. `{name}` stands for the worker's name, `{file}` "
-            "for the name of its file without `.yaml`. One text, split as a shell would, or a list of arguments; no "
-            "shell runs it, so a name cannot become a command."
+            "Command that restarts a worker and returns when the worker has started. `{name}` stands for the "
+            "worker's name, and `{file}` for the name of its file without `.yaml`. Write one text, which is "
+            "split as a shell would split it, or a list of arguments. No shell runs it, so a name cannot become "
+            "a command."
         ),
     )
     restart_main: Command = field(
         default=("systemctl", "restart", "matrix-synapse"),
-        metadata=doc("The same for the main process, whose `{name}` is `main`."),
+        metadata=doc("The same command for the main process. `{name}` is `main`."),
     )
     drain: Duration = field(
         default=60.0,
         metadata=doc(
-            "How long the running requests of a drained worker may take to end, while others serve its new requests. "
-            "After that it is restarted all the same. Long polls do not count: they move to another worker at once."
+            "How long the running requests of a drained worker may take to end, while other workers serve its "
+            "new requests. Then the worker is restarted anyway. Long polls do not count, because they move to "
+            "another worker immediately."
         ),
     )
     hold: Duration = field(
         default=5.0,
         metadata=doc(
-            "The same for a worker that nobody can replace, such as the writer of a stream, and for main. Their new "
-            "requests wait meanwhile, and during the restart. Both together must be shorter than timeouts.wait."
+            "The same time for main, and for a worker that no other can replace, such as a stream writer. Its "
+            "new requests wait meanwhile, and also during the restart. Both together must take less than "
+            "timeouts.wait."
         ),
     )
     command: Duration = field(
         default=180.0,
-        metadata=doc("How long a restart command may run. It is then ended, and the rollout stops."),
+        metadata=doc("How long a restart command may run. Then it is ended, and the rollout stops."),
     )
     health: Duration = field(
         default=60.0,
-        metadata=doc(
-            "How long a restarted process may take until it answers /health. If it takes longer, the rollout stops."
-        ),
+        metadata=doc("How long a restarted process may take to answer /health. Then the rollout stops."),
     )
     state: Path = field(
         default="/var/lib/matrix-sidecar/rollout.json",
         metadata=doc(
-            "The file that remembers how far a rollout has come, for --resume. Whoever runs it must be able to write "
-            "there. Its directory is created."
+            "File that records the progress of a rollout, for --resume. The user who runs the rollout must be "
+            "able to write there. Its directory is created if it is missing."
         ),
     )
 

@@ -17,51 +17,71 @@ Resolving = Annotated[Literal["auto", "always", "never"], choice("resolving", ("
 
 @frozen(kw_only=True)
 class Tokens:
-    """`tokens:`. How the user is found whose token names nobody, as MAS issues them ([tokens.md](tokens.md))."""
+    """`tokens:`. How the sidecar finds the user of a token that does not name its user.
+
+    The Matrix Authentication Service (MAS) issues such tokens ([tokens.md](tokens.md)).
+    """
 
     resolve: Resolving = field(
         default="auto",
         metadata=doc(
-            "Whether the sidecar asks Synapse which user such a token belongs to (`/account/whoami`), so that a user "
-            "stays on one worker when the token changes. `auto`: if Synapse's configuration enables "
-            "matrix_authentication_service."
+            "Whether the sidecar asks Synapse which user such a token belongs to (`/account/whoami`). A user "
+            "then stays on the same worker when the token changes. `auto`: only if Synapse's configuration "
+            "enables matrix_authentication_service."
         ),
     )
     remembered: Count = field(
         default=100_000,
         metadata=doc(
-            "Tokens whose users are remembered, by a hash, in at most 500 bytes each; the longest unused goes."
+            "Maximum number of tokens that are remembered, as hashes, with their users. Each takes at most 500 "
+            "bytes. The least recently used is forgotten first."
         ),
     )
     deadline: DurationOrZero = field(
         default=1.0,
         metadata=doc(
-            "Longest that a request waits for its user to be known; then it is placed by its token. 0: none waits, and "
-            "the answer counts for the next one."
+            "How long a request waits until its user is known. Then its worker is chosen by its token. 0: no "
+            "request waits, and the answer is used from the next request on."
         ),
     )
     patience: Duration = field(
-        default=10.0, metadata=doc("From a question to its answer; then it is given up, and its connection closed.")
+        default=10.0,
+        metadata=doc(
+            "How long Synapse may take to answer a call to whoami. Then the sidecar gives up and closes the connection."
+        ),
     )
     asking: Count = field(
-        default=64, metadata=doc("Questions at once; beyond them requests are placed by their tokens without asking.")
+        default=64,
+        metadata=doc(
+            "Maximum number of calls to whoami at the same time. More requests get their worker by their token, "
+            "without a call."
+        ),
     )
     lifetime: Duration = field(
         default=3600.0,
         metadata=doc(
-            "After which a user is asked for again, where no answer said how long the token is valid. Requests do not "
-            "wait for that."
+            "How long a user is remembered before the sidecar asks again, if no answer said how long the token "
+            "is valid. Requests do not wait for this."
         ),
     )
     stale: DurationOrZero = field(
         default=86400.0,
-        metadata=doc("How much longer a user counts that could not be asked for again; then it is forgotten."),
+        metadata=doc(
+            "If the sidecar asks again and gets no answer, how much longer it remembers the user. Then the user "
+            "is forgotten."
+        ),
     )
     refused: Duration = field(
         default=10.0,
-        metadata=doc("Until a token that Synapse does not know is asked for again; twice as long each time, up to 32."),
+        metadata=doc(
+            "How long the sidecar waits before it asks again about a token that Synapse does not know. The time "
+            "doubles with each refusal, up to 32 times this value."
+        ),
     )
     answer: Size = field(
         default=8 * KIB,
-        metadata=doc("Largest answer to whoami, login or registration that is read for a user; a larger one is not."),
+        metadata=doc(
+            "Largest answer to whoami, login or registration that the sidecar reads to learn a user. It ignores "
+            "a larger one."
+        ),
     )

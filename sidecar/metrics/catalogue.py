@@ -1,4 +1,4 @@
-"""Every metric of the sidecar: name, kind, labels, and what it says. `docs/metrics.md` is made from this.
+"""Every metric of the sidecar: name, kind, labels, and help text. `docs/metrics.md` is made from this.
 
 Labels have values of the endpoint table, of the configuration and of closed lists in the code only, so the number of
 series is bounded by what the operator wrote, whatever clients send. Knows no values.
@@ -41,20 +41,21 @@ class MetricGroup:
 
 LABELS = {
     "endpoint": "Name of the endpoint in the table (`matrix-sidecar routes` lists them); never a URL.",
-    "pool": "Name of the pool that the request belongs to; empty where the sidecar answered by a route.",
-    "worker": "Name of the Synapse process, `main` for the main process.",
+    "pool": "Name of the pool that the request belongs to. Empty if a route answered it.",
+    "worker": "Name of the Synapse process. The main process is `main`.",
     "code": "First digit of the status that the client got: `2xx`, `4xx`, …; `none` if it got no answer.",
     "reason": "How the exchange ended, as in the access log: `client_gone`, `worker_cut`, `no_worker`, …",
-    "state": "What the connections are doing: `leased` (a request runs), `idle`, `connecting`.",
-    "direction": "`up` towards the workers, `down` towards the clients.",
+    "state": "What the connections are doing: `leased` (serving a request), `idle`, `connecting`.",
+    "direction": "`up`: to the workers. `down`: to the clients.",
     "severity": "`warning` or `error`.",
-    "served_by": "`workers` of the pool, `fallback` (others, as none of those is up), `nobody` (requests wait, and "
-    "then get 503), `unmounted` (no process has the endpoint, and main answers 404).",
+    "served_by": "`workers` (of the pool), `fallback` (other workers, because those of the pool are down), `nobody` "
+    "(requests wait, and then get 503), `unmounted` (no process has the endpoint, and main answers 404).",
     "balancer": "Name below `balancers`.",
     "server": "Name of one of its servers.",
-    "cause": "`address` (too many from one), `full` (too many wait), `wait` (no server in time), `unreachable`, `down` "
-    "(the server went down, with `on_down: close`), `idle`, `stop`.",
-    "outcome": "`written`, `dropped` (no room, the reader is too slow), `failed` (the file cannot be written).",
+    "cause": "`address` (too many from one address), `full` (too many wait), `wait` (no server in time), "
+    "`unreachable`, `down` (the server went down, with `on_down: close`), `idle`, `stop`.",
+    "outcome": "`written`, `dropped` (the reader is too slow and the buffer is full), `failed` (the file cannot "
+    "be written).",
 }
 """What the labels mean, for people."""
 
@@ -65,21 +66,28 @@ _SERVER = ("balancer", "server")
 REQUESTS = MetricGroup(
     "Requests",
     (
-        Metric("requests", "counter", "Requests that have ended, however they did.", (*_ENDPOINT, "code")),
-        Metric("requests_in_flight", "gauge", "Requests that have begun and not ended.", ("endpoint",)),
+        Metric("requests", "counter", "Requests that have ended, for any reason.", (*_ENDPOINT, "code")),
+        Metric("requests_in_flight", "gauge", "Requests that have begun and not yet ended.", ("endpoint",)),
         Metric(
             "request_duration_seconds",
             "histogram",
-            "From the head of a request to the end of its exchange. Long polls take as long as the client asks.",
+            "Time from the head of a request to the end of its answer. Long polls take as long as the client asks.",
             _ENDPOINT,
         ),
-        Metric("request_bytes", "counter", "Bytes of ended requests sent to workers, heads included.", _ENDPOINT),
-        Metric("response_bytes", "counter", "Bytes of their answers sent to clients, heads included.", _ENDPOINT),
         Metric(
-            "failures", "counter", "Requests that did not end with the whole answer of a worker.", ("pool", "reason")
+            "request_bytes", "counter", "Bytes of ended requests that were sent to workers, heads included.", _ENDPOINT
         ),
         Metric(
-            "transferred_bytes", "counter", "Bytes of all requests and answers, also of running ones.", ("direction",)
+            "response_bytes",
+            "counter",
+            "Bytes of the answers to ended requests that were sent to clients, heads included.",
+            _ENDPOINT,
+        ),
+        Metric(
+            "failures", "counter", "Requests that ended without a complete answer from a worker.", ("pool", "reason")
+        ),
+        Metric(
+            "transferred_bytes", "counter", "Bytes of all requests and answers, including running ones.", ("direction",)
         ),
     ),
 )
@@ -89,45 +97,52 @@ WORKERS = MetricGroup(
         Metric(
             "worker_requests",
             "counter",
-            "Requests that have ended, by the worker that had them last.",
+            "Requests that have ended, by the last worker that had them.",
             (*_WORKER, "code"),
         ),
         Metric(
             "first_byte_seconds",
             "histogram",
-            "From the head of a request to the first byte of the worker's answer.",
+            "Time from the head of a request to the first byte of the worker's answer.",
             _WORKER,
         ),
-        Metric("retries", "counter", "Times that a request was sent again, because its connection ended.", _WORKER),
+        Metric("retries", "counter", "Retries of requests, because the connection to the worker ended.", _WORKER),
         Metric(
             "affinity_moves",
             "counter",
-            "Requests with an affinity key that this worker got although another one is first for that key.",
+            "Requests that this worker got although their affinity key belongs to another worker.",
             _WORKER,
         ),
         Metric("worker_up", "gauge", "1 while the worker takes requests, 0 while it is down or stuck.", ("worker",)),
-        Metric("worker_transitions", "counter", "Times that the worker was lost, or came back.", ("worker",)),
+        Metric("worker_transitions", "counter", "Times that the worker went down or came up.", ("worker",)),
         Metric(
             "worker_slow_start",
             "gauge",
-            "1 while a worker that has come back gets a part of its requests.",
+            "1 while a worker that has come back up gets only a part of its requests.",
             ("worker",),
         ),
-        Metric("worker_draining", "gauge", "1 while an operator keeps new requests from the worker.", ("worker",)),
+        Metric("worker_draining", "gauge", "1 while the worker is drained.", ("worker",)),
         Metric(
             "worker_connections", "gauge", "Connections to the worker, by what they are doing.", ("worker", "state")
         ),
-        Metric("worker_queue", "gauge", "Requests in line for a connection to the worker.", ("worker",)),
-        Metric("worker_queue_bytes", "gauge", "Bytes of their bodies that are held.", ("worker",)),
-        Metric("queue_seconds", "histogram", "Time in line, of the requests that had to wait.", ("worker",)),
-        Metric("connect_seconds", "histogram", "Time that a connection to the worker took to be made.", ("worker",)),
+        Metric("worker_queue", "gauge", "Requests that wait for a connection to the worker.", ("worker",)),
+        Metric(
+            "worker_queue_bytes", "gauge", "Bytes of request bodies that are held in the worker's queue.", ("worker",)
+        ),
+        Metric(
+            "queue_seconds",
+            "histogram",
+            "Time that requests waited for a connection to the worker. Only those that had to wait count.",
+            ("worker",),
+        ),
+        Metric("connect_seconds", "histogram", "Time that it took to connect to the worker.", ("worker",)),
         Metric("connects", "counter", "Connections made to the worker.", ("worker",)),
-        Metric("connect_failures", "counter", "Connections that could not be made.", ("worker",)),
-        Metric("cuts", "counter", "Requests whose connection the worker ended without an answer.", ("worker",)),
+        Metric("connect_failures", "counter", "Attempts to connect to the worker that failed.", ("worker",)),
+        Metric("cuts", "counter", "Requests whose connection the worker closed without an answer.", ("worker",)),
         Metric(
             "misroutes",
             "counter",
-            "Requests whose endpoint the worker did not know although main does. They are repeated on main.",
+            "Requests to an endpoint that the worker does not know, but main does. They are retried on main.",
             ("endpoint", "worker"),
         ),
     ),
@@ -138,85 +153,104 @@ POOLS = MetricGroup(
         Metric(
             "pool_workers",
             "gauge",
-            "Workers of the pool, and those that Synapse's files name for it but whose address is not known.",
+            "Workers of the pool. Workers that Synapse's files name for it count even if their address is unknown.",
             ("pool",),
         ),
-        Metric("pool_workers_sharing", "gauge", "Those that share its keys while all are up.", ("pool",)),
-        Metric("pool_workers_up", "gauge", "Those that take requests, and are not drained.", ("pool",)),
+        Metric("pool_workers_sharing", "gauge", "Workers that share the keys of the pool while all are up.", ("pool",)),
+        Metric("pool_workers_up", "gauge", "Workers of the pool that are up and not drained.", ("pool",)),
         Metric(
             "pool_endpoints",
             "gauge",
-            "Endpoint rows of the pool that clients can reach, by who gets their requests now.",
+            "Endpoint rows of the pool that clients can reach, by what serves them now.",
             ("pool", "served_by"),
         ),
-        Metric("pool_running", "gauge", "Requests of the pool that a worker has.", ("pool",)),
+        Metric("pool_running", "gauge", "Requests of the pool that a worker is serving.", ("pool",)),
         Metric(
             "pool_queue",
             "gauge",
-            "Requests of the pool that wait, wherever: for their turn, for a worker, or until their user is known.",
+            "Requests of the pool that wait: for their turn, for a worker, or for their user to be known.",
             ("pool",),
         ),
         Metric(
             "pool_admitted",
             "gauge",
-            "Requests that have had their turn in the pool: those that run, and those that wait for a worker.",
+            "Requests that have had their turn in the pool: running ones, and those that wait for a worker.",
             ("pool",),
         ),
-        Metric("pool_concurrency", "gauge", "How many may have it at once.", ("pool",)),
-        Metric("turn_seconds", "histogram", "Time in which requests waited for their turn.", ("pool",)),
+        Metric(
+            "pool_concurrency",
+            "gauge",
+            "How many requests may have had their turn at the same time (limits.concurrency).",
+            ("pool",),
+        ),
+        Metric("turn_seconds", "histogram", "Time that requests waited for their turn in the pool.", ("pool",)),
     ),
 )
 CLIENTS = MetricGroup(
     "Clients",
     (
-        Metric("client_connections", "gauge", "Client connections that are open."),
+        Metric("client_connections", "gauge", "Open client connections."),
         Metric(
             "client_connections_limit",
             "gauge",
-            "How many may be open: limits.connections, or what the limit of open files leaves room for.",
+            "Maximum number of client connections: limits.connections, or fewer if the limit of open files is too low.",
         ),
         Metric("client_connections_accepted", "counter", "Client connections accepted."),
-        Metric("client_connections_refused", "counter", "Client connections beyond limits.connections_per_address."),
-        Metric("requests_begun", "counter", "Requests whose head was read, and was well-formed."),
+        Metric(
+            "client_connections_refused",
+            "counter",
+            "Client connections refused because of limits.connections_per_address.",
+        ),
+        Metric("requests_begun", "counter", "Requests with a complete and valid head."),
         Metric(
             "requests_refused",
             "counter",
-            "Requests refused by the sidecar: malformed, too large, or closed by `access` or a route.",
+            "Requests that the sidecar refused: malformed, too large, or blocked by `access` or a route.",
         ),
-        Metric("requests_failed", "counter", "Exchanges that ended in an error of the sidecar, or in a cut."),
+        Metric(
+            "requests_failed",
+            "counter",
+            "Requests that ended with an error from the sidecar, or with a closed connection.",
+        ),
         Metric("requests_waited", "counter", "Requests that had to wait for a connection to a worker."),
-        Metric("requests_parked", "gauge", "Requests that wait, for their turn or for a worker."),
-        Metric("requests_coalesced", "counter", "Long polls that waited for a moment first (`pools.NAME.coalesce`)."),
+        Metric("requests_parked", "gauge", "Requests that are waiting for their turn or for a worker."),
+        Metric("requests_coalesced", "counter", "Long polls that were delayed a little (`pools.NAME.coalesce`)."),
         Metric("requests_shed", "counter", "Requests answered 429, or 503 to other servers, because too many waited."),
-        Metric("requests_fallen_back", "counter", "Requests given to a worker outside of their pool."),
-        Metric("requests_falling_back", "gauge", "Those of them that main is serving (limits.fallback)."),
-        Metric("requests_replaying", "gauge", "Requests that are being sent a second time (limits.replays)."),
-        Metric("requests_abandoned", "counter", "Requests whose client went away before the end of the answer."),
-        Metric("answers_compressed", "counter", "Answers that the sidecar compressed (compress)."),
-        Metric("answers_compressing", "gauge", "Those of them that are not over (limits.compressing)."),
-        Metric("answers_uncompressed_bytes", "counter", "Bytes of their content, as workers sent it."),
-        Metric("answers_compressed_bytes", "counter", "Bytes of their content, as clients were sent it."),
+        Metric("requests_fallen_back", "counter", "Requests that went to a fallback, outside of their pool."),
+        Metric("requests_falling_back", "gauge", "Requests that main is serving as a fallback (limits.fallback)."),
+        Metric("requests_replaying", "gauge", "Requests that are being retried (limits.replays)."),
+        Metric("requests_abandoned", "counter", "Requests whose client disconnected before the end of the answer."),
+        Metric("answers_compressed", "counter", "Answers that the sidecar compressed (`compress`)."),
+        Metric("answers_compressing", "gauge", "Answers that are being compressed (limits.compressing)."),
+        Metric("answers_uncompressed_bytes", "counter", "Bytes of compressed answers, before compression."),
+        Metric("answers_compressed_bytes", "counter", "Bytes of compressed answers, after compression."),
     ),
 )
 TOKENS = MetricGroup(
     "Tokens that do not name their user",
     (
-        Metric("tokens_known", "counter", "Requests with such a token, whose user was remembered."),
+        Metric("tokens_known", "counter", "Requests with such a token whose user the sidecar already knew."),
         Metric("tokens_asked", "counter", "Calls to Synapse's `whoami` to find the user of such a token."),
-        Metric("tokens_learned", "counter", "Users learned from answers that pass through."),
-        Metric("tokens_refused", "counter", "Questions to which the answer was that the token is nobody's."),
-        Metric("tokens_failed", "counter", "Questions without a usable answer."),
-        Metric("tokens_late", "counter", "Requests that went on by their token because the answer took too long."),
-        Metric("tokens_unasked", "counter", "Requests that went on by their token because nothing could be asked."),
-        Metric("caller_seconds", "histogram", "Time in which requests waited for the answer whose their token is."),
+        Metric("tokens_learned", "counter", "Users learned from answers to clients, without a call to `whoami`."),
+        Metric("tokens_refused", "counter", "Calls to `whoami` that answered that the token is unknown."),
+        Metric("tokens_failed", "counter", "Calls to `whoami` without a usable answer."),
+        Metric(
+            "tokens_late", "counter", "Requests whose worker was chosen by their token, because `whoami` took too long."
+        ),
+        Metric(
+            "tokens_unasked",
+            "counter",
+            "Requests whose worker was chosen by their token, because `whoami` could not be called.",
+        ),
+        Metric("caller_seconds", "histogram", "Time that requests waited for the answer of `whoami`."),
     ),
 )
 PROCESS = MetricGroup(
     "The sidecar itself",
     (
-        Metric("ready", "gauge", "1 where `/ready` answers 200."),
-        Metric("stopping", "gauge", "1 from the beginning of a stop."),
-        Metric("maintenance", "gauge", "1 while clients are answered 503, because of maintenance."),
+        Metric("ready", "gauge", "1 while `/ready` answers 200."),
+        Metric("stopping", "gauge", "1 while the sidecar is stopping."),
+        Metric("maintenance", "gauge", "1 while maintenance mode answers clients 503."),
         Metric(
             "build_info",
             "gauge",
@@ -224,29 +258,50 @@ PROCESS = MetricGroup(
             "release whose endpoints are in use.",
             ("version", "python", "twisted", "endpoints"),
         ),
-        Metric("config_problems", "gauge", "What `matrix-sidecar check` finds in the files in force.", ("severity",)),
-        Metric("reload_successful", "gauge", "0 where the last reload was refused and the one before is in force."),
-        Metric("reload_timestamp_seconds", "gauge", "When the files in force were read, since 1970."),
+        Metric(
+            "config_problems",
+            "gauge",
+            "Problems that `matrix-sidecar check` finds in the configuration in force.",
+            ("severity",),
+        ),
+        Metric(
+            "reload_successful",
+            "gauge",
+            "0 if the last reload was refused and the previous configuration is still in force.",
+        ),
+        Metric("reload_timestamp_seconds", "gauge", "UNIX time at which the configuration in force was read."),
         Metric("log_lines", "counter", "Lines of the access log.", ("outcome",)),
     ),
 )
 BALANCERS = MetricGroup(
     "Balancers",
     (
-        Metric("balancer_connections", "gauge", "Clients that are connected.", ("balancer",)),
-        Metric("balancer_connections_limit", "gauge", "How many may be; more wait in the kernel.", ("balancer",)),
+        Metric("balancer_connections", "gauge", "Open client connections.", ("balancer",)),
+        Metric(
+            "balancer_connections_limit",
+            "gauge",
+            "Maximum number of client connections. More wait in the kernel's queue.",
+            ("balancer",),
+        ),
         Metric("balancer_queue", "gauge", "Clients that wait for a server.", ("balancer",)),
-        Metric("balancer_accepted", "counter", "Clients that have come.", ("balancer",)),
-        Metric("balancer_cuts", "counter", "Clients whose connection the sidecar ended itself.", ("balancer", "cause")),
-        Metric("balancer_server_up", "gauge", "1 while the server counts as up.", _SERVER),
-        Metric("balancer_server_draining", "gauge", "1 while new connections are kept from it.", _SERVER),
-        Metric("balancer_server_transitions", "counter", "Times that it went up or down.", _SERVER),
-        Metric("balancer_server_checks", "counter", "Checks of it.", _SERVER),
-        Metric("balancer_server_checks_failed", "counter", "Those that did not pass.", _SERVER),
-        Metric("balancer_server_connections", "gauge", "Connections to it, and those being made.", _SERVER),
-        Metric("balancer_server_connects", "counter", "Connections made to it.", _SERVER),
-        Metric("balancer_server_connect_failures", "counter", "Connections that could not be made.", _SERVER),
-        Metric("balancer_server_bytes", "counter", "Bytes to it, and from it.", (*_SERVER, "direction")),
+        Metric("balancer_accepted", "counter", "Client connections accepted.", ("balancer",)),
+        Metric("balancer_cuts", "counter", "Client connections that the sidecar closed.", ("balancer", "cause")),
+        Metric("balancer_server_up", "gauge", "1 while the server is up.", _SERVER),
+        Metric("balancer_server_draining", "gauge", "1 while the server is drained.", _SERVER),
+        Metric("balancer_server_transitions", "counter", "Times that the server went up or down.", _SERVER),
+        Metric("balancer_server_checks", "counter", "Health checks of the server.", _SERVER),
+        Metric("balancer_server_checks_failed", "counter", "Health checks of the server that failed.", _SERVER),
+        Metric(
+            "balancer_server_connections",
+            "gauge",
+            "Connections to the server, including those that are being opened.",
+            _SERVER,
+        ),
+        Metric("balancer_server_connects", "counter", "Connections made to the server.", _SERVER),
+        Metric(
+            "balancer_server_connect_failures", "counter", "Attempts to connect to the server that failed.", _SERVER
+        ),
+        Metric("balancer_server_bytes", "counter", "Bytes to and from the server.", (*_SERVER, "direction")),
     ),
 )
 SECTIONS = (REQUESTS, WORKERS, POOLS, CLIENTS, TOKENS, BALANCERS, PROCESS)
@@ -280,4 +335,4 @@ COUNTERS = {
     "tokens_late": "tokens_late",
     "tokens_unasked": "tokens_unasked",
 }
-"""Fields of `telemetry.Counters` that are told as they are, by the name of their metric."""
+"""Fields of `telemetry.Counters` that are exported unchanged, by the name of their metric."""

@@ -115,7 +115,8 @@ def test_the_reference_shows_values_as_people_write_them() -> None:
     assert "| `request_body` | size | `50M` |" in text
     assert "| `trust` | list: network | `127.0.0.0/8`, `::1` |" in text
     assert "| `proto` | `http`, `https` |" in text
-    assert "| `to` | URL | needed |" in text
+    assert "| `to` | URL | required |" in text
+    assert "\n## `compress`\n" in text, "one section, which has no name of its own"
 
 
 def test_the_schema_for_editors_refuses_unknown_keys() -> None:

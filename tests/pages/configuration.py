@@ -44,24 +44,24 @@ This page is generated from `sidecar/config/schema.py` and `limits.py` by
   every line of a section.
 - **A list with one value** can be written as that value, without brackets.
 - **Relative paths** are relative to the directory of the file. This includes paths in endpoint strings.
-- **YAML 1.1** does not read `on`, `no`, `1.10` or `12:30` as text. Where text is wanted, put such values in quotes.
+- **YAML 1.1** does not read `on`, `no`, `1.10` or `12:30` as text. If a key expects text, put such a value in quotes.
 - The file is UTF-8. It has at most 4 MiB, 64 levels, and 200000 values after aliases are expanded.
 """
 
 _NOTES = {
     "duration": "A number with `ms`, `s`, `m`, `h` or `d`, or a number of seconds; at most 365d.",
     "size": "A whole number of bytes, or one with `K`, `M` or `G` (1024, 1024², 1024³).",
-    "network": "An address or a network of IPv4 or IPv6. No bits may be set behind the prefix length.",
+    "network": "An address or a network of IPv4 or IPv6. No bits may be set after the prefix length.",
     "server endpoint": "A Twisted server endpoint string: `tcp:`, `tcp6:`, `ssl:`, `unix:`, `systemd:`, `haproxy:` "
-    "before one of them, or what a Twisted plugin brings. `ssl:` and `systemd:` take the files for TLS. "
-    "Colons in a value, as in IPv6 addresses, are written `\\:`.",
+    "before one of them, or an endpoint of a Twisted plugin. `ssl:` and `systemd:` take the files for TLS. "
+    "Write colons in a value, as in IPv6 addresses, as `\\:`.",
     "client endpoint": "A Twisted client endpoint string: `unix:` with a path, or `tcp:` with host and port.",
     "path": "A file or a directory.",
     "name": "Letters, digits and `_ . : @ + -`, at most 128. The main process is always `main`.",
-    "name or glob": "A name in which `*`, `?` and `[…]` stand for what they stand for in a shell.",
-    "path pattern": "Segments divided by `/`: text, `{name}` for exactly one segment, a last `**` for any rest.",
+    "name or glob": "A name in which `*`, `?` and `[…]` mean what they mean in a shell.",
+    "path pattern": "Segments between `/`: text, `{name}` for exactly one, `**` at the end for the rest.",
     "password hash": "The line that `matrix-sidecar password` prints, in quotes.",
-    "host name": "Without port; `*.` in front stands for everything below.",
+    "host name": "A name without a port. `*.` in front stands for all names below it.",
 }
 
 
@@ -100,8 +100,9 @@ def _sections() -> Iterator[str]:
         section, title = _section_of(key.type), f"`{name}`"
         if section is None:
             continue
-        if get_origin(key.type) is not None:
-            title = f"`{name}.NAME`" if get_origin(key.type) is not tuple else f"each of `{name}`"
+        origin = get_origin(_given(key.type))
+        if origin is not None:
+            title = f"`{name}.NAME`" if origin is not tuple else f"each of `{name}`"
         yield from _section(f"## {title}", section)
         for inner_name, inner in keys_of(section).items():
             deeper = _section_of(inner.type)
@@ -154,7 +155,7 @@ def _kind_text(annotation: Any) -> str:
 
 def _default_text(key: attrs.Attribute[Any]) -> str:
     if key.default is attrs.NOTHING:
-        return "needed"
+        return "required"
     annotation = _given(key.type)
     is_list = get_origin(annotation) is tuple
     kind = kind_of(get_args(annotation)[0] if is_list else annotation)

@@ -24,14 +24,14 @@ DATE = "2026-11-25"
 """Of the version; manual pages have one."""
 
 _ABOUT = """\
-A gateway for Synapse with workers: HTTP/1.1 in on one TCP port, HTTP/1.1 out on the workers' UNIX sockets. It knows
-every endpoint of Synapse and which processes serve it, keeps the requests of one user or room on one worker, and lets
-requests wait while a worker restarts.
+A reverse proxy for Synapse and its workers. It knows every endpoint of Synapse and which processes serve it, sends the
+requests of one user or room to one worker, and lets requests wait while a worker restarts.
 
-twistd runs it. The commands of matrix-sidecar look at a configuration, make one, and test a running installation."""
+twistd runs it. The commands of matrix-sidecar write, check and explain a configuration, and test a running
+installation."""
 _SIGNALS = (
     ("SIGHUP", "Read the configuration and Synapse's files again. A file with an error changes nothing."),
-    ("SIGTERM, SIGINT", "Stop, and let running requests end; the same once more cuts what still runs."),
+    ("SIGTERM, SIGINT", "Stop after running requests have ended. A second signal closes the remaining connections."),
 )
 _STATUS = (
     ("0", "Everything is fine."),
@@ -42,7 +42,7 @@ _FILES = (
     (DEFAULT_PATH, "The configuration file, in YAML; docs/configuration.md describes every key."),
     ("share/matrix-sidecar/", "Examples of the configuration and units for systemd, in the environment's directory."),
 )
-_ENVIRONMENT = (("NO_COLOR", "Where it is set, nothing is coloured."),)
+_ENVIRONMENT = (("NO_COLOR", "If it is set, the output has no colors."),)
 
 
 def page() -> str:
@@ -57,7 +57,9 @@ def _page() -> Iterator[str]:
     yield from _section("SYNOPSIS", f".B {_text('twistd -n matrix-sidecar')}", _text(str(Options.synopsis)))
     yield from (".br", f".B {_text(NAME)}", _text("COMMAND [OPTION]… [ARGUMENT]…"))
     yield from _section("DESCRIPTION", *_paragraphs(_ABOUT))
-    yield from _section("RUNNING IT", *_paragraphs("twistd's own options stand before the name, these behind it."))
+    yield from _section(
+        "RUNNING IT", *_paragraphs("Write twistd's own options before matrix-sidecar, and these after it.")
+    )
     for flags, text in _twistd_options():
         yield from _tagged(flags, text)
     yield from _section("COMMANDS")
