@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 reactor: Any = _reactor
-LIMIT = 30.0
+LIMIT = 90.0
 """Seconds after which a scenario that does not get on has failed."""
 
 
