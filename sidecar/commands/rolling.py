@@ -88,7 +88,7 @@ def rollout(
     interrupted.
     """
     from sidecar.rollout.all_instances import Instances
-    from sidecar.rollout.progress_file import ProgressFile, StateFileError
+    from sidecar.rollout.progress_file import ProgressFile, StateFileError, read_unfinished
 
     if bool(workers) + everybody + resume != 1:
         raise click.UsageError("Name the workers, or give --all, or --resume after a rollout that did not end.")
@@ -96,28 +96,42 @@ def rollout(
     known = _members(deployment)
     named = tuple(dict.fromkeys(_known(name, known) for name in workers)) or _all(deployment, known)
     instances = Instances(tuple(_clients(deployment, admin, user, password_file)))
-    if dry_run and not resume:
-        planned = _steps(deployment, [known[name] for name in named], main_first)
-        _print_plan(planned)
-        _examine(instances, planned)
-        return
+    settings = deployment.settings.rollout
+    this = os.path.abspath(deployment.settings.path)
     try:
-        with ProgressFile(deployment.settings.rollout.state) as file:
+        if dry_run:
+            left = read_unfinished(settings.state) if resume else None
+            wanted = _left(left, known, this) if resume else named
+            _announced(deployment, instances, [known[name] for name in wanted], left, resume, main_first)
+            return
+        with ProgressFile(settings.state, this) as file:
             left = file.unfinished()
-            if resume:
-                named = _left(left, known)
-            planned = _steps(deployment, [known[name] for name in named], main_first)
-            if resume and not main_first:
-                # The order in which it began, which may have been another one.
-                planned.sort(key=lambda step: named.index(step.name))
-            _print_plan(planned)
-            _examine(instances, planned, left.drained if left else "")
-            if not dry_run:
-                _clean_up(instances, left, resume=resume)
-                again = _options(deployment, admin, user, password_file)
-                raise SystemExit(_run(instances, deployment, file, planned, left if resume else None, again))
+            wanted = _left(left, known, this) if resume else named
+            planned = _announced(deployment, instances, [known[name] for name in wanted], left, resume, main_first)
+            _clean_up(instances, left, this, resume=resume)
+            again = _options(deployment, admin, user, password_file)
+            raise SystemExit(_run(instances, deployment, file, planned, left if resume else None, again))
     except StateFileError as error:
         fail(f"Nothing was done: {error}.")
+
+
+def _announced(
+    deployment: Deployment,
+    instances: Instances,
+    members: Sequence[RolloutMember],
+    left: Unfinished | None,
+    resume: bool,
+    main_first: bool,
+) -> list[RestartStep]:
+    """The restarts, after they were printed and it is certain that they can be done now."""
+    planned = _steps(deployment, members, main_first)
+    if resume and not main_first:
+        # The order in which it began, which may have been another one.
+        names = [member.name for member in members]
+        planned.sort(key=lambda step: names.index(step.name))
+    _print_plan(planned)
+    _examine(instances, planned, left.drained if left else "")
+    return planned
 
 
 # What is to be restarted.
@@ -150,9 +164,15 @@ def _known(name: str, known: Mapping[str, RolloutMember]) -> str:
     return name
 
 
-def _left(left: Unfinished | None, known: Mapping[str, RolloutMember]) -> tuple[str, ...]:
+def _left(left: Unfinished | None, known: Mapping[str, RolloutMember], this: str) -> tuple[str, ...]:
+    """Those that the last rollout has left, if it was one of `this` configuration."""
     if left is None:
         fail("Nothing was done: there is no rollout that did not end.")
+    if left.configuration not in ("", this):
+        fail(
+            f"Nothing was done: the rollout that did not end was started with {left.configuration}, not with {this}. "
+            f"Go on with: {_resumed(left)}"
+        )
     names = tuple(name for name in left.left if name in known)
     for name in left.left:
         if name not in known:
@@ -228,10 +248,19 @@ def _examine(instances: Instances, planned: Sequence[RestartStep], left: str = "
             click.echo(f"{name} is drained now, and stays so after its restart.", err=True)
 
 
-def _clean_up(instances: Instances, left: Unfinished | None, *, resume: bool) -> None:
+def _resumed(left: Unfinished) -> str:
+    return f"matrix-sidecar rollout -c {shlex.quote(left.configuration)} --resume"
+
+
+def _clean_up(instances: Instances, left: Unfinished | None, this: str, *, resume: bool) -> None:
     """See to what an earlier rollout has left."""
     if left is None:
         return
+    if left.drained and left.configuration not in ("", this):
+        fail(
+            f"Nothing was done: a rollout that was started with {left.configuration} was killed and has left "
+            f"{left.drained} drained. First end it with: {_resumed(left)}"
+        )
     if not resume:
         click.echo(
             f"An earlier rollout restarted {len(left.done)} of {counted(len(left.names), 'process', 'processes')}. "

@@ -33,6 +33,8 @@ class Unfinished:
     done: tuple[str, ...]
     drained: str = ""
     """Who was drained when it was killed."""
+    configuration: str = ""
+    """The file that it was started with; empty if the state file does not say."""
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -45,6 +47,8 @@ class ProgressFile:
     """A context: locked while a rollout runs."""
 
     path: str
+    configuration: str
+    """The configuration file that the rollout was started with."""
     _file: TextIO = field(init=False)
     _names: tuple[str, ...] = field(default=(), init=False)
     _done: list[str] = field(factory=list, init=False)
@@ -61,10 +65,10 @@ class ProgressFile:
                 "`rollout.state`"
             ) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            _lock(self._file, fcntl.LOCK_EX)
+        except StateFileError:
             self._file.close()
-            raise StateFileError(f"another rollout is running: it holds {self.path}") from error
+            raise
         return self
 
     def __exit__(
@@ -74,16 +78,7 @@ class ProgressFile:
 
     def unfinished(self) -> Unfinished | None:
         """What an earlier rollout has left; None where it was finished, or there was none."""
-        self._file.seek(0)
-        try:
-            told = json.loads(self._file.read(_MOST) or "null")
-        except ValueError:
-            return None
-        if not isinstance(told, dict) or told.get("version") != _VERSION:
-            return None
-        names, done = _texts(told.get("names")), _texts(told.get("done"))
-        drained = told.get("drained")
-        return Unfinished(names=names, done=done, drained=drained if isinstance(drained, str) else "")
+        return _read(self._file)
 
     def begin(self, names: Sequence[str], done: Sequence[str] = ()) -> None:
         """A rollout of these begins; some are done already."""
@@ -107,6 +102,7 @@ class ProgressFile:
     def _write(self) -> None:
         told: dict[str, Any] = {
             "version": _VERSION,
+            "configuration": self.configuration,
             "names": self._names,
             "done": self._done,
             "drained": self._drained,
@@ -117,9 +113,50 @@ class ProgressFile:
         self._file.flush()
 
 
+def read_unfinished(path: str) -> Unfinished | None:
+    """As `ProgressFile.unfinished`, without creating or changing the file. Raises StateFileError."""
+    try:
+        with open(path, encoding="utf-8", opener=_private) as file:
+            _lock(file, fcntl.LOCK_SH)
+            return _read(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateFileError(
+            f"{path} cannot be read: {error.strerror}. Run this as root, or name another file in `rollout.state`"
+        ) from error
+
+
+def _lock(file: TextIO, kind: int) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        raise StateFileError(f"another rollout is running: it holds {file.name}") from error
+
+
+def _read(file: TextIO) -> Unfinished | None:
+    file.seek(0)
+    try:
+        content = json.loads(file.read(_MOST) or "null")
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or content.get("version") != _VERSION:
+        return None
+    return Unfinished(
+        names=_texts(content.get("names")),
+        done=_texts(content.get("done")),
+        drained=_text(content.get("drained")),
+        configuration=_text(content.get("configuration")),
+    )
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

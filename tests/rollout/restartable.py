@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -108,10 +109,13 @@ class Scene:
         self.sidecar = Running(["-c", str(self.file)], directory)
 
     def __enter__(self) -> Scene:
-        self.address = self.sidecar.address()
-        for name in self.workers if self._acts else ():
-            # So that none of them is in doubt.
-            self.operator.check(name)
+        with ExitStack() as failed:
+            failed.push(self)
+            self.address = self.sidecar.address()
+            for name in self.workers if self._acts else ():
+                # So that none of them is in doubt.
+                self.operator.check(name)
+            failed.pop_all()
         return self
 
     def __exit__(

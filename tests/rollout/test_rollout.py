@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from busy import BusyClients, sync_of
 from processes import Running
+from runners import runner
 from terminals import Terminal
 
-from rollout.restartable import CREATION, MODULE, TYPING, Scene
+from rollout.restartable import CREATION, MODULE, TYPING, Restartable, Scene
+from sidecar.cli import main
+from sidecar.top.operator_client import SilentSidecarError
 
 ORDER = ["sync1", "sync2", "typing1", "main"]
 
@@ -87,11 +91,70 @@ def test_a_command_that_fails(scene: Scene) -> None:
     assert f"Go on with: matrix-sidecar rollout -c {scene.file} --resume" in done.stderr
     assert scene.draining() == []
     scene.act = scene.restart
-    assert scene.rollout("--resume", "--dry-run").exit_code == 0
+    before = (scene.directory / "rollout.json").read_bytes()
+    dry = scene.rollout("--resume", "--dry-run")
+    assert dry.exit_code == 0
+    assert [line.split()[1] for line in dry.stdout.splitlines() if line[:3].strip()] == ORDER[1:]
+    assert (scene.directory / "rollout.json").read_bytes() == before
     assert scene.rollout("--resume").exit_code == 0
     assert scene.restarts == ["sync1", "sync2", *ORDER[1:]]
     again = scene.rollout("--resume")
     assert (again.exit_code, again.stderr) == (2, "Nothing was done: there is no rollout that did not end.\n")
+
+
+def test_a_dry_run_without_a_state_file(tmp_path: Path) -> None:
+    """It creates neither the file nor its directory."""
+    with Scene(tmp_path, state="state/rollout.json") as scene:
+        done = scene.rollout("--resume", "--dry-run")
+        assert (done.exit_code, done.stderr) == (2, "Nothing was done: there is no rollout that did not end.\n")
+        assert not (tmp_path / "state").exists()
+
+
+def test_a_state_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with Scene(tmp_path, state="control.sock/rollout.json") as scene:
+        done = scene.rollout("--resume", "--dry-run")
+        assert done.exit_code == 2
+        assert "cannot be read: " in done.stderr
+        assert "`rollout.state`" in done.stderr
+
+
+def test_another_configuration(scene: Scene) -> None:
+    """It has the same state file, but not the rollout that did not end."""
+    scene.act = lambda _: 1
+    assert scene.rollout("--all").exit_code == 1
+    scene.act = scene.restart
+    remembered = scene.remembered()
+    assert remembered["configuration"] == str(scene.file)
+    other = scene.directory / "other file.yaml"
+    other.write_bytes(scene.file.read_bytes())
+    for more in ((), ("--dry-run",)):
+        done = runner().invoke(main, ["rollout", "-c", str(other), "--resume", *more])
+        assert done.exit_code == 2
+        assert done.stderr == (
+            f"Nothing was done: the rollout that did not end was started with {scene.file}, not with {other}. "
+            f"Go on with: matrix-sidecar rollout -c {scene.file} --resume\n"
+        )
+    assert scene.restarts == ["sync1"]
+    assert scene.remembered() == remembered
+    state = scene.directory / "rollout.json"
+    state.write_text(json.dumps({**remembered, "drained": "sync1"}))
+    done = runner().invoke(main, ["rollout", "-c", str(other), "sync2"])
+    assert done.exit_code == 2
+    assert f"was started with {scene.file} was killed and has left sync1 drained." in done.stderr
+    assert scene.restarts == ["sync1"]
+    # One from before the state file named its configuration.
+    state.write_text(json.dumps({key: value for key, value in remembered.items() if key != "configuration"}))
+    assert runner().invoke(main, ["rollout", "-c", str(other), "--resume"]).exit_code == 0
+    assert scene.restarts == ["sync1", *ORDER]
+
+
+def test_a_scene_that_cannot_begin(tmp_path: Path) -> None:
+    """It ends its sidecar all the same."""
+    scene = Scene(tmp_path)
+    scene.workers["unknown"] = Restartable(tmp_path, "unknown")
+    with pytest.raises(SilentSidecarError, match="unknown"):
+        scene.__enter__()
+    assert not scene.sidecar.runs
 
 
 def test_a_rollout_goes_on_in_the_order_in_which_it_began(scene: Scene) -> None:
