@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import PurePosixPath
 
 from attrs import field, frozen
 
-from sidecar.config.endpoint_strings import address_of, place_of, sibling_parts
+from sidecar.config.endpoint_strings import place_of, sibling_parts
 from sidecar.config.operator import MOST_SIBLINGS, Operator
-from sidecar.synapse.listeners import escape
 
 _USUAL = "admin.sock"
 """The name of a socket that says nothing: the one of its directory does."""
+_LOCAL = "localhost"
+_EVERY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+"""Interfaces that stand for all addresses of this host."""
 
 
 @frozen
@@ -46,9 +49,8 @@ def instances(admin: str, siblings: Sequence[str], machine: str) -> tuple[Siblin
     An entry that leads to `admin` is this instance itself. Through a name or another address it may lead here as well,
     which only shows when it is asked.
     """
-    here = address_of(admin)
-    own = next((each for each in siblings if here is not None and _address(each) == here), None)
-    others = [each for each in dict.fromkeys(siblings) if here is None or _address(each) != here]
+    own = next((each for each in siblings if _is_here(each, admin)), None)
+    others = [each for each in dict.fromkeys(siblings) if not _is_here(each, admin)]
     labels = [_own_label(admin, machine) if own is None else _label(own), *map(_label, others)]
     counts = Counter(labels)
     unique = [
@@ -72,18 +74,48 @@ def sibling_oddities(operator: Operator) -> Iterator[tuple[tuple[str | int, ...]
         return
     for index, endpoint in enumerate(operator.siblings):
         kind, values = sibling_parts(endpoint)
-        if kind == "tcp" and not (values["host"] in ("::1", "localhost") or values["host"].startswith("127.")):
+        if kind == "tcp" and not _is_loopback(values["host"]):
             yield (
                 ("operator", "siblings", index),
                 "the password crosses the network unencrypted; write `tls:` here, and `ssl:` in `admin` there",
             )
 
 
-def _address(endpoint: str) -> tuple[str, str] | None:
+def _is_here(endpoint: str, admin: str) -> bool:
+    """Whether a sibling's endpoint surely leads to `admin`. Another loopback address is another listener."""
     kind, values = sibling_parts(endpoint)
-    if kind == "unix":
-        return ("unix", values["path"])
-    return address_of(f"tcp:{escape(values['host'])}:{values['port']}")
+    place = place_of(admin)
+    if kind == "unix" or place is None or place[0] == "unix":
+        return kind == "unix" and place == ("unix", values["path"])
+    host, port = place
+    return port == values["port"] and _is_bound(host, values["host"])
+
+
+def _is_bound(own: str, host: str) -> bool:
+    """Whether a listener that is bound to `own` can be reached at `host`."""
+    if own in _EVERY:
+        return host in _EVERY or _is_loopback(host)
+    if _LOCAL in (own, host):
+        return _is_loopback(own) and _is_loopback(host)
+    return _normal(own) == _normal(host)
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == _LOCAL if address is None else address.is_loopback
+
+
+def _normal(host: str) -> str:
+    """One spelling of each address; names have no case."""
+    return str(_address(host) or host.lower())
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def _label(endpoint: str) -> str:
