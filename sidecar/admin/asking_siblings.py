@@ -32,8 +32,8 @@ FRESH = 1.0
 OUTDATED = 10.0
 """Seconds, and those that an answer may take: a status that is older is not shown. Nobody looked at any page since."""
 PAUSE = 60.0
-"""Seconds for which a sibling that refused the password is not asked for its status: each wrong one counts there, and
-with too many of them nobody else would be let in."""
+"""Seconds for which a sibling that answered 401 or 429, or a proxy before it, is not asked for its status: each wrong
+password counts there, and with too many of them nobody else would be let in."""
 
 
 @define(eq=False)
@@ -108,13 +108,16 @@ class Siblings:
         heard = self._heard.get(sibling)
         if heard is None:
             return True
-        refused = heard.outcome.status in (401, 429) and heard.rules == self.rules()
+        refused = heard.outcome.turned_away and heard.rules == self.rules()
         return bool(self.reactor.seconds() - heard.at >= (PAUSE if refused else FRESH))
 
     async def _learn(self, sibling: Sibling) -> None:
         rules = self.rules()
         try:
             outcome = await self._ask(sibling, rules, "GET", STATUS, b"", {})
+            if outcome.turned_away:
+                pause = f"it is asked again after {PAUSE:g} s, because each refused password counts there"
+                outcome = evolve(outcome, why=f"{outcome.why}; {pause}")
             before = self._heard.get(sibling)
             self._heard[sibling] = _Heard(outcome, self.reactor.seconds(), rules)
             if before is None or before.outcome.why != outcome.why:

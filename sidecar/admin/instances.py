@@ -38,6 +38,8 @@ class InstanceOutcome:
     """Why there was none, or why it refused; the end of a sentence."""
     instance: str = ""
     """Its number."""
+    turned_away: bool = False
+    """It, or a proxy before it, wants another password, or has had too many wrong ones."""
     ago: float = 0.0
     """Seconds since it said so."""
 
@@ -54,16 +56,20 @@ class InstanceOutcome:
 
 def judged(sibling: Sibling, status: int, instance: str, content: bytes, user: str) -> InstanceOutcome:
     """What an answer means; `instance` is the field in which an instance says which one it is."""
+    turned_away = status in (401, 429)
     if not instance:
-        return InstanceOutcome(sibling=sibling, why=f"{NONE} (it answered {status})")
+        return InstanceOutcome(sibling=sibling, why=f"{NONE} (it answered {status})", turned_away=turned_away)
     try:
         told = json.loads(content)
     except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
-        return InstanceOutcome(sibling=sibling, why=f"{NONE} (it answered {status} without JSON)")
+        why = f"{NONE} (it answered {status} without JSON)"
+        return InstanceOutcome(sibling=sibling, why=why, turned_away=turned_away)
     why = "" if status == 200 else _refused(status, str(told.get("error", "")).rstrip("."), user)
-    return InstanceOutcome(sibling=sibling, status=status, content=told, why=why, instance=instance[:64])
+    return InstanceOutcome(
+        sibling=sibling, status=status, content=told, why=why, instance=instance[:64], turned_away=turned_away
+    )
 
 
 def _refused(status: int, error: str, user: str) -> str:

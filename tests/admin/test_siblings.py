@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from family import Family, neighbour
 from pem import Authority
-from processes import free_ports
+from processes import PATIENCE, free_ports
 
 from sidecar import __version__
 
@@ -162,18 +164,29 @@ def test_passwords(tmp_path: Path) -> None:
         assert "barley" not in str(told)
 
 
-def test_a_wrong_password_is_not_tried_every_second(tmp_path: Path) -> None:
-    """It would count there as a guess, and keep others from being let in."""
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        (
+            b"Matrix-Sidecar-Instance: a\r\n",
+            "it refuses the password for `operator`; see `operator.sibling_password_file`",
+        ),
+        (b"", "what answers there is not a matrix-sidecar (it answered 401)"),
+    ],
+)
+def test_a_wrong_password_is_not_tried_every_second(tmp_path: Path, field: bytes, why: str) -> None:
+    """It would count as a guess there, or at a proxy before it, and keep others from being let in."""
     (tmp_path / "wrong").write_text("open barley\n")
-    refused = b'HTTP/1.1 401 No\r\nMatrix-Sidecar-Instance: a\r\nContent-Length: 17\r\n\r\n{"error": "Bad."}'
+    refused = b"HTTP/1.1 401 No\r\n" + field + b'Content-Length: 17\r\n\r\n{"error": "Bad."}'
     heard: list[bytes] = []
     other = neighbour(tmp_path / "other.sock", refused, heard)
     with Family(tmp_path, 1, "  sibling_password_file: wrong\n", ["unix:other.sock"]) as family:
         age = 0.0
         while age < 1.5:  # without a pause it would have been asked again after one second
             told = family.ask("GET", "/api/status?all")[1]["instances"][1]
-            assert "refuses the password" in told["why"]
+            assert told["why"] == f"{why}; it is asked again after 60 s, because each refused password counts there"
             age = told["ago"]
+        family.running["m-1"].says(r"does not report its state: .*; it is asked again after 60 s, because")
     assert len(heard) == 1
     other.close()
 
@@ -197,6 +210,22 @@ def test_over_tcp_and_tls(tmp_path: Path) -> None:
         assert "certificate verify failed" in told[2][1]
         names = [each["name"] for each in family.ask("POST", "/api/workers/sync1/drain?all")[1]["instances"]]
         assert names[1] == f"127.0.0.1:{plain}"
+
+
+def test_one_port_on_two_addresses(tmp_path: Path) -> None:
+    """Two loopback addresses with the same port are two instances, and each speaks for the other."""
+    [port] = free_ports(1)
+    hosts = ("127.0.0.1", "127.0.0.2")
+    with Family(tmp_path, 0, "", [f"tcp:{host}:{port}" for host in hosts]) as family:
+        for host in hosts:
+            family.begin(host, f"tcp:{port}:interface={host}").says("operator is listened to on")
+        for host in hosts:
+            connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+            connection.request("GET", "/api/status?all")
+            told = json.loads(connection.getresponse().read())["instances"]
+            connection.close()
+            assert [(each["own"], each["answered"]) for each in told] == [(True, True), (False, True)]
+            assert {each["name"] for each in told} == {f"{each}:{port}" for each in hosts}
 
 
 def test_itself_by_another_way(tmp_path: Path) -> None:
