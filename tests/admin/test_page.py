@@ -444,3 +444,23 @@ def test_a_question_about_a_hostile_name() -> None:
     form = scene.get("/workers/a%22%2F..%2F%3F%3Cb%3E/drain").one("form", id="question")
     assert form.attributes["action"] == "../../workers/a%22%2F..%2F%3F%3Cb%3E/drain"
     assert form.one("h2").text == f"Drain {name}?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "done"),
+    [
+        ({}, []),
+        ({"maximum": "7"}, ["sync1?value=7"]),
+        ({"weight": ""}, ["sync1?value=file"]),
+        ({"weight": "3", "maximum": "7", "where": "all"}, ["sync1?value=3&all", "sync1?value=7&all"]),
+        ({"where": "all"}, []),
+    ],
+)
+def test_only_a_changed_field_is_set(typed: dict[str, str], done: list[str]) -> None:
+    """What somebody else has set since the form was shown stays."""
+    scene = Browsed()
+    form = scene.get("/workers/sync1/values").one("form", id="question")
+    shown = {each.attributes["name"]: each.attributes["value"] or "" for each in form.all("input")}
+    scene.told["workers"]["sync1"].update(weight=5.0, maximum=11)
+    assert scene.post("/workers/sync1/values", **{**shown, **typed}).status == 303
+    assert [what for what, _ in scene.done] == done

@@ -16,6 +16,8 @@ from sidecar.admin.together import instances_told
 from sidecar.plurals import counted
 from sidecar.routing.maintenance import DEFAULT_TEXT, LONGEST_TEXT
 
+SHOWN = "shown_"
+"""Begins the name of a field that has what another field showed before somebody typed."""
 EXAMPLE = "GET /_matrix/client/v3/sync?since=s1\nAuthorization: Bearer syt_…"
 
 
@@ -102,13 +104,15 @@ def values_question(facts: Snapshot, name: str, token: str) -> Markup:
         "Weight: its share of keys beside the others. Only its own keys move. With 0 it gets none.",
         "Maximum: most requests that it has at once, long polls included. More wait.",
         "Leave a field empty for the value of the file. Both hold until the sidecar restarts, and through reloads.",
+        "A field that you do not change is not set.",
     ]
     values = {"weight": f"{worker.weight:g}", "maximum": "" if worker.maximum is None else str(worker.maximum)}
     fields = [
         tag("label", what.capitalize(), " ", tag("input", name=what, value=value, size="9", autocomplete="off"))
         for what, value in values.items()
     ]
-    controls = (*fields, tag("button", f"Change {name}", type="submit"))
+    shown = [tag("input", type="hidden", name=SHOWN + what, value=value) for what, value in values.items()]
+    controls = (*shown, *fields, tag("button", f"Change {name}", type="submit"))
     return _form(f"Change {name}?", ("workers", name), told, token, where(facts), controls, "values")
 
 

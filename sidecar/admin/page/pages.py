@@ -202,15 +202,14 @@ class StatusPage:
             return OperatorAnswer(403, {"error": _NO_BUTTONS})
         if name not in facts.workers:
             return OperatorAnswer(404, {"error": "There is no such worker."})
-        worker, given = facts.workers[name], inquiry.body.decode("utf-8", "replace")
+        given = inquiry.body.decode("utf-8", "replace")
         if inquiry.method != "POST":
             form = forms.values_question(facts, name, self.token)
             return only("GET", inquiry.method, lambda: self._question(facts, form, "../../"))
         if self._foreign(given):
             return OperatorAnswer(403, {"error": _STALE})
-        before = {"weight": f"{worker.weight:g}", "maximum": str(worker.maximum)}
-        wanted = {what: _one(given, what).strip() for what in before}
         everywhere = "&all" if _one(given, "where") == "all" else ""
+        wanted = {what: _one(given, what).strip() for what in ("weight", "maximum")}
         return self._all_acted(
             [
                 evolve(
@@ -220,7 +219,8 @@ class StatusPage:
                     body=b"",
                 )
                 for what, value in wanted.items()
-                if value != before[what] or (everywhere and worker.adjustments)
+                # Compared with what was shown, not with what holds now: that may be somebody else's change.
+                if value != _one(given, forms.SHOWN + what)
             ],
             "../../",
         )
