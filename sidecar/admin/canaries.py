@@ -1,4 +1,4 @@
-"""Opening and closing the canaries of `doctor`, by path. Knows what answers them only by what it can be told."""
+"""Opening and closing the canaries of `doctor`, by path. Knows what answers them only by its methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CanaryOperations:
     answerer: Answerer
 
     def answer(self, method: str, parts: Sequence[str]) -> OperatorAnswer | None:
-        """The answer to a request whose origin is not in doubt; None where another path is meant."""
+        """The answer to a request whose origin is not in doubt; None for another path."""
         match parts:
             case ["api", "canary", name, "open"]:
                 return only("POST", method, lambda: self._open(name, 0.0))

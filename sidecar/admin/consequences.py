@@ -1,4 +1,4 @@
-"""What the drain of a worker would do, told before it is done: on the status page and in `matrix-sidecar top`. Pure."""
+"""What a drain of a worker would do, shown before it is done on the status page and in `matrix-sidecar top`. Pure."""
 
 from __future__ import annotations
 

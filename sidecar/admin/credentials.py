@@ -54,7 +54,7 @@ class Doorkeeper:
     async def refusal(
         self, authorization: str, peer: str, user: str, secret: Secret | None, attempts: int
     ) -> OperatorAnswer | None:
-        """Why who asks is not let in; None if it is. `attempts`: wrong passwords in a minute that are looked at."""
+        """Why a request is refused; None if it is not. `attempts`: wrong passwords that are checked in a minute."""
         if secret is None:
             return None
         given = parse_basic(authorization)

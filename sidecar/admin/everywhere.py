@@ -18,9 +18,9 @@ from sidecar.admin.instances import INSTANCE, SIBLING, done_everywhere, each_onc
 from sidecar.admin.operator_answer import Inquiry, OperatorAnswer
 
 ALL = "all"
-"""The parameter with which all instances are meant."""
+"""The parameter that addresses all instances."""
 LATEST = "latest"
-"""Its value where nobody is waited for: what was heard last is told."""
+"""Its value for an answer without waiting: the last known status of each."""
 
 
 @define(eq=False)

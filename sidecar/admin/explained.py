@@ -1,4 +1,4 @@
-"""What would happen to a request, as the page and `/api/explain` tell it. Values only; who works it out is given."""
+"""What would happen to a request, as the page and `/api/explain` show it. Values only."""
 
 from __future__ import annotations
 

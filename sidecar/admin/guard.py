@@ -15,7 +15,7 @@ from sidecar.config.operator import Operator
 from sidecar.routing.access import is_within
 
 PROBES = frozenset((("health",), ("ready",)))
-"""Asked by what has no password, and told to whoever may connect."""
+"""Probes without a password ask for these, and anyone who can connect gets them."""
 NAMELESS = PROBES | {("metrics",), ("metrics", "targets")}
 """Asked by programs under any name; a page learns nothing there that it could use."""
 QUESTIONS = frozenset((("explain",), ("api", "explain")))

@@ -45,7 +45,7 @@ class InstanceOutcome:
 
     @property
     def done(self) -> bool:
-        """It did or told what it was asked."""
+        """It did or reported what it was asked."""
         return self.status == 200
 
     @property

@@ -32,7 +32,7 @@ from sidecar.upstream.pool import WorkerPool
 _log = logger("sidecar.admin")
 
 POINTS = 60
-"""Points of a curve, unless told otherwise."""
+"""Points of a curve by default."""
 MOST_POINTS = 1000
 HOTTEST = 5
 """Keys of each kind in the status."""
@@ -117,7 +117,7 @@ class Operations:
         return OperatorAnswer(200, {"healthy": True})
 
     def _ready(self, query: str) -> OperatorAnswer:
-        """Whether all pools have somebody, or those that `pool` names."""
+        """Whether all pools, or those that `pool` names, have a worker that is up."""
         view = self.look()
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
         for name in asked:
@@ -151,7 +151,7 @@ class Operations:
         return OperatorAnswer(200, {"worker": name, "told": f"The worker {name} is asked for its health."})
 
     def drain(self, name: str, drain: bool, by: str, *, move: bool = False) -> OperatorAnswer:
-        """Stop or resume giving new requests to a worker, because somebody wants it.
+        """Stop or resume giving new requests to a worker, at an operator's request.
 
         `move`: the long polls that it has go on at another worker.
         """
@@ -184,7 +184,7 @@ class Operations:
         return self.set_value(name, what, given[-1] if given else "", inquiry.who)
 
     def set_value(self, name: str, what: Adjustable, text: str, by: str) -> OperatorAnswer:
-        """Give a worker the weight or the maximum that `text` says, because somebody wants it; `file`: the file's."""
+        """Give a worker the weight or the maximum that `text` says, at an operator's request; `file`: the file's."""
         before = self.look()
         pool = before.gateway.pools.get(name)
         if pool is None:

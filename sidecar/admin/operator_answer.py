@@ -26,7 +26,7 @@ class Inquiry:
     peer: str = ""
     """The address of the other end; empty on a UNIX socket."""
     local: str = ""
-    """On a UNIX socket: the user of the process at the other end, as far as the kernel tells."""
+    """On a UNIX socket: the user of the process at the other end, if the kernel reports it."""
     user: str = ""
     """The name of who has shown a password; empty where none is asked for."""
     secure: bool = False
@@ -77,7 +77,7 @@ def only(allowed: str, method: str, act: Callable[[], OperatorAnswer]) -> Operat
 
 
 def with_remark(answer: OperatorAnswer, sentence: str) -> OperatorAnswer:
-    """The answer, with one more sentence in what it tells people, if there is one."""
+    """The answer, with one more sentence in its text for people, if there is one."""
     content = answer.content
     if not sentence or not isinstance(content, dict) or "told" not in content:
         return answer

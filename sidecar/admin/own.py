@@ -1,4 +1,4 @@
-"""What the process itself uses: its processor, its memory, its descriptors. Linux tells, in `/proc/self`."""
+"""What the process itself uses: its processor, its memory, its descriptors. Read from `/proc/self` on Linux."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ SPAN = 60.0
 RATE_SPAN = 10.0
 """Seconds of which a rate is the mean: one that changes every second cannot be read."""
 SPARKS = 30
-"""How many of the last looks a worker's curve has."""
+"""How many of the last samples a worker's curve has."""
 _SLACK = 0.5
-"""Seconds by which a look may come late and still count."""
+"""Seconds by which a sample may be late and still count."""
 
 
 TOLD = {failure.ending: failure.sentence for failure in Failure} | {
@@ -86,7 +86,7 @@ class Look:
 
 @frozen(eq=False)
 class _Seen:
-    """A cell at the last look."""
+    """A cell at the last sample."""
 
     cell: Tally
     sum: Sum
@@ -101,12 +101,12 @@ _UNSEEN = _Seen(Tally(), NOTHING, (), (), 0.0)
 
 @define(eq=False)
 class Recent:
-    """The looks of the last minute."""
+    """The samples of the last minute."""
 
     long_polls: Container[str] = ()
     """Endpoints that answer when something happens, so that their time says nothing."""
     hour: Hour = field(factory=Hour)
-    """Is told of everything that was counted."""
+    """Gets everything that was counted."""
     _looks: deque[Look] = field(factory=deque, init=False)
     _cells: dict[tuple[str, str, str], _Seen] = field(factory=dict, init=False)
     _sums: dict[str, Sum] = field(factory=dict, init=False)
@@ -126,7 +126,7 @@ class Recent:
             self._add(place, cell, known=place[2] in workers)
 
     def note(self, now: float, tallies: Tallies, counters: Mapping[str, Any], workers: Container[str]) -> None:
-        """The end of a look, when all parts have been gathered."""
+        """The end of a sample, when all parts have been gathered."""
         self._forget(workers)
         for place, count in counters.get("misroutes", {}).items():
             if self._misroutes.get(place, (0, now))[0] != count:
@@ -190,7 +190,7 @@ class Recent:
     # What it comes to.
 
     def _pair(self, span: float) -> tuple[Look, Look] | None:
-        """The newest look, and the oldest that is not older than `span`."""
+        """The newest sample, and the oldest that is not older than `span`."""
         if len(self._looks) < 2:
             return None
         last = self._looks[-1]
@@ -259,7 +259,7 @@ class Recent:
 
 
 def _increment(now: _Seen, before: _Seen) -> Increment:
-    """What a cell has counted since; its longest times are taken, so that the next look gets those after it."""
+    """What a cell has counted since; its longest times are taken, so that the next sample gets those after it."""
     byte, total = now.cell.first_byte.take_peak(), now.cell.total.take_peak()
     quick = now.sum.quick
     return Increment(

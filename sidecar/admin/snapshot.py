@@ -1,4 +1,4 @@
-"""What `/api/status` told, as values: for the page, which makes it itself, and for `top`, which got it from elsewhere.
+"""What `/api/status` reported, as values: for the page, which makes it itself, and for `top`, which fetches it.
 
 What is absent has a default, so that an older or newer sidecar can be looked at. Knows no HTML and no terminal.
 """
@@ -129,7 +129,7 @@ class WorkerFacts:
     heard: float | None = None
     """Seconds since it answered anything last."""
     life: int | None = None
-    """Changes when it listens at its socket anew; 0: it does not, or it has none."""
+    """Changes when it listens at its socket again; 0: it does not, or it has none."""
     reason: str = ""
     changed: float | None = None
     """Seconds since its state changed last, or since the start."""
@@ -204,7 +204,7 @@ class PoolFacts:
         return self.running if self.admitted is None else self.admitted
 
     def divided(self, name: str) -> tuple[PoolPart, ...]:
-        """Its parts; of a sidecar that does not tell them, all as one."""
+        """Its parts; of a sidecar that does not report them, all as one."""
         fallback = (self.fallback,) if self.fallback else ()
         return self.parts or (PoolPart(name=name, pool=name, workers=self.workers, fallback=fallback),)
 
@@ -315,7 +315,7 @@ class Happened:
     by: str = ""
     count: int = 1
     instance: str = ""
-    """Where it happened, if several are told of."""
+    """Where it happened, if there are several instances."""
 
     @property
     def word(self) -> str:
@@ -467,7 +467,7 @@ _CONVERTER = Converter()
 
 
 def snapshot(told: Mapping[str, Any]) -> Snapshot:
-    """The values of what `/api/status` told. Raises ValueError where that is something else."""
+    """The values of what `/api/status` reported. Raises ValueError if it is something else."""
     try:
         return _CONVERTER.structure(told, Snapshot)
     except Exception as error:

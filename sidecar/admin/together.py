@@ -1,4 +1,4 @@
-"""What `/api/status?all` told, as one picture: sums where numbers can be added, states of each where they differ. Pure.
+"""What `/api/status?all` reported, as one picture: sums where numbers can be added, each state where they differ. Pure.
 
 Times are the longest of any instance, because percentiles cannot be added. What nothing else is said of, such as who
 is in a pool, is as the instance that was asked says.
@@ -35,7 +35,7 @@ from sidecar.admin.verdict import verdict
 from sidecar.plurals import counted
 
 MOST_EVENTS = 200
-"""Events of all instances that are told, the newest."""
+"""How many events of all instances are listed; the newest."""
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 
@@ -49,7 +49,7 @@ class _Answered:
 
 
 def snapshot_of(told: Mapping[str, Any]) -> Snapshot:
-    """The values of what `/api/status` told, of one instance or of all. Raises ValueError where it is neither."""
+    """The values of what `/api/status` reported, of one instance or of all. Raises ValueError where it is neither."""
     listed = told.get("instances")
     if listed is None:
         return snapshot(told)

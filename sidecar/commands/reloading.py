@@ -13,7 +13,7 @@ from sidecar.commands.checking import CLEAN, FAILED
 from sidecar.commands.read_or_fail import fail
 
 _BETWEEN = 0.02
-"""Seconds between two looks at the file: a reload takes some tenths of a second, and nothing tells of its end."""
+"""Seconds between two reads of the file: a reload takes some tenths of a second, and nothing announces its end."""
 
 
 @click.command("reload", short_help="Reload a running sidecar and wait for the outcome.")

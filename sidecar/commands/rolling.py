@@ -229,7 +229,7 @@ def _clients(
 
 
 def _examine(instances: Instances, planned: Sequence[RestartStep], left: str = "") -> None:
-    """Ends the program where a rollout cannot be done now; tells what is odd, but for whom another one has `left`."""
+    """Ends the program if a rollout cannot be done now. Reports oddities, but no worker that another one `left`."""
     try:
         facts = instances.look()
     except SilentSidecarError as error:
@@ -324,7 +324,7 @@ def _options(deployment: Deployment, admin: Sequence[str], user: str | None, pas
 
 
 def _print_state(restarting: Restarting, names: Sequence[str], done: Sequence[str], status: int) -> None:
-    """What state is left behind, and how to go on."""
+    """The state that is left, and how to go on."""
     left = [name for name in names if name not in done]
     click.echo(f"Restarted: {', '.join(done) or 'none'}. Not restarted: {', '.join(left) or 'none'}.", err=True)
     if restarting.still_drained:
@@ -358,7 +358,7 @@ def _heeding_signals() -> Iterator[threading.Event]:
 
 
 class RolloutLines:
-    """Tells how it goes: what happens now beside the bar, and a line for each restart."""
+    """Shows the progress: what happens now beside the bar, and a line for each restart."""
 
     def __init__(self, names: Sequence[str], step: ProgressStep) -> None:
         self.restarted: list[str] = []

@@ -1,4 +1,4 @@
-"""`top`: the command, which finds out where the sidecar is and who asks. What it shows is in `sidecar.top`."""
+"""`top`: the command, which finds the sidecar and the credentials. What it shows is in `sidecar.top`."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _utc(moment: float) -> str:
 
 @define(eq=False)
 class Growth:
-    """Makes events of totals that grew: they are looked at every second, so that no request has to tell."""
+    """Makes events of totals that grew: they are read every second, so that no request has to report anything."""
 
     events: Events
     _shed: int = field(default=0, init=False)

@@ -23,9 +23,9 @@ KINDS: tuple[HotKind, ...] = ("user", "room", "origin", "address")
 _BY_KEY: dict[str, HotKind] = {"user": "user", "room": "room", "origin": "origin"}
 """Kinds of affinity keys that are counted; a token that does not name its user is nobody whom one could name."""
 SPAN = 60.0
-"""Seconds of one window; what is told is of the one that is open and of the one before."""
+"""Seconds of one window. Reports cover the open one and the one before."""
 LOOKED_AT = 4
-"""Of records that come together so many are looked at, at most."""
+"""The most records of one batch that are counted."""
 
 
 @frozen

@@ -37,7 +37,7 @@ WHOLE: Subject = ("whole", "")
 
 @frozen
 class Increment:
-    """What was counted at one place since the look before."""
+    """What was counted at one place since the sample before."""
 
     statuses: tuple[int, ...]
     """By the first digit, as `records.tally.CODES`."""
@@ -120,7 +120,7 @@ class Curve:
             del values[:-most]
 
     def told(self, points: int) -> dict[str, list[float | None]]:
-        """As JSON-able values, at most so many; None where nothing is known."""
+        """As values for JSON, at most `points`; None where nothing is known."""
         return {name: merged(values, points) for name, values in self._values.items()}
 
     @property
@@ -174,7 +174,7 @@ class Hour:
             self._began = now
         elif now - self._began >= TICK:
             self._end_tick(waiting)
-            # A look that comes late makes one tick longer, not all of them later.
+            # A late sample makes one tick longer, not all of them later.
             self._began = now if now - self._began >= 2 * TICK else self._began + TICK
 
     def _end_tick(self, known: Mapping[Subject, int]) -> None:

@@ -31,7 +31,7 @@ class Instances:
                 client.drain(name, drain=True, move=True)
             except SilentSidecarError:
                 for each in done:
-                    # One that does not answer may have heard it all the same.
+                    # One that does not answer may still have done it.
                     with suppress(SilentSidecarError):
                         each.drain(name, drain=False)
                 raise
@@ -66,7 +66,7 @@ class JointFacts:
     snapshots: Mapping[str, Snapshot]
 
     def of(self, name: str) -> Iterator[tuple[str, WorkerFacts]]:
-        """What each says of a worker; those that do not know it are left out."""
+        """What each reports for a worker, without those that do not know it."""
         for place, snapshot in self.snapshots.items():
             if name in snapshot.workers:
                 yield place, snapshot.workers[name]
@@ -76,7 +76,7 @@ class JointFacts:
         return [place for place, snapshot in self.snapshots.items() if name not in snapshot.workers]
 
     def too_old(self) -> list[str]:
-        """Instances that do not say what a rollout has to know."""
+        """Instances that do not report what a rollout needs."""
         return [
             place
             for place, snapshot in self.snapshots.items()
@@ -84,7 +84,7 @@ class JointFacts:
         ]
 
     def read_only(self) -> list[str]:
-        """Instances that drain for nobody."""
+        """Instances that let nobody drain."""
         return [place for place, snapshot in self.snapshots.items() if snapshot.actions == "none"]
 
     def running(self, name: str) -> int:
@@ -101,7 +101,7 @@ class JointFacts:
         return next(iter(self.snapshots.values())).parts
 
     def lives(self, name: str) -> dict[str, int]:
-        """By instance: the number that changes when the worker listens anew."""
+        """By instance: the number that changes when the worker listens again."""
         return {place: worker.life or 0 for place, worker in self.of(name)}
 
     def down(self) -> list[str]:

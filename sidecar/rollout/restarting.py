@@ -22,17 +22,17 @@ from sidecar.rollout.running import CommandError, run
 from sidecar.top.operator_client import SilentSidecarError
 
 _BETWEEN = 0.1
-"""Seconds between two looks: nobody tells when a worker's last request has ended."""
+"""Seconds between two polls: nothing reports the end of a worker's last request."""
 
 
 class Watcher(Protocol):
-    """Who is told how it goes."""
+    """Shows the progress."""
 
     def doing(self, name: str, what: str) -> None:
         """This happens now."""
 
     def done(self, name: str, what: str) -> None:
-        """This restart is over, and all is well."""
+        """This restart has succeeded."""
 
 
 @frozen
@@ -42,14 +42,14 @@ class StoppedError(Exception):
     name: str
     reason: str
     output: str = ""
-    """The last that the command said."""
+    """The end of the command's output."""
 
     def __str__(self) -> str:
         return self.reason
 
 
 class InterruptionError(Exception):
-    """Somebody wants it to end."""
+    """A signal ended the rollout."""
 
 
 @define(eq=False)

@@ -89,7 +89,7 @@ class OperatorClient:
         return self._snapshot(self._ask("GET", "/api/status"))
 
     def look_at_all(self, *, wait: bool = False) -> Snapshot:
-        """The same of all instances: the others as they told last; with `wait` as they tell now."""
+        """The same of all instances: the last known status of the others; with `wait`, their current one."""
         return self._snapshot(self._ask("GET", "/api/status?all" if wait else "/api/status?all=latest", slow=wait))
 
     def _snapshot(self, told: dict[str, Any]) -> Snapshot:

@@ -139,7 +139,7 @@ class _Terminal:
         return evolve(state, message=message)
 
     def _size(self) -> tuple[int, int]:
-        """Asked of the terminal itself: the signal that tells of a new size can be lost among keys."""
+        """Asked of the terminal itself: the signal for a new size can be lost among keys."""
         with suppress(OSError):
             width, height = os.get_terminal_size()
             if curses.is_term_resized(height, width):

@@ -1,1 +1,1 @@
-"""The status page: what `/api/status` tells, as HTML that works without scripts and is kept fresh by one."""
+"""The status page: what `/api/status` reports, as HTML. It works without scripts; a script keeps it up to date."""

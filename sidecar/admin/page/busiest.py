@@ -10,7 +10,7 @@ from sidecar.admin.snapshot import Lately, Snapshot
 from sidecar.admin.words import latency, number
 
 SHOWN = 10
-"""So many are not folded away."""
+"""The number that is not folded."""
 
 
 def busiest(facts: Snapshot, order: str) -> Markup | None:

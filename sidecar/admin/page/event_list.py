@@ -1,4 +1,4 @@
-"""The list of events on the status page, the newest first; the older ones are folded away."""
+"""The list of events on the status page, newest first. The older ones are folded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sidecar.admin.snapshot import Happened, Snapshot
 from sidecar.admin.words import duration
 
 SHOWN = 12
-"""So many are not folded away."""
+"""The number that is not folded."""
 _KINDS = {
     "down": "down",
     "up": "up",
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def events(facts: Snapshot) -> Markup | None:
-    """Nothing where the sidecar tells of none."""
+    """Nothing if the sidecar reports none."""
     if not facts.events:
         return None
     newest, older = facts.events[:SHOWN], facts.events[SHOWN:]

@@ -1,6 +1,6 @@
 """The addresses of the status page: what is asked with which, and what is done. HTML for people, one form for each act.
 
-Knows the sidecar by what `/api/status` tells and by what a drain does; who may ask was decided before.
+Knows the sidecar by what `/api/status` reports and by what a drain does. Access was checked before.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Act:
         return name in facts.balancers and server[0] in facts.balancers[name].servers
 
     def question(self, facts: Snapshot, token: str) -> Markup:
-        """Whether it is meant."""
+        """The question to confirm it."""
         name, *server = self.place
         if server:
             return forms.server_question(facts, name, server[0], token, drain=self.drain)
@@ -79,12 +79,12 @@ class StatusPage:
     """Answers what a browser asks; what it does not know is left to others."""
 
     facts: Callable[[], dict[str, Any]]
-    """What `/api/status` tells, or that of all instances."""
+    """What `/api/status` reports, or that of all instances."""
     act: Callable[[Inquiry], Awaitable[OperatorAnswer]]
     """Does what a POST to the API asks for."""
     explain: Explain
     hour: Callable[[], dict[str, Any]]
-    """What `/api/history` tells."""
+    """What `/api/history` reports."""
     clock: Callable[[], datetime]
     token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
@@ -184,7 +184,7 @@ class StatusPage:
         return OperatorAnswer(200, told)
 
     def _act(self, inquiry: Inquiry, act: _Act) -> Answering:
-        """GET asks whether it is meant; POST does it."""
+        """GET asks for confirmation; POST does it."""
         facts = self._snapshot()
         if facts.actions != "page":
             return OperatorAnswer(403, {"error": _NO_BUTTONS})
@@ -196,7 +196,7 @@ class StatusPage:
         return only("GET", inquiry.method, lambda: self._question(facts, form, act.root))
 
     def _values(self, inquiry: Inquiry, name: str) -> Answering:
-        """GET shows the weight and the maximum of a worker; POST sets those that were altered."""
+        """GET shows the weight and the maximum of a worker; POST sets those that were changed."""
         facts = self._snapshot()
         if facts.actions != "page":
             return OperatorAnswer(403, {"error": _NO_BUTTONS})
