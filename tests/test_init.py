@@ -44,7 +44,10 @@ def test_a_debian_host(tmp_path: Path) -> None:
     assert settings.listen == LOOPBACK
     assert settings.admin == "unix:/run/matrix-sidecar/admin.sock:mode=660"
     assert [os.path.relpath(path, tmp_path) for path in settings.synapse.workers] == ["etc/matrix-synapse/workers"]
-    assert "example.org: 3 processes that take requests, 3 of them on UNIX sockets; 0 that take none" in result.output
+    assert (
+        "example.org: 3 processes that serve requests, 3 of them on UNIX sockets, and 0 processes that serve none"
+        in result.output
+    )
     assert f"{TARGET}: 3 processes, " in section(result.output, "Check")
     assert "sync1, sync2, else main" in section(result.output, "Where requests go")
     assert "systemctl enable --now matrix-sidecar.socket" in section(result.output, "Start it")
@@ -60,7 +63,7 @@ def test_an_existing_file_is_never_replaced_unasked(tmp_path: Path) -> None:
     write(tmp_path, TARGET, "old")
     result = init(tmp_path)
     assert result.exit_code == 2
-    assert "is left as it is. Give --force" in result.output
+    assert "init did not change it. Replace it with --force" in result.output
     assert (tmp_path / TARGET).read_text() == "old"
     assert init(tmp_path, "--force").exit_code == 1
     assert load_settings(str(tmp_path / TARGET))
@@ -76,9 +79,9 @@ def test_where_main_has_the_port_another_is_proposed(tmp_path: Path) -> None:
         "tcp:8010:interface=127.0.0.1",
         "tcp:8010:interface=\\:\\:1",
     )
-    assert "Port 8008 belongs to main. Once that listens on a UNIX socket" in result.output
+    assert "main uses port 8008. If you move it to a UNIX socket" in result.output
     assert "warning: main listens on port 8008; a UNIX socket costs less" in result.output
-    assert "warning: sync2 listens on port 8009 of every address" in result.output
+    assert "warning: sync2 listens on port 8009 on all addresses" in result.output
     assert r"[Socket]\nListenStream=\nListenStream=127.0.0.1:8010\n" in result.output
     assert "proxy_pass http://127.0.0.1:8010;" in result.output
 
@@ -106,7 +109,7 @@ def test_a_container_has_no_units_and_its_operator_a_port(tmp_path: Path) -> Non
     homeserver(tmp_path, "/data/homeserver.yaml")
     result = init(tmp_path, "--config", "/data/sidecar.yaml")
     assert load_settings(str(tmp_path / "data/sidecar.yaml")).admin == "tcp:9108:interface=127.0.0.1"
-    assert "No configuration of a reverse proxy is here." in result.output
+    assert "Found no configuration of a reverse proxy." in result.output
     assert f"twistd -n --pidfile= matrix-sidecar --config {tmp_path}/data/sidecar.yaml" in result.output
     assert "systemctl" not in result.output
     assert "proxy_pass" not in result.output
@@ -144,7 +147,7 @@ def test_a_host_without_synapse(tmp_path: Path) -> None:
     """One sentence with what to do."""
     result = init(tmp_path)
     assert result.exit_code == 2
-    assert "No configuration of Synapse was found" in result.output
+    assert "Found no configuration of Synapse" in result.output
     assert "--synapse-config /path/to/homeserver.yaml" in result.output
 
 
@@ -153,7 +156,7 @@ def test_a_synapse_in_a_container_is_told(tmp_path: Path) -> None:
     synapse(tmp_path, 7, "/data/homeserver.yaml")
     result = init(tmp_path)
     assert result.exit_code == 2
-    assert "Synapse runs in a container (process 7): its /data/homeserver.yaml is not to be seen here" in result.output
+    assert "Synapse runs in a container (process 7): /data/homeserver.yaml is not visible here" in result.output
 
 
 def test_a_note_about_the_source_is_shown(tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     write(tmp_path, "/blocked", "")
     result = init(tmp_path, "--config", "/blocked/sidecar.yaml")
     assert result.exit_code == 2
-    assert "could not be written: " in result.output
+    assert "cannot write " in result.output
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,7 @@ def test_questions_at_a_terminal(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "etc/nginx")
     with at_terminal("--root", str(tmp_path), "--no-ask") as terminal:
         terminal.answers(r"Which one \[1\]: ", "2")
-        terminal.answers(r"Where shall the sidecar listen [^\[]*\[tcp:8008:interface=127.0.0.1\]: ", "8x")
+        terminal.answers(r"Where should the sidecar listen [^\[]*\[tcp:8008:interface=127.0.0.1\]: ", "8x")
         terminal.answers(r"8x is no endpoint string[^\[]*\[tcp:8008:interface=127.0.0.1\]: ", "8009")
         terminal.answers(r"Which proxy is in front \(nginx, apache, caddy, haproxy, none\) \[none\]: ", "caddy")
         terminal.answers(r"on this host\? `here`, or its address \[here\]: ", "10.0.0.300")

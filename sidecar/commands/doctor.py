@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"fine": "green", "unknown": "cyan", "warning": "yellow", "error": "red"}
 LONGEST = 600.0
-"""Seconds of --slow at most."""
+"""The maximum of --slow, in seconds."""
 JSON_VERSION = 1
 """Of `doctor --json`; raised when a key of it goes or changes its meaning (docs/doctor.schema.json)."""
 
@@ -47,7 +47,7 @@ class Shown(Enum):
     "--connect-to", metavar="ADDRESS[:PORT]", default="", help="Connect there for --public, whatever DNS says."
 )
 @click.option("--ca", metavar="FILE", type=click.Path(exists=True), help="Certificates to trust for --public.")
-@click.option("--well-known", metavar="URL", help="Where .well-known is; default: https:// and the server's name.")
+@click.option("--well-known", metavar="URL", help="Where .well-known is. Default: https:// and the server's name.")
 @click.option(
     "--slow",
     metavar="SECONDS",
@@ -61,7 +61,7 @@ class Shown(Enum):
     metavar="ENDPOINT",
     type=EndpointKind(),
     multiple=True,
-    help="Operator's listener of an instance; repeatable. Default: `admin` of the file, and those of the units.",
+    help="Operator's listener of an instance; repeatable. Default: `admin` in the file, and those of the units.",
 )
 @password_file_option
 @click.option(
@@ -72,7 +72,7 @@ class Shown(Enum):
 def doctor(config: str, quiet: bool, in_json: bool, password_file: str | None, **options: Any) -> None:
     """Test a running installation, from the proxy in front to each worker, and print what to fix.
 
-    Exit status, also with --quiet and --json: 0 everything that was tested is fine, 1 warnings only, 2 errors.
+    Exit status, also with --quiet and --json: 0 all tests passed, 1 warnings only, 2 errors.
     """
     from sidecar.doctor.examination import Examination
 
@@ -192,6 +192,6 @@ def _as_json(area: str, finding: Finding) -> dict[str, str]:
 
 def _counted(errors: int, warnings: int) -> str:
     if not errors and not warnings:
-        return "Everything that was tested is fine."
+        return "All tests passed."
     parts = [counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
     return f"{' and '.join(parts)}."

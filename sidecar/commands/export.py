@@ -27,13 +27,13 @@ PROGRAMS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
     "--check", "used", metavar="FILE", type=click.Path(path_type=Path), help="Compare FILE with a fresh export."
 )
 def export(program: str, config: str, no_ask: bool, output: Path | None, used: Path | None) -> None:
-    """Print the same routing as a configuration of nginx, HAProxy or Caddy.
+    """Print the same routing as an nginx, HAProxy or Caddy configuration.
 
     Use it if you cannot run the sidecar, or to go back. The comment at the top of the file lists what the other program
     cannot do. Exit status with --check: 0 up to date, 1 out of date, 2 error.
     """
     if output is not None and used is not None:
-        raise click.UsageError("Give -o to write, or --check to compare, not both.")
+        raise click.UsageError("Use either -o, to write, or --check, to compare.")
     deployment = read_or_fail(config, ask=not no_ask)
     ((name, text),) = PROGRAMS[program](
         exported(deployment.plan, deployment.settings, deployment.table.release)

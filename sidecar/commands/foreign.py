@@ -1,6 +1,6 @@
-"""`matrix-sidecar import`: reads the files of nginx or HAProxy, and prints what `sidecar.importing` makes of them.
+"""`matrix-sidecar import`: reads nginx's or HAProxy's files, and prints what `sidecar.importing` converts them to.
 
-The only place where those files are read. Each parser is imported when it is needed.
+Only this module reads those files. It imports each parser when it needs it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from sidecar.synapse.reading import read_topology
 
 CLEAN, FOUND, FAILED = 0, 1, 2
 _STYLES = {"taken": "green", "superfluous": "cyan", "lost": "yellow"}
-_NAMES = {"taken": "taken", "superfluous": "superfluous", "lost": "not carried over"}
+_NAMES = {"taken": "converted", "superfluous": "not needed", "lost": "not converted"}
 _SHOWN = 6
-"""Requests of one kind that are printed; their number is told in any case."""
+"""How many requests of one kind are printed. Their number is always printed."""
 
 
-@click.group("import", short_help="Convert a configuration of nginx or HAProxy.")
+@click.group("import", short_help="Convert an nginx or HAProxy configuration.")
 def import_() -> None:
     """Convert a configuration of nginx or HAProxy to one of the sidecar, or see its mistakes."""
 
@@ -113,12 +113,12 @@ def nginx(**options: Any) -> None:
 
 
 def _parser_of_nginx() -> Callable[..., Any]:
-    """An extra of its own, which distributions need not package."""
+    """crossplane is an optional extra, so that distributions need not package it."""
     try:
         from crossplane import parse
     except ModuleNotFoundError:
         fail(
-            "Reading nginx.conf takes crossplane, which is not installed. "
+            "Reading nginx.conf needs crossplane, which is not installed. "
             f"Install it: {sys.executable} -m pip install crossplane"
         )
     return parse  # type: ignore[no-any-return]
@@ -158,7 +158,7 @@ def _text(file: Path) -> str:
 
 
 def _patterns(directory: Path, name: str) -> Sequence[str] | None:
-    """The values in a file of HAProxy's, seen from here or from its configuration; None where there is none."""
+    """The values in a pattern file, relative to the working directory or to haproxy.cfg; None if it cannot be read."""
     for path in (Path(name), directory / name):
         try:
             lines = path.read_text("utf-8", "surrogateescape").splitlines()
@@ -170,11 +170,11 @@ def _patterns(directory: Path, name: str) -> Sequence[str] | None:
 
 def _import(foreign: Foreign, wanted: _Wanted) -> None:
     if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
-        # Those whose addresses are made of variables are known when a request was asked about.
+        # nginx can build an address from variables. Such an upstream is known only after a request.
         for entrance in foreign.proxy.entrances:
             foreign.proxy.verdict(entrance.asked("GET", NOBODYS))
     if not any(server.address for upstream in foreign.proxy.upstreams.values() for server in upstream.servers):
-        fail("no upstream or backend with an address was found; name the file that holds them as well")
+        fail("found no upstream or backend with an address; pass the file that contains them as well")
     try:
         with progress("Comparing", steps_of(foreign)) as step:
             examined = examine(foreign, load_endpoints(wanted.synapse), wanted.server_name, _synapse(wanted), step)
@@ -195,7 +195,7 @@ def _import(foreign: Foreign, wanted: _Wanted) -> None:
 
 
 def _checked(text: str, output: Path | None) -> int:
-    """What `check` says of the file. 0: it starts."""
+    """Print what `check` reports about the file. 0: the sidecar starts with it."""
     if output is not None:
         problems = _problems(output)
     else:
@@ -203,11 +203,11 @@ def _checked(text: str, output: Path | None) -> int:
             path = Path(directory) / "sidecar.yaml"
             path.write_text(text, "utf-8")
             problems = _problems(path)
-    click.secho("\nWhat `matrix-sidecar check` says of it:", bold=True, err=True)
+    click.secho("\nWhat `matrix-sidecar check` reports about the new file:", bold=True, err=True)
     for problem in problems:
         click.secho(f"    {problem}", fg="red" if problem.severity is Severity.ERROR else "yellow", err=True)
     if not problems:
-        click.echo("    nothing: the file starts", err=True)
+        click.echo("    no problems: the sidecar starts with this file", err=True)
     return FAILED if status_of(problems) == FAILED else CLEAN
 
 
@@ -219,7 +219,7 @@ def _problems(path: Path) -> Sequence[Problem]:
 
 
 def _synapse(wanted: _Wanted) -> SynapseFiles | None:
-    """Synapse's own files, where they are named. Raises ConfigError where no process was found in them."""
+    """Synapse's own files, if the options name them. Raises ConfigError if they describe no process."""
     config, workers = (
         [os.path.abspath(path) for path in paths] for paths in (wanted.synapse_config, wanted.synapse_workers)
     )
@@ -232,7 +232,7 @@ def _synapse(wanted: _Wanted) -> SynapseFiles | None:
 
 
 def _print_told(lines: Iterable[Told]) -> None:
-    """One paragraph for each line, or for lines below each other of which the same is to be said."""
+    """One paragraph for each line, or for consecutive lines with the same remark."""
     for (file, remark), group in groupby(lines, key=lambda line: (line.place.file, line.remark)):
         each = list(group)
         first, last = each[0].place.line, each[-1].place.line
@@ -244,22 +244,22 @@ def _print_told(lines: Iterable[Told]) -> None:
 
 
 def _print_asked(examined: Examined) -> None:
-    """Where it was asked, and which of these is the homeserver's."""
-    click.secho("Asked at", bold=True, err=True)
+    """The host names and ports that were compared, and the homeserver's."""
+    click.secho("Compared at these host names and ports:", bold=True, err=True)
     for where in examined.entrances:
         click.echo(f"    {where}", err=True)
     if examined.unasked:
-        click.secho(f"    … and not at {', '.join(map(str, examined.unasked))}: too many", fg="red", err=True)
-    how = ", which is a guess; --server-name NAME says it" if examined.guessed else ""
-    click.secho(f"The homeserver is taken to be {examined.home}{how}.\n", bold=True, err=True)
+        click.secho(f"    … but not at {', '.join(map(str, examined.unasked))}: there are too many", fg="red", err=True)
+    how = " This is a guess; correct it with --server-name NAME." if examined.guessed else ""
+    click.secho(f"The homeserver is {examined.home}.{how}\n", bold=True, err=True)
 
 
 def _print_first(examined: Examined) -> None:
-    """What must not be overlooked: filters that are gone, and servers that cannot be used as they stand."""
+    """What nobody may overlook: filters that are lost, and servers that need a correction by hand."""
     for line in told(examined):
         if line.remark.is_filter and line.remark.kind == "lost":
             click.secho(f"{line.place}: {line.text}", fg="red", err=True)
-            click.secho(f"    a filter that is not carried over: {line.remark.sentence}", fg="red", err=True)
+            click.secho(f"    a filter that is not converted: {line.remark.sentence}", fg="red", err=True)
     for place, name, fault in faults(examined):
         click.secho(f"{place}: {name}: {fault}", fg="red", err=True)
 
@@ -272,22 +272,23 @@ def _print_moved(examined: Examined, *, everything: bool) -> None:
     title = f"Of {kinds}, {same} {'goes' if same == 1 else 'go'} to the same workers."
     click.secho(f"\n{title}", bold=True, err=True)
     if faulty:
-        click.echo(f"{faulty} were sent where they cannot be served, see --diff.", err=True)
+        kinds = f"{counted(faulty, 'kind')} of requests"
+        click.echo(f"Your proxy sends {kinds} to a process that cannot serve them; --diff lists them.", err=True)
     for each in differences(examined):
-        click.echo(f"{len(each.requests)}: {each.why}", err=True)
-        click.echo(f"    there {each.theirs}; here {each.ours}; at {', '.join(each.at)}", err=True)
+        click.echo(f"{counted(len(each.requests), 'kind')} of requests: {each.why}", err=True)
+        click.echo(f"    your proxy: {each.theirs}; sidecar: {each.ours}; at {', '.join(each.at)}", err=True)
         shown = each.requests if everything else each.requests[:_SHOWN]
         for request in shown:
             click.echo(f"    {request}", err=True)
         if len(each.requests) > len(shown):
-            click.echo(f"    … and {len(each.requests) - len(shown)} more, see --all", err=True)
+            click.echo(f"    … and {len(each.requests) - len(shown)} more; --all lists them", err=True)
     _print_doubts(examined)
 
 
 def _print_doubts(examined: Examined) -> None:
     for doubt, number in doubts(examined):
         click.secho(
-            f"not understood: {doubt}; what is said of {counted(number, 'kind')} of requests may be wrong",
+            f"not understood: {doubt}; the report may be wrong about {counted(number, 'kind')} of requests",
             fg="red",
             err=True,
         )
@@ -297,13 +298,13 @@ def _print_amiss(examined: Examined) -> int:
     found = amiss(examined)
     for each in found:
         place = f"{each.place}: " if each.place is not None else ""
-        click.secho(f"{place}to {each.upstream}: {each.why}", fg="yellow")
+        click.secho(f"{place}sent to {each.upstream}: {each.why}", fg="yellow")
         for request in each.requests[:_SHOWN]:
             click.echo(f"    {request}")
         if len(each.requests) > _SHOWN:
             click.echo(f"    … and {len(each.requests) - _SHOWN} more")
     if not found:
-        click.echo(f"every request for an endpoint of Synapse {examined.release} goes where it can be served")
+        click.echo(f"every request for an endpoint of Synapse {examined.release} goes to a process that can serve it")
     sys.stdout.flush()
     _print_doubts(examined)
     return FOUND if found else CLEAN

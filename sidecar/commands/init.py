@@ -1,6 +1,6 @@
-"""`init`: from a Synapse that is there to a `sidecar.yaml`, and to what remains to be done by hand.
+"""`init`: finds Synapse, writes a `sidecar.yaml`, and lists what remains to be done by hand.
 
-Asks and prints; what is found and written is worked out in `sidecar.install`.
+Asks and prints; `sidecar.install` decides what to write.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from sidecar.synapse.reading import read_topology
 from sidecar.synapse.topology import Topology
 
 _PORTS = range(8008, 8058)
-"""Where a free one is looked for."""
+"""Ports to propose; the first free one wins."""
 _SHOWN = 6
-"""Most workers of a pool that are listed by name."""
+"""At most so many workers of a pool are listed by name."""
 
 
 @click.command(short_help="Find Synapse and write a first sidecar.yaml.")
@@ -55,7 +55,7 @@ _SHOWN = 6
     metavar="DIRECTORY",
     type=click.Path(),
     default="/",
-    help="Look and write below this directory, as in an image.",
+    help="Read and write below this directory, for example in an image.",
 )
 @click.option(
     "--synapse-config", metavar="PATH", type=click.Path(), multiple=True, help="homeserver.yaml, conf.d; repeatable."
@@ -75,7 +75,7 @@ _SHOWN = 6
 @click.option(
     "--syncs",
     type=WorkerNames(),
-    help="Workers, or globs such as `sync*`, that get all syncs; `half`: half of the workers, whatever their names.",
+    help="Workers, or globs such as `sync*`, that get all syncs; `half`: half of the workers, regardless of names.",
 )
 @click.option("--trust", type=Network(), multiple=True, help="Address of a proxy on another host; repeatable.")
 @click.option("--run-as", metavar="NAME", help="Check access as this user. Default: the user of the systemd unit.")
@@ -113,27 +113,27 @@ def _check_target(questions: Questions, target: str, *, force: bool) -> None:
     if not os.path.lexists(target) or force or units.is_as_shipped(target):
         return
     if not questions.agree(f"{target} exists. Replace it?"):
-        fail(f"{target} exists and is left as it is. Give --force to replace it, or another name with --config.")
+        fail(f"{target} exists; init did not change it. Replace it with --force, or name another file with --config.")
 
 
 def _source(questions: Questions, root: str, config: Sequence[str], workers: Sequence[str]) -> Source:
-    """What was named; else the one that is found; of several, the one that is chosen."""
+    """The configuration that the options name, else the one that init finds; if there are several, the user chooses."""
     if config:
         return stated(root, [*map(os.path.abspath, config)], [*map(os.path.abspath, workers)])
     for process in unseen(root)[:1]:
         click.echo(
-            f"Synapse runs in a container (process {process.pid}): its {process.config[0]} is not to be seen here. Run "
-            "this inside it, or name the files as they are mounted here with --synapse-config."
+            f"Synapse runs in a container (process {process.pid}): {process.config[0]} is not visible here. Run "
+            "init in the container, or name the files as they are mounted here with --synapse-config."
         )
     found = sources(root, os.environ if root == "/" else {})
     if not found:
         fail(
-            "No configuration of Synapse was found, neither named by a running process nor in "
+            "Found no configuration of Synapse: no running process names one, and there is none in "
             f"{', '.join(PLACES)}. Name it: --synapse-config /path/to/homeserver.yaml"
         )
     if len(found) == 1:
         return found[0]
-    click.echo("Several configurations of Synapse were found:")
+    click.echo("Found several configurations of Synapse:")
     for number, each in enumerate(found, start=1):
         click.echo(f"  {number}  {', '.join(each.config)} ({each.how})")
     numbers = [str(number) for number in range(1, len(found) + 1)]
@@ -142,7 +142,7 @@ def _source(questions: Questions, root: str, config: Sequence[str], workers: Seq
 
 @frozen(eq=False)
 class _Beginning:
-    """One run, once it is known which Synapse is meant."""
+    """One run for one Synapse."""
 
     questions: Questions
     root: str
@@ -150,10 +150,10 @@ class _Beginning:
     source: Source
     account: Account
     wishes: Mapping[str, Any]
-    """Answers given on the command line, None or empty where none was."""
+    """Answers from the command line; None or empty if there is none."""
 
     def run(self, *, ask: bool) -> int:
-        """Write the file and tell the rest; the exit status."""
+        """Write the file and print the rest. Returns the exit status."""
         config, workers = (
             [under(self.root, path) for path in paths] for paths in (self.source.config, self.source.workers)
         )
@@ -175,7 +175,7 @@ class _Beginning:
         if front != "none":
             self._tell_front(front, listen, topology)
         click.echo(
-            "\nWhen it runs, `matrix-sidecar doctor` tests the whole way, from the proxy in front to each worker."
+            "\nWhen it runs, test everything with `matrix-sidecar doctor`, from the proxy in front to each worker."
         )
         return max(checked.status, WARNED if problems else 0)
 
@@ -183,10 +183,10 @@ class _Beginning:
         _heading("Synapse")
         click.echo(f"  {', '.join((*self.source.config, *self.source.workers))} ({self.source.how})")
         sockets = sum(process.endpoint.startswith("unix:") for process in topology.processes)
-        takers = counted(len(topology.processes), "process that takes", "processes that take")
+        serving = ("process that serves", "processes that serve")
         click.echo(
-            f"  {topology.server_name or 'no server_name'}: {takers} requests, "
-            f"{sockets} of them on UNIX sockets; {len(topology.silent)} that take none"
+            f"  {topology.server_name or 'no server_name'}: {counted(len(topology.processes), *serving)} requests, "
+            f"{sockets} of them on UNIX sockets, and {counted(len(topology.silent), *serving)} none"
         )
         for note in self.source.notes:
             click.secho(f"  {note}", fg="yellow")
@@ -204,12 +204,12 @@ class _Beginning:
         }
         if _PORTS[0] in taken:
             click.echo(
-                f"\nPort {_PORTS[0]} belongs to {taken[_PORTS[0]]}. Once that listens on a UNIX socket, the sidecar "
-                "can have the port, and the proxy in front stays as it is."
+                f"\n{taken[_PORTS[0]]} uses port {_PORTS[0]}. If you move it to a UNIX socket, the sidecar can have "
+                "the port, and you need not change the proxy in front."
             )
         free = next((port for port in _PORTS if port not in taken and self._is_free(port)), _PORTS[0])
         proposed = f"tcp:{free}:interface=127.0.0.1"
-        return self.questions.ask("Where shall the sidecar listen (a port, or an endpoint)", proposed, EndpointKind())
+        return self.questions.ask("Where should the sidecar listen (a port or an endpoint)", proposed, EndpointKind())
 
     def _is_free(self, port: int) -> bool:
         if self.root != "/":
@@ -227,7 +227,7 @@ class _Beginning:
         if len(here) == 1:
             return next(iter(here))
         told = " and ".join(fronts.NAMES[kind] for kind in here)
-        click.echo(f"\n{told} are here." if here else "\nNo configuration of a reverse proxy is here.")
+        click.echo(f"\nFound {told}." if here else "\nFound no configuration of a reverse proxy.")
         kinds = click.Choice([*fronts.NAMES, "none"])
         question = f"Which proxy is in front ({', '.join(kinds.choices)})"
         return self.questions.ask(question, next(iter(here), "none"), kinds)
@@ -245,7 +245,7 @@ class _Beginning:
         meant = meant_for(SYNC, _serving_clients(topology))
         if not meant:
             return ()
-        question = f"Names say that syncs are for {', '.join(meant)}. These, others, or `half` of all workers"
+        question = f"By their names, {', '.join(meant)} serve syncs. Use these, others, or `half` of all workers"
         return names_in(self.questions.ask(question, ",".join(meant), WorkerNames()))
 
     # What is written.
@@ -271,11 +271,11 @@ class _Beginning:
                 target.replace(f"{target}~")
             target.write_text(draft.text(), "utf-8")
         except OSError as error:
-            fail(f"{target} could not be written: {error.strerror}. Name another file with --config.")
+            fail(f"cannot write {target}: {error.strerror}. Name another file with --config.")
         click.echo(f"\nwrote {target}")
 
     def _named(self, path: str) -> str:
-        """A path as the file names it: what is below another root, seen from the file."""
+        """A path as the file names it; below another root, relative to the file."""
         return path if self.root == "/" else os.path.relpath(under(self.root, path), os.path.dirname(self.target))
 
     # What remains to be done.
@@ -297,7 +297,9 @@ class _Beginning:
         )
         where = fronts.detect(self.root).get(kind)
         _heading(f"{fronts.NAMES[kind]}{f', in {where}' if where else ''}")
-        click.echo(f"  {fronts.PLACES[kind].format(host=wanted.host)}, in place of what leads to Synapse now:\n")
+        click.echo(
+            f"  {fronts.PLACES[kind].format(host=wanted.host)}, instead of the lines that forward to Synapse now:\n"
+        )
         _indented(fronts.lines(kind, wanted))
 
 
@@ -324,7 +326,7 @@ def _serving_clients(topology: Topology) -> list[str]:
 
 
 def _pools(deployment: Deployment) -> Iterator[str]:
-    """The routing table in short: one line for each part of a pool, those of the same workers together."""
+    """The routing table in short: one line for all parts of pools that have the same workers."""
     alike: dict[str, list[str]] = {}
     for parts in deployment.plan.parts.values():
         for part in parts:
@@ -334,11 +336,11 @@ def _pools(deployment: Deployment) -> Iterator[str]:
 
 
 def _who(part: PoolPart) -> str:
-    """Who serves a part, and who takes over in the end."""
+    """The workers of a part, and the ones that replace them."""
     if not part.mounted:
-        return "no process has it, and main answers 404"
+        return "no process has it; main answers 404"
     if not part.workers:
-        return f"nobody, because the address of {' and '.join(part.named)} is not known" if part.named else "nobody"
+        return f"no worker: the address of {' and '.join(part.named)} is unknown" if part.named else "no worker"
     reserve = f", then {_few(part.reserve)}" if part.reserve else ""
     otherwise = f", else {part.fallback[-1][-1]}" if part.fallback else ""
     return f"{_few(part.sharing)}{reserve}{otherwise}"

@@ -1,1 +1,1 @@
-"""What `doctor` tests of a running installation, and what it says of it. Asks over HTTP; needs no Twisted."""
+"""What `doctor` tests in a running installation, and what it reports. Sends HTTP requests; needs no Twisted."""

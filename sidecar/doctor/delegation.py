@@ -30,20 +30,21 @@ def _client(server_name: str, place: ServerAddress, public: str) -> Finding:
     reply = _ask(place, CLIENT)
     wanted = f'Serve {{"m.homeserver": {{"base_url": "{public}"}}}} there, with `Access-Control-Allow-Origin: *`.'
     if isinstance(reply, str):
-        return warning(
-            f"{CLIENT} of {server_name} was asked for: {reply}. Clients must find the address there.", wanted
-        )
+        return warning(f"{CLIENT} of {server_name}: {reply}. Clients look up the homeserver's address there.", wanted)
     if reply.status != 200:
-        return warning(f"{CLIENT} of {server_name} is answered {reply.status}: clients must know the address.", wanted)
+        return warning(
+            f"{CLIENT} of {server_name} answers {reply.status}: users must enter the homeserver's address themselves.",
+            wanted,
+        )
     homeserver = reply.values.get("m.homeserver")
     url = homeserver.get("base_url") if isinstance(homeserver, dict) else None
     if not isinstance(url, str):
         return error(f"{CLIENT} of {server_name} has no `m.homeserver` with `base_url`: clients refuse it.", wanted)
     if reply.all("Access-Control-Allow-Origin") != ["*"]:
-        return error(f"{CLIENT} of {server_name} may not be read by pages of other sites: web clients fail.", wanted)
+        return error(f"{CLIENT} of {server_name} does not allow requests from other origins: web clients fail.", wanted)
     if _origin(url) != _origin(public):
-        return warning(f"{CLIENT} of {server_name} leads to {url}, and not to {public}.", wanted)
-    return fine(f"Clients that know {server_name} are led to {url}.")
+        return warning(f"{CLIENT} of {server_name} points to {url}, not to {public}.", wanted)
+    return fine(f"Clients find {server_name} at {url}.")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -59,13 +60,13 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _server(server_name: str, place: ServerAddress, public: str) -> Finding:
     reply = _ask(place, SERVER)
     host, port = urlsplit(public).hostname or "", urlsplit(public).port or 443
-    wanted = f'Serve {{"m.server": "{host}:{port}"}} there, or let {server_name}:{DEFAULT_PORT} lead to the sidecar.'
+    wanted = f'Serve {{"m.server": "{host}:{port}"}} there, or make {server_name}:{DEFAULT_PORT} reach the sidecar.'
     if isinstance(reply, str) or reply.status != 200:
-        told = reply if isinstance(reply, str) else f"it is answered {reply.status}"
+        told = reply if isinstance(reply, str) else f"it answers {reply.status}"
         if (host, port) == (server_name, DEFAULT_PORT):
-            return fine(f"Other servers come to {host}:{port}: {SERVER} delegates nothing ({told}).")
+            return fine(f"Other servers connect to {host}:{port}: {SERVER} delegates nothing ({told}).")
         return warning(
-            f"{SERVER} of {server_name} delegates nothing ({told}), so that other servers come to "
+            f"{SERVER} of {server_name} delegates nothing ({told}), so other servers connect to "
             f"{server_name}:{DEFAULT_PORT}.",
             wanted,
         )
@@ -73,5 +74,5 @@ def _server(server_name: str, place: ServerAddress, public: str) -> Finding:
     if not isinstance(delegated, str) or not delegated:
         return error(f"{SERVER} of {server_name} has no `m.server`: other servers ignore it.", wanted)
     if delegated.lower() not in (f"{host}:{port}", *((host,) if port == DEFAULT_PORT else ())):
-        return warning(f"{SERVER} of {server_name} leads to {delegated}, and not to {host}:{port}.", wanted)
-    return fine(f"Other servers that know {server_name} are led to {delegated}.")
+        return warning(f"{SERVER} of {server_name} points to {delegated}, not to {host}:{port}.", wanted)
+    return fine(f"Other servers find {server_name} at {delegated}.")

@@ -151,12 +151,12 @@ class Examination:
         takes, wants = deployment.settings.limits.request_body, deployment.topology.max_upload_size
         if deployment.topology.known and takes < wants:
             yield warning(
-                f"Synapse takes uploads of {write_size(wants)}, and the sidecar of {write_size(takes)} only.",
+                f"Synapse accepts uploads of {write_size(wants)}, but the sidecar only of {write_size(takes)}.",
                 f"Write `limits: {{request_body: {write_size(wants)}}}`.",
             )
         plan = deployment.plan
         yield fine(
-            f"{deployment.settings.path} was read: {counted(len(plan.workers), 'process', 'processes')}, "
+            f"{deployment.settings.path} has {counted(len(plan.workers), 'process', 'processes')}, "
             f"{counted(len(plan.pools), 'pool')}, "
             f"{counted(len(plan.rows), 'endpoint')} of Synapse {deployment.table.release}."
         )
@@ -165,29 +165,29 @@ class Examination:
         if operators.places:
             yield from operators.examine(self.deployment)
         else:
-            yield unknown("The sidecar has no operator's listener that could be asked how it is.", _ADMIN)
+            yield unknown("The sidecar has no operator's listener, so its status is unknown.", _ADMIN)
         gateway = self._gateway(operators)
         if gateway is None and not self._plain():
             yield unknown(
-                "The sidecar takes no plain HTTP, only TLS or the PROXY protocol, so that it was not asked itself.",
-                "With --public it is asked through what is in front.",
+                "The sidecar accepts only TLS or the PROXY protocol, no plain HTTP, so doctor cannot test it directly.",
+                "Test it through the proxy in front, with --public.",
             )
             return
         if gateway is None:
             yield error(
-                f"Nobody answers where the sidecar should: {', '.join(self.deployment.settings.listen)}.",
-                "Start it: `systemctl start matrix-sidecar`, or see what its log says.",
+                f"The sidecar does not answer at {', '.join(self.deployment.settings.listen)}.",
+                "Start it: `systemctl start matrix-sidecar`. If it does not start, read its log.",
             )
             return
         fields = (("X-Forwarded-For", FORWARDED[0][1]), ("Content-Type", "application/json"))
         with suppress(SilenceError):
             reply = ask(gateway, "POST", LOGIN, fields, UNKNOWN_LOGIN)
             if reply.status >= 500:
-                yield error(
-                    f"A login through the sidecar at {gateway} is answered {reply.told()}.", "Its log says why."
-                )
+                yield error(f"A login through the sidecar at {gateway} gets {reply.told()}.", "Its log has the reason.")
             else:
-                yield fine(f"The sidecar at {gateway} answers; a login that nobody knows is refused ({reply.told()}).")
+                yield fine(
+                    f"The sidecar at {gateway} answers; Synapse refuses a login of an unknown user ({reply.told()})."
+                )
 
     def _workers(self, seen: Sequence[ExaminedWorker]) -> Iterator[Finding]:
         for each in seen:
@@ -208,7 +208,7 @@ class Examination:
     def _delegation(self, public: Public) -> Iterator[Finding]:
         name = self.deployment.topology.server_name
         if not name:
-            yield unknown("The name of the homeserver is not known, because Synapse's files are not read.")
+            yield unknown("The homeserver's name is unknown, because `synapse.config` names no files.")
             return
         # Without the port that may belong to the name.
         host = urlsplit(f"//{name}").hostname or name

@@ -1,4 +1,4 @@
-"""What was found: sentences, how much each matters, and what to do. Knows nothing of how it was found."""
+"""Findings: a sentence, its severity, and what to do. Knows nothing about the tests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from attrs import frozen
 
 
 class Level(Enum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     FINE = "fine"
     UNKNOWN = "unknown"
-    """It was not tested; the sentence says why."""
+    """Not tested; the sentence has the reason."""
     WARNING = "warning"
     ERROR = "error"
 
 
 @frozen
 class Finding:
-    """One sentence. `mend` says what to do, empty where there is nothing."""
+    """One sentence. `mend` says what to do; empty if there is nothing to do."""
 
     level: Level
     sentence: str
@@ -43,16 +43,16 @@ def unknown(sentence: str, mend: str = "") -> Finding:
 
 
 def warning(sentence: str, mend: str) -> Finding:
-    """Something works, but hardly as meant."""
+    """Something works, but probably not as intended."""
     return Finding(Level.WARNING, sentence, mend)
 
 
 def error(sentence: str, mend: str) -> Finding:
-    """Requests fail, or something is open that should not be."""
+    """Requests fail, or something is open that should be closed."""
     return Finding(Level.ERROR, sentence, mend)
 
 
 def status_of(findings: Iterable[Finding]) -> int:
-    """The exit status: 0 where everything that was tested is fine, 1 for warnings, 2 for errors."""
+    """The exit status: 0 if all tests passed, 1 for warnings, 2 for errors."""
     levels = {finding.level for finding in findings}
     return 2 if Level.ERROR in levels else 1 if Level.WARNING in levels else 0

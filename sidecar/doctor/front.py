@@ -61,7 +61,7 @@ class Front:
             return
         yield examine_closed(self.public.place)
         if not self.operators.canary(self.name, "open"):
-            yield unknown("What the proxy in front changes on the way was not tested: no sidecar reports it.", _ADMIN)
+            yield unknown("doctor could not test what the proxy in front changes: no sidecar reports it.", _ADMIN)
             return
         try:
             yield from self._with_canary()
@@ -84,14 +84,14 @@ class Front:
         for (answer, server), prefixes in lost.items():
             yield astray(prefixes, answer, server)
         if came:
-            yield fine(f"What is below {', '.join(came)} comes to this sidecar.")
+            yield fine(f"Requests below {', '.join(came)} reach this sidecar.")
             yield from self._targets(came[0])
             yield from self._fields(came[0])
         if MEDIA in came:
             yield self._body()
 
     def _unanswered(self, what: str, silence: SilenceError) -> Finding:
-        return error(f"{self.public.place} was asked for {what}: {silence}.", _REACH)
+        return error(f"{self.public.place} does not answer {what}: {silence}.", _REACH)
 
     def _echo(self, target: str, *fields: tuple[str, str], timeout: float = PATIENCE) -> Echo | Reply | SilenceError:
         """What came of a GET; else how it was answered instead, if it was."""
@@ -113,7 +113,9 @@ class Front:
         start = f"{prefix}/{self.name}"
         together = [(f"{start}{rest}", self._echo(f"{start}{rest}")) for rest in TOGETHER]
         if all(isinstance(echo, Echo) and echo.target == sent for sent, echo in together):
-            yield fine(f"Paths and queries come as they were sent: {', '.join(what for what, _ in PROBES)}.")
+            yield fine(
+                f"The proxy in front forwards paths and queries unchanged: {', '.join(what for what, _ in PROBES)}."
+            )
             return
         changes: list[tuple[str, str, str]] = []
         stopped: dict[str, list[str]] = {}
@@ -151,32 +153,41 @@ class Front:
             )
         except SilenceError as silence:
             if isinstance(silence.error, TimeoutError):
-                return fine(f"Uploads of {size}, Synapse's max_upload_size, are let in; they are kept until complete.")
-            return error(f"An upload of {size} was announced: {silence}.", _BODY.format(size=size))
+                return fine(
+                    f"Uploads of {size}, Synapse's max_upload_size, are accepted. The proxy in front "
+                    "buffers each until it is complete."
+                )
+            return error(f"An upload of {size} failed: {silence}.", _BODY.format(size=size))
         if reply.status == 413:
             return error(
-                f"Uploads of {size}, which Synapse takes, are refused: {told(reply)}.", _BODY.format(size=size)
+                f"The proxy in front refuses uploads of {size}, which Synapse accepts: {told(reply)}.",
+                _BODY.format(size=size),
             )
-        return fine(f"Uploads of {size}, Synapse's max_upload_size, are let in.")
+        return fine(f"Uploads of {size}, Synapse's max_upload_size, are accepted.")
 
     def _slow(self, seconds: float) -> Finding:
         """Whether the proxy in front waits for an answer that takes so long."""
         if not self.operators.canary(self.name, f"hold/{seconds:g}"):
-            return unknown("How long the proxy in front waits was not tested: no sidecar holds an answer back.", _ADMIN)
+            return unknown(
+                "doctor could not test how long the proxy in front waits: no sidecar delays a response for it.", _ADMIN
+            )
         try:
             echo = self._echo(f"{PREFIXES[0]}/{self.name}", timeout=seconds + PATIENCE)
         finally:
             self.operators.canary(self.name, "close")
         if isinstance(echo, Echo):
-            return fine(f"An answer may take {seconds:g} s.")
+            return fine(f"The proxy in front waits {seconds:g} s for a response.")
         short = error if seconds <= USUAL_POLL else warning
-        return short(f"The proxy in front does not wait {seconds:g} s for an answer: {_answered(echo)}.", _TIMEOUT)
+        return short(f"The proxy in front does not wait {seconds:g} s for a response: {_answered(echo)}.", _TIMEOUT)
 
 
-_REACH = "Is the name right, does it lead here, and is the proxy in front running? --connect-to names another address."
+_REACH = (
+    "Check that the name is right, that DNS points here, and that the proxy in front runs. --connect-to tests another "
+    "address."
+)
 _ADMIN = (
-    "`admin:` in the file gives the sidecar an operator's listener, and `operator.actions` must not be `none`; what is "
-    "found of the sidecar above says more."
+    "`admin:` in the file gives the sidecar an operator's listener, and `operator.actions` must not be `none`. The "
+    "section about the sidecar says more."
 )
 _TIMEOUT = "Raise it: `proxy_read_timeout 15m;` for nginx, `timeout=900` for ProxyPass, `timeout server 900s`."
 _BODY = "`client_max_body_size {size};` for nginx, no `request_body` for Caddy; Apache and HAProxy have no limit."

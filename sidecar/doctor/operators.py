@@ -59,12 +59,12 @@ class Operators:
             except SilenceError as silence:
                 if isinstance(silence.error, PermissionError):
                     yield unknown(
-                        f"The operator's listener at {place} may not be used by who runs this.", "Run this as root."
+                        f"You have no permission for the operator's listener at {place}.", "Run this as root."
                     )
                     continue
                 yield error(
                     f"The operator's listener at {place} does not answer: {silence}.",
-                    "Is the sidecar running (`systemctl status matrix-sidecar`), and may you use its socket?",
+                    "Check that it runs (`systemctl status matrix-sidecar`), and that you can use its socket.",
                 )
 
     def _examine(self, place: ServerAddress, deployment: Deployment) -> Iterator[Finding]:
@@ -79,7 +79,9 @@ class Operators:
         if reply.status == 200:
             yield fine(f"The sidecar at {place} runs and is ready.")
         for reason in reply.values.get("reasons", ()):
-            yield error(f"The sidecar at {place} is not ready: {reason}", "Start what is missing, or end its drain.")
+            yield error(
+                f"The sidecar at {place} is not ready: {reason}", "Start the workers that are missing, or undrain them."
+            )
         yield from judge_status(status.values, deployment)
 
 
@@ -93,36 +95,37 @@ def judge_status(status: dict[str, Any], deployment: Deployment) -> Iterator[Fin
     running = {name: (pool.get("workers"), pool.get("fallback")) for name, pool in status.get("pools", {}).items()}
     if status.get("version") != __version__:
         yield warning(
-            f"The running sidecar is {status.get('version')}, and this program is {__version__}.",
+            f"The running sidecar has version {status.get('version')}, but {__version__} is installed.",
             "Restart it: `systemctl restart matrix-sidecar`.",
         )
     reload = status.get("reload")
     if reload and not reload.get("accepted"):
         yield error(
-            f"The last reload was refused, and the configuration before it holds: {'; '.join(reload['problems'])}",
-            "Mend the file, see `matrix-sidecar check`, and reload again.",
+            "The sidecar refused the last reload, and still uses the configuration before it: "
+            f"{'; '.join(reload['problems'])}",
+            "Correct the file (`matrix-sidecar check` helps), and reload again.",
         )
     elif running != pools:
         yield warning(
-            "The running sidecar has read other files than are there now.",
+            "The configuration files have changed since the sidecar read them.",
             "Reload it: `systemctl reload matrix-sidecar`.",
         )
     endpoints = status.get("endpoints", release)
     if endpoints != release:
         yield warning(
-            f"The running sidecar routes by the endpoints of Synapse {endpoints}; the main process is {release} now.",
+            f"The running sidecar uses the endpoints of Synapse {endpoints}, but the main process is now {release}.",
             "Reload it: `systemctl reload matrix-sidecar`.",
         )
     if status.get("maintenance"):
-        yield warning("Maintenance mode is on: clients are answered 503.", "End it: `matrix-sidecar maintenance off`.")
+        yield warning("Maintenance mode is on: clients get 503.", "End it: `matrix-sidecar maintenance off`.")
     yield from _judge_parts(status)
     for name, worker in status.get("workers", {}).items():
         if worker.get("state") == "draining":
-            yield warning(f"{name} is drained, and gets no requests.", f"End that: POST /api/workers/{name}/undrain.")
+            yield warning(f"{name} is drained and gets no requests.", f"Undrain it: POST /api/workers/{name}/undrain.")
         elif worker.get("state") in ("down", "stuck"):
             yield error(
-                f"The sidecar cannot reach {name}: {worker.get('reason') or 'nobody has answered yet'}.",
-                "What is found of the workers below says more.",
+                f"The sidecar cannot reach {name}: {worker.get('reason') or 'it has not answered yet'}.",
+                "The section about workers says more.",
             )
 
 
@@ -134,9 +137,9 @@ def _judge_parts(status: dict[str, Any]) -> Iterator[Finding]:
         if part["served_by"] == "fallback":
             stepping_in.setdefault(", ".join(part["now"]), []).append(part["name"])
         elif part["served_by"] == "nobody" and not part["required"]:
-            yield error(f"Nobody serves {part['name']} now.", "Start its workers, or end their drain.")
+            yield error(f"No worker serves {part['name']} now.", "Start its workers, or undrain them.")
     for workers, names in stepping_in.items():
         yield warning(
-            f"None of their own workers takes requests for {', '.join(names)}; {workers} stands in.",
-            "Start the workers, or end their drain.",
+            f"None of their own workers can serve {', '.join(names)}; {workers} serves them instead.",
+            "Start the workers, or undrain them.",
         )

@@ -95,8 +95,8 @@ def examine_pools(plan: Plan, places: Mapping[str, ServerAddress], gateway: Serv
     for part in (part for parts in plan.parts.values() for part in parts):
         if part.named:
             yield error(
-                f"{part.name}: nobody serves it. Synapse's files give it to {', '.join(part.named)}; where it listens "
-                "is not known.",
+                f"{part.name}: no process serves it. Synapse's files assign it to {', '.join(part.named)}, but do not "
+                "say where that listens.",
                 "Name its file in `synapse.workers`, and give it a listener that the sidecar can reach.",
             )
     for pool, suited in canaries(plan).items():
@@ -136,21 +136,21 @@ def _examine(
     yield from wrong
     if gateway is None:
         if not wrong:
-            yield fine(f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, straight).")
+            yield fine(f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, asked directly).")
         return
     try:
         through = ask(gateway, canary.method, canary.target)
     except SilenceError as silence:
-        yield error(f"{pool}: {what} through the sidecar: {silence}.", "Look into the sidecar's log.")
+        yield error(f"{pool}: {what} through the sidecar: {silence}.", "Read the sidecar's log.")
         return
     if (through.status, through.errcode) != (expected.status, expected.errcode):
         yield error(
-            f"{pool}: {what} is answered {through.told()} through the sidecar, and {expected.told()} by the worker.",
-            f"`matrix-sidecar explain {canary.method} '{canary.target}'` shows the way; look into the sidecar's log.",
+            f"{pool}: {what} gets {through.told()} through the sidecar, but {expected.told()} from the worker.",
+            f"`matrix-sidecar explain {canary.method} '{canary.target}'` shows the routing. Read the sidecar's log.",
         )
     elif not wrong:
         yield fine(
-            f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, straight and through the sidecar)."
+            f"{pool}: {', '.join(canary.workers)} ({what}: {expected.told()}, directly and through the sidecar)."
         )
 
 
@@ -162,12 +162,12 @@ def _workers(pool: str, canary: Canary, what: str, places: Mapping[str, ServerAd
         try:
             reply = ask(places[worker], canary.method, canary.target, FORWARDED)
         except SilenceError as silence:
-            yield error(f"{pool}: {worker} was asked {what}: {silence}.", "Look into its log.")
+            yield error(f"{pool}: {worker} does not answer {what}: {silence}.", "Read its log.")
             continue
         if reply.status >= 500:
-            yield error(f"{pool}: {worker} answers {reply.told()} to {what}.", "Look into its log.")
+            yield error(f"{pool}: {worker} answers {reply.told()} to {what}.", "Read its log.")
         elif reply.status == 404 and reply.errcode == _UNKNOWN:
             yield error(
-                f"{pool}: {worker} does not know {what}, which it should by its configuration.",
-                "Is it of the version that the others are, and was it restarted after the last change of its files?",
+                f"{pool}: {worker} does not know {what}, although its configuration has it.",
+                "Check that it has the version of the others, and that it was restarted after its files last changed.",
             )

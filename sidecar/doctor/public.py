@@ -34,14 +34,14 @@ class Public:
         url = url if "://" in url else f"https://{url}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no public URL; write for example https://matrix.example.org")
+            raise ValueError(f"{url!r} is not a public URL; write for example https://matrix.example.org")
         tls = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
         port = parts.port or (443 if tls else 80)
         address, to = "", port
         if connect_to:
             other = urlsplit(f"//{connect_to}")
             if not other.hostname:
-                raise ValueError(f"{connect_to!r} is no address; write for example 127.0.0.1:8443")
+                raise ValueError(f"{connect_to!r} is not an address; write for example 127.0.0.1:8443")
             address, to = other.hostname, other.port or port
         place = ServerAddress(host=parts.hostname, address=address, port=to, named_port=port, tls=tls)
         return cls(url=url.rstrip("/"), place=place, scheme=parts.scheme)
@@ -52,18 +52,18 @@ def examine_answer(place: ServerAddress) -> Iterator[Finding]:
     reply = ask(place, "GET", "/_matrix/client/versions", (("Origin", "https://client.invalid"),))
     if reply.status != 200 or "versions" not in reply.values:
         yield error(
-            f"/_matrix/client/versions is answered {told(reply)}, and not with Matrix's versions.",
+            f"/_matrix/client/versions answers {told(reply)} instead of Matrix's versions.",
             "Let the proxy in front forward /_matrix and /_synapse/client to the sidecar.",
         )
         return
     origins = reply.all("Access-Control-Allow-Origin")
     if origins == ["*"]:
-        yield fine(f"{place} answers as Matrix, in {1000 * reply.seconds:.0f} ms, and to pages of all origins.")
+        yield fine(f"{place} answers as Matrix, in {1000 * reply.seconds:.0f} ms, with CORS for all origins.")
     else:
         yield error(
-            f"Access-Control-Allow-Origin comes {counted(len(origins), 'time')}, and browsers want it once: "
+            f"Access-Control-Allow-Origin arrives {counted(len(origins), 'time')}, but browsers accept it only once: "
             "web clients fail.",
-            "Synapse sets it; take `add_header` or its like out of the proxy in front.",
+            "Synapse sets it. Remove `add_header` or similar lines from the proxy in front.",
         )
 
 
@@ -79,10 +79,10 @@ def examine_closed(place: ServerAddress) -> Finding:
             reached.append(f"{path} ({reply.told()})")
     if reached:
         return warning(
-            f"Synapse can be reached from here at {', '.join(reached)}.",
-            "Let the proxy in front forward nothing below /_synapse but /_synapse/client, or narrow `access`.",
+            f"These paths of Synapse can be reached from here: {', '.join(reached)}.",
+            "Below /_synapse, let the proxy in front forward only /_synapse/client, or restrict `access`.",
         )
-    return fine("/_synapse/admin, /_synapse/replication and /_synapse/metrics are not to be reached from here.")
+    return fine("/_synapse/admin, /_synapse/replication and /_synapse/metrics cannot be reached from here.")
 
 
 def examine_plain(host: str, port: int) -> Finding:
@@ -91,12 +91,12 @@ def examine_plain(host: str, port: int) -> Finding:
     try:
         reply = ask(place, "GET", "/_matrix/client/versions")
     except SilenceError:
-        return fine(f"Nobody answers http at {place}.")
+        return fine(f"No server answers plain HTTP at {place}.")
     if reply.status in _REDIRECTS and reply.get("Location").startswith("https://"):
-        return fine("http leads to https.")
+        return fine("http redirects to https.")
     if "versions" in reply.values:
         mend = "Redirect it to https, or close it."
-        return warning(f"{place} serves Matrix without TLS: tokens can be read on the way.", mend)
+        return warning(f"{place} serves Matrix without TLS: others can read tokens on the way.", mend)
     return fine(f"{place} does not serve Matrix without TLS ({told(reply)}).")
 
 

@@ -145,7 +145,7 @@ def ask(
             response = connection.getresponse()
             return evolve(_reply(response), seconds=time.monotonic() - began)
     except UnicodeError as error:
-        raise SilenceError("this is no host name") from error
+        raise SilenceError("this is not a host name") from error
     except (OSError, HTTPException) as error:
         raise _silence(error, time.monotonic() - began) from error
 
@@ -158,11 +158,11 @@ def _reply(response: HTTPResponse) -> Reply:
 def _silence(error: OSError | HTTPException, seconds: float) -> SilenceError:
     if isinstance(error, HTTPException):
         # First, because a connection that is closed at once is both.
-        return SilenceError("the connection ended without an answer that is HTTP")
+        return SilenceError("the connection closed without an HTTP response")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return SilenceError(f"its certificate is not valid here: {error.verify_message}", error)
+        return SilenceError(f"its certificate is not valid: {error.verify_message}", error)
     if isinstance(error, TimeoutError):
-        return SilenceError(f"there was no answer within {seconds:.0f} s", error)
+        return SilenceError(f"no response within {seconds:.0f} s", error)
     if isinstance(error, socket.gaierror):
-        return SilenceError("the name is not known to this host's resolver", error)
+        return SilenceError("DNS does not know the name", error)
     return SilenceError((error.strerror or str(error)).lower(), error)

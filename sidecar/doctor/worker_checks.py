@@ -79,32 +79,36 @@ def _hindered(name: str, place: ServerAddress, account: Account | None) -> tuple
     found = hindrance(place.socket, account, WRITE)
     if found is None:
         return ()
-    mend = "Let the sidecar run in the group of the socket, or write `mode: 0666`; the directory has to let it pass."
+    mend = (
+        "Let the sidecar run in the socket's group, or write `mode: 0666`. It must also be able to enter the directory."
+    )
     return (error(f"The sidecar cannot connect to {name}: {found}.", mend),)
 
 
 def _silent(name: str, place: ServerAddress, silence: SilenceError) -> Finding:
     number = silence.error.errno if silence.error is not None else None
     service = "matrix-synapse" if name == MAIN else f"matrix-synapse-worker@{_PROCESS.sub('', name)}"
-    unit = f"`systemctl status {service}`, or whatever starts it, says why."
+    unit = f"`systemctl status {service}`, or whatever starts it, has the reason."
     if number == errno.ENOENT:
-        return error(f"{name} does not run, or listens elsewhere: there is no {place}.", unit)
+        return error(f"{name} is down or listens elsewhere: {place} does not exist.", unit)
     if number == errno.ECONNREFUSED:
-        return error(f"{name} does not run: nobody listens at {place}.", unit)
+        return error(f"{name} is down: no process listens at {place}.", unit)
     if number == errno.EACCES:
         hindered = hindrance(place.socket, Account.current(), WRITE) or f"no permission for {place}"
-        return error(f"{name} was not reached: {hindered}.", "Run this as root, or as the sidecar's user.")
+        return error(f"doctor cannot reach {name}: {hindered}.", "Run this as root, or as the sidecar's user.")
     if number == errno.EAGAIN:
-        return error(f"{name} takes no more connections at {place}: its queue is full.", "It hangs or is overloaded.")
-    return error(f"{name} at {place} was asked for its health: {silence}.", "It hangs, or it is no Synapse.")
+        return error(f"{name} accepts no more connections at {place}: its queue is full.", "It hangs or is overloaded.")
+    return error(f"{name} at {place} does not answer: {silence}.", "It hangs, or it is not Synapse.")
 
 
 def _health(name: str, place: ServerAddress, reply: Reply, version: str | None) -> Finding:
     if reply.status != 200:
-        return error(f"{name} at {place} answers {reply.told()} to /health.", "Is it Synapse that listens there?")
+        return error(f"{name} at {place} answers {reply.told()} to /health.", "Check that Synapse listens there.")
     if version is None:
-        return warning(f"{name} at {place} is well, but does not say that it is Synapse.", "Look at who listens there.")
-    return fine(f"{name} at {place} is well: Synapse {version}, {1000 * reply.seconds:.0f} ms.")
+        return warning(
+            f"{name} at {place} is healthy, but does not say that it is Synapse.", "Check which program listens there."
+        )
+    return fine(f"{name} at {place} is healthy: Synapse {version}, {1000 * reply.seconds:.0f} ms.")
 
 
 def _login(worker: PlannedWorker, place: ServerAddress) -> Iterator[Finding]:
@@ -116,7 +120,7 @@ def _login(worker: PlannedWorker, place: ServerAddress) -> Iterator[Finding]:
     if reply.status >= 500:
         yield error(
             f"{worker.name} answers {reply.status} to a login with X-Forwarded-For.",
-            "Write `x_forwarded: true` into its listener, and look into its log.",
+            "Write `x_forwarded: true` into its listener. Its log has the reason.",
         )
 
 
@@ -131,12 +135,14 @@ def judge_versions(seen: Sequence[ExaminedWorker], release: str, stated: bool) -
             versions.setdefault(each.version, []).append(each.name)
     if len(versions) > 1:
         told = "; ".join(f"{version}: {', '.join(names)}" for version, names in sorted(versions.items()))
-        yield warning(f"The processes are of different versions: {told}.", "Restart those that were left behind.")
+        yield warning(f"The processes have different versions: {told}.", "Restart those with the old version.")
     others = sorted(version for version in versions if not f"{version}.".startswith(f"{release}."))
     if others and stated:
         yield warning(
-            f"`synapse.version` says {release}, and {', '.join(others)} runs.",
-            "Take the line out: the running main process is asked.",
+            f"`synapse.version` says {release}, but {', '.join(others)} runs.",
+            "Remove the line: then the sidecar asks the running main process.",
         )
     elif len(versions) == 1 and not others:
-        yield fine(f"All processes are Synapse {next(iter(versions))}, and the endpoints in force are of {release}.")
+        yield fine(
+            f"All processes run Synapse {next(iter(versions))}, and the sidecar uses the endpoints of {release}."
+        )

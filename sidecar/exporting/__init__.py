@@ -1,1 +1,1 @@
-"""The routing of a deployment in the languages of other proxies. Opens nothing and runs nothing."""
+"""The routing of a deployment as configurations of other proxies. Pure: opens nothing and runs nothing."""

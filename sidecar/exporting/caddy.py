@@ -21,8 +21,8 @@ def caddy(exported: Exported) -> dict[str, str]:
     more = [
         *stand_ins(exported.groups, backups=False),
         *unlisted(exported),
-        "workers of one group have no weights",
-        "networks are compared with the peer of the connection, not with X-Forwarded-For",
+        "workers have no weights",
+        "networks are compared with the address of the connection, not with X-Forwarded-For",
     ]
     lines = [f"# {line}".rstrip() for line in remarks(exported, "caddy", more)]
     lines += ["", "(matrix_table) {", *_in(_table(exported)), "}"]

@@ -26,8 +26,8 @@ def haproxy(exported: Exported) -> dict[str, str]:
     """The text of each file by its name."""
     more = [
         *unlisted(exported),
-        "HAProxy wants the key of a certificate in the same file, or in one beside it that ends in `.key`",
-        "for spellings of closed paths that HAProxy decodes only once, Synapse is trusted to decode once, too",
+        "HAProxy needs the key in the certificate's file, or beside it in a file with `.key` at the end of its name",
+        "closed paths: HAProxy decodes a path only once, and relies on Synapse to do the same",
     ]
     lines = [f"# {line}".rstrip() for line in remarks(exported, "haproxy", more)]
     for part in (_defaults, _frontend, _backends):

@@ -23,7 +23,7 @@ def nginx(exported: Exported) -> dict[str, str]:
     more = [
         *stand_ins(exported.groups, backups=True),
         *unlisted(exported),
-        "for spellings of closed paths that nginx decodes only once, Synapse is trusted to decode once, too",
+        "closed paths: nginx decodes a path only once, and relies on Synapse to do the same",
     ]
     lines = [f"# {line}".rstrip() for line in remarks(exported, "nginx", more)]
     for part in (_upstreams, _callers, _own, _table, _keys, _access, _server):
@@ -39,7 +39,7 @@ def _upstreams(exported: Exported) -> Iterator[str]:
         if group.kind == "none":
             yield from (f"    {_server_line(member)}" for member in group.backups)
         if not group.members:
-            yield "    server 127.0.0.1:9 down;  # nobody"
+            yield "    server 127.0.0.1:9 down;  # no worker"
         yield "    keepalive 32;"
         yield "}"
 
@@ -225,7 +225,7 @@ def _prefixes(group: Group) -> Iterator[str]:
 
 def _proxying(exported: Exported) -> Iterator[str]:
     timeouts = exported.settings.timeouts
-    yield "# No path after the name: what federation signed passes as it was sent."
+    yield "# No path after the name: nginx must not change the path, because federation signs it."
     yield "proxy_pass http://matrix_$matrix_group;"
     yield "proxy_http_version 1.1;"
     yield "proxy_set_header Host $http_host;"

@@ -16,12 +16,12 @@ from sidecar.routing.plan import Plan
 from sidecar.synapse.names import MAIN
 from sidecar.wire.fields import FieldSection
 
-SPARED = "a worker of this homeserver serves it, and main is spared"
-CLOSED = "closed here unless `access` names networks, and open there"
-TAKEN_FOR = "an expression takes what stands in it for something else; here it goes with its like"
-UNKNOWN = "no endpoint of Synapse and no route here; main answers what is unknown"
-NOWHERE = "no worker is known by its address, so that the file does not start"
-AMONG_MORE = "here more workers share it"
+SPARED = "a worker can serve it, so it does not go to main"
+CLOSED = "the sidecar denies it unless `access` lists networks; your proxy lets it through"
+TAKEN_FOR = "a regular expression matches other text in the path by accident; the sidecar routes it by its endpoint"
+UNKNOWN = "not an endpoint of Synapse, and no route matches; the sidecar sends unknown paths to main"
+NOWHERE = "the file has no worker with an address, so the sidecar does not start with it"
+AMONG_MORE = "the sidecar spreads it over more workers"
 
 
 @frozen(eq=False)
@@ -78,17 +78,17 @@ class Comparison:
         if each.verdict.rewrites:
             return f"{each.verdict.rewrites}, which the sidecar does not do"
         if each.pool and not theirs:
-            return f"no server of {each.pool} has an address that can be read from the file"
+            return f"the files do not give an address for any server of {each.pool}"
         if ours[0].startswith("refuse") and each.pool:
-            return CLOSED if each.probe.target.startswith("/_synapse/") else "a route here closes it"
+            return CLOSED if each.probe.target.startswith("/_synapse/") else "a route of the sidecar denies it"
         if not each.pool:
-            return f"it is answered by the proxy itself there (`{theirs[0]}`)"
+            return f"your proxy answers it itself (`{theirs[0]}`)"
         if any(name in self.roles.processes and self.roles.processes[name].foreign for name in theirs):
-            return f"{each.pool} gets it there, and no route here says so"
+            return f"your proxy sends it to {each.pool}; no route of the sidecar does"
         if each.pool == self.roles.main and ours != (MAIN,):
             return SPARED
         if row.stream and set(ours) & set(self.roles.writers.get(row.stream, ())):
-            return f"the writer of {row.stream} answers without asking another process"
+            return f"the writer of {row.stream} can answer without another process"
         if each.probe.kind == STRAY:
             return UNKNOWN
         return AMONG_MORE if set(ours) & set(theirs) else TAKEN_FOR
@@ -103,7 +103,7 @@ def _answer_here(decision: Decision) -> str:
 def _answer_there(each: Answered) -> str:
     verdict = each.verdict
     if verdict.action == "forward":
-        return f"{verdict.pool} with another path"
+        return f"{verdict.pool} with a changed path"
     outcome = outcome_of(verdict, each.asked)
     if verdict.action == "files":
         return "files"

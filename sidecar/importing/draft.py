@@ -113,7 +113,7 @@ class Draft:
 
 def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield f"# matrix-sidecar, made from {origin}."
-    yield "# `matrix-sidecar check -c FILE` shows what is wrong with it, `matrix-sidecar routes` where everything goes."
+    yield "# `matrix-sidecar check -c FILE` reports mistakes in this file. `matrix-sidecar routes` shows the routes."
     yield from ("", "listen:", *(f"  - {_flow(each)}" for each in draft.listeners()))
     yield from _section("synapse", [(key, list(paths)) for key, paths in draft.synapse.items()])
     yield from _workers(draft)
@@ -130,10 +130,10 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield ""
 
 
-_UNSAID = "# What Synapse's files do not say: other addresses, and what is no process of Synapse."
+_UNSAID = "# Not in Synapse's files: other addresses, and programs other than Synapse."
 _CONCLUDED = (
-    "# `serves` and `writes` were concluded from what the workers are sent. Compare them with `worker_listeners` and",
-    "# `stream_writers`, or name Synapse's own files: --synapse-config, --synapse-workers.",
+    "# `serves` and `writes` are guesses, from the requests that each worker gets. Compare them with",
+    "# `worker_listeners` and `stream_writers`, or pass Synapse's own files: --synapse-config, --synapse-workers.",
 )
 
 
@@ -143,7 +143,7 @@ def _workers(draft: Draft) -> Iterator[str]:
         yield from ("", *([_UNSAID] if draft.synapse else _CONCLUDED), "workers:")
     yield from (f"  {process.name}: {_flow(_worker(process))}" for process in said)
     if draft.idle:
-        yield "  # Nothing was sent to these:"
+        yield "# No request goes to these:"
         yield from (f"  # {process.name}: {_flow(_worker(process))}" for process in draft.idle)
 
 

@@ -37,7 +37,7 @@ class ValueTest:
 
     def holds(self, sight: Sight) -> bool:
         if self.sample is None or self.unread:
-            sight.doubts.append(f"`{self.unread or self.text}` cannot be read here")
+            sight.doubts.append(f"import cannot read `{self.unread or self.text}`")
             return False
         values = sight.values(self.sample)
         if self.method == "found":

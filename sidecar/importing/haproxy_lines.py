@@ -21,25 +21,25 @@ from sidecar.importing.haproxy_words import Line, Section
 
 _TIME = re.compile(r"(\d+)(us|ms|s|m|h|d|)")
 _FIREWALL = "let the kernel's firewall or `limits.connections_per_address` do it"
-_SHARED = "sidecars agree without talking to each other"
-_KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
-_OWN = "the sidecar's own limits hold, see docs/configuration.md"
+_SHARED = "all sidecars choose the same worker without talking to each other"
+_KEPT = "the sidecar keeps each user, room and server on one worker anyway"
+_OWN = "the sidecar has settings of its own, see docs/configuration.md"
 _LOG = "see `log` in docs/configuration.md"
-_TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
-_HEALTH = "the sidecar notices by itself when a worker goes down and comes back"
+_TLS = "end TLS in the sidecar with `ssl:` in `listen`, or keep this proxy in front"
+_HEALTH = "the sidecar notices when a worker goes down or comes back"
 _OPERATOR = "the operator's listener has a status page and metrics: `admin` in docs/configuration.md"
-_AGAIN = "requests wait for a worker that restarts, and are sent again where HTTP allows it"
-_ERRORS = "clients get Matrix errors; a pool for browsers may have a page of its own, `pools.NAME.sorry`"
-_NO_HTTP = "the section forwards no HTTP, and was not converted; write it as `balancers.NAME`, see docs/balancers.md"
+_AGAIN = "requests wait for a worker that restarts, and the sidecar retries them where HTTP allows it"
+_ERRORS = "clients get Matrix errors; a pool for browsers can have its own error page, `pools.NAME.sorry`"
+_NO_HTTP = "the section does not proxy HTTP; write it as `balancers.NAME`, see docs/balancers.md"
 _BALANCERS = "`forwarded.proxy_protocol`"
-_BYTES = "requests and answers pass byte for byte, but for X-Forwarded-For and -Proto, which are set"
+_BYTES = "the sidecar forwards everything byte for byte; it sets only X-Forwarded-For and X-Forwarded-Proto"
 
 _SECTIONS: Mapping[str, Remark] = {
     "peers": Remark("superfluous", _SHARED),
-    "resolvers": Remark("superfluous", "names of workers are resolved by the system when they are connected to"),
+    "resolvers": Remark("superfluous", "the system resolves a worker's host name for each new connection"),
     "userlist": Remark("lost", _OPERATOR),
-    "mailers": Remark("lost", "let your monitoring read the metrics"),
-    "cache": Remark("lost", "the sidecar keeps no answers"),
+    "mailers": Remark("lost", "let your monitoring read the sidecar's metrics"),
+    "cache": Remark("lost", "the sidecar does not cache"),
     "global": Remark("superfluous", _OWN),
 }
 """What is said of every line of such a section, unless its keyword says more."""
@@ -55,13 +55,13 @@ _KEYWORDS: Mapping[str, Remark] = {
     **dict.fromkeys(("option redispatch", "retries", "retry-on"), Remark("superfluous", _AGAIN)),
     **dict.fromkeys(("option splice-auto", "option http-server-close", "default-server"), Remark("superfluous", _OWN)),
     **dict.fromkeys(("errorfile", "errorfiles", "http-error"), Remark("lost", _ERRORS)),
-    "mode": Remark("superfluous", "it speaks HTTP"),
+    "mode": Remark("superfluous", "the sidecar speaks HTTP"),
     "compression": Remark("superfluous", _OWN),
-    "acl": Remark("superfluous", "it was read to see where requests go"),
-    "timeout tarpit": Remark("superfluous", "nobody is kept waiting on purpose"),
+    "acl": Remark("superfluous", "import used it to find out where requests go"),
+    "timeout tarpit": Remark("superfluous", "the sidecar never delays a client on purpose"),
     "tcp-request": Remark("lost", _FIREWALL),
     "tcp-request connection": Remark("lost", _FIREWALL, is_filter=True),
-    "http-response": Remark("lost", "answers pass byte for byte"),
+    "http-response": Remark("lost", "the sidecar forwards responses byte for byte"),
 }  # fmt: skip
 _TIMEOUTS = {
     "connect": "connect",
@@ -97,7 +97,10 @@ def haproxy_foreign(sections: Sequence[Section], patterns: Patterns = lambda _na
 def _passed_on(section: Section, name: str) -> Iterator[FileLine]:
     """The lines of a balancer of connections."""
     taken = Remark("taken", f"balancers.{name}")
-    turns = Remark("taken", f"balancers.{name}: `least_connections`, by which servers with as many take turns")
+    turns = Remark(
+        "taken",
+        f"balancers.{name}: `least_connections`, with which servers that have equally many connections take turns",
+    )
     for line in section.lines:
         yield FileLine(line.place, _shown(line), False, turns if line.words[:2] == ("balance", "roundrobin") else taken)
 
@@ -145,14 +148,14 @@ def _remark(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Re
             return Remark("lost", _NO_HTTP)
         if known.fault:
             return Remark("lost", known.fault)
-        alone = "the first address that the name has is used" if keyword == "server-template" else ""
+        alone = "the sidecar uses the first address of the host name" if keyword == "server-template" else ""
         return Remark("taken", f"workers{'; ' if alone else ''}{alone}")
     if keyword == "compression" and len(line.args) > 1 and line.args[0] in ("algo", "type", "algo-res", "type-res"):
         return _compression(line.args, draft)
     if keyword == "http-request":
         return _request(line)
     named = _KEYWORDS.get(both) or _KEYWORDS.get(keyword) or _SECTIONS.get(section.kind)
-    return named or Remark("lost", "nothing corresponds to it; see in docs/configuration.md whether you need it")
+    return named or Remark("lost", "the sidecar has no such setting; docs/configuration.md lists those that it has")
 
 
 def _request(line: Line) -> Remark:
@@ -161,15 +164,15 @@ def _request(line: Line) -> Remark:
     if line.args[:1] and line.args[0] in ANSWERS:
         return Remark(
             "lost",
-            "it stands in a backend: write a route with `refuse`, `redirect` or `respond` before that of the pool",
+            "the rule is in a backend; write a route with `refuse`, `redirect` or `respond` before that of the pool",
             is_filter=line.args[0] in FILTERS,
         )
     if line.args[:1] and line.args[0].startswith(("set-var", "capture", "track-sc", "sc-", "set-log", "set-src")):
-        return Remark("superfluous", "it was read to see where requests go")
+        return Remark("superfluous", "import used it to find out where requests go")
     if line.args[:1] and line.args[0].startswith(("set-path", "replace-path", "set-uri", "replace-uri", "normalize")):
         if prefixes_of(unconditional(line.args)) is not None:
-            return Remark("taken", "strip_prefix and add_prefix of its pool, if that is not Synapse's")
-        return Remark("lost", "only the beginning of a path can be another, with `strip_prefix` of a pool")
+            return Remark("taken", "strip_prefix and add_prefix of its pool, unless the pool is Synapse's")
+        return Remark("lost", "the sidecar can change only the beginning of a path, with `strip_prefix` of a pool")
     return Remark("lost", "write it as a route, with `refuse`, `redirect` or `respond`")
 
 
@@ -179,7 +182,7 @@ def _compression(args: Sequence[str], draft: Draft) -> Remark:
         if "gzip" not in values:
             return Remark("lost", "the sidecar compresses with gzip; see `compress`")
         draft.compress_answers()
-        return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
+        return Remark("taken", "compress, for all responses to clients except media, federation and logins")
     draft.compress["types"] = [each for each in dict.fromkeys(values) if is_compressible(each)]
     return Remark("taken", "compress.types")
 
@@ -190,12 +193,12 @@ def _bind(line: Line, section: Section, site: HaproxySite, draft: Draft) -> Rema
     addresses = line.args[0].split(",") if line.args else []
     if "ssl" in line.args:
         port = addresses[0].rpartition(":")[2]
-        return Remark("lost", f'`listen: "ssl:{port}:privateKey=…:certKey=…"` ends TLS here, or keep a proxy in front')
+        return Remark("lost", f'end TLS with `listen: "ssl:{port}:privateKey=…:certKey=…"`, or keep a proxy in front')
     found = [listener for listener in map(_listener, addresses) if listener]
     if "accept-proxy" in line.args:
-        return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and name the balancers in {_BALANCERS}')
+        return Remark("lost", f'write `listen: "haproxy:{"".join(found[:1])}"`, and list the balancers in {_BALANCERS}')
     draft.listen.extend([each for each in dict.fromkeys(found) if each not in draft.listen])
-    return Remark("taken", "listen") if found else Remark("lost", "its address cannot be read from the file")
+    return Remark("taken", "listen") if found else Remark("lost", "the file does not give its address")
 
 
 def _listener(address: str) -> str:

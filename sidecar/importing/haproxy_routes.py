@@ -27,7 +27,7 @@ ANSWERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "return", "redir
 """What `http-request` says in the place of a worker."""
 FILTERS = frozenset(("deny", "reject", "silent-drop", "tarpit", "auth"))
 """Those of them that keep requests away."""
-_UNSAID = "its condition has no counterpart in a route of ours; write one by hand"
+_UNSAID = "the conditions of a route cannot express this one; write a route by hand"
 _PLAIN = re.compile(r"/[\w/.~-]*", re.ASCII)
 _MOST = 200
 """Routes that one rule may become."""
@@ -129,7 +129,9 @@ def _of_rule(
                 yield own_route(place, excepted, view.site.verdict(asked), asked)
         if "%[" in rule.args[0]:
             pool = verdict(view.asked(whole)).pool
-            yield OwnRoute(place=place, conditions=whole, upstream=pool, why_not="it chooses by a value of the request")
+            yield OwnRoute(
+                place=place, conditions=whole, upstream=pool, why_not="it takes the backend's name from the request"
+            )
         else:
             asked = view.asked(whole)
             yield own_route(place, whole, verdict(asked), asked, is_filter=is_filter)

@@ -87,13 +87,13 @@ class Sight:
         """All values of a sample, none where the request has none or it is not known here."""
         fetch = _FETCHES.get(wanted.fetch)
         if fetch is None:
-            self.doubts.append(f"`{wanted.fetch}` is not known here")
+            self.doubts.append(f"import does not know `{wanted.fetch}`")
             return []
         values = fetch(self, wanted.args)
         for name, args in wanted.converters:
             convert = self._converter(name, args)
             if convert is None:
-                self.doubts.append(f"the converter `{name}` is not known here, or its file cannot be read")
+                self.doubts.append(f"import does not know the converter `{name}`, or cannot read its file")
                 return []
             values = [found for value in values if (found := convert(value, args)) is not None]
         return values

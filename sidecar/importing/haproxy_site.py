@@ -86,7 +86,7 @@ class HaproxySite:
         back = self.backs.get(name)
         if back is None:
             if name:
-                sight.doubts.append(f"the backend `{name}`, which no file has")
+                sight.doubts.append(f"no file has the backend `{name}`")
             return ProxyVerdict(action="refuse", status=503)
         answer = _answer(back, sight) if back is not beside else None
         if answer is not None or name not in self.upstreams:
@@ -118,7 +118,7 @@ def _answer(part: Part, sight: Sight) -> ProxyVerdict | None:
             prefixes = prefixes_of(rule.args)
             if prefixes is not None and f"{prefixes[0]}/" not in sight.asked.path:
                 continue
-            sight.rewrite(prefixes, f"`{verb}` in {rule.line.place} makes another path of it")
+            sight.rewrite(prefixes, f"`{verb}` in {rule.line.place} changes the path")
         elif verb.startswith("set-var(") and rule.condition.holds(sight):
             _set(verb, rest, sight)
         elif verb == "set-src" and rule.condition.holds(sight) and rest:
@@ -158,7 +158,7 @@ def answered(verb: str, rest: Sequence[str], rule: ConditionalLine, sight: Sight
     status = int(code) if code.isdigit() and 200 <= int(code) < 600 else 403
     body = filled(options.get("lf-string", ""), sight) or options.get("string", "")
     if {"file", "lf-file", "errorfile", "errorfiles"} & set(options):
-        sight.doubts.append(f"the answer of {rule.line.place}, which is in a file")
+        sight.doubts.append(f"the response of {rule.line.place} is in a file")
     headers = {"Content-Type": options["content-type"]} if "content-type" in options else {}
     headers |= {one: filled(two, sight) for word, one, two in zip(rest, rest[1:], rest[2:]) if word == "hdr"}  # noqa: B905
     return ProxyVerdict(
@@ -193,7 +193,7 @@ def filled(text: str, sight: Sight) -> str:
 def _evaluated(text: str, sight: Sight) -> str | None:
     wanted = sample(text)
     if wanted is None:
-        sight.doubts.append(f"`{text}` cannot be read here")
+        sight.doubts.append(f"import cannot read `{text}`")
         return None
     return sight.value(wanted)
 

@@ -42,13 +42,13 @@ def _server(line: Line, name: str, words: tuple[str, ...], usual: tuple[str, ...
     service = _SERVICE.fullmatch(address)
     if service is not None:
         found = f"tcp:{service[1]}:{_USUAL_PORT}"
-        fault = f"its port is in DNS, in an SRV record; {_USUAL_PORT} is a guess: correct it if it is another"
+        fault = f"its port is in an SRV record in DNS; {_USUAL_PORT} is a guess, so check it"
     elif not found:
-        fault = f"`{address}` is no address without what HAProxy adds to it; write the worker's `endpoint` by hand"
+        fault = f"`{address}` is not an address until HAProxy fills it in; write the worker's `endpoint` by hand"
     elif "ssl" in (*options, *usual):
-        fault = "it is spoken to with TLS there, and the sidecar speaks plain HTTP; let it listen without TLS"
+        fault = "HAProxy connects to it with TLS, but the sidecar speaks plain HTTP; let it listen without TLS"
     elif any(word.startswith("send-proxy") for word in (*options, *usual)):
-        fault = "it expects the PROXY protocol, and the sidecar sends X-Forwarded-For; let it read that instead"
+        fault = "it expects the PROXY protocol, but the sidecar sends X-Forwarded-For; let it read that instead"
     # A weight is a share of 256 at most; what counts is how those of one backend compare.
     number = float(weight) if weight.isdigit() and int(weight) else 1.0
     return Server(name, found, line.place, number, "backup" in options, fault)

@@ -23,17 +23,18 @@ _TIME = re.compile(r"(\d+)(ms|s|m|h|d|)")
 _PLAIN = re.compile(r"/[\w/.~-]*", re.ASCII)
 _SIZE = re.compile(r"(\d+)([kKmMgG]?)")
 
-_STREAMS = "the sidecar passes bodies on as they come and keeps none"
-_BYTES = "requests and answers pass byte for byte"
-_OWN = "the sidecar's own limits hold, see docs/configuration.md"
-_KEPT = "the sidecar keeps users, rooms and servers on one worker each by itself"
-_TLS = "let the sidecar end TLS with an `ssl:` endpoint in `listen`, or keep this proxy in front for it"
+_STREAMS = "the sidecar streams bodies and does not buffer them"
+_BYTES = "the sidecar forwards requests and responses byte for byte"
+_OWN = "the sidecar has settings of its own, see docs/configuration.md"
+_KEPT = "the sidecar keeps each user, room and server on one worker anyway"
+_TLS = "end TLS in the sidecar with `ssl:` in `listen`, or keep this proxy in front"
+_RETRIES = "requests wait for a worker that restarts, and the sidecar retries them where HTTP allows it"
 _BROTLI = "the sidecar compresses with gzip; see `compress`"
 _LIMITS = "Synapse limits by itself (`rc_…`)"
-_NO_CACHE = "the sidecar keeps no answers"
-_SCRIPT = "the sidecar finds out by itself whose a token is; what else the script does is lost"
+_NO_CACHE = "the sidecar does not cache"
+_SCRIPT = "the sidecar finds the user of a token itself; anything else that the script does is lost"
 _LOG = "see `log` in docs/configuration.md"
-_FILES = "the sidecar serves no files; leave them with a web server"
+_FILES = "the sidecar serves no files; keep them on a web server"
 
 _SUPERFLUOUS: Mapping[str, str] = {
     **dict.fromkeys(("proxy_buffering", "proxy_request_buffering", "proxy_buffer_size", "proxy_buffers"), _STREAMS),
@@ -50,12 +51,12 @@ _SUPERFLUOUS: Mapping[str, str] = {
     **dict.fromkeys(("hash", "ip_hash", "least_conn", "random", "zone", "max_fails"), _KEPT),
     **dict.fromkeys(("gzip_buffers", "gzip_disable", "gzip_http_version", "gzip_proxied"), _OWN),
     "gzip_vary": "the sidecar always sends `Vary: Accept-Encoding`",
-    "map": "it was read to see where requests go; the sidecar finds tokens, users and rooms by itself",
-    "set": "it was read to see where requests go",
-    "proxy_next_upstream": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
-    "proxy_next_upstream_tries": "requests wait for a worker that restarts, and are sent again where HTTP allows it",
-    "server_name": "the sidecar answers for every name; conditions on names go into `routes`",
-    "include": "what it names was read",
+    "map": "import used it to find out where requests go; the sidecar recognizes tokens, users and rooms itself",
+    "set": "import used it to find out where requests go",
+    "proxy_next_upstream": _RETRIES,
+    "proxy_next_upstream_tries": _RETRIES,
+    "server_name": "the sidecar answers for every host name; conditions on host names become `routes`",
+    "include": "import read this file",
     "default_type": "the sidecar serves no files",
     "types": "the sidecar serves no files",
     "real_ip_recursive": "the sidecar always takes the rightmost address that is not trusted",
@@ -73,35 +74,39 @@ _LOST: Mapping[str, str] = {
     **dict.fromkeys(("proxy_cache", "proxy_cache_valid", "proxy_cache_path", "proxy_cache_use_stale"), _NO_CACHE),
     **dict.fromkeys(("js_import", "js_set", "js_var", "js_path"), _SCRIPT),
     "auth_request_set": _SCRIPT,
-    "rewrite": "`strip_prefix` changes the beginning of a path, nothing more; a redirect is a route with `redirect`",
-    "if": "write it as conditions of a route; what it answers by itself is listed with the server",
+    "rewrite": "the sidecar can change only the beginning of a path, with `strip_prefix`; write a redirect as a route",
+    "if": "write it as conditions of a route, unless the `return` in it is listed as converted",
     "proxy_ssl_certificate": "the sidecar speaks plain HTTP to workers",
     "error_page": "the sidecar answers clients with Matrix errors",
-    "split_clients": "shares are the workers' `weight`",
+    "split_clients": "write the shares as the `weight` of workers",
     "geo": "write it as `source` of a route",
-    "proxy_hide_header": "Synapse's answers pass byte for byte",
-    "proxy_method": "requests pass byte for byte",
-    "proxy_set_body": "requests pass byte for byte",
+    "proxy_hide_header": "the sidecar forwards Synapse's responses byte for byte",
+    "proxy_method": "the sidecar forwards requests byte for byte",
+    "proxy_set_body": "the sidecar forwards requests byte for byte",
 }
 _FILTERS: Mapping[str, str] = {
     **dict.fromkeys(("limit_req", "limit_conn"), _LIMITS),
-    **dict.fromkeys(("auth_basic", "auth_basic_user_file"), "let `source` of a route, or `access`, name networks"),
-    "auth_request": f"nothing is asked before a request goes on; {_SCRIPT}",
+    **dict.fromkeys(("auth_basic", "auth_basic_user_file"), "list networks in `source` of a route, or in `access`"),
+    "auth_request": f"the sidecar does not ask another program before it forwards a request; {_SCRIPT}",
     "satisfy": "write both of its settings as routes with `source` and `refuse`",
-    "ssl_verify_client": "client certificates are not asked for; keep this proxy in front for that",
-    "modsecurity": "no rules are applied to requests; keep this proxy in front for that",
+    "ssl_verify_client": "the sidecar does not ask for client certificates; keep this proxy in front",
+    "modsecurity": "the sidecar has no firewall rules for requests; keep this proxy in front",
     "js_access": _SCRIPT,
     "valid_referers": "write it as `header` of a route",
 }
 """What keeps requests away, and does so here only where something else says it."""
 _HEADERS: Mapping[str, Remark] = {
-    "host": Remark("superfluous", "Host is never touched"),
-    "x-forwarded-for": Remark("superfluous", "the sidecar sets it, to the client that `forwarded` lets it believe"),
+    "host": Remark("superfluous", "the sidecar never changes Host"),
+    "x-forwarded-for": Remark(
+        "superfluous", "the sidecar sets it to the client's address; `forwarded` says whose X-Forwarded-For it trusts"
+    ),
     "x-forwarded-proto": Remark("superfluous", "the sidecar sets it"),
     "x-real-ip": Remark("superfluous", "Synapse does not read it"),
-    "connection": Remark("superfluous", "the sidecar treats connections and upgrades as HTTP wants it"),
-    "upgrade": Remark("superfluous", "the sidecar treats connections and upgrades as HTTP wants it"),
-    "accept-encoding": Remark("lost", "Accept-Encoding passes, so that Synapse compresses where it is configured to"),
+    "connection": Remark("superfluous", "the sidecar handles connections and upgrades as HTTP requires"),
+    "upgrade": Remark("superfluous", "the sidecar handles connections and upgrades as HTTP requires"),
+    "accept-encoding": Remark(
+        "lost", "the sidecar forwards Accept-Encoding, so Synapse compresses if it is configured to"
+    ),
 }
 _DURATIONS = {
     "proxy_connect_timeout": "connect",
@@ -183,7 +188,7 @@ def _remark(directive: Directive, draft: Draft) -> Remark | None:
         return Remark("lost", _LOST[name])
     if directive.block is not None or name in _DECIDING or name == "proxy_pass":
         return None
-    return Remark("lost", "nothing corresponds to it; see in docs/configuration.md whether you need it")
+    return Remark("lost", "the sidecar has no such setting; docs/configuration.md lists those that it has")
 
 
 def _duration(text: str, key: str, draft: Draft) -> Remark:
@@ -197,23 +202,23 @@ def _duration(text: str, key: str, draft: Draft) -> Remark:
 def _body(args: Sequence[str], draft: Draft) -> Remark:
     match = _SIZE.fullmatch(args[0])
     if match is None or not int(match[1]):
-        return Remark("lost", "there is always a limit here, see `limits.request_body`")
+        return Remark("lost", "the sidecar always has a limit, see `limits.request_body`")
     draft.limits["request_body"] = f"{match[1]}{match[2].upper()}"
     return Remark("taken", "limits.request_body")
 
 
 def _gzip(args: Sequence[str], draft: Draft) -> Remark:
     if args[0] != "on":
-        return Remark("superfluous", "nothing is compressed unless `compress` says so")
+        return Remark("superfluous", "the sidecar compresses nothing unless you set `compress`")
     draft.compress_answers()
     draft.compress.setdefault("types", ["text/html"])
-    return Remark("taken", "compress, for all answers to clients but those of media, federation and logins")
+    return Remark("taken", "compress, for all responses to clients except media, federation and logins")
 
 
 def _gzip_types(args: Sequence[str], draft: Draft) -> Remark:
     if "*" in args:
         draft.compress.pop("types", None)
-        return Remark("lost", "compress.types names each type; those of its default are taken")
+        return Remark("lost", "`compress.types` has no wildcard; the default types apply")
     wanted = [each for each in dict.fromkeys(("text/html", *args)) if is_compressible(each)]
     draft.compress["types"] = wanted
     return Remark("taken", "compress.types")
@@ -236,7 +241,7 @@ def _gzip_length(args: Sequence[str], draft: Draft) -> Remark:
 
 def _rewrite(args: Sequence[str], _draft: Draft) -> Remark:
     if len(args) > 1 and of_replacement(args[0], args[1]) is not None:
-        return Remark("taken", "strip_prefix and add_prefix of its pool, if that is not Synapse's")
+        return Remark("taken", "strip_prefix and add_prefix of its pool, unless the pool is Synapse's")
     return Remark("lost", _LOST["rewrite"])
 
 
@@ -250,7 +255,7 @@ def _listen(args: Sequence[str], draft: Draft) -> Remark:
     if not port.isdigit():
         host, port = args[0], "80"
     if "ssl" in args:
-        return Remark("lost", f'`listen: "ssl:{port}:privateKey=…:certKey=…"` ends TLS here, or keep a proxy in front')
+        return Remark("lost", f'end TLS with `listen: "ssl:{port}:privateKey=…:certKey=…"`, or keep a proxy in front')
     interface = host.strip("[]").replace(":", r"\:")
     endpoint = f"tcp:{port}" + (f":interface={interface}" if host not in ("", "*", "0.0.0.0") else "")  # noqa: S104
     if endpoint not in draft.listen:
@@ -261,25 +266,25 @@ def _listen(args: Sequence[str], draft: Draft) -> Remark:
 def _header(args: Sequence[str], _draft: Draft) -> Remark:
     known = _HEADERS.get(args[0].lower())
     return known or Remark(
-        "lost", "no field line but X-Forwarded-For and -Proto is changed; set it in the proxy in front"
+        "lost", "the sidecar changes no header except X-Forwarded-For and X-Forwarded-Proto; set it in a proxy in front"
     )
 
 
 def _answers_header(args: Sequence[str], _draft: Draft) -> Remark:
     if args[0].lower().startswith("access-control-"):
-        return Remark("superfluous", "what Synapse or the sidecar answers can be read across origins")
-    return Remark("lost", "Synapse's answers pass byte for byte; add it in the proxy in front")
+        return Remark("superfluous", "Synapse and the sidecar send CORS headers themselves")
+    return Remark("lost", "the sidecar adds no headers to Synapse's responses; add it in a proxy in front")
 
 
 def _real_ip(args: Sequence[str], _draft: Draft) -> Remark:
     if args[0].lower() == "x-forwarded-for":
-        return Remark("taken", "X-Forwarded-For of those in `forwarded.trust` is believed")
+        return Remark("taken", "the sidecar reads X-Forwarded-For from the proxies in `forwarded.trust`")
     if args[0] == "proxy_protocol":
         return Remark(
             "lost",
-            "put `haproxy:` before the endpoint in `listen`, and name the balancers in `forwarded.proxy_protocol`",
+            "put `haproxy:` before the endpoint in `listen`, and list the balancers in `forwarded.proxy_protocol`",
         )
-    return Remark("lost", "only X-Forwarded-For is believed; let the proxy in front send that")
+    return Remark("lost", "the sidecar reads only X-Forwarded-For; let the proxy in front send it")
 
 
 _READERS: Mapping[str, Callable[[Sequence[str], Draft], Remark]] = {
@@ -293,8 +298,8 @@ _READERS: Mapping[str, Callable[[Sequence[str], Draft], Remark]] = {
     "proxy_set_header": _header,
     "real_ip_header": _real_ip,
     "rewrite": _rewrite,
-    "allow": lambda _args, _draft: Remark("taken", "access.admin, if it is about the admin API"),
-    "deny": lambda _args, _draft: Remark("superfluous", "what `access` does not name is closed"),
+    "allow": lambda _args, _draft: Remark("taken", "access.admin, if it protects the admin API"),
+    "deny": lambda _args, _draft: Remark("superfluous", "the sidecar denies networks that `access` does not list"),
     "server": lambda _args, _draft: Remark("taken", "workers"),
     "set_real_ip_from": lambda _args, _draft: Remark("taken", "forwarded.trust"),
 }

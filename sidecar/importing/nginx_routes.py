@@ -146,7 +146,9 @@ def _of_location(view: _ServerView, where: Location) -> Iterator[OwnRoute]:
         asked = view.asked(view.base)
         verdict = view.site.at(view.server, where, asked)
         said = own_route(where.place, view.base, verdict, asked)
-        yield evolve(said, outcome={}, why_not="its expression is no path of ours; write a route by hand")
+        yield evolve(
+            said, outcome={}, why_not="no path pattern can express its regular expression; write a route by hand"
+        )
 
 
 def _of_path(view: _ServerView, where: Location, conditions: Conditions) -> Iterator[OwnRoute]:
@@ -164,7 +166,7 @@ def _of_path(view: _ServerView, where: Location, conditions: Conditions) -> Iter
 
 
 def _is_admin(conditions: Conditions) -> bool:
-    """`access` says who may come here."""
+    """`access` decides which networks may use these paths."""
     return covers("/_synapse/admin/**", str(conditions.get("path"))) or conditions.get("path") == "/_synapse/admin"
 
 

@@ -56,7 +56,7 @@ def rewritten(directives: Iterable[Directive], values: Values, place: Position |
                 return verdict
         elif each.name == "if" and _holds(each.args, values):
             if any(inner.name not in REWRITING for inner in each.block or ()):
-                values.doubts.append(f"what the `if` of {each.place} changes besides answering")
+                values.doubts.append(f"the `if` of {each.place} does something besides answering")
             verdict = rewritten(each.block or (), values, place)
             if verdict is not None:
                 return verdict
@@ -105,7 +105,7 @@ def _holds(args: Sequence[str], values: Values) -> bool:
         if match is not None:
             values.matched(match)
         return (match is not None) != sign.startswith("!")
-    values.doubts.append("an `if` on files")
+    values.doubts.append("an `if` that tests for files")
     return False
 
 
@@ -148,7 +148,9 @@ def served(location: Location, values: Values) -> ProxyVerdict:
         )
     if any(first(location.directives, name) for name in _PASSES):
         return ProxyVerdict(
-            action="unclear", place=location.place, doubts=(*doubts, "it is passed on by another protocol")
+            action="unclear",
+            place=location.place,
+            doubts=(*doubts, "nginx forwards it with a protocol other than HTTP"),
         )
     return ProxyVerdict(action="files", place=location.place, doubts=doubts)
 
@@ -159,7 +161,7 @@ def _replaced(rest: str, proxy: Directive, location: Location, values: Values) -
         return ""
     if "$" not in proxy.args[0] and location.modifier in ("", "^~") and rest == location.text:
         return ""
-    return f"{proxy.place} puts {rest if '$' not in proxy.args[0] else proxy.args[0]} in place of the path"
+    return f"{proxy.place} replaces the path with {rest if '$' not in proxy.args[0] else proxy.args[0]}"
 
 
 def _prefixes(rest: str, proxy: Directive, location: Location) -> Prefixes | None:

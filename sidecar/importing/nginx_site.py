@@ -100,7 +100,7 @@ class NginxSite:
             return self._found(root, values, depth + 1)
         other = _named_last(where, root)
         if other is not None and depth < _MOST_REWRITES:
-            values.doubts.append(f"whether there is a file, which {where.place} looks for first")
+            values.doubts.append(f"{where.place} looks for a file first")
             return self._located(Found(other), values, root, depth + 1)
         return served(where, values)
 

@@ -46,9 +46,11 @@ def server_at(address: str, place: Position, *, secure: bool = False) -> Server:
     """The server at an address of nginx, with what is wrong with that."""
     found, fault = endpoint(address), ""
     if not found:
-        fault = f"`{address}` is no address without its variables; write the worker's `endpoint` by hand"
+        fault = (
+            f"`{address}` is not an address until nginx fills in its variables; write the worker's `endpoint` by hand"
+        )
     elif secure:
-        fault = "it is spoken to over https there, and the sidecar speaks plain HTTP; let it listen without TLS"
+        fault = "nginx connects to it with TLS, but the sidecar speaks plain HTTP; let it listen without TLS"
     return Server(address, found, place, fault=fault)
 
 

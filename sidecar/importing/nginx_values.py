@@ -107,14 +107,14 @@ class Values:
         read_plain = _PLAIN.get(name)
         if read_plain is not None:
             return read_plain(self)
-        self.doubts.append(f"the variable ${name} is not known here")
+        self.doubts.append(f"import does not know the variable ${name}")
         return ""
 
     def rewrite(self, target: str, place: Position, prefixes: Prefixes | None) -> None:
         """Go on with another path; `prefixes`: only its beginning is another."""
         self.prefixes = None if self.rewrites else prefixes
         self.uri = target.partition("?")[0] or "/"
-        self.rewrites = f"{place} makes another path of it"
+        self.rewrites = f"{place} changes the path"
 
     def matched(self, match: re.Match[str]) -> None:
         """Take over what an expression captured."""
@@ -123,7 +123,7 @@ class Values:
 
     def _mapped(self, table: Mapped) -> str:
         if self._depth >= _DEEPEST:
-            self.doubts.append("maps that are made of each other")
+            self.doubts.append("maps that refer to each other")
             return ""
         self._depth += 1
         try:

@@ -20,7 +20,7 @@ Route = dict[str, Any]
 _COARSE = ("/_matrix/**", "/_synapse/**")
 """What is Synapse's where an expression cannot be said as a path."""
 _MANY = 6
-_SIGNED = "it changes the path of requests to Synapse, which are signed with it; the sidecar does not"
+_SIGNED = "it changes the path of requests to Synapse; the sidecar does not, because signatures cover the path"
 
 
 @frozen(eq=False)

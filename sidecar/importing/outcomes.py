@@ -10,7 +10,7 @@ from sidecar.importing.draft import OwnRoute
 from sidecar.importing.paths import covers
 from sidecar.importing.prefixes import NO_PREFIXES
 
-FILES = "it serves files; leave them with a web server and send them there by a pool of your own"
+FILES = "it serves files; keep them on a web server, and route these paths to it with a pool"
 _HUNG_UP = 444
 
 
@@ -31,7 +31,7 @@ def own_route(
     if verdict.action == "files":
         return OwnRoute(place=place, conditions=conditions, outcome={"refuse": 404}, why_not="", remark=FILES)
     if not outcome:
-        why_not = why_not or "; ".join(verdict.doubts) or "nothing corresponds to what it does"
+        why_not = why_not or "; ".join(verdict.doubts) or "the sidecar has nothing like it"
     refuses = verdict.action == "refuse" and (verdict.status or 0) in (401, 403, 429, 444)
     return OwnRoute(
         place=place, conditions=conditions, outcome=outcome, why_not=why_not, is_filter=is_filter or refuses

@@ -17,7 +17,7 @@ from sidecar.synapse.names import MAIN, RESOURCES
 
 OUTSIDE = "203.0.113.77"
 """An address that no configuration lets in anywhere (RFC 5737)."""
-PLAIN, LONE_ROOM, MISLEADING, STRAY = "", "a room id without a domain", "text that a user wrote", "no endpoint"
+PLAIN, LONE_ROOM, MISLEADING, STRAY = "", "a room ID without a domain", "text that a user wrote", "no endpoint"
 """What is special about a request: rooms of version 12 have no domain, free text may be a word of an expression, and
 Synapse may have no such endpoint."""
 
@@ -112,7 +112,7 @@ _STRAYS = (
 )
 _ANY = ("x", "nobodys")
 """Last segments that stand for whatever there may be."""
-UNKNOWN = " where no endpoint is"
+UNKNOWN = " (no such endpoint)"
 _NO_ENDPOINT = Endpoint(
     name="",
     group=MAIN,

@@ -73,7 +73,7 @@ def _of_upstream(upstream: str, examined: Examined) -> Remark:
         return Remark("lost", faults[0])
     if names and busy.issuperset(names):
         return Remark("taken", f"workers: {', '.join(names)}")
-    return Remark("superfluous", "nothing is sent to it")
+    return Remark("superfluous", "no request goes to it")
 
 
 def faults(examined: Examined) -> list[tuple[Position, str, str]]:
@@ -90,7 +90,7 @@ def faults(examined: Examined) -> list[tuple[Position, str, str]]:
 
 def _of_expression(line: FileLine, examined: Examined) -> Remark:
     if _matches_any(line, examined):
-        return Remark("superfluous", "the endpoint table has what it matches")
+        return Remark("superfluous", "the endpoint table already has what it matches")
     return Remark("superfluous", f"it matches no endpoint of Synapse {examined.release}")
 
 
@@ -116,10 +116,12 @@ def _deciding(
     if line.text.startswith("return"):
         return None
     if line.text.startswith("default_backend"):
-        return Remark("taken", "routes: the last one, for what nothing else takes")
+        return Remark("taken", "routes: the last one, for everything else")
     if _matches_any(line, examined):
-        return Remark("superfluous", "lines above take every endpoint that it matches")
-    return Remark("superfluous", f"it matches no endpoint of Synapse {examined.release}, or lines above take them all")
+        return Remark("superfluous", "lines above match the same endpoints first")
+    return Remark(
+        "superfluous", f"it matches no endpoint of Synapse {examined.release}, or lines above match them first"
+    )
 
 
 def _of_own(settled: Sequence[Settled]) -> Remark | None:
@@ -127,11 +129,13 @@ def _of_own(settled: Sequence[Settled]) -> Remark | None:
     lost = [each for each in settled if each.fate in ("lost", "nameless")]
     if lost:
         own = lost[0].own
-        why = own.why_not or own.remark or "no server of it has an address that can be read from the file"
+        why = own.why_not or own.remark or "the files do not give an address for any of its servers"
         return Remark("lost", why, is_filter=any(each.own.is_filter for each in lost))
     ports = sorted({each.own.port for each in settled if each.fate == "port" and each.own.port})
     if ports and not any(each.routes for each in settled):
-        why = f"this is what port {ports[0]} does, and the sidecar does the same on every port; run another one for it"
+        why = (
+            f"only port {ports[0]} does this, but the sidecar treats all ports alike; run another sidecar for this port"
+        )
         return Remark("lost", why, is_filter=any(each.own.is_filter for each in settled))
     routes = list(dict.fromkeys(shown_route(route) for each in settled for route in each.routes))
     remark = next((each.own.remark for each in settled if each.own.remark), "")
@@ -140,7 +144,7 @@ def _of_own(settled: Sequence[Settled]) -> Remark | None:
         beside = f"; {remark}" if remark else ""
         return Remark("lost" if remark else "taken", f"routes: {', '.join(routes[:_SHOWN])}{more}{beside}")
     if all(each.fate == "shadowed" for each in settled):
-        return Remark("superfluous", "lines above take every request that it matches")
+        return Remark("superfluous", "lines above match the same requests first")
     return None
 
 
@@ -148,7 +152,7 @@ def shown_route(route: Mapping[str, Any]) -> str:
     """A route in few words: `POST matrix.example.org/_matrix/client/{x3}/login`."""
     methods = " ".join(route.get("method", ()))
     scheme = f"{route['scheme']}://" if "scheme" in route else ""
-    hosts = " ".join(route.get("host", ()))
+    hosts = " ".join(route.get("host", ("*",) if scheme else ()))
     path = route.get("path") or ("/**" if hosts or scheme else "any path")
     source = f" from {', '.join(route['source'])}" if "source" in route else ""
     return f"{methods}{' ' if methods else ''}{scheme}{hosts}{path}{source}"
@@ -165,12 +169,12 @@ def _of_endpoints(compared: Sequence[Compared], own: Remark | None) -> Remark:
     faults = [each for each in compared if each.faulty]
     others = Counter(each.difference for each in compared if each.difference and not each.faulty)
     if len(same) == len(compared):
-        parts.append("all go to the same workers here")
+        parts.append("all go to the same workers as before")
     elif same:
-        parts.append(f"{len(same)} go to the same workers here")
+        parts.append(f"{len(same)} go to the same workers as before")
     if faults:
         fail = "fail" if len(faults) > 1 else "fails"
-        parts.append(f"{len(faults)} {fail} where it sends them, such as {faults[0].answered.probe.shown}")
+        parts.append(f"{len(faults)} {fail} where your proxy sends them, such as {faults[0].answered.probe.shown}")
     parts += [f"{count} go{'' if count > 1 else 'es'} elsewhere: {why}" for why, count in others.most_common()]
     return Remark("taken" if same or own is not None else "superfluous", "; ".join(parts))
 

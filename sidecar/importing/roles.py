@@ -70,7 +70,7 @@ class ProxiedProcess:
     writes: tuple[str, ...] = ()
 
     foreign: bool = False
-    """By its name, by what it gets, or by its address, it is no process of Synapse."""
+    """By its name, by what it gets, or by its address, it is not a Synapse process."""
     media: bool = True
     """It has a media repository, if it has the resource."""
     told: bool = False
@@ -114,17 +114,17 @@ class Roles:
             (self.processes[name] for name in names if not self.process_serves(self.processes[name], row)), None
         )
         if process is None:
-            return "nobody is known behind it"
+            return "none of its servers is known"
         if process.foreign:
-            return "it is no process of Synapse"
+            return "it is not a Synapse process"
         if not process.is_main and not row.worker_resources:
-            return "only the main process has it; a worker answers 404"
+            return "only the main process can answer this; a worker answers 404"
         if "media_repo" in row.needs and not process.has_media:
-            return "it has no media repository; it answers 404"
+            return "it has no media repository and answers 404"
         if not _needed(process, row) & process.serves:
-            return f"it has no listener for {' or '.join(sorted(_needed(process, row)))}; it answers 404"
+            return f"it has no listener with the resource {' or '.join(sorted(_needed(process, row)))} and answers 404"
         writers = ", ".join(self.writers.get(row.stream or "", (MAIN,)))
-        return f"only a writer of {row.stream} can answer it ({writers}); any other answers 500"
+        return f"only a writer of {row.stream} can answer this ({writers}); any other process answers 500"
 
 
 def _is_opaque(rows: Sequence[Endpoint], media: int) -> bool:

@@ -1,6 +1,6 @@
-"""What an operator should know of the Synapse that was found: listeners on ports, sockets and files out of reach.
+"""Advice about the Synapse that init found: listeners on ports, and sockets and files without permission.
 
-Each is a warning with its place and with what to write instead. What Synapse's files contradict is told by `check`.
+Each is a warning with its place and with what to write instead. `check` reports contradictions in Synapse's files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODES = 0o777
 
 
 def advice(topology: Topology, account: Account) -> Iterator[Problem]:
-    """All of it, for the account that the sidecar will run as."""
+    """All advice, for the account that the sidecar will run as."""
     for process in topology.processes:
         listener = process.listener
         if listener is not None:
@@ -31,21 +31,21 @@ def advice(topology: Topology, account: Account) -> Iterator[Problem]:
 
 
 def unreadable(files: Iterable[str], account: Account) -> Iterator[Problem]:
-    """Files that the sidecar has to read, and may not."""
+    """Files that the sidecar must read, but has no permission for."""
     for file in files:
         hindered = hindrance(file, account, READ)
         if hindered:
-            message = f"{hindered}; the sidecar has to read it: `chgrp matrix-synapse` and `chmod g+r`"
+            message = f"{hindered}; the sidecar must read it: `chgrp matrix-synapse` and `chmod g+r`"
             yield Problem(file, 0, "", message, Severity.WARNING)
 
 
 def _port(process: Process, listener: SynapseListener) -> str:
-    """Ports work, but cost more than sockets, and whoever reaches one goes past the sidecar."""
+    """Ports work, but cost more than sockets, and anyone who can reach one bypasses the sidecar."""
     instead = f"write `path: /run/matrix-synapse/{process.name}.sock` instead of `port`"
     if listener.everywhere:
         return (
-            f"{process.name} listens on port {listener.port} of every address: who reaches it goes past the sidecar "
-            f"and can claim to be any client; {instead}, or at least `bind_addresses: ['127.0.0.1']`"
+            f"{process.name} listens on port {listener.port} on all addresses: anyone who can reach it bypasses the "
+            f"sidecar and can claim to be any client; {instead}, or at least `bind_addresses: ['127.0.0.1']`"
         )
     return f"{process.name} listens on port {listener.port}; a UNIX socket costs less and keeps others out: {instead}"
 
@@ -58,12 +58,12 @@ def _socket(process: Process, listener: SynapseListener, account: Account) -> st
     assert listener.socket is not None
     mode = _mode(process, listener)
     if not isinstance(mode, int):
-        return "`mode` is a text, with which Synapse does not start; write `mode: 0666` without quotes"
+        return "`mode` is a string, and Synapse does not start with it; write `mode: 0666` without quotes"
     if mode > _MODES:
         return f"YAML reads this `mode` as the decimal number {mode}; write it with a leading zero: `mode: 0666`"
     if os.path.exists(listener.socket):
         hindered = hindrance(listener.socket, account, WRITE)
-        return f"{hindered}, so that the sidecar cannot reach {process.name}; {_mend(mode)}" if hindered else ""
+        return f"{hindered}, so the sidecar cannot reach {process.name}; {_mend(mode)}" if hindered else ""
     if mode & _OTHERS_WRITE or (mode & _GROUP_WRITES and account.groups):
         return ""
     return f"the socket of {process.name} will have mode {mode:04o}; {_mend(mode)}"
@@ -71,10 +71,10 @@ def _socket(process: Process, listener: SynapseListener, account: Account) -> st
 
 def _mend(mode: int) -> str:
     if mode & _OTHERS_WRITE:
-        return "let the directory be passed (`chmod o+x`), or let the sidecar run in its group"
+        return "allow access to the directory (`chmod o+x`), or let the sidecar run in its group"
     if mode & _GROUP_WRITES:
         return "let the sidecar run in Synapse's group (`Group=` of its unit), or write `mode: 0666`"
-    return "only Synapse's own user may connect to it: write `mode: 0660` and let the sidecar run in its group"
+    return "only Synapse's own user can connect to it: write `mode: 0660` and let the sidecar run in its group"
 
 
 def _mode(process: Process, listener: SynapseListener) -> Any:

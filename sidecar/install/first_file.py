@@ -73,39 +73,39 @@ def _list(values: Sequence[str]) -> str:
 
 
 _HEAD = """\
-# The configuration of matrix-sidecar, written by `matrix-sidecar init`. After a change: `matrix-sidecar check`, then
-# reload. Every key with its default and reason is in docs/configuration.md; `man matrix-sidecar` has the commands.
+# The configuration of matrix-sidecar, written by `matrix-sidecar init`. After a change, run `matrix-sidecar check`,
+# then reload. Every key with its default and reason is in docs/configuration.md; `man matrix-sidecar` has the commands.
 """
 _LISTEN = """\
 # Where the reverse proxy in front connects to. With the systemd units, matrix-sidecar.socket holds the port instead."""
 _ADMIN = """\
-# For the operator alone: health, status, draining a worker, and what `matrix-sidecar doctor` asks. Never public."""
+# For the operator only: health, status, draining a worker, and `matrix-sidecar doctor`. Never make it public."""
 _SYNAPSE = """\
-# Synapse's own files, merged as Synapse merges them ({how}). They say who listens where, who
-# serves what and who writes which stream, so that nothing has to be said twice."""
+# Synapse's own files, merged as Synapse merges them ({how}). They say where each process
+# listens, what it serves, and which streams it writes, so you need not repeat that here."""
 _NO_WORKERS = """\
-  # workers: ["/etc/matrix-synapse/workers"]  # none were found: everything goes to the main process"""
+  # workers: ["/etc/matrix-synapse/workers"]  # found none: everything goes to the main process"""
 _VERSION = """\
-  # version: "1.163"  # which release's endpoints are used; absent: the running main process is asked
+  # version: "1.163"  # the release whose endpoints to use; default: ask the running main process
 """
 _FORWARDED = """\
-# Whose X-Forwarded-For and X-Forwarded-Proto are believed: the reverse proxy's, and nobody else's."""
+# The sidecar trusts X-Forwarded-For and X-Forwarded-Proto from the reverse proxy at these addresses only."""
 _TRUST = """\
 # forwarded:
 #   trust: ["127.0.0.0/8", "::1"]  # the default; add the address of a proxy on another host
 """
 _ACCESS = """\
-# Who may reach the administrative paths through the sidecar: nobody. For example:
+# Nobody can reach the administrative paths through the sidecar. To allow a network:
 # access:
 #   admin: ["10.0.0.0/8"]
 """
 _POOLS = """\
-# The workers whose names say that they are for syncs. Without this, half of those that serve clients share the syncs;
-# names decide nothing. Each worker that holds syncs costs Synapse more; docs/scaling.md has the numbers."""
+# By their names, these workers serve syncs. Without this, half of the workers that serve clients share the syncs,
+# regardless of names. Each worker with syncs costs Synapse more; docs/scaling.md has the numbers."""
 _CLIENTS = """\
-  # Other requests go to every worker that serves clients, which answers them soonest. To keep them apart from syncs:"""
+  # Other requests go to every worker that serves clients, which is fastest. To keep them apart from syncs:"""
 _LIMITS = """\
-# Synapse's max_upload_size is larger than what the sidecar takes by default."""
+# Synapse's max_upload_size is larger than the sidecar's default limit."""
 _REST = """\
-# Pools, weights and routes of your own are not needed to begin with; see docs/routing.md.
+# You do not need pools, weights or routes of your own to begin with; see docs/routing.md.
 """

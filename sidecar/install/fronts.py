@@ -28,7 +28,7 @@ PLACES: Mapping[str, str] = {
     "nginx": "inside the `server` block of {host}",
     "apache": "inside the `<VirtualHost>` of {host}, after `a2enmod proxy_http headers`",
     "caddy": "inside the site block of {host}",
-    "haproxy": "the first part in the frontend that speaks TLS for {host}, the second as a backend of its own",
+    "haproxy": "the first part in the frontend with TLS for {host}, the second as a separate backend",
 }
 """Where the lines belong."""
 

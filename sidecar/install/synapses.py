@@ -95,7 +95,10 @@ def _of_processes(root: str, config: tuple[str, ...], own: Sequence[SynapseProce
     others = sorted(set(_yaml_files(root, directory)) - {*files, *config})
     if others:
         told = ", ".join(map(os.path.basename, others))
-        note = f"{directory} also holds {told}, which no running process reads; add to `synapse.workers` what will run"
+        note = (
+            f"{directory} also holds {told}, which no running process reads; add the files that will run to "
+            "`synapse.workers`"
+        )
         return Source(config, files, how, (note,))
     return _sorted_out(root, config, (directory,), how)
 

@@ -51,7 +51,7 @@ class NoUserError(Exception):
     name: str
 
     def __str__(self) -> str:
-        return f"There is no user {self.name}; give the name of the one that the sidecar runs as."
+        return f"There is no user {self.name}; name the user that the sidecar runs as."
 
 
 def has_systemd(root: str = "/") -> bool:

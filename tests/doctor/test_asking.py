@@ -83,15 +83,15 @@ def test_nobody_answers_in_time() -> None:
     with Proxy(0, answer_nothing) as proxy:
         found = silence(ServerAddress(host="127.0.0.1", port=proxy.port), timeout=0.1)
         waiting.set()
-    assert str(found) == "there was no answer within 0 s"
+    assert str(found) == "no response within 0 s"
 
 
 def test_an_answer_that_is_no_http() -> None:
     """Such as that of another protocol, or of none."""
     with Proxy(0, lambda _: b"HTTP/banana\r\n\r\n") as proxy:
-        assert "without an answer that is HTTP" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
+        assert "without an HTTP response" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
     with Proxy(0, lambda _: None) as proxy:
-        assert "without an answer that is HTTP" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
+        assert "without an HTTP response" in str(silence(ServerAddress(host="127.0.0.1", port=proxy.port)))
 
 
 def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,11 +100,9 @@ def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    assert str(silence(ServerAddress(host="a..b", port=1))) == "this is no host name"
+    assert str(silence(ServerAddress(host="a..b", port=1))) == "this is not a host name"
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert (
-        str(silence(ServerAddress(host="nowhere.invalid", port=1))) == "the name is not known to this host's resolver"
-    )
+    assert str(silence(ServerAddress(host="nowhere.invalid", port=1))) == "DNS does not know the name"
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b"nothing"])

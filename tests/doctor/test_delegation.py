@@ -36,8 +36,8 @@ def served(pages: Mapping[str, object], *fields: str, public: str = PUBLIC) -> l
 def test_as_it_should_be() -> None:
     """Both lead to the public address."""
     assert served({CLIENT: GOOD_CLIENT, SERVER: GOOD_SERVER}, CORS) == [
-        "fine: Clients that know example.org are led to https://matrix.example.org/.",
-        "fine: Other servers that know example.org are led to matrix.example.org:443.",
+        "fine: Clients find example.org at https://matrix.example.org/.",
+        "fine: Other servers find example.org at matrix.example.org:443.",
     ]
 
 
@@ -47,17 +47,17 @@ def test_as_it_should_be() -> None:
         ({"m.homeserver": "https://x"}, [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
         ({}, [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
         ([], [CORS], "error: {} of example.org has no `m.homeserver` with `base_url`"),
-        (GOOD_CLIENT, [], "error: {} of example.org may not be read by pages of other sites: web clients fail."),
-        (GOOD_CLIENT, [CORS, CORS], "error: {} of example.org may not be read by pages of other sites"),
+        (GOOD_CLIENT, [], "error: {} of example.org does not allow requests from other origins: web clients fail."),
+        (GOOD_CLIENT, [CORS, CORS], "error: {} of example.org does not allow requests from other origins"),
         (
             {"m.homeserver": {"base_url": "https://old.example.org"}},
             [CORS],
-            "warning: {} of example.org leads to https://old.example.org, and not to https://matrix.example.org.",
+            "warning: {} of example.org points to https://old.example.org, not to https://matrix.example.org.",
         ),
         (
             {"m.homeserver": {"base_url": "https://matrix.example.org:x"}},
             [CORS],
-            "warning: {} of example.org leads to https://matrix.example.org:x, and not to https://matrix.example.org.",
+            "warning: {} of example.org points to https://matrix.example.org:x, not to https://matrix.example.org.",
         ),
     ],
 )
@@ -74,9 +74,9 @@ def test_what_clients_cannot_use(page: object, fields: list[str], sentence: str)
         ({"m.server": 443}, "error: {} of example.org has no `m.server`: other servers ignore it."),
         (
             {"m.server": "old.example.org:443"},
-            "warning: {} of example.org leads to old.example.org:443, and not to matrix.example.org:443.",
+            "warning: {} of example.org points to old.example.org:443, not to matrix.example.org:443.",
         ),
-        ({"m.server": "matrix.example.org"}, "warning: {} of example.org leads to matrix.example.org, and not to"),
+        ({"m.server": "matrix.example.org"}, "warning: {} of example.org points to matrix.example.org, not to"),
     ],
 )
 def test_what_servers_cannot_use(page: object, sentence: str) -> None:
@@ -94,15 +94,19 @@ def test_the_usual_port_may_be_written() -> None:
 def test_nothing_is_delegated() -> None:
     """Servers then come to the name itself, at 8448; clients must be told."""
     client, server = served({})
-    assert client == f"warning: {CLIENT} of example.org is answered 404: clients must know the address."
-    assert server.startswith(f"warning: {SERVER} of example.org delegates nothing (it is answered 404), so that other")
-    assert served({}, public="https://example.org:8448")[1].startswith("fine: Other servers come to example.org:8448: ")
+    assert (
+        client == f"warning: {CLIENT} of example.org answers 404: users must enter the homeserver's address themselves."
+    )
+    assert server.startswith(f"warning: {SERVER} of example.org delegates nothing (it answers 404), so other")
+    assert served({}, public="https://example.org:8448")[1].startswith(
+        "fine: Other servers connect to example.org:8448: "
+    )
 
 
 def test_a_port_of_federation_need_not_be_written() -> None:
     """8448 is the default."""
     (_, told) = served({SERVER: {"m.server": "matrix.example.org"}}, public="https://matrix.example.org:8448")
-    assert told == "fine: Other servers that know example.org are led to matrix.example.org."
+    assert told == "fine: Other servers find example.org at matrix.example.org."
 
 
 def test_nobody_answers_at_the_name() -> None:
@@ -110,5 +114,5 @@ def test_nobody_answers_at_the_name() -> None:
     with Proxy(0, lambda _: None) as proxy:
         place = ServerAddress(host="127.0.0.1", port=proxy.port)
         client, server = examine_delegation(NAME, place, PUBLIC)
-    assert client.sentence.startswith(f"{CLIENT} of example.org was asked for: the connection ended without an answer")
-    assert "delegates nothing (the connection ended" in server.sentence
+    assert client.sentence.startswith(f"{CLIENT} of example.org: the connection closed without an HTTP response")
+    assert "delegates nothing (the connection closed" in server.sentence

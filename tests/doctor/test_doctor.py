@@ -94,13 +94,13 @@ def test_an_installation_that_is_well(running: Installation) -> None:
     assert result.exit_code == 0, result.output
     assert found(running) == []
     for name in ("main", "sync1", "fed1", "typing1"):
-        assert f"fine     {name} at {running.directory}/{name}.sock is well: Synapse 1.163.2" in result.output
-    assert "fine     All processes are Synapse 1.163.2, and the endpoints in force are of 1.163." in result.output
+        assert f"fine     {name} at {running.directory}/{name}.sock is healthy: Synapse 1.163.2" in result.output
+    assert "fine     All processes run Synapse 1.163.2, and the sidecar uses the endpoints of 1.163." in result.output
     assert "fine     typing: typing1 (PUT /_matrix/client/v3/rooms/~/typing/~: 401 M_MISSING_TOKEN" in result.output
     assert "fine     federation: fed1 (GET /_matrix/federation/" in result.output
     assert f"The sidecar at {running.directory}/admin.sock runs and is ready." in result.output
-    assert "a login that nobody knows is refused (400 M_INVALID_PARAM)" in result.output
-    assert result.output.endswith("\nEverything that was tested is fine.\n")
+    assert "Synapse refuses a login of an unknown user (400 M_INVALID_PARAM)" in result.output
+    assert result.output.endswith("\nAll tests passed.\n")
 
 
 def test_a_proxy_in_front_that_is_right(running: Installation) -> None:
@@ -109,13 +109,13 @@ def test_a_proxy_in_front_that_is_right(running: Installation) -> None:
         result = doctor(running, "--public", proxy.url, "--slow", "1")
     for sentence in (
         f"127.0.0.1:{proxy.port} answers as Matrix, in ",
-        "What is below /_matrix/client, /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client comes to ",
-        "Paths and queries come as they were sent: a slash within an id (%2F), two slashes in a row, ",
-        "The client is 127.0.0.1, whatever it claims to be.",
+        "Requests below /_matrix/client, /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client reach ",
+        "The proxy in front forwards paths and queries unchanged: a slash within an id (%2F), two slashes in a row, ",
+        "The client's address is 127.0.0.1, whatever it claims.",
         "The scheme is http, whatever a client claims.",
-        "Host comes as it was sent.",
-        "Uploads of 20M, Synapse's max_upload_size, are let in.",
-        "An answer may take 1 s.",
+        "The proxy in front forwards Host unchanged.",
+        "Uploads of 20M, Synapse's max_upload_size, are accepted.",
+        "The proxy in front waits 1 s for a response.",
     ):
         assert f"fine     {sentence}" in result.output
 
@@ -135,7 +135,7 @@ def test_what_check_finds_is_found(broken: Installation) -> None:
     told = of("Configuration", found(broken))
     assert any(each.startswith("warning: ") and "old.yml" in each for each in told)
     assert not any("warning: " in each.removeprefix("warning: ") for each in told)
-    assert "warning: Synapse takes uploads of 20M, and the sidecar of 10M only." in told
+    assert "warning: Synapse accepts uploads of 20M, but the sidecar only of 10M." in told
 
 
 def test_a_sidecar_that_does_not_run(broken: Installation) -> None:
@@ -148,9 +148,9 @@ def test_a_sidecar_that_does_not_run(broken: Installation) -> None:
     assert operator.startswith(
         f"error: The operator's listener at {broken.directory}/admin.sock does not answer: no such"
     )
-    assert port_of_its_own == f"error: Nobody answers where the sidecar should: tcp:{port}:interface=127.0.0.1."
+    assert port_of_its_own == f"error: The sidecar does not answer at tcp:{port}:interface=127.0.0.1."
     assert of("Pools", findings) == []
-    assert "straight)" in doctor(broken).output
+    assert "asked directly)" in doctor(broken).output
 
 
 def test_without_an_operators_listener_less_is_known(broken: Installation) -> None:
@@ -163,7 +163,7 @@ def test_without_an_operators_listener_less_is_known(broken: Installation) -> No
         findings = found(broken, "--public", proxy.url, "--well-known", proxy.url)
     assert of("The running sidecar", findings)[0].startswith("unknown: The sidecar has no operator's listener")
     (untested,) = of("The proxy in front", findings)
-    assert untested == "unknown: What the proxy in front changes on the way was not tested: no sidecar reports it."
+    assert untested == "unknown: doctor could not test what the proxy in front changes: no sidecar reports it."
 
 
 def test_a_sidecar_that_takes_no_plain_http(broken: Installation) -> None:
@@ -172,7 +172,7 @@ def test_a_sidecar_that_takes_no_plain_http(broken: Installation) -> None:
     text = file.read_text().replace('"tcp:0:', '"haproxy:tcp:1:')
     file.write_text(f"{text}forwarded: {{proxy_protocol: 10.0.0.1}}\n")
     told = of("The running sidecar", found(broken, "--admin", "unix:/nowhere"))
-    assert told[1].startswith("unknown: The sidecar takes no plain HTTP, only TLS or the PROXY protocol")
+    assert told[1].startswith("unknown: The sidecar accepts only TLS or the PROXY protocol")
 
 
 def test_workers_that_are_gone(broken: Installation) -> None:
@@ -182,8 +182,8 @@ def test_workers_that_are_gone(broken: Installation) -> None:
     broken.start()
     findings = found(broken)
     told = of("Workers", findings)
-    assert f"error: sync1 does not run, or listens elsewhere: there is no {broken.directory}/sync1.sock." in told
-    assert f"error: fed1 does not run: nobody listens at {broken.directory}/fed1.sock." in told
+    assert f"error: sync1 is down or listens elsewhere: {broken.directory}/sync1.sock does not exist." in told
+    assert f"error: fed1 is down: no process listens at {broken.directory}/fed1.sock." in told
     pools = of("Pools", findings)
     assert "unknown: federation_send: none of its workers answers (fed1)." in pools
 
@@ -192,12 +192,10 @@ def test_a_worker_that_says_nothing(broken: Installation) -> None:
     """It takes the connection and cuts it, at once or later."""
     broken.standing["sync1"].answers = {"/health": None}
     (told,) = [each for each in of("Workers", found(broken)) if "sync1" in each]
-    assert told.startswith(
-        f"error: sync1 at {broken.directory}/sync1.sock was asked for its health: the connection ended"
-    )
+    assert told.startswith(f"error: sync1 at {broken.directory}/sync1.sock does not answer: the connection closed")
     broken.standing["sync1"].answers = {"/version": None}
     (told,) = [each for each in of("Workers", found(broken)) if "sync1" in each]
-    assert "was asked for its health" in told
+    assert "does not answer: " in told
 
 
 def test_a_worker_that_is_no_synapse(broken: Installation) -> None:
@@ -217,14 +215,14 @@ def test_a_worker_that_does_not_believe_the_sidecar(broken: Installation) -> Non
     broken.start()
     findings = found(broken)
     assert "error: sync1 answers 500 to a login with X-Forwarded-For." in of("Workers", findings)
-    assert any("is answered 500 M_UNKNOWN" in each for each in of("The running sidecar", findings))
+    assert any("gets 500 M_UNKNOWN" in each for each in of("The running sidecar", findings))
 
 
 def test_versions_that_differ(broken: Installation) -> None:
     """A worker that was not restarted after an upgrade."""
     broken.fall("sync1")
     broken.stand("sync1", "1.162.0")
-    assert "warning: The processes are of different versions: 1.162.0: sync1; 1.163.2: main, fed1, typing1." in of(
+    assert "warning: The processes have different versions: 1.162.0: sync1; 1.163.2: main, fed1, typing1." in of(
         "Workers", found(broken)
     )
 
@@ -233,16 +231,14 @@ def test_a_version_that_is_stated_and_wrong(broken: Installation) -> None:
     """The endpoint table is of another release than what runs."""
     file = broken.directory / "sidecar.yaml"
     file.write_text(file.read_text() + '  version: "1.150"\n')
-    assert "warning: `synapse.version` says 1.150, and 1.163.2 runs." in of("Workers", found(broken))
+    assert "warning: `synapse.version` says 1.150, but 1.163.2 runs." in of("Workers", found(broken))
 
 
 def test_a_worker_that_does_not_know_an_endpoint(broken: Installation) -> None:
     """Or fails at it, or says nothing to it."""
     broken.standing["typing1"].answers = {"/typing/~": (404, {"errcode": "M_UNRECOGNIZED"})}
     (told,) = of("Pools", found(broken))
-    assert told.startswith(
-        "error: typing: typing1 does not know PUT /_matrix/client/v3/rooms/~/typing/~, which it should"
-    )
+    assert told.startswith("error: typing: typing1 does not know PUT /_matrix/client/v3/rooms/~/typing/~, although its")
     broken.standing["typing1"].answers = {"/typing/~": (500, {"errcode": "M_UNKNOWN"})}
     (told,) = of("Pools", found(broken))
     assert told == "error: typing: typing1 answers 500 M_UNKNOWN to PUT /_matrix/client/v3/rooms/~/typing/~."
@@ -260,7 +256,7 @@ def test_one_worker_of_several_that_says_nothing(broken: Installation) -> None:
         broken.stand(name)
     broken.standing["sync2"].answers = {"/delayed_events": None, "/events": None, "/devices": None}
     told = of("Pools", found(broken))
-    assert any("sync2 was asked GET" in each for each in told), told
+    assert any("sync2 does not answer GET" in each for each in told), told
 
 
 def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) -> None:
@@ -270,14 +266,14 @@ def test_a_sidecar_that_answers_otherwise_than_the_worker(broken: Installation) 
         broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
         told = of("Pools", found(broken))
     assert any(
-        each == "error: typing: PUT /_matrix/client/v3/rooms/~/typing/~ is answered 418 through the sidecar, and 401 "
-        "M_MISSING_TOKEN by the worker."
+        each == "error: typing: PUT /_matrix/client/v3/rooms/~/typing/~ gets 418 through the sidecar, but 401 "
+        "M_MISSING_TOKEN from the worker."
         for each in told
     ), told
     with Proxy(port, lambda head: None if b"/typing/" in head else head) as proxy:
         broken.write('admin: "unix:absent.sock:mode=660"\n', proxy.port)
         told = of("Pools", found(broken))
-    assert any("through the sidecar: the connection ended without an answer" in each for each in told), told
+    assert any("through the sidecar: the connection closed without an HTTP response" in each for each in told), told
 
 
 def test_files_that_changed_after_the_start(broken: Installation) -> None:
@@ -286,7 +282,7 @@ def test_files_that_changed_after_the_start(broken: Installation) -> None:
     file = broken.directory / "sidecar.yaml"
     file.write_text(file.read_text() + "pools:\n  sync: {workers: [main]}\n")
     (told,) = of("The running sidecar", found(broken))
-    assert told == "warning: The running sidecar has read other files than are there now."
+    assert told == "warning: The configuration files have changed since the sidecar read them."
 
 
 def test_a_worker_that_is_drained(broken: Installation) -> None:
@@ -297,7 +293,7 @@ def test_a_worker_that_is_drained(broken: Installation) -> None:
         operator.sendall(b"POST /api/workers/sync1/drain HTTP/1.0\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in operator.recv(65536)
     told = of("The running sidecar", found(broken))
-    assert "warning: sync1 is drained, and gets no requests." in told
+    assert "warning: sync1 is drained and gets no requests." in told
 
 
 def test_a_password_is_asked_for(broken: Installation) -> None:
@@ -353,7 +349,7 @@ def test_who_may_not_use_the_socket_is_told_so(running: Installation, monkeypatc
     monkeypatch.setattr(operators, "ask", refused)
     (finding, *_) = operators.Operators((ServerAddress(socket="/run/x.sock"),)).examine(read_deployment(running.file))
     assert (finding.level, finding.mend) == (Level.UNKNOWN, "Run this as root.")
-    assert finding.sentence == "The operator's listener at /run/x.sock may not be used by who runs this."
+    assert finding.sentence == "You have no permission for the operator's listener at /run/x.sock."
 
 
 def test_the_units_instances_are_found(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +393,7 @@ def test_a_user_that_there_is_not(running: Installation) -> None:
     """Is a mistake on the command line."""
     result = doctor(running, "--run-as", "nobody-here")
     assert result.exit_code == 2
-    assert "There is no user nobody-here; give the name" in result.output
+    assert "There is no user nobody-here; name the user" in result.output
 
 
 def test_running_sidecars_are_known_by_their_command_line(running: Installation) -> None:
@@ -409,8 +405,8 @@ def test_running_sidecars_are_known_by_their_command_line(running: Installation)
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["--public", "ftp://example.org"], "is no public URL"),
-        (["--public", "https://example.org", "--connect-to", ":1"], "is no address"),
+        (["--public", "ftp://example.org"], "is not a public URL"),
+        (["--public", "https://example.org", "--connect-to", ":1"], "is not an address"),
         (["--slow", "0"], "0 is not in the range"),
         (["--admin", "tcp:here"], "is no endpoint string"),
     ],

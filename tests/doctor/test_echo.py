@@ -18,26 +18,30 @@ def echo(client: str, *lines: str, scheme: str = "http", proto: tuple[str, ...] 
 @pytest.mark.parametrize(
     ("seen", "level", "part"),
     [
-        (echo("203.0.113.5", "203.0.113.5"), Level.FINE, "The client is 203.0.113.5, whatever it claims to be."),
-        (echo("2001:db8::5", "[2001:db8::5]:443"), Level.FINE, "The client is 2001:db8::5, whatever"),
+        (echo("203.0.113.5", "203.0.113.5"), Level.FINE, "The client's address is 203.0.113.5, whatever it claims."),
+        (echo("2001:db8::5", "[2001:db8::5]:443"), Level.FINE, "The client's address is 2001:db8::5, whatever"),
         (
             echo("203.0.113.5", f"{CLAIM}, 203.0.113.5"),
             Level.FINE,
-            "comes along in X-Forwarded-For and is not believed",
+            "ignores the address that it claims in X-Forwarded-For",
         ),
-        (echo("203.0.113.5", CLAIM, "203.0.113.5, 127.0.0.1"), Level.FINE, "comes along in X-Forwarded-For"),
+        (
+            echo("203.0.113.5", CLAIM, "203.0.113.5, 127.0.0.1"),
+            Level.FINE,
+            "ignores the address that it claims in X-Forwarded-For",
+        ),
         (echo(CLAIM, CLAIM), Level.ERROR, "Every client can pretend to have any address"),
         (
             echo(CLAIM, f"{CLAIM}, 10.0.0.1"),
             Level.WARNING,
-            "because it came from 10.0.0.1, which `forwarded.trust` names",
+            "trusts the claim of 10.0.0.1, which is in `forwarded.trust`",
         ),
         (echo("127.0.0.1"), Level.ERROR, "The proxy in front sends no X-Forwarded-For"),
-        (echo("127.0.0.1", "unknown"), Level.ERROR, "has the address 127.0.0.1, which `forwarded.trust` does not name"),
+        (echo("127.0.0.1", "unknown"), Level.ERROR, "has the address 127.0.0.1, which is not in `forwarded.trust`"),
         (
             echo("10.0.0.9", "203.0.113.5"),
             Level.ERROR,
-            "has the address 10.0.0.9, which `forwarded.trust` does not name",
+            "has the address 10.0.0.9, which is not in `forwarded.trust`",
         ),
     ],
 )
@@ -60,13 +64,13 @@ def test_the_address_to_trust_is_written_out() -> None:
     ("seen", "level", "part"),
     [
         (echo("x", scheme="https", proto=("https",)), Level.FINE, "The scheme is https, whatever a client claims."),
-        (echo("x", scheme="https"), Level.WARNING, "X-Forwarded-Proto does not come, so nobody knows"),
-        (echo("x"), Level.WARNING, "X-Forwarded-Proto does not come, so nobody knows"),
-        (echo("x", proto=("http",)), Level.WARNING, "X-Forwarded-Proto says what a client claims"),
+        (echo("x", scheme="https"), Level.WARNING, "The proxy in front sends no X-Forwarded-Proto"),
+        (echo("x"), Level.WARNING, "The proxy in front sends no X-Forwarded-Proto"),
+        (echo("x", proto=("http",)), Level.WARNING, "the sidecar sees what a client claims"),
         (
             echo("x", scheme="ftp", proto=("https",)),
             Level.WARNING,
-            "X-Forwarded-Proto is not believed: clients of https",
+            "The sidecar ignores X-Forwarded-Proto: it takes https",
         ),
     ],
 )

@@ -60,13 +60,17 @@ def answered(status: int, *fields: bytes, content: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (b"%2F", b"/", "a slash within an id (%2F) came as `/a/b` instead of `/a%2Fb`; escapes in the query came as"),
-        (b"//", b"/", "two slashes in a row came as `/a/b` instead of `/a//b`. Federation signs the raw ones"),
-        (b"%21", b"!", "an encoded exclamation mark (%21) came as `/!a` instead of `/%21a`."),
-        (b"!", b"%21", "a bare exclamation mark came as `/%21a` instead of `/!a`."),
-        (b"%2f", b"%2F", "an escape in lower case (%2f) came as `/a%2Fb%c3%bc` instead of `/a%2fb%c3%bc`."),
-        (b"? HTTP", b" HTTP", "a question mark with nothing behind it came as `/a` instead of `/a?`."),
-        (b";b=c", b"", "a semicolon came as `/a` instead of `/a;b=c`."),
+        (b"%2F", b"/", "a slash within an id (%2F): `/a%2Fb` arrives as `/a/b`; escapes in the query: "),
+        (
+            b"//",
+            b"/",
+            "two slashes in a row: `/a//b` arrives as `/a/b`. Federation signs them as they were sent",
+        ),
+        (b"%21", b"!", "an encoded exclamation mark (%21): `/%21a` arrives as `/!a`."),
+        (b"!", b"%21", "a bare exclamation mark: `/!a` arrives as `/%21a`."),
+        (b"%2f", b"%2F", "a lowercase escape (%2f): `/a%2fb%c3%bc` arrives as `/a%2Fb%c3%bc`."),
+        (b"? HTTP", b" HTTP", "a question mark with nothing after it: `/a?` arrives as `/a`."),
+        (b";b=c", b"", "a semicolon: `/a;b=c` arrives as `/a`."),
     ],
 )
 def test_a_path_that_is_changed_is_shown_as_it_came(running: Installation, old: bytes, new: bytes, told: str) -> None:
@@ -79,7 +83,7 @@ def test_a_path_that_is_changed_is_shown_as_it_came(running: Installation, old: 
 @pytest.mark.parametrize(
     ("server", "part"),
     [
-        ("nginx/1.22.1", "nothing behind the port in `proxy_pass"),
+        ("nginx/1.22.1", "write `proxy_pass"),
         ("Apache/2.4.57 (Debian)", "`nocanon` on each ProxyPass"),
         ("Caddy", "no `uri`, `rewrite` or `handle_path`"),
         ("", "no `normalize-uri` (HAProxy)"),
@@ -104,10 +108,10 @@ def test_paths_that_are_stopped_are_named(running: Installation) -> None:
     with Proxy(running.port, change) as proxy:
         one, other = found(running, proxy)
     assert one == (
-        "error: The proxy in front lets no paths through that have a slash within an id (%2F), or an escape in lower "
-        "case (%2f), or escapes in the query in them: 400 by Traefik."
+        "error: The proxy in front does not forward paths with a slash within an id (%2F), or a lowercase escape "
+        "(%2f), or escapes in the query: 400 by Traefik."
     )
-    assert "an encoded backslash (%5C) in them: the connection ended without an answer that is HTTP." in other
+    assert "an encoded backslash (%5C): the connection closed without an HTTP response." in other
 
 
 def test_what_is_not_forwarded_is_named(running: Installation) -> None:
@@ -126,11 +130,10 @@ def test_what_is_not_forwarded_is_named(running: Installation) -> None:
     with Proxy(running.port, change) as proxy:
         told = found(running, proxy)
     assert told == [
-        f"error: 127.0.0.1:{proxy.port} was asked for /_synapse/client: the connection ended without an answer that is "
-        "HTTP.",
-        "error: What is below /_matrix/federation goes past this sidecar: Synapse itself answered (404 "
-        "M_UNRECOGNIZED).",
-        "error: What is below /_matrix/key, /_matrix/media does not come to the sidecar: nginx answered 404.",
+        f"error: 127.0.0.1:{proxy.port} does not answer /_synapse/client: the connection closed without an HTTP "
+        "response.",
+        "error: Requests below /_matrix/federation bypass this sidecar: Synapse itself answered (404 M_UNRECOGNIZED).",
+        "error: Requests below /_matrix/key, /_matrix/media do not reach the sidecar: nginx answered 404.",
     ]
 
 
@@ -151,15 +154,13 @@ def test_nothing_that_comes_at_all(running: Installation) -> None:
     """Not forwarded, not answered as Matrix, or not there."""
     with Proxy(running.port, lambda _: answered(404, b"Server: nginx")) as proxy:
         versions, lost = found(running, proxy)
-    assert versions.startswith(
-        "error: /_matrix/client/versions is answered 404 by nginx, and not with Matrix's versions."
-    )
+    assert versions.startswith("error: /_matrix/client/versions answers 404 by nginx instead of Matrix's versions.")
     assert lost.startswith(
-        "error: What is below /_matrix/client, /_matrix/federation, /_matrix/key, /_matrix/media, /_syn"
+        "error: Requests below /_matrix/client, /_matrix/federation, /_matrix/key, /_matrix/media, /_syn"
     )
     (silent,) = found(running, proxy)
     assert silent.startswith(
-        f"error: 127.0.0.1:{proxy.port} was asked for /_matrix/client/versions: connection refused."
+        f"error: 127.0.0.1:{proxy.port} does not answer /_matrix/client/versions: connection refused."
     )
 
 
@@ -181,23 +182,23 @@ def added(head: bytes) -> bytes:
     [
         (
             passed_on,
-            "error: Every client can pretend to have any address: X-Forwarded-For is passed on as the client sent",
+            "error: Every client can pretend to have any address: the proxy in front forwards the client's X-Forwarded",
         ),
         (
             added,
-            "warning: X-Forwarded-For is added to and not replaced, and the claim was believed, because it came",
+            "warning: The proxy in front extends X-Forwarded-For instead of replacing it",
         ),
         (
             lambda head: re.sub(rb"\r\nX-Forwarded-For: [^\r]*", b"", forwarded(head)),
-            "error: The proxy in front sends no X-Forwarded-For, so that all clients have its address, 127.0.0.1:",
+            "error: The proxy in front sends no X-Forwarded-For, so all clients appear with its address, 127.0.0.1:",
         ),
         (
             lambda head: forwarded(head).replace(b"X-Forwarded-Proto: http", b"X-Forwarded-Proto: https"),
-            "warning: X-Forwarded-Proto says what a client claims, usually nothing: the proxy in front does not set it",
+            "warning: The proxy in front does not set X-Forwarded-Proto: the sidecar sees what a client claims",
         ),
         (
             lambda head: re.sub(rb"\r\nHost: [^\r]*", b"\r\nHost: backend:8008", forwarded(head)),
-            "error: Host came as `backend:8008` instead of `127.0.0.1:",
+            "error: Host arrives as `backend:8008` instead of `127.0.0.1:",
         ),
     ],
 )
@@ -229,10 +230,12 @@ def test_a_body_that_is_refused_for_its_size(running: Installation) -> None:
         return answered(413, b"Server: nginx") if b"Content-Length: 20971520" in head else forwarded(head)
 
     with Proxy(running.port, change) as proxy:
-        assert found(running, proxy) == ["error: Uploads of 20M, which Synapse takes, are refused: 413 by nginx."]
+        assert found(running, proxy) == [
+            "error: The proxy in front refuses uploads of 20M, which Synapse accepts: 413 by nginx."
+        ]
     with Proxy(running.port, lambda head: None if b"POST" in head else forwarded(head)) as proxy:
         (told,) = found(running, proxy)
-    assert told == "error: An upload of 20M was announced: the connection ended without an answer that is HTTP."
+    assert told == "error: An upload of 20M failed: the connection closed without an HTTP response."
 
 
 def test_a_body_that_is_kept_until_it_is_complete_is_let_in(running: Installation) -> None:
@@ -254,7 +257,7 @@ def test_a_proxy_that_does_not_wait(running: Installation) -> None:
     """For an answer that takes longer than its timeout: an error where every long poll does."""
     with Proxy(running.port, forwarded, patience=0.5) as proxy:
         (told,) = found(running, proxy, "--slow", "1")
-    assert told == "error: The proxy in front does not wait 1 s for an answer: 504 by slow/1."
+    assert told == "error: The proxy in front does not wait 1 s for a response: 504 by slow/1."
 
 
 def test_a_proxy_that_cuts_a_slow_answer(running: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +271,7 @@ def test_a_proxy_that_cuts_a_slow_answer(running: Installation, monkeypatch: pyt
 
     with Proxy(running.port, change) as proxy:
         (told,) = found(running, proxy, "--slow", "1")
-    assert told.startswith("warning: The proxy in front does not wait 1 s for an answer: the connection ended")
+    assert told.startswith("warning: The proxy in front does not wait 1 s for a response: the connection closed")
 
 
 def test_many_canaries_leave_no_room(running: Installation) -> None:
@@ -285,7 +288,7 @@ def test_many_canaries_leave_no_room(running: Installation) -> None:
     finally:
         for name in names:
             operators.canary(name, "close")
-    assert told == "unknown: What the proxy in front changes on the way was not tested: no sidecar reports it."
+    assert told == "unknown: doctor could not test what the proxy in front changes: no sidecar reports it."
 
 
 # What is open.
@@ -305,7 +308,8 @@ def test_what_should_not_be_reached(running: Installation) -> None:
     with Proxy(running.port, change) as proxy:
         (told,) = found(running, proxy)
     assert told == (
-        "warning: Synapse can be reached from here at /_synapse/admin/v1/server_version (401 M_MISSING_TOKEN)."
+        "warning: These paths of Synapse can be reached from here: "
+        "/_synapse/admin/v1/server_version (401 M_MISSING_TOKEN)."
     )
 
 
@@ -318,15 +322,15 @@ def test_web_clients_need_the_field_once(running: Installation) -> None:
 
     with Proxy(running.port, change) as proxy:
         (told,) = found(running, proxy)
-    assert told.startswith("error: Access-Control-Allow-Origin comes 2 times, and browsers want it once")
+    assert told.startswith("error: Access-Control-Allow-Origin arrives 2 times, but browsers accept it only once")
 
 
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (answered(301, b"Location: https://example.org/"), "http leads to https."),
+        (answered(301, b"Location: https://example.org/"), "http redirects to https."),
         (answered(301, b"Location: http://example.org/"), "does not serve Matrix without TLS (301)."),
-        (answered(200, content=VERSIONS), "serves Matrix without TLS: tokens can be read on the way."),
+        (answered(200, content=VERSIONS), "serves Matrix without TLS: others can read tokens on the way."),
     ],
 )
 def test_http_beside_https(answer: bytes, sentence: str) -> None:
@@ -372,7 +376,7 @@ def test_over_tls(running: Installation, tmp_path: Path, monkeypatch: pytest.Mon
         try:
             assert found(running, proxy, "--connect-to", to, "--ca", authority, url=url) == []
             (told, *_) = found(running, proxy, "--connect-to", to, url=url)
-            assert "was asked for /_matrix/client/versions: its certificate is not valid here: " in told
+            assert "does not answer /_matrix/client/versions: its certificate is not valid: " in told
             (told, *_) = found(running, proxy, "--connect-to", to, "--ca", authority, url="https://other.example.org")
             assert "Hostname mismatch" in told
         finally:
@@ -394,7 +398,9 @@ def test_a_scheme_that_does_not_come(running: Installation, tmp_path: Path, monk
             (told,) = found(running, proxy, "--connect-to", to, "--ca", authority, url=url)
         finally:
             secured.close()
-    assert told.startswith("warning: X-Forwarded-Proto does not come, so nobody knows which scheme a client used.")
+    assert told.startswith(
+        "warning: The proxy in front sends no X-Forwarded-Proto, so the scheme of a client is unknown."
+    )
 
 
 def test_public_addresses() -> None:

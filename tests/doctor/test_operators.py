@@ -54,15 +54,15 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"version": "0.0.9"}, "warning: The running sidecar is 0.0.9, and this program is"),
-        ({"pools": {}}, "warning: The running sidecar has read other files than are there now."),
-        ({"endpoints": "1.150"}, "warning: The running sidecar routes by the endpoints of Synapse 1.150"),
+        ({"version": "0.0.9"}, "warning: The running sidecar has version 0.0.9, but"),
+        ({"pools": {}}, "warning: The configuration files have changed since the sidecar read them."),
+        ({"endpoints": "1.150"}, "warning: The running sidecar uses the endpoints of Synapse 1.150"),
         (
             {"reload": {"accepted": False, "problems": ["a.yaml:1: x: bad"]}, "pools": {}},
-            "error: The last reload was refused, and the configuration before it holds: a.yaml:1: x: bad",
+            "error: The sidecar refused the last reload and still uses the configuration before it: a.yaml:1: x: bad",
         ),
-        ({"maintenance": {"text": "Back soon."}}, "warning: Maintenance mode is on: clients are answered 503."),
-        ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained, and gets no requests."),
+        ({"maintenance": {"text": "Back soon."}}, "warning: Maintenance mode is on: clients get 503."),
+        ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained and gets no requests."),
         (
             {"workers": {"sync1": {"state": "down", "reason": "Connection refused"}}},
             "error: The sidecar cannot reach sync1: Connection refused.",
@@ -89,7 +89,7 @@ def test_who_stands_in_and_what_nobody_serves(deployment: Deployment) -> None:
     running["main"]["parts"] = [part("main", "nobody", open=False, required=False)]
     assert told(deployment, pools=running) == [
         "error: Nobody serves rooms now.",
-        "warning: None of their own workers takes requests for sync, client (reading); main stands in.",
+        "warning: None of their own workers can serve sync, client (reading); main serves them instead.",
     ]
 
 
@@ -104,7 +104,7 @@ def test_a_writer_that_no_file_describes(tmp_path: Path) -> None:
     (tmp_path / "sidecar.yaml").write_text('synapse: {config: [homeserver.yaml], version: "1.163.2"}\n')
     deployment = read_deployment(str(tmp_path / "sidecar.yaml"))
     sentences = [finding.sentence for finding in examine_pools(deployment.plan, {}, None)]
-    assert sentences[0].startswith("typing: nobody serves it. Synapse's files give it to typing1;")
-    assert "typing: nobody, because the address of typing1 is not known" in list(_pools(deployment))
+    assert sentences[0].startswith("typing: no process serves it. Synapse's files assign it to typing1,")
+    assert "typing: no worker: the address of typing1 is unknown" in list(_pools(deployment))
     rows = {row.endpoint.name: row.reason for row in deployment.plan.rows}
     assert rows["room_typing"].startswith("nobody that can be reached serves it; it belongs to typing1")

@@ -46,7 +46,7 @@ def test_a_full_queue(tmp_path: Path) -> None:
         listening.listen(0)
         waiting.connect(str(path))
         (finding,) = examine_worker(worker(f"unix:{path}"), None).findings
-    assert finding.sentence == f"sync1 takes no more connections at {path}: its queue is full."
+    assert finding.sentence == f"sync1 accepts no more connections at {path}: its queue is full."
 
 
 def test_no_permission() -> None:

@@ -65,7 +65,7 @@ def test_a_worker_that_is_killed_is_found(gateways: Mapping[Configuration, Gatew
     finally:
         laboratory.start("generic1")
     socket = laboratory.layout.socket("generic1")
-    assert f"Workers: error: generic1 does not run: nobody listens at {socket}." in told
+    assert f"Workers: error: generic1 is down: no process listens at {socket}." in told
     assert not [each for each in told if each.startswith(("Pools", "Configuration"))]
 
 
@@ -94,12 +94,12 @@ def test_the_lines_that_init_prints_are_right(
 
 
 CHANGED = "error: The proxy in front changes paths or queries: "
-SLASH = f"{CHANGED}a slash within an id (%2F) came as `/a/b` instead of `/a%2Fb`; two slashes in a row came as `/a/b`"
-ADDED = (
-    "warning: X-Forwarded-For is added to and not replaced, and the claim was believed, because it came from 127.0.0.1"
+SLASH = (
+    f"{CHANGED}a slash within an id (%2F): `/a%2Fb` arrives as `/a/b`; two slashes in a row: `/a//b` arrives as `/a/b`"
 )
-CLAIMED = "warning: X-Forwarded-Proto says what a client claims"
-HOST = "error: Host came as `127.0.0.1:"
+ADDED = "warning: The proxy in front extends X-Forwarded-For instead of replacing it"
+CLAIMED = "warning: The proxy in front does not set X-Forwarded-Proto"
+HOST = "error: Host arrives as `127.0.0.1:"
 PRETENDED = "error: Every client can pretend to have any address"
 MISTAKES = [
     pytest.param(
@@ -111,7 +111,7 @@ MISTAKES = [
             ADDED,
             CLAIMED,
             HOST,
-            "error: Uploads of 20M, which Synapse takes, are refused",
+            "error: The proxy in front refuses uploads of 20M, which Synapse accepts",
             "error: The proxy in front does not wait 2 s",
         ],
         id="nginx with a URI in proxy_pass, an added address, and its own timeout and size",
@@ -123,7 +123,7 @@ MISTAKES = [
         "add_header Access-Control-Allow-Origin *; }}",
         [
             "error: Access-Control-Allow-Origin comes 2 times",
-            "error: What is below /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client does not come",
+            "error: Requests below /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client do not reach",
             PRETENDED,
         ],
         id="nginx with one location, the client's own address, and CORS of its own",
@@ -132,8 +132,8 @@ MISTAKES = [
         "apache",
         "ProxyPass / http://127.0.0.1:{port}/",
         [
-            f"{CHANGED}two slashes in a row came as",
-            "error: The proxy in front lets no paths through that have a slash within an id (%2F)",
+            f"{CHANGED}two slashes in a row: `/a//b` arrives as",
+            "error: The proxy in front does not forward paths with a slash within an id (%2F)",
             ADDED,
             CLAIMED,
             HOST,
@@ -149,7 +149,7 @@ MISTAKES = [
     pytest.param(
         "caddy",
         "handle_path /_matrix/* {{\n    rewrite * /_matrix{{path}}\n    reverse_proxy 127.0.0.1:{port}\n}}\n",
-        [f"{CHANGED}a slash within an id (%2F)", "error: What is below /_synapse/client does not come"],
+        [f"{CHANGED}a slash within an id (%2F)", "error: Requests below /_synapse/client do not reach"],
         id="Caddy with handle_path",
     ),
     pytest.param(
@@ -163,7 +163,7 @@ MISTAKES = [
         "    option forwardfor\n    http-request normalize-uri path-merge-slashes\n    default_backend b\n"
         "backend b\n    timeout server 1s\n    server s 127.0.0.1:{port}\n",
         [
-            f"{CHANGED}two slashes in a row came as `/a/b`",
+            f"{CHANGED}two slashes in a row: `/a//b` arrives as `/a/b`",
             ADDED,
             CLAIMED,
             "error: The proxy in front does not wait 2 s",
@@ -198,7 +198,7 @@ def test_init_finds_a_synapse_that_runs(gateways: Mapping[Configuration, Gateway
     named = ["--synapse-config", str(layout.etc / "homeserver.yaml"), "--yes", "--listen", "8100"]
     result = CliRunner().invoke(main, ["init", "--config", str(tmp_path / "sidecar.yaml"), *named])
     assert result.exit_code == 0, result.output
-    assert "4 processes that take requests, 4 of them on UNIX sockets" in result.output
+    assert "4 processes that serve requests, 4 of them on UNIX sockets" in result.output
     (source,) = [each for each in sources() if each.config[0].startswith(str(layout.root))]
     assert source.config == (str(layout.etc / "homeserver.yaml"), str(layout.etc / "conf.d"))
     assert source.workers == (str(layout.workers),)

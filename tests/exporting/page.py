@@ -20,11 +20,11 @@ def page(results: Mapping[str, tuple[int, Sequence[Difference]]]) -> str:
 def _lines(results: Mapping[str, tuple[int, Sequence[Difference]]]) -> Iterator[str]:
     yield "# Exported files, measured"
     yield ""
-    yield "`PYTHONPATH=tests python -m exporting` writes this page, and the tests compare it with what they find."
+    yield "`PYTHONPATH=tests python -m exporting` writes this page, and the tests compare it with their results."
     yield "Each program runs with the file that `matrix-sidecar export` wrote for it, in front of workers that answer"
-    yield f"with their names. Every endpoint of Synapse {RELEASE} is requested by each of its methods and in each"
-    yield "spelling of its path. A request counts as equal when the worker that answers is one of those among which the"
-    yield "sidecar chooses, or any event persister for a room's sends; it need not be the same one, because the"
+    yield f"with their names. The tests request every endpoint of Synapse {RELEASE} with each method and in each"
+    yield "spelling of its path. A request counts as equal if the sidecar could choose the same worker or, for a"
+    yield "room's sends, if any event persister answers. The sidecar's own choice may be another worker, because the"
     yield "programs hash differently."
     yield ""
     yield "| program | requests | equal | different |"
@@ -41,4 +41,4 @@ def _lines(results: Mapping[str, tuple[int, Sequence[Difference]]]) -> Iterator[
             for each in differences:
                 yield f"| `{each.asked.method} {each.asked.target}` | {each.ours} | {each.theirs} |"
             yield ""
-    yield "[exporting.md](exporting.md) says what these programs do not do at all."
+    yield "[exporting.md](exporting.md) lists what these programs do not do."

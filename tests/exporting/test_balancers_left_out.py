@@ -18,4 +18,4 @@ def test_balancers_are_told(program: str, tmp_path: Path) -> None:
     balancers = {"pgsql": {"listen": "tcp:5432", "servers": {"one": server}}}
     path = tmp_path / "sidecar.yaml"
     path.write_text(yaml.safe_dump(_settings(balancers=balancers)))
-    assert "balancers are not written: pgsql; what they pass on is no HTTP" in run(program, "-c", path).stdout
+    assert "balancers are left out, because they do not carry HTTP: pgsql" in run(program, "-c", path).stdout

@@ -84,7 +84,7 @@ def test_listeners_are_those_of_the_configuration(listen: str, config: Path) -> 
     for program, wanted in zip(PROGRAMS, LISTENS[listen], strict=True):
         text = run(program, "-c", config).stdout
         assert wanted in text
-        assert ("has no address of its own" in text) == listen.startswith("systemd")
+        assert ("does not say its address" in text) == listen.startswith("systemd")
 
 
 def test_every_remark_stands_in_the_comment_at_the_top(config: Path) -> None:
@@ -93,7 +93,7 @@ def test_every_remark_stands_in_the_comment_at_the_top(config: Path) -> None:
         top = run(program, "-c", config).stdout.partition("\n\n")[0].splitlines()
         assert all(line.startswith("#") and len(line) <= 120 for line in top)
         assert any("do not wait while a worker restarts" in line for line in top)
-        assert any("nobody takes over for sync" in line for line in top) == (program != "haproxy")
+        assert any("no worker replaces sync" in line for line in top) == (program != "haproxy")
 
 
 def test_a_worker_whose_file_has_a_fault_is_left_out(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def _context() -> ssl.SSLContext:
 def _groups(report: str) -> list[Group]:
     """The differences of a report, from its text."""
     found: list[Group] = []
-    heads = re.finditer(r"^    there (.*); here (.*); at (.*)\n((?:    \S+ /.*\n)*)", report, re.MULTILINE)
+    heads = re.finditer(r"^    your proxy: (.*); sidecar: (.*); at (.*)\n((?:    \S+ /.*\n)*)", report, re.MULTILINE)
     for head in heads:
         requests = tuple(_request(line) for line in head[4].splitlines())
         found.append(Group(frozenset(head[3].split(", ")), head[1], head[2], requests))
@@ -275,7 +275,7 @@ def _tells(group: Group, asked: Asked, theirs: Outcome, ours: Outcome, names: Ma
 def _is(said: str, outcome: Outcome, names: Mapping[str, str]) -> bool:
     """Whether words of the report are this outcome: names of workers, or an answer with its status."""
     if outcome.worker:
-        return outcome.worker in {names.get(name) for name in said.split(", ")} or said.endswith("with another path")
+        return outcome.worker in {names.get(name) for name in said.split(", ")} or said.endswith("with a changed path")
     return (
         said in ("files", "unclear") or outcome.answer.partition(" ")[0] in said.split() or outcome.answer == "closed"
     )

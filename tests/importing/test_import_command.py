@@ -38,10 +38,10 @@ PLACES = {
 TABLE = load_endpoints("1.163")
 
 EXPECTED_DIFFERENCES = {
-    "a worker of this homeserver serves it, and main is spared",
-    "closed here unless `access` names networks, and open there",
-    "an expression takes what stands in it for something else; here it goes with its like",
-    "the writer of account_data answers without asking another process",
+    "a worker can serve it, so it does not go to main",
+    "the sidecar denies it unless `access` lists networks; your proxy lets it through",
+    "a regular expression matches other text in the path by accident; the sidecar routes it by its endpoint",
+    "the writer of account_data can answer without another process",
 }
 """Why requests that are served there may go elsewhere here."""
 
@@ -118,9 +118,9 @@ def test_the_file_is_one_that_check_takes(name: str, tmp_path: Path) -> None:
     assert printed.stdout == target.read_text()
     checked = runner().invoke(main, ["check", "--no-ask", "-c", str(target)])
     assert checked.exit_code == 0, checked.output
-    assert "taken: " in result.stderr
-    assert "not carried over: " in result.stderr
-    assert "superfluous: " in result.stderr
+    assert "converted: " in result.stderr
+    assert "not converted: " in result.stderr
+    assert "not needed: " in result.stderr
     assert re.search(
         r"Of \d+ kinds of requests for endpoints of Synapse 1\.163, \d+ go to the same workers\.", result.stderr
     )
@@ -128,11 +128,11 @@ def test_the_file_is_one_that_check_takes(name: str, tmp_path: Path) -> None:
 
 KNOWN_FAULTS = {
     "docker-nginx": (
-        "only a writer of typing can answer it",
+        "only a writer of typing can answer this",
         "PUT /_matrix/client/{r0|v3|unstable}/rooms/{room_id}/typing/{user_id}",
-        "only the main process has it",
+        "only the main process can answer this",
         "GET /_matrix/media/{r0|v3|v1}/config",
-        "with a room id without a domain",
+        "with a room ID without a domain",
     ),
     "nginx-workers": ("it has no media repository", "with text that a user wrote", "POST /_matrix/media/v1/create"),
     "two-hosts": ("it has no media repository", "GET /_matrix/client/v1/media/config"),
@@ -148,7 +148,7 @@ def test_diff_prints_what_goes_where_it_cannot_be_served(name: str, tmp_path: Pa
     for sentence in KNOWN_FAULTS[name]:
         assert sentence in result.stdout
     assert result.stderr == ""
-    place = re.search(r"^(\S+):(\d+): to (\S+): ", result.stdout)
+    place = re.search(r"^(\S+):(\d+): sent to (\S+): ", result.stdout)
     assert place is not None
     line = Path(place[1]).read_text().splitlines()[int(place[2]) - 1]
     assert line.split()[0] in ("location", "use_backend")
@@ -200,9 +200,9 @@ def test_a_monolith_needs_no_pools(tmp_path: Path) -> None:
     said = " ".join(result.stderr.split())
     for sentence in (
         "it serves files",
-        "there is always a limit here",
+        "the sidecar always has a limit",
         "see `timeouts.answer`",
-        "no field line but X-Forwarded-For",
+        "the sidecar changes no header except X-Forwarded-For",
         'listen: "ssl:443',
     ):
         assert sentence in said
@@ -252,8 +252,8 @@ def test_ports_and_fields_of_answers(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     settings = load_settings(str(tmp_path / "sidecar.yaml"))
     assert settings.pools["sync"].workers == ("worker8083", "worker8084")
-    told = re.findall(r": add_header (\S+) .*\n    (\w+)", result.stderr)
-    assert told == [("Access-Control-Allow-Origin", "superfluous"), ("A", "not")]
+    told = re.findall(r": add_header (\S+) .*\n    ([\w ]+):", result.stderr)
+    assert told == [("Access-Control-Allow-Origin", "not needed"), ("A", "not converted")]
 
 
 REST = """\
@@ -296,7 +296,8 @@ def test_what_is_not_understood_is_told(tmp_path: Path) -> None:
     for option in ("--diff", "--host=x.example.org"):
         result = run("haproxy", tmp_path / "haproxy.cfg", option)
         assert re.search(
-            r"not understood: the converter `map_reg` is not known here.*; what is said of [0-9,]+ kinds of requests",
+            r"not understood: import does not know the converter `map_reg`.*; "
+            r"the report may be wrong about [0-9,]+ kinds of requests",
             result.stderr,
         )
 
@@ -316,7 +317,7 @@ def test_the_host_may_be_said(tmp_path: Path) -> None:
     clean = run("nginx", tmp_path / "a.conf", "--host", "two.example.org", "--diff")
     assert (clean.exit_code, clean.stdout) == (
         0,
-        f"every request for an endpoint of Synapse {load_endpoints().release} goes where it can be served\n",
+        f"every request for an endpoint of Synapse {load_endpoints().release} goes to a process that can serve it\n",
     )
 
 
@@ -378,11 +379,11 @@ def test_lines_of_haproxy_that_have_no_counterpart(tmp_path: Path) -> None:
     assert r"tcp:2001\:db8\:\:1:8008" in text
     said = " ".join(result.stderr.split())
     for sentence in (
-        "has no counterpart in a route of ours",
-        'write `listen: "haproxy:tcp:8009"`, and name the balancers',
+        "the conditions of a route cannot express this one",
+        'write `listen: "haproxy:tcp:8009"`, and list the balancers',
         "let the kernel's firewall",
         "see `timeouts.stall`",
-        "the sidecar keeps no answers",
+        "the sidecar does not cache",
     ):
         assert sentence in said
 
@@ -463,9 +464,9 @@ def test_synapses_own_files_say_who_serves_what(tmp_path: Path) -> None:
     checked = runner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
     assert checked.exit_code < 2, checked.output
     told = run("nginx", path, *options, "--diff").stdout
-    assert "only a writer of receipts can answer it (client_sync1)" in told
+    assert "only a writer of receipts can answer this (client_sync1)" in told
     concluded = run("nginx", path, "--diff").stdout
-    assert "only a writer of receipts can answer it (rooms1" in concluded
+    assert "only a writer of receipts can answer this (rooms1" in concluded
 
 
 def test_processes_on_other_hosts_are_known_by_their_ports(tmp_path: Path) -> None:
@@ -510,7 +511,7 @@ def test_without_the_reader_of_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = run("nginx", tmp_path / "nginx.conf")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "Reading nginx.conf takes crossplane, which is not installed. "
+        "Reading nginx.conf needs crossplane, which is not installed. "
         f"Install it: {sys.executable} -m pip install crossplane\n"
     )
     lines = "frontend f\n  bind :80\n  default_backend b\nbackend b\n  server s 127.0.0.1:8008\n"

@@ -106,15 +106,15 @@ def test_what_is_refused_there_is_refused_here() -> None:
     assert own_route(HERE, {}, ProxyVerdict(action="refuse", status=444)).outcome == {"refuse": 403}
     assert own_route(HERE, {}, ProxyVerdict(action="refuse", status=401)).is_filter
     assert not own_route(HERE, {}, ProxyVerdict(action="refuse", status=404)).is_filter
-    assert own_route(HERE, {}, ProxyVerdict(action="forward", pool="a", rewrites="x makes another path of it")).why_not
+    assert own_route(HERE, {}, ProxyVerdict(action="forward", pool="a", rewrites="x changes the path")).why_not
     assert own_route(HERE, {}, ProxyVerdict(action="unclear")).why_not
 
 
 def test_another_prefix_is_one_of_the_pool_and_never_synapses() -> None:
     """A service gets the path that it gets there; paths of Synapse are signed."""
-    verdict = ProxyVerdict(action="forward", pool="jwt", rewrites="x makes another path of it", prefixes=("/jwt", ""))
+    verdict = ProxyVerdict(action="forward", pool="jwt", rewrites="x changes the path", prefixes=("/jwt", ""))
     own = own_route(HERE, {"path": "/jwt/**"}, verdict)
     assert (own.upstream, own.prefixes, own.why_not) == ("jwt", ("/jwt", ""), "")
     made = ordered(own, own_route(HERE, {"path": "/m/**"}, evolve(verdict, pool="synapse")))
     assert made.routes == [{"path": "/jwt/**", "pool": "jwt"}]
-    assert "are signed with it" in made.settled[1].own.why_not
+    assert "signatures cover the path" in made.settled[1].own.why_not

@@ -135,15 +135,15 @@ def test_what_is_not_known_is_a_doubt() -> None:
             directive("location", "/", block=(directive("proxy_pass", "http://$c"),)),
         )
     )
-    assert "maps that are made of each other" in cyclic.verdict(asked()).doubts
+    assert "maps that refer to each other" in cyclic.verdict(asked()).doubts
     files = directive("if", "-f", "$request_filename", block=(directive("return", "404"),))
-    assert site(files, directive("proxy_pass", "http://a")).verdict(asked()).doubts == ("an `if` on files",)
+    assert site(files, directive("proxy_pass", "http://a")).verdict(asked()).doubts == ("an `if` that tests for files",)
     odd = directive("if", "$uri", block=(directive("proxy_pass", "http://b"),))
     assert "besides answering" in site(odd, directive("proxy_pass", "http://a")).verdict(asked()).doubts[0]
     rewriting = directive("rewrite", "^/x", "/y", "break")
-    assert "another path" in site(rewriting, directive("proxy_pass", "http://a")).verdict(asked("/x")).rewrites
+    assert "changes the path" in site(rewriting, directive("proxy_pass", "http://a")).verdict(asked("/x")).rewrites
     replacing = site(directive("proxy_pass", "http://a/b"))
-    assert "puts /b in place of the path" in replacing.verdict(asked()).rewrites
+    assert "replaces the path with /b" in replacing.verdict(asked()).rewrites
     assert replacing.verdict(asked()).prefixes is None
     spoken = site(directive("fastcgi_pass", "unix:/x"))
     assert spoken.verdict(asked()).action == "unclear"
@@ -265,7 +265,7 @@ def test_files_and_odd_outcomes_are_told() -> None:
     assert all("serves files" in each.remark for each in files)
     assert not site(directive("allow", "all")).verdict(asked()).pool
     odd = own_routes(site(inside=(directive("location", "=", "/x y", block=()),)))
-    assert next(each for each in odd if each.why_not).why_not.startswith("its expression is no path")
+    assert next(each for each in odd if each.why_not).why_not.startswith("no path pattern can express")
 
 
 @pytest.mark.parametrize(

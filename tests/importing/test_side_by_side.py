@@ -66,12 +66,12 @@ def test_other_names_are_not_swallowed() -> None:
 
 @pytest.mark.parametrize("name", ["services.conf", "services.cfg"])
 def test_other_programs_are_no_fault(name: str) -> None:
-    """`--diff` speaks of Synapse alone, and no line that leads elsewhere is superfluous."""
+    """`--diff` speaks of Synapse alone, and every line that leads elsewhere is needed."""
     assert "no process of Synapse" not in run(name, "--diff").output
     said = run(name).stderr
     for word in ("login-service", "moderation", "use_backend auth", "use_backend scanner", "use_backend livekit"):
         at = said.find(word)
-        assert at < 0 or "superfluous" not in said[at : said.index("\n", said.index("\n", at) + 1)]
+        assert at < 0 or "not needed" not in said[at : said.index("\n", said.index("\n", at) + 1)]
 
 
 def test_filters_are_told_first(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_filters_are_told_first(tmp_path: Path) -> None:
     said = runner().invoke(main, ["import", "haproxy", str(path)]).stderr
     first, second = said.index("a.cfg:4: tcp-request"), said.index("a.cfg:8: http-request deny")
     assert first < second < said.index("a.cfg:2: mode http")
-    assert said.count("a filter that is not carried over") == 2
+    assert said.count("a filter that is not converted") == 2
 
 
 def test_every_name_and_port_is_asked() -> None:
@@ -92,9 +92,10 @@ def test_every_name_and_port_is_asked() -> None:
     said = run("workers.conf").stderr
     for where in ("https://matrix.example.org:443", "https://matrix.example.org:8448", "https://*:443"):
         assert f"    {where}\n" in said
-    assert "The homeserver is taken to be https://matrix.example.org:443, which is a guess; --server-name" in said
+    assert "The homeserver is https://matrix.example.org:443. This is a guess; correct it with --server-name" in said
     told = run("services.cfg", "--server-name", "chat.example.org").stderr
-    assert "The homeserver is taken to be https://chat.example.org:443.\n" in told
+    assert "converted: routes: http://*/.well-known/acme-challenge/**, http://*/**\n" in told
+    assert "The homeserver is https://chat.example.org:443.\n" in told
 
 
 def test_a_frontend_and_a_backend_of_one_name_are_two(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_frontend_and_a_backend_of_one_name_are_two(tmp_path: Path) -> None:
     )
     done = runner().invoke(main, ["import", "haproxy", str(path)])
     assert "    http://*:8448\n" in done.stderr
-    assert "there f; here main; at http://*:8448" in done.stderr
+    assert "your proxy: f; sidecar: main; at http://*:8448" in done.stderr
     assert yaml.safe_load(done.stdout)["listen"] == ["tcp:80:interface=\\:\\:", "tcp:8448"]
 
 
@@ -118,7 +119,7 @@ def test_a_backend_that_is_missing_is_named(tmp_path: Path) -> None:
         "frontend f\n bind :80\n use_backend m if { path /x }\n default_backend lost\nbackend m\n server m a:1\n"
     )
     said = runner().invoke(main, ["import", "haproxy", str(path)]).stderr
-    assert "not understood: the backend `lost`, which no file has" in said
+    assert "not understood: no file has the backend `lost`" in said
 
 
 def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
@@ -127,17 +128,17 @@ def test_what_has_no_address_is_told_with_its_line(tmp_path: Path) -> None:
     path.write_text("frontend f\n default_backend m\nbackend m\n server m $ADDRESS\n server n 127.0.0.1:1\n")
     partly = runner().invoke(main, ["import", "haproxy", str(path)])
     assert partly.exit_code == 0
-    assert "a.cfg:4: m: `$ADDRESS` is no address without what HAProxy adds to it; write the worker's" in partly.stderr
+    assert "a.cfg:4: m: `$ADDRESS` is not an address until HAProxy fills it in; write the worker's" in partly.stderr
     path.write_text(
         "frontend f\n default_backend m\nbackend m\n server-template m 3 _http._tcp.main.ns.svc. resolvers k\n"
     )
     service = runner().invoke(main, ["import", "haproxy", str(path)])
     assert service.exit_code == 0
     assert "endpoint: 'tcp:main.ns.svc:8008'" in service.stdout
-    assert "a.cfg:4: m: its port is in DNS, in an SRV record; 8008 is a guess" in service.stderr
+    assert "a.cfg:4: m: its port is in an SRV record in DNS; 8008 is a guess" in service.stderr
     path = tmp_path / "a.conf"
     path.write_text("server { location = /x { proxy_pass http://x; } location / { proxy_pass http://$nobody:80; } }\n")
     nothing = runner().invoke(main, ["import", "nginx", str(path), "-o", str(tmp_path / "sidecar.yaml")])
     checked = runner().invoke(main, ["check", "--no-ask", "-c", str(tmp_path / "sidecar.yaml")])
     assert (nothing.exit_code == 2) is (checked.exit_code == 2)
-    assert "`:80` is no address without its variables" in nothing.stderr
+    assert "`:80` is not an address until nginx fills in its variables" in nothing.stderr

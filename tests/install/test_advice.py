@@ -68,10 +68,10 @@ def test_a_port_of_every_address_can_be_reached_past_the_sidecar(place: Path) ->
 @pytest.mark.parametrize(
     ("mode", "account", "part"),
     [
-        ("0o660", STRANGER, "`mode` is a text"),
+        ("0o660", STRANGER, "`mode` is a string"),
         (660, STRANGER, "decimal number 660; write it with a leading zero"),
         (0o660, STRANGER, "`Group=`"),
-        (0o600, MEMBER, "only Synapse's own user may connect to it"),
+        (0o600, MEMBER, "only Synapse's own user can connect to it"),
     ],
 )
 def test_modes_that_keep_the_sidecar_out(place: Path, mode: object, account: Account, part: str) -> None:
@@ -94,11 +94,11 @@ def test_a_socket_that_is_there_is_judged_as_it_is(place: Path) -> None:
         path.chmod(0o660)
         (message,) = told(place, path=str(path))
         assert f"the sidecar may not pass through {path.parent}" in message
-        assert message.endswith("let the directory be passed (`chmod o+x`), or let the sidecar run in its group")
+        assert message.endswith("allow access to the directory (`chmod o+x`), or let the sidecar run in its group")
         path.parent.chmod(0o711)
         (message,) = told(place, path=str(path), mode=0o660)
         assert f"may not write to {path}, which has mode 0660" in message
-        assert "so that the sidecar cannot reach w; let the sidecar run in Synapse's group" in message
+        assert "so the sidecar cannot reach w; let the sidecar run in Synapse's group" in message
         path.chmod(0o666)
         assert told(place, path=str(path)) == []
 

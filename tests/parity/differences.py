@@ -58,69 +58,69 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "closed",
         lambda case: case.ours.group == "refuse 403" and bool(_ADMIN.match(case.sent.path)),
-        "The admin API, the API for MAS and Synapse's own metrics are closed unless `access` names networks. There "
-        "they are open to everybody, or to all private networks.",
+        "The sidecar closes the admin API, the API for MAS and Synapse's own metrics unless `access` lists "
+        "networks. The proxy leaves them open to everybody, or to all private networks.",
     ),
     Reason(
         "closed to browsers",
         lambda case: case.theirs.group == "refuse 403" and case.sent.path.startswith("/_synapse/client/"),
-        "Single sign-on, password resets and consent happen below `/_synapse/client` in the browsers of users, whom "
-        "the block on all of `/_synapse` keeps out.",
+        "Browsers use `/_synapse/client` for single sign-on, password resets and consent. The proxy blocks all of "
+        "`/_synapse`.",
         systems=("docker-nginx",),
     ),
     Reason(
         "refused for a word",
         lambda case: case.theirs.group == "refuse 403" and case.sent.path.endswith("media"),
-        "The expression for the administration of media ends in `|media$`: any path that ends so, a user's own words "
-        "included, is for trusted networks only.",
+        "The expression for the administration of media ends in `|media$`. It restricts every path with this "
+        "ending to trusted networks, even if a user chose the word.",
         systems=("nginx-workers",),
     ),
     Reason(
         "not Synapse's",
         lambda case: case.sent.row is not None,
-        "The expressions for ma1sd end in the middle of a path and take single sign-on's first step along, which ma1sd "
-        "does not have.",
+        "The expressions for ma1sd end in the middle of a path, and also match the first step of single sign-on, "
+        "which ma1sd does not have.",
         theirs="synapse0_ma1sd",
         systems=("two-hosts",),
     ),
     Reason(
         "cannot be served",
         lambda case: case.sent.row is not None and not case.serves and not case.sent.misleading,
-        "The process that gets it there answers 404 or 500: it is no writer of the stream, has no media repository, or "
-        "the endpoint exists in the main process only.",
+        "The process that the proxy chooses answers 404 or 500: it is not a writer of the stream, has no media "
+        "repository, or only the main process has the endpoint.",
     ),
     Reason(
         "text picks a pool",
         lambda case: case.sent.misleading,
-        "A transaction id, a tag or an event type is a word of some expression, and the request goes where that word "
-        "belongs. The sidecar compares whole segments of the path where they stand.",
+        "A transaction ID, a tag or an event type matches a word of an expression that is meant for another part of "
+        "the path. The sidecar compares each segment of the path at its place.",
     ),
     Reason(
         "room without a domain",
         lambda case: case.sent.room is not None and ":" not in case.sent.room and case.ours.group == "room_workers",
-        "The expression for rooms wants a colon, which the ids of room version 12 do not have. Here such a room has "
-        "its worker like any other.",
+        "The expression for rooms needs a colon, but room IDs of version 12 have none. The sidecar gives such a "
+        "room a worker like any other.",
         systems=("docker-nginx",),
     ),
     Reason(
         "a room that is only data",
         lambda case: case.theirs.group == "room_workers" and case.ours.group in ("client_readers", "client_syncs"),
-        "Some paths name a room and are a user's affair: a key backup, tags, account data, a subscription, the first "
-        "sync of a room. They go where that user's requests go.",
+        "Some paths have a room ID but belong to a user: key backups, tags, account data, subscriptions, the first "
+        "sync of a room. They go to that user's worker.",
         systems=("docker-nginx",),
     ),
     Reason(
         "readers get nothing",
         lambda case: case.theirs.group == "main" and case.ours.group == "client_readers",
-        "The upstream for client readers is in no location; the one that is meant for it names the main process. Here "
-        "the readers get what they are there for.",
+        "No location uses the upstream for client readers; the one that is meant for it uses the main process. In "
+        "the sidecar, the readers get these requests.",
         systems=("docker-nginx",),
     ),
     Reason(
         "directory worker gets nothing",
         lambda case: case.sent.path.endswith("/user_directory/search"),
-        "The rule for the directory's worker stands below one for all workers that has the same path. Here the worker "
-        "gets the searches.",
+        "The rule for the directory's worker comes after a rule for all workers with the same path. In the sidecar, "
+        "the directory's worker gets the searches.",
         theirs="synapseX_worker_generic",
         ours="synapse0_directory_worker",
         systems=("two-hosts",),
@@ -128,20 +128,20 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "left on main",
         lambda case: case.theirs.group in ("main", "synapse0_master") and case.sent.row is not None,
-        "The lists are those of an older Synapse, or name some spellings of a path only. By Synapse's own servlets a "
-        "worker of this homeserver serves it, and main is spared.",
+        "The lists are from an older Synapse, or have only some spellings of a path. Synapse's own code lets a "
+        "worker of this homeserver serve it, so it need not go to main.",
     ),
     Reason(
         "another spelling of a path",
         lambda case: case.sent.row is None and case.ours.group in ("main", "synapse0_master"),
-        "nginx decodes the path and merges its slashes before it compares; Synapse does not, and has no such endpoint. "
-        "Main says so.",
+        "nginx decodes the path and merges slashes before it compares. Synapse does not, and has no such endpoint, "
+        "so main answers with an error.",
         systems=("docker-nginx", "nginx-workers"),
     ),
     Reason(
         "a path without its slash",
         lambda case: case.sent.path == "/_matrix",
-        "nginx adds the slash by a redirect of its own; here it is sent away like anything that is not Matrix.",
+        "nginx redirects to the path with a slash. The sidecar redirects it like any other path that is not Matrix.",
         systems=("docker-nginx",),
     ),
 )

@@ -23,33 +23,32 @@ MENDED = {**nginx_files.MENDED, "two-hosts": haproxy_file.MENDED}
 _HEAD = """\
 # Beside the proxies that it replaces
 
-Three proxy configurations for Synapse with workers have been published by people who run it; for each there is a
-preset that does the same. `tests/parity` runs the real program with the original configuration and the sidecar with
-the preset in front of the same workers, sends both the same requests, and compares who gets them. This page is made
-from what it measured, and the test fails where it would not come out the same.
+People who run Synapse with workers have published three proxy configurations. For each there is a preset that does
+the same. `tests/parity` runs the real program with the original configuration, and the sidecar with the preset, in
+front of the same workers. It sends both the same requests, and compares which workers get them. It writes this page
+from the results; the test fails if the page is out of date.
 
-The requests are made from the endpoint table of Synapse 1.163: every method and spelling of every path, three times,
-with users, rooms with and without a domain, events, aliases, transaction ids and tags, plainly written or
-percent-encoded in either case, tokens in the header or the query, syncs with and without `since`, from several
-addresses, and some paths that Synapse does not have. Each worker records the request-line that it gets: on both sides
-it is the one that was sent, byte for byte.
+The requests come from the endpoint table of Synapse 1.163: every method and spelling of every path, three times, with
+users, rooms with and without a domain, events, aliases, transaction IDs and tags, plain or percent-encoded in either
+case, tokens in the header or the query, syncs with and without `since`, from several addresses, and some paths that
+Synapse does not have. Each worker records the request line that it gets: on both sides it is what the client sent,
+byte for byte.
 
-Where the two differ there is a rule in `tests/parity/differences.py` with the reason, and the first that fits counts.
-A difference without a reason fails the test, and so does a reason that never applies.
+For each difference there is a rule in `tests/parity/differences.py` with the reason; the first rule that matches
+counts. A difference without a reason fails the test, and so does a reason that never applies.
 """
 _TAIL = """\
-## What was mended
+## What was fixed
 
-The configurations run as published, but for what does not load with the nginx 1.22 and the HAProxy 2.6 of Debian 12:
+The configurations run as published, except for what the nginx 1.22 and the HAProxy 2.6 of Debian 12 do not load:
 
 | preset | what | now |
 | --- | --- | --- |
 {mended}
 
-And for what a test on one machine needs: addresses, sockets and files are those of the test, HAProxy's public port
-has no certificate, its `maxconn` is what the machine's open files allow, nginx takes the client's address from
-X-Forwarded-For as behind another proxy, and both name in their answers the upstream that they chose. Host names are
-examples.
+A test on one machine also needs its own addresses, sockets and files. HAProxy's public port has no certificate, and its
+`maxconn` fits the machine's open files. nginx takes the client's address from X-Forwarded-For, as behind another
+proxy. Both name in their responses the upstream that they chose. Host names are examples.
 """
 
 
@@ -99,8 +98,8 @@ def _kept(result: Result) -> Iterator[str]:
     kept = [each for each in result.classes if each.kept]
     requests = sum(each.requests for each in kept)
     yield (
-        f"What the proxy keeps on one server by a key: {len(result.classes)} keys were in two of these requests or "
-        f"more, and the {requests:,} requests of {len(kept)} of them are on one worker here too."
+        f"Of the keys that the proxy keeps on one server, {len(result.classes)} are in two or more of these requests. "
+        f"The {requests:,} requests of {len(kept)} of them also reach one worker each in the sidecar."
     )
     for reason in (each for each in AFFINITIES if each in result.split):
         count = sum(each.requests for each in result.split[reason])
