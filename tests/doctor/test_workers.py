@@ -53,7 +53,7 @@ def test_no_permission() -> None:
     """Who runs this may not connect; that says nothing of the sidecar."""
     silence = SilenceError("permission denied", PermissionError(errno.EACCES, "Permission denied"))
     finding = _silent("sync1", ServerAddress(socket="/run/a.sock"), silence)
-    assert finding.sentence == "sync1 was not reached: no permission for /run/a.sock."
+    assert finding.sentence == "doctor cannot reach sync1: no permission for /run/a.sock."
     assert finding.mend == "Run this as root, or as the sidecar's user."
 
 
