@@ -337,7 +337,7 @@ def test_http_beside_https(answer: bytes, sentence: str) -> None:
     """It leads to https, or is not there."""
     with Proxy(0, lambda _: answer) as proxy:
         assert sentence in examine_plain("127.0.0.1", proxy.port).sentence
-    assert "Nobody answers http" in examine_plain("127.0.0.1", proxy.port).sentence
+    assert "No server answers plain HTTP" in examine_plain("127.0.0.1", proxy.port).sentence
 
 
 # TLS.

@@ -88,7 +88,7 @@ def test_who_stands_in_and_what_nobody_serves(deployment: Deployment) -> None:
     running["rooms"]["parts"] = [part("rooms", "nobody", required=False)]
     running["main"]["parts"] = [part("main", "nobody", open=False, required=False)]
     assert told(deployment, pools=running) == [
-        "error: Nobody serves rooms now.",
+        "error: No worker serves rooms now.",
         "warning: None of their own workers can serve sync, client (reading); main serves them instead.",
     ]
 

@@ -122,7 +122,7 @@ MISTAKES = [
         "proxy_set_header X-Forwarded-For $http_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;\n"
         "add_header Access-Control-Allow-Origin *; }}",
         [
-            "error: Access-Control-Allow-Origin comes 2 times",
+            "error: Access-Control-Allow-Origin arrives 2 times",
             "error: Requests below /_matrix/federation, /_matrix/key, /_matrix/media, /_synapse/client do not reach",
             PRETENDED,
         ],

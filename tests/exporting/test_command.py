@@ -52,7 +52,7 @@ def test_another_release_of_synapse_makes_a_file_out_of_date(program: str, confi
     config.write_text(yaml.safe_dump(_settings(synapse={"version": "1.120"})))
     old = run(program, "-c", config, "--check", tmp_path / FILES[program])
     assert old.exit_code == 1
-    assert "-# Made by" in old.stdout
+    assert "-# Written by" in old.stdout
     assert sum(line.startswith("-") for line in old.stdout.splitlines()) > 10
 
 

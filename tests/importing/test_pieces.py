@@ -161,7 +161,7 @@ def test_what_is_not_known_is_a_doubt() -> None:
     found = haproxy_site(sections(f"{changing}{guarded}backend b\n balance source\n server s 127.0.0.1:1\n", "x"))
     verdict = found.verdict(asked("/a", **{"x-from": "10.1.1.1"}))
     assert (verdict.pool, verdict.key, verdict.doubts) == ("b", "balance source 10.1.1.1", ())
-    assert "`set-path` in x:2 makes another path" in verdict.rewrites
+    assert "`set-path` in x:2 changes the path" in verdict.rewrites
 
 
 def test_addresses() -> None:
