@@ -49,16 +49,37 @@ class Document:
     """The file as it was read; empty where it could not be."""
     repeated: tuple[KeyPath, ...] = field(default=(), eq=False)
     """Keys that are given more than once."""
+    written: Mapping[KeyPath, str] = field(factory=dict, eq=False, repr=False)
+    """Values that are not as in the file, and what stands there."""
+    taken: Mapping[KeyPath, tuple[Document, KeyPath]] = field(factory=dict, eq=False, repr=False)
+    """Which values come out of another file, and which key they have there."""
+    parts: tuple[Document, ...] = field(default=(), eq=False, repr=False)
+    """The files that this was put together from, in their order, as each was read; none where it is one file."""
+
+    @property
+    def files(self) -> tuple[Document, ...]:
+        """Everything that was read for this."""
+        return self.parts or (self,)
+
+    def origin(self, path: KeyPath) -> tuple[Document, KeyPath]:
+        """The file in which the value of a key path stands, and its key path there."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.taken:
+                document, inner = self.taken[path[:end]]
+                return document, (*inner, *path[end:])
+        return self, path
 
     def line(self, path: KeyPath) -> int:
         """The line of a key path, or of the nearest thing around it; 0 where the file has none of them."""
-        while path and path not in self.lines:
+        document, path = self.origin(path)
+        while path and path not in document.lines:
             path = path[:-1]
-        return self.lines.get(path, 0)
+        return document.lines.get(path, 0)
 
     def problem(self, path: KeyPath, message: str, severity: Severity = Severity.ERROR) -> Problem:
-        """A problem placed at a key path of this file."""
-        return Problem(self.file, self.line(path), dotted(path), message, severity)
+        """A problem placed at a key path, in the file in which that stands."""
+        document, inner = self.origin(path)
+        return Problem(document.file, self.line(path), dotted(inner), message, severity)
 
     @property
     def usable(self) -> bool:
@@ -118,6 +139,16 @@ def parse_document(content: bytes, file: str, repeated: Severity = Severity.ERRO
     except _StopError as stop:
         return _unusable(file, stop.line, stop.message, builder.problems)
     return Document(file, value, builder.lines, tuple(builder.problems), content, tuple(builder.repeats))
+
+
+def plain_value(text: str) -> Any:
+    """What YAML makes of a text that stands somewhere without quotes; the text itself where that is no single value."""
+    scalars = yaml.constructor.SafeConstructor()
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    try:
+        return scalars.construct_object(yaml.ScalarNode(tag, text)) if tag in _PLAIN_TAGS else text
+    except _UNFIT:
+        return text
 
 
 def _unusable(file: str, line: int, message: str, others: list[Problem] | None = None) -> Document:

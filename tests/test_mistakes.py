@@ -23,6 +23,7 @@ worker_listeners:
   - {type: http, path: DIR/w1.sock, resources: [{names: [client]}]}
 """
 INSTANCES = "instance_map: {main: {host: localhost, port: 9093}}\n"
+MORE = "\npools: {sync: {workers: [sync1]}}\n"
 SYNAPSE = "synapse: {config: homeserver.yaml, workers: [w1.yaml]}\n"
 
 
@@ -178,6 +179,39 @@ MISTAKES = [
         'listen: "ssl:8448:privateKey=key.pem"',
         "4: listen[0]: key.pem does not exist; give a PEM file that the sidecar's user may read",
     ),
+    # Other files, and variables
+    ours(
+        "include: conf.d/*.yaml",
+        "4: include: the directory conf.d does not exist; create it, or remove the pattern",
+    ),
+    ours(
+        "include: nowhere.yaml",
+        "4: include: nowhere.yaml does not exist; give the path of an existing file, or a pattern such as "
+        "`conf.d/*.yaml`",
+    ),
+    ours(
+        "include: sidecar.yaml",
+        "4: include: sidecar.yaml is this file itself; keep the included files in a directory of their own: "
+        "`conf.d/*.yaml`",
+    ),
+    ours(
+        "include: [more.yaml, more.yaml]",
+        "4: include[1]: more.yaml is included in sidecar.yaml:4 already; remove one of the two",
+    ),
+    ours(
+        "include: 7",
+        "4: include: must be a file or pattern such as `conf.d/*.yaml`; YAML does not read this as text: put "
+        "it in quotes",
+    ),
+    Mistake(
+        WORKERS + "include: more.yaml\npools: {sync: {workers: [sync1]}}",
+        "more.yaml:2: pools.sync.workers: sidecar.yaml:5 sets this too; leave it out here or there",
+    ),
+    ours(
+        "limits:\n  waiting: ${NO_SUCH_VARIABLE}",
+        "5: limits.waiting: the environment variable `NO_SUCH_VARIABLE` is not set; set it where this program starts, "
+        "or write `${NO_SUCH_VARIABLE:-default}`",
+    ),
     # Names
     ours("routes: [{path: /x, pool: snyc}]", "4: routes[0].pool: there is no pool `snyc`; did you mean `sync`?"),
     ours(
@@ -244,7 +278,7 @@ MISTAKES = [
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
 def test_one_cause_gives_one_message(mistake: Mistake, tmp_path: Path) -> None:
     """Nothing that only follows from the first; where it is, what is wrong, and what to write."""
-    texts = {"sidecar.yaml": SYNAPSE, "homeserver.yaml": HOMESERVER + INSTANCES, "w1.yaml": WORKER}
+    texts = {"sidecar.yaml": SYNAPSE, "homeserver.yaml": HOMESERVER + INSTANCES, "w1.yaml": WORKER, "more.yaml": MORE}
     for name, text in {**texts, mistake.file: mistake.text}.items():
         (tmp_path / name).write_text(text.replace("DIR", str(tmp_path)))
     problems = check_files(str(tmp_path / "sidecar.yaml"), ask=False).problems

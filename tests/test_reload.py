@@ -66,6 +66,33 @@ def test_reloads_under_load(tmp_path: Path) -> None:
         assert worker.failure is None
 
 
+def test_an_included_file_is_read_again(tmp_path: Path) -> None:
+    """A change and a new file apply; a mistake in one of them, or one that is named and gone, changes nothing."""
+    path, parts = tmp_path / "sidecar.yaml", tmp_path / "conf.d"
+    parts.mkdir()
+    path.write_text('include: ["conf.d/*.yaml", "${SITE}.yaml"]\n' + configuration(0).partition("limits:")[0])
+    (tmp_path / "site.yaml").write_text("limits: {waiting: 7}\n")
+    with Running(["-c", str(path)], tmp_path, SITE="site") as sidecar:
+        sidecar.address()
+        (tmp_path / "site.yaml").write_text("limits: {waiting: 8}\n")
+        (parts / "a.yaml").write_text("timeouts: {wait: 5s}\n")
+        sidecar.signal(signal.SIGHUP)
+        said = sidecar.says(r"reloaded: .*limits\.waiting: 8 \(before: 7\).*")
+        assert "timeouts.wait: 5" in said.group(0)
+        (parts / "a.yaml").write_text("timeouts: {wait: 5s}\nlimits: {waiting: 9}\n")
+        sidecar.signal(signal.SIGHUP)
+        sidecar.says(
+            r"not reloaded, nothing has changed: .*site\.yaml:1: limits\.waiting: .*conf\.d/a\.yaml:2 sets this too"
+        )
+        (parts / "a.yaml").write_text("")
+        sidecar.signal(signal.SIGHUP)
+        sidecar.says(r"not reloaded, nothing has changed: .*conf\.d/a\.yaml: the file is empty now")
+        (parts / "a.yaml").unlink()
+        (tmp_path / "site.yaml").unlink()
+        sidecar.signal(signal.SIGHUP)
+        sidecar.says(r"not reloaded, nothing has changed: .*sidecar\.yaml:1: include\[1\]: .*site\.yaml does not exist")
+
+
 # In this process.
 
 

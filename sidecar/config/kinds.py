@@ -366,6 +366,8 @@ SiblingEndpoint = Annotated[
     ),
 ]
 Path = Annotated[str, Kind("path", "/etc/matrix-synapse/homeserver.yaml", _read_path)]
+Included = Annotated[str, Kind("file or pattern", "conf.d/*.yaml", _read_path)]
+"""Other files of ours."""
 StateFile = Annotated[str, Kind("file", "drains.json", _read_state_file)]
 """A file that the sidecar itself writes."""
 Flag = Annotated[bool, Kind("flag", "true", _read_flag, lambda flag: str(flag).lower(), {"type": "boolean"})]

@@ -15,11 +15,12 @@ from cattrs import Converter
 
 from sidecar.config.balancers import BalancerFault, balancer_faults
 from sidecar.config.endpoint_strings import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar, overlap
-from sidecar.config.kinds import Kind, RefusedError
+from sidecar.config.including import read_with_includes
+from sidecar.config.kinds import Kind, RefusedError, shown
 from sidecar.config.rollout import rollout_faults
 from sidecar.config.schema import Forwarded, Route, Settings
 from sidecar.config.siblings import sibling_faults, sibling_oddities
-from sidecar.document import Document, KeyPath, dotted, read_document
+from sidecar.document import Document, KeyPath, dotted, plain_value
 from sidecar.errors import ConfigError, Problem, Severity, nearest_name
 
 Fault = tuple[KeyPath, str]
@@ -32,11 +33,12 @@ _SYNAPSE_BACKLOG = 50
 
 
 def load_settings(path: str, *, inside: bool = False) -> Settings:
-    """Read a configuration file. Raises ConfigError with all that is wrong in it; `Settings.warnings` has the rest.
+    """Read a configuration file, and what it includes, with the variables of the environment.
 
-    `inside`: the sidecar runs inside Synapse, which knows its files, so that none need be named.
+    Raises ConfigError with all that is wrong in them; `Settings.warnings` has the rest. `inside`: the sidecar runs
+    inside Synapse, which knows its files, so that none need be named.
     """
-    return settle(read_document(os.path.abspath(path)), inside=inside)
+    return settle(read_with_includes(os.path.abspath(path), os.environ), inside=inside)
 
 
 def settle(document: Document, *, inside: bool = False) -> Settings:
@@ -44,11 +46,11 @@ def settle(document: Document, *, inside: bool = False) -> Settings:
     if document.value is None and not document.usable:
         raise _failure(document.problems)
     try:
-        settings = _converter(os.path.dirname(document.file)).structure(document.value, Settings)
+        settings: Settings = _Reader(document).structured(document.value, Settings)
         faults = list(_contradictions(settings, inside=inside))
     except _FaultyError as faulty:
         settings, faults = Settings(), faulty.faults
-    found = sorted((document.problem(*fault) for fault in faults), key=lambda problem: problem.line)
+    found = _sorted(document, (document.problem(*fault) for fault in faults))
     wrong = {path for path, _ in faults}
     odd = [document.problem(*fault, Severity.WARNING) for fault in _oddities(settings) if fault[0] not in wrong]
     if found or not document.usable:
@@ -59,11 +61,19 @@ def settle(document: Document, *, inside: bool = False) -> Settings:
 def read_part(document: Document, path: KeyPath, value: Any, section: type[Section]) -> Section:
     """The `value` at `path` of a document whose other parts are not ours. Raises ConfigError."""
     try:
-        read: Section = _converter(os.path.dirname(document.file)).structure(value, section)
+        read: Section = _Reader(document, list(path)).structured(value, section)
     except _FaultyError as faulty:
         problems = [document.problem((*path, *fault), message) for fault, message in faulty.faults]
         raise _failure(tuple(sorted(problems, key=lambda problem: problem.line))) from None
     return read
+
+
+def _sorted(document: Document, problems: Iterable[Problem]) -> list[Problem]:
+    """In the order of the files and their lines, without what follows from a fault of the same place."""
+    order = {part.file: number for number, part in enumerate(document.files)}
+    known = {(each.file, each.line, each.key) for each in document.problems if each.severity is Severity.ERROR}
+    new = (each for each in problems if (each.file, each.line, each.key) not in known)
+    return sorted(new, key=lambda problem: (order[problem.file], problem.line))
 
 
 def _failure(problems: tuple[Problem, ...]) -> ConfigError:
@@ -87,39 +97,79 @@ class _FaultyError(Exception):
         self.faults = faults
 
 
-def _gather(parts: Iterable[tuple[Hashable, Callable[[], Any]]]) -> list[Any]:
-    """Read each part; raises _FaultyError with the faults of all, each under the key of its part."""
-    values: list[Any] = []
-    faults: list[Fault] = []
-    for key, read in parts:
-        try:
-            values.append(read())
-        except _FaultyError as faulty:
-            faults.extend(((key, *path), message) for path, message in faulty.faults)
-    if faults:
-        raise _FaultyError(faults)
-    return values
+Part = tuple[Hashable, Callable[[], Any]]
 
 
-def _converter(base: str) -> Converter:
-    """A converter whose hooks raise nothing but _FaultyError. Relative paths are seen from directory `base`."""
-    converter = Converter()
+class _Reader:
+    """Structures a document by hooks of cattrs that raise nothing but _FaultyError. Knows where it is reading."""
 
-    def read_kind(value: Any, annotation: Any) -> Any:
+    def __init__(self, document: Document, path: list[Hashable] | None = None) -> None:
+        self._document = document
+        self._path = path or []
+        self._converter = Converter()
+        self._converter.register_structure_hook_func(lambda wanted: kind_of(wanted) is not None, self._read_kind)
+        for suits, hook in ((_is_list, _read_list), (_is_mapping, _read_mapping), (attrs.has, _read_section)):
+            self._converter.register_structure_hook_func(suits, self._bound(hook))
+
+    def structured(self, value: Any, wanted: Any) -> Any:
+        """The value as the schema wants it."""
+        return self._converter.structure(value, wanted)
+
+    def later(self, value: Any, wanted: Any) -> Callable[[], Any]:
+        """A part for `gather`."""
+        return lambda: self._converter.structure(value, wanted)
+
+    def gather(self, parts: Iterable[Part]) -> list[Any]:
+        """Read each part; raises _FaultyError with the faults of all, each under the key of its part."""
+        values: list[Any] = []
+        faults: list[Fault] = []
+        for key, read in parts:
+            self._path.append(key)
+            try:
+                values.append(read())
+            except _FaultyError as faulty:
+                faults.extend(((key, *path), message) for path, message in faulty.faults)
+            finally:
+                self._path.pop()
+        if faults:
+            raise _FaultyError(faults)
+        return values
+
+    def name(self, name: Any, wanted: Any) -> Callable[[], Any]:
+        """A part for `gather`: the key of an entry, which no variable makes."""
+        kind = kind_of(wanted)
+        return lambda: self._read(kind, name) if kind else name
+
+    def _bound(self, hook: Callable[[Any, Any, _Reader], Any]) -> Callable[[Any, Any], Any]:
+        return lambda value, wanted: hook(value, wanted, self)
+
+    def _read_kind(self, value: Any, annotation: Any) -> Any:
         kind = kind_of(annotation)
+        if kind is None:
+            return value
+        origin, path = self._document.origin(tuple(self._path))
+        written = origin.written.get(path)
+        return (
+            self._read(kind, value) if written is None or value is None else self._read_variable(kind, value, written)
+        )
+
+    def _read(self, kind: Kind, value: Any) -> Any:
+        """Relative paths are seen from the directory of the file in which they stand."""
+        origin, _ = self._document.origin(tuple(self._path))
         try:
-            return kind.read(value, base) if kind else value
+            return kind.read(value, os.path.dirname(origin.file))
         except RefusedError as refused:
             raise _FaultyError([((), str(refused))]) from None
 
-    converter.register_structure_hook_func(lambda wanted: kind_of(wanted) is not None, read_kind)
-    for suits, hook in ((_is_list, _read_list), (_is_mapping, _read_mapping), (attrs.has, _read_section)):
-        converter.register_structure_hook_func(suits, _bound(hook, converter))
-    return converter
-
-
-def _bound(hook: Callable[[Any, Any, Converter], Any], converter: Converter) -> Callable[[Any, Any], Any]:
-    return lambda value, wanted: hook(value, wanted, converter)
+    def _read_variable(self, kind: Kind, text: str, written: str) -> Any:
+        """What a variable holds is text, or what YAML makes of it. It is not repeated, because it may be a secret."""
+        for value in (text, plain_value(text)):
+            try:
+                return self._read(kind, value)
+            except _FaultyError:
+                continue
+        message = f"what the environment gives for {shown(written)} does not fit; it must be {kind.described}"
+        raise _FaultyError([((), message)])
 
 
 def _is_list(wanted: Any) -> bool:
@@ -130,26 +180,26 @@ def _is_mapping(wanted: Any) -> bool:
     return get_origin(wanted) is get_origin(Mapping[str, str])
 
 
-def _read_list(value: Any, wanted: Any, converter: Converter) -> tuple[Any, ...]:
+def _read_list(value: Any, wanted: Any, reader: _Reader) -> tuple[Any, ...]:
     item = get_args(wanted)[0]
     if isinstance(value, list):
-        return tuple(_gather((index, _later(converter, part, item)) for index, part in enumerate(value)))
+        return tuple(reader.gather((index, reader.later(part, item)) for index, part in enumerate(value)))
     if kind_of(item) is None:
         raise _FaultyError([((), f"must be a list, each item beginning with `- `, not {_described(value)}")])
-    return (converter.structure(value, item),)
+    return (reader.structured(value, item),)
 
 
-def _read_mapping(value: Any, wanted: Any, converter: Converter) -> dict[Any, Any]:
+def _read_mapping(value: Any, wanted: Any, reader: _Reader) -> dict[Any, Any]:
     key_kind, value_kind = get_args(wanted)
     if not isinstance(value, dict):
         raise _FaultyError([((), f"must be a mapping, each entry beginning with `NAME:`, not {_described(value)}")])
-    names = [(key, _later(converter, key, key_kind)) for key in value]
-    parts = [(key, _later(converter, part, value_kind)) for key, part in value.items()]
-    read = _gather((*names, *parts))
+    names = [(key, reader.name(key, key_kind)) for key in value]
+    parts = [(key, reader.later(part, value_kind)) for key, part in value.items()]
+    read = reader.gather((*names, *parts))
     return dict(zip(read, read[len(names) :], strict=False))
 
 
-def _read_section(value: Any, section: type, converter: Converter) -> Any:
+def _read_section(value: Any, section: type, reader: _Reader) -> Any:
     """Keys without a value count as absent, so that all lines of a section can be commented out."""
     keys = keys_of(section)
     short: Mapping[str, Mapping[str, Any]] = getattr(section, "SHORT", {})
@@ -161,10 +211,10 @@ def _read_section(value: Any, section: type, converter: Converter) -> Any:
             [((), f"must be {words}a mapping with keys such as `{_example(keys)}`, not {_described(value)}")]
         )
     given = {key: part for key, part in (value or {}).items() if part is not None or key not in keys}
-    parts = [(key, _later_key(converter, key, part, keys)) for key, part in given.items()]
+    parts = [(key, _later_key(reader, key, part, keys)) for key, part in given.items()]
     missing = [name for name, key in keys.items() if key.default is attrs.NOTHING and name not in given]
     parts += [(name, _refusal("the key is missing; it has no default")) for name in missing]
-    return section(**dict(zip(given, _gather(parts), strict=False)))
+    return section(**dict(zip(given, reader.gather(parts), strict=False)))
 
 
 def _example(keys: Mapping[str, attrs.Attribute[Any]]) -> str:
@@ -174,15 +224,9 @@ def _example(keys: Mapping[str, attrs.Attribute[Any]]) -> str:
     return f"{name}:" if kind is None else f"{name}: {kind.example}"
 
 
-def _later(converter: Converter, value: Any, wanted: Any) -> Callable[[], Any]:
-    return lambda: converter.structure(value, wanted)
-
-
-def _later_key(
-    converter: Converter, key: Any, value: Any, keys: Mapping[str, attrs.Attribute[Any]]
-) -> Callable[[], Any]:
+def _later_key(reader: _Reader, key: Any, value: Any, keys: Mapping[str, attrs.Attribute[Any]]) -> Callable[[], Any]:
     if key in keys:
-        return _later(converter, value, keys[key].type)
+        return reader.later(value, keys[key].type)
     if not isinstance(key, str):
         return _refusal("YAML does not read this key as text; put it in quotes")
     near = nearest_name(key, keys)

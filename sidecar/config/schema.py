@@ -382,6 +382,13 @@ class Settings:
     )
     log: Log = field(factory=Log, metadata=doc("What is written to the log."))
     rollout: Rollout = field(factory=Rollout, metadata=doc("How `matrix-sidecar rollout` restarts Synapse."))
+    include: tuple[kinds.Included, ...] = field(
+        default=(),
+        metadata=doc(
+            "Other files with keys of this page, or patterns with `*`, `?` and `[…]` for several, relative to the "
+            "file that names them."
+        ),
+    )
     source: Document = field(default=Document(""), eq=False, repr=False, metadata={})
     """The file, to place what is found wrong later; no key."""
     warnings: tuple[Problem, ...] = field(default=(), eq=False, metadata={})

@@ -146,7 +146,8 @@ class Examination:
             judge = error if problem.severity is Severity.ERROR else warning
             yield judge(problem.told(), "")
         if account is not None:
-            files = (deployment.settings.path, *deployment.topology.files)
+            ours = (document.file for document in deployment.settings.source.files)
+            files = (*ours, *deployment.topology.files)
             yield from (error(problem.told(), "") for problem in unreadable(files, account))
         takes, wants = deployment.settings.limits.request_body, deployment.topology.max_upload_size
         if deployment.topology.known and takes < wants:

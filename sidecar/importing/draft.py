@@ -176,4 +176,5 @@ def _section(name: str, entries: Sequence[tuple[str, Any]]) -> Iterator[str]:
 
 def _flow(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...").removesuffix("\n")
+    # `${` would begin a variable of the environment.
+    return text.removesuffix("\n").removesuffix("\n...").removesuffix("\n").replace("${", "$${")

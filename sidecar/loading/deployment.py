@@ -153,7 +153,7 @@ def _deployment(
     if loops:
         raise ConfigError(dict.fromkeys((*problems, *loops)))
     if table.gap:
-        problems.append(Problem(settings.path, 0, "synapse.version", table.gap, Severity.WARNING))
+        problems.append(settings.source.problem(("synapse", "version"), table.gap, Severity.WARNING))
     return Deployment(
         settings=settings,
         topology=topology,
@@ -226,4 +226,4 @@ def _endpoints(settings: Settings, version: str | None) -> EndpointTable:
     except ValueError as error:
         if stated is None:
             return load_endpoints(None)
-        raise ConfigError([Problem(settings.path, 0, "synapse.version", str(error))]) from error
+        raise ConfigError([settings.source.problem(("synapse", "version"), str(error))]) from error

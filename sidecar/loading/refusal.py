@@ -19,6 +19,10 @@ from sidecar.synapse.topology import Topology
 
 _OF_FILES = ("files", "named", "shared", "own", "registrations", "missing", "unreadable", "problems")
 """What of a topology is about its files. The rest decides where requests go, and how."""
+_EMPTY = (
+    "the file is empty now, and was not before: write it again, or remove it; if it is to stay empty, write a comment "
+    "into it, such as `# empty`"
+)
 
 
 def refusals(before: Deployment, found: Deployment) -> tuple[Problem, ...]:
@@ -45,24 +49,32 @@ def _same(problem: Problem) -> Any:
 
 
 def _cut(before: Deployment, found: Deployment) -> Iterator[Problem]:
-    """Half-written files.
+    """Half-written files, and files of ours that are empty now.
 
     One that ends in the middle of a line is half written for certain. One that ends with a line can be meant: ours
     where one thing was taken out of it; one of Synapse's where nothing is different by it, or a worker's own file is
     gone as well.
     """
-    old, new = (
-        (each.settings.source, {document.file: document for document in documents(each.topology)})
-        for each in (before, found)
-    )
-    problem = cut_short(old[0], new[0])
-    if problem is not None and (_in_a_line(new[0]) or entries_lost(old[0].value, new[0].value) > 1):
-        yield problem
-    meant = not _differ(before, found) or _removed(before.topology, found.topology)
-    for file, document in new[1].items():
-        problem = cut_short(old[1][file], document) if file in old[1] else None
-        if problem is not None and (_in_a_line(document) or not meant):
+    for old, new in _in_both(before.settings.source.files, found.settings.source.files):
+        problem = cut_short(old, new)
+        if problem is not None and (_in_a_line(new) or entries_lost(old.value, new.value) > 1):
             yield problem
+        elif old.value and not new.content:
+            yield Problem(new.file, 0, "", _EMPTY)
+    meant = not _differ(before, found) or _removed(before.topology, found.topology)
+    for old, new in _in_both(documents(before.topology), documents(found.topology)):
+        problem = cut_short(old, new)
+        if problem is not None and (_in_a_line(new) or not meant):
+            yield problem
+
+
+def _in_both(before: Sequence[Document], found: Sequence[Document]) -> Iterator[tuple[Document, Document]]:
+    known = {document.file: document for document in before}
+    return (
+        (known[document.file], document)
+        for document in {each.file: each for each in found}.values()
+        if document.file in known
+    )
 
 
 def _in_a_line(document: Document) -> bool:

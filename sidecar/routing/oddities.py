@@ -19,4 +19,4 @@ def idle_members(settings: Settings, pools: Pools, rows: Sequence[Endpoint]) -> 
         for worker in workers if name != MAIN else ():
             if own and not any(pools.serves(pools.workers[worker], row) for row in own):
                 message = f"`{worker}` serves no endpoint of this pool and will get none of its requests; leave it out"
-                yield Problem(settings.path, 0, f"pools.{name}.workers", message, Severity.WARNING)
+                yield settings.source.problem(("pools", name, "workers"), message, Severity.WARNING)

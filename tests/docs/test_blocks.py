@@ -58,6 +58,10 @@ def test_a_part_of_a_configuration_is_taken_without_a_word(block: Block, tmp_pat
         whole += "synapse: {config: /etc/matrix-synapse/homeserver.yaml}\n"
     if "operator" in keys and "admin" not in keys:
         whole += 'admin: "unix:/run/matrix-sidecar/admin.sock:mode=660"\n'
+    for name in keys.get("include", ()):
+        included = tmp_path / name.replace("*", "one")
+        included.parent.mkdir(exist_ok=True)
+        included.touch()
     (tmp_path / "sidecar.yaml").write_text(whole)
     assert [str(problem) for problem in load_settings(str(tmp_path / "sidecar.yaml")).warnings] == []
 

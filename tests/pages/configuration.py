@@ -44,8 +44,62 @@ This page is generated from `sidecar/config/schema.py` and `limits.py` by
   every line of a section.
 - **A list with one value** can be written as that value, without brackets.
 - **Relative paths** are relative to the directory of the file. This includes paths in endpoint strings.
+- **A variable of the environment** can stand in any value: see [below](#variables-of-the-environment).
 - **YAML 1.1** does not read `on`, `no`, `1.10` or `12:30` as text. If a key expects text, put such a value in quotes.
 - The file is UTF-8. It has at most 4 MiB, 64 levels, and 200000 values after aliases are expanded.
+"""
+
+FILES_AND_VARIABLES = """\
+## Several files
+
+`include` names other files with keys of this page. A [recipe](recipes.md#split-the-configuration-into-several-files)
+shows it.
+
+```yaml
+include: [tls.yaml, "conf.d/*.yaml"]
+```
+
+- **A path or pattern** is relative to the directory of the file that names it. In a pattern, `*`, `?` and `[…]` stand
+  for what they stand for in a shell. A pattern may match no file, but its directory must exist. A file that is named
+  without a pattern must exist.
+- **Order:** the files come in the order of the list, and those of a pattern in the order of their names.
+- **Sections are combined key by key.** One file can add a worker to `workers`, and another one a limit to `limits`.
+- **The same key in two files is an error** that names both files and lines. No file overrides another one. A key
+  without a value counts as absent.
+- **`routes` of all files follow one another:** first those of the file that includes, then those of the included
+  files, in their order. Where a command prints `routes[12]`, it counts through all files. Messages about a mistake
+  count in the file of the mistake. All other lists must stand in one file.
+- **Relative paths** in an included file are relative to the directory of that file.
+- **Limits:** an included file can include others, 8 deep; at most 200 files, together about 4 MiB. Each file can be
+  included once.
+
+A mistake in an included file is reported with the name of that file. A reload reads all files again; if one of them
+has a mistake, nothing changes.
+
+## Variables of the environment
+
+| in the file | means |
+| --- | --- |
+| `${NAME}` | the value of the variable. It is an error if the variable is not set or is empty. |
+| `${NAME:-default}` | the value, or `default` if the variable is not set or is empty; without `{` and `}` |
+| `$${` | the two characters `${` |
+
+```yaml
+listen: tcp:${SIDECAR_PORT:-8008}:interface=127.0.0.1
+limits:
+  waiting: ${SIDECAR_WAITING:-1000}
+```
+
+- Variables work in all values of `sidecar.yaml` and of the files that it includes, also in `include` itself. They do
+  not work in keys, or in Synapse's files.
+- Where a number, a duration or a flag is wanted, the variable can hold one. A value that turns out empty counts as
+  absent.
+- Inside `{…}` and `[…]`, put the value in quotes: `limits: {waiting: "${SIDECAR_WAITING}"}`.
+- Messages about a mistake show `${NAME}` and not what the variable holds, because that may be a secret.
+- The environment is that of the process. A reload does not change it: after you change a variable, restart the
+  sidecar. Set variables for the service with `Environment=` or `EnvironmentFile=` (`systemctl edit matrix-sidecar`),
+  and for `matrix-sidecar check` in your shell.
+
 """
 
 _NOTES = {
@@ -64,10 +118,13 @@ _NOTES = {
     "host name": "A name without a port. `*.` in front stands for all names below it.",
 }
 
+VARIABLE = {"type": "string", "pattern": r"\$\{"}
+"""What may stand in place of a value that is not any text."""
+
 
 def markdown() -> str:
     """The text of `docs/configuration.md`."""
-    parts = [INTRODUCTION, *_kinds(), *_sections()]
+    parts = [INTRODUCTION, *_kinds(), FILES_AND_VARIABLES, *_sections()]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -169,7 +226,8 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     annotation = _given(annotation)
     kind = kind_of(annotation)
     if kind is not None:
-        return dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
+        schema = dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
+        return schema if kind.json == {"type": "string"} else {"anyOf": [schema, VARIABLE]}
     if get_origin(annotation) is tuple:
         item = _schema_of(get_args(annotation)[0])
         several = {"type": "array", "items": item}
