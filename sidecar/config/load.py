@@ -46,7 +46,7 @@ def settle(document: Document, *, inside: bool = False) -> Settings:
     if document.value is None and not document.usable:
         raise _failure(document.problems)
     try:
-        settings: Settings = _Reader(document).structured(document.value, Settings)
+        settings: Settings = _SettingsReader(document).structured(document.value, Settings)
         faults = list(_contradictions(settings, inside=inside))
     except _FaultyError as faulty:
         settings, faults = Settings(), faulty.faults
@@ -61,7 +61,7 @@ def settle(document: Document, *, inside: bool = False) -> Settings:
 def read_part(document: Document, path: KeyPath, value: Any, section: type[Section]) -> Section:
     """The `value` at `path` of a document whose other parts are not ours. Raises ConfigError."""
     try:
-        read: Section = _Reader(document, list(path)).structured(value, section)
+        read: Section = _SettingsReader(document, list(path)).structured(value, section)
     except _FaultyError as faulty:
         problems = [document.problem((*path, *fault), message) for fault, message in faulty.faults]
         raise _failure(tuple(sorted(problems, key=lambda problem: problem.line))) from None
@@ -100,7 +100,7 @@ class _FaultyError(Exception):
 Part = tuple[Hashable, Callable[[], Any]]
 
 
-class _Reader:
+class _SettingsReader:
     """Structures a document by hooks of cattrs that raise nothing but _FaultyError. Knows where it is reading."""
 
     def __init__(self, document: Document, path: list[Hashable] | None = None) -> None:
@@ -140,7 +140,7 @@ class _Reader:
         kind = kind_of(wanted)
         return lambda: self._read(kind, name) if kind else name
 
-    def _bound(self, hook: Callable[[Any, Any, _Reader], Any]) -> Callable[[Any, Any], Any]:
+    def _bound(self, hook: Callable[[Any, Any, _SettingsReader], Any]) -> Callable[[Any, Any], Any]:
         return lambda value, wanted: hook(value, wanted, self)
 
     def _read_kind(self, value: Any, annotation: Any) -> Any:
@@ -180,7 +180,7 @@ def _is_mapping(wanted: Any) -> bool:
     return get_origin(wanted) is get_origin(Mapping[str, str])
 
 
-def _read_list(value: Any, wanted: Any, reader: _Reader) -> tuple[Any, ...]:
+def _read_list(value: Any, wanted: Any, reader: _SettingsReader) -> tuple[Any, ...]:
     item = get_args(wanted)[0]
     if isinstance(value, list):
         return tuple(reader.gather((index, reader.later(part, item)) for index, part in enumerate(value)))
@@ -189,7 +189,7 @@ def _read_list(value: Any, wanted: Any, reader: _Reader) -> tuple[Any, ...]:
     return (reader.structured(value, item),)
 
 
-def _read_mapping(value: Any, wanted: Any, reader: _Reader) -> dict[Any, Any]:
+def _read_mapping(value: Any, wanted: Any, reader: _SettingsReader) -> dict[Any, Any]:
     key_kind, value_kind = get_args(wanted)
     if not isinstance(value, dict):
         raise _FaultyError([((), f"must be a mapping, each entry beginning with `NAME:`, not {_described(value)}")])
@@ -199,7 +199,7 @@ def _read_mapping(value: Any, wanted: Any, reader: _Reader) -> dict[Any, Any]:
     return dict(zip(read, read[len(names) :], strict=False))
 
 
-def _read_section(value: Any, section: type, reader: _Reader) -> Any:
+def _read_section(value: Any, section: type, reader: _SettingsReader) -> Any:
     """Keys without a value count as absent, so that all lines of a section can be commented out."""
     keys = keys_of(section)
     short: Mapping[str, Mapping[str, Any]] = getattr(section, "SHORT", {})
@@ -224,7 +224,9 @@ def _example(keys: Mapping[str, attrs.Attribute[Any]]) -> str:
     return f"{name}:" if kind is None else f"{name}: {kind.example}"
 
 
-def _later_key(reader: _Reader, key: Any, value: Any, keys: Mapping[str, attrs.Attribute[Any]]) -> Callable[[], Any]:
+def _later_key(
+    reader: _SettingsReader, key: Any, value: Any, keys: Mapping[str, attrs.Attribute[Any]]
+) -> Callable[[], Any]:
     if key in keys:
         return reader.later(value, keys[key].type)
     if not isinstance(key, str):

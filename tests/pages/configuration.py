@@ -226,8 +226,8 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     annotation = _given(annotation)
     kind = kind_of(annotation)
     if kind is not None:
-        schema = dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
-        return schema if kind.json == {"type": "string"} else {"anyOf": [schema, VARIABLE]}
+        single = dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
+        return single if kind.json == {"type": "string"} else {"anyOf": [single, VARIABLE]}
     if get_origin(annotation) is tuple:
         item = _schema_of(get_args(annotation)[0])
         several = {"type": "array", "items": item}
