@@ -75,6 +75,7 @@ def operator_services(reload: Reload, endpoint: str, reactor: Any) -> Iterator[S
         act=everywhere.answer,
         explain=lambda text, peer: explained(reload.deployment, text, peer),
         clock=lambda: datetime.now(timezone.utc),
+        patience=lambda: reload.deployment.settings.operator.sibling_timeout,
     )
 
     door = _door(reload, everywhere, page, reactor)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, needs_chromium
-from family import Family
+from family import Family, neighbour
 from processes import free_ports
 
 pytestmark = needs_chromium
@@ -67,3 +67,17 @@ def test_several_instances(browser: Browser, tmp_path: Path) -> None:
         assert family.state("m-1", "sync1") == "up"
         (said,) = browser.console()
         assert "502" in said
+
+
+def test_a_sibling_that_may_take_long(browser: Browser, tmp_path: Path) -> None:
+    """The page waits as long as `operator.sibling_timeout` lets a sibling take, and then says who did not answer."""
+    (tmp_path / "family").mkdir()
+    (port,) = free_ports(1)
+    silent = neighbour(tmp_path / "family" / "hangs.sock", b"")
+    settings, siblings = "  actions: page\n  sibling_timeout: 6s\n", [f"tcp:127.0.0.1:{port}", "unix:hangs.sock"]
+    with Family(tmp_path / "family", 0, settings, siblings) as family:
+        family.begin("seen", f"tcp:{port}:interface=127.0.0.1").says("operator is listened to on")
+        browser.open(f"http://127.0.0.1:{port}/")
+        drain(browser, "Drain", "all")
+        browser.until("document.querySelector('dialog').textContent.includes('no answer within 6 s')")
+    silent.close()

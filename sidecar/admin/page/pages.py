@@ -86,6 +86,8 @@ class StatusPage:
     hour: Callable[[], dict[str, Any]]
     """What `/api/history` reports."""
     clock: Callable[[], datetime]
+    patience: Callable[[], float] = lambda: 0.0
+    """Seconds that other instances may take for one action."""
     token: str = field(factory=lambda: secrets.token_urlsafe(24), repr=False)
     """Stands in every form. Nobody else's page can read it, so a form that has it is one of ours."""
     _static: dict[str, bytes] = field(factory=dict, init=False, repr=False)
@@ -248,7 +250,9 @@ class StatusPage:
         return OperatorAnswer(303, b"", kind=HTML, fields=(("Location", root),))
 
     def _question(self, facts: Snapshot, form: Markup, root: str) -> OperatorAnswer:
-        content = tag("main", tag("section", form), class_="narrow")
+        # A form may be two actions, one after the other.
+        patience = str(round(2000 * self.patience()))
+        content = tag("main", tag("section", form), class_="narrow", data_patience=patience)
         page = frame.document(title(facts), frame.bar(facts, self._time(), root), content, root=root)
         return _html(200, page)
 

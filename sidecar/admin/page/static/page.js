@@ -93,8 +93,9 @@ async function remember() {
   }
 }
 
-async function submit(form, address) {
-  return page(address, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+async function submit(form, address, more = 0) {
+  const body = new URLSearchParams(new FormData(form));
+  return page(address, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE + more) });
 }
 
 function say(sentence) {
@@ -116,10 +117,11 @@ async function confirm(address) {
   const form = parsed.getElementById("question");
   if (!ok || !form) return say(sentence(parsed, status));
   const question = document.importNode(form, true);
+  const more = Number(parsed.querySelector("main").dataset.patience); // what other instances may take
   question.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const done = await submit(question, new URL(form.getAttribute("action"), url));
+      const done = await submit(question, new URL(form.getAttribute("action"), url), more);
       if (!done.ok) return say(sentence(done.parsed, done.status));
       dialog.close();
       await refresh();
