@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .blocks import PAGES, Block, blocks, commands, missing
+from .blocks import PAGES, ROOT, Block, blocks, commands, missing
 from .machine import Machine, pack_wheels, separable
 
 RUN = {"sh", "console"}
@@ -34,6 +34,10 @@ from importing.test_import_command import written
 written("docker-nginx", Path("/etc/nginx"))
 written("two-hosts", Path("/etc/haproxy"))'
 """
+INSTALLED = next(
+    block.text for block in blocks(ROOT / "docs/getting-started.md") if block.language == "sh" and not block.remark
+)
+"""With pip, as a person does it. Uninstalling needs something that is installed."""
 PREPARED = {
     "commands.md": FILES
     + """
@@ -42,7 +46,10 @@ sed 's/weight: 2.*//' conf/explicit.yaml >old.yaml
 sed 's/^pools:/  sync3: {endpoint: "unix:sync3.sock", serves: client}\\n&/' old.yaml >new.yaml
 """,
     "migrating-from-nginx.md": FILES,
-    "recipes.md": """
+    "recipes.md": INSTALLED
+    + """
+systemctl restart matrix-sidecar
+chmod 666 /run/matrix-synapse/*.sock  # as Synapse makes them
 mkdir -p /srv/stand-in && cd /srv/stand-in
 echo ok >healthz
 echo '{"default_server_name": "example.org"}' >config.json
