@@ -45,6 +45,10 @@ INSTEAD = {
     r"names? (say|says|said) that": "by its name",
     r"is not to be seen": "is not visible",
     r"(comes?|came) as (it was|they were) sent": "arrive unchanged",
+    r"whose word": "who is trusted",
+    r"without a word": "without an answer",
+    r"what is no \w+ that": "if it is not …",
+    r"made anew": "again, or updated",
     # https://developers.google.com/style/word-list
     r"e\.g\.": "for example",
     r"i\.e\.": "that is",

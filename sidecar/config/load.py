@@ -258,7 +258,10 @@ def _contradictions(settings: Settings, *, inside: bool) -> Iterator[Fault]:
         yield ("listen",), "the list is empty; write for example `tcp:8008:interface=127.0.0.1`"
     for index, endpoint in enumerate(settings.listen):
         if _is_unheeded(endpoint, settings.forwarded):
-            yield ("listen", index), "nobody is believed here; name the balancers in `forwarded.proxy_protocol`"
+            yield (
+                ("listen", index),
+                "no peer may send the PROXY protocol here; name the load balancers in `forwarded.proxy_protocol`",
+            )
     yield from _taken_twice(settings)
     if settings.admin is not None and entrance(settings.admin).announced:
         yield ("admin",), "the operator's listener does not know the PROXY protocol; leave `haproxy:` out"
@@ -336,10 +339,10 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
     if limits.request_head > _SYNAPSE_HEAD:
         yield (
             ("limits", "request_head"),
-            f"Synapse closes the connection without a word at more than {_SYNAPSE_HEAD} bytes of head: stay below",
+            f"Synapse closes the connection without an answer at more than {_SYNAPSE_HEAD} bytes of head: stay below",
         )
     if limits.request_target > limits.request_head:
-        yield ("limits", "request_target"), "is larger than limits.request_head, so that it is never reached"
+        yield ("limits", "request_target"), "is larger than limits.request_head, so it is never reached"
     yield from _of_balancers(settings, Severity.WARNING)
     yield from _operator_oddities(settings)
     yield from _access_oddities(settings)
@@ -365,7 +368,8 @@ def _access_oddities(settings: Settings) -> Iterator[Fault]:
     if everybody is not None and granted:
         yield (
             ("forwarded", "trust", everybody),
-            f"any client can claim an address of access.{granted[0]}, as everybody is believed; name your proxies only",
+            f"any client can claim an address of access.{granted[0]}, because this trusts everybody; "
+            "name only your proxies",
         )
 
 
@@ -375,7 +379,7 @@ def _operator_oddities(settings: Settings) -> Iterator[Fault]:
     if settings.admin is not None and not guarded and operator.actions != "none" and is_open_socket(settings.admin):
         yield (
             ("admin",),
-            "everybody on this host who can reach this socket may drain workers; write `:mode=660` behind it, or "
+            "every user on this host can drain workers through this socket; write `:mode=660` after it, or "
             "`operator.password_file`",
         )
     if settings.admin is None:
@@ -385,7 +389,7 @@ def _operator_oddities(settings: Settings) -> Iterator[Fault]:
         if not guarded and operator.allow is None:
             yield (
                 ("admin",),
-                "who can reach this may drain workers; write `operator.allow` or `operator.password_file`, or "
+                "anyone who can connect can drain workers; write `operator.allow` or `operator.password_file`, or "
                 "`interface=127.0.0.1`",
             )
         elif guarded and not settings.admin.startswith("ssl:"):

@@ -88,7 +88,9 @@ def _prefixes(
     key = "strip_prefix" if pool.strip_prefix else "add_prefix"
     path = ("pools", name, key)
     if name in built_in:
-        message = "requests to Synapse are signed with their path, so that it cannot be changed; use a pool of your own"
+        message = (
+            "requests to Synapse are signed with their path, so the path cannot be changed; use a pool of your own"
+        )
         yield path, message, Severity.ERROR
         return
     for worker in workers:

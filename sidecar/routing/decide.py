@@ -161,7 +161,7 @@ def authored(rule: Rule, target: bytes, host: bytes, step: Step) -> Decision:
         )
     if route.redirect is not None:
         if not host and "{host}" in route.redirect.to:
-            nowhere = "the request has no Host, without which it is not known where to redirect it"
+            nowhere = "the request has no Host header, which the redirect needs"
             return Decision(action="refuse", endpoint=step.endpoint, pool="", status=400, reason=nowhere)
         # In this order: a target can hold `{host}`, a host no brace.
         location = route.redirect.to.replace("{host}", host.decode("latin-1"))

@@ -83,7 +83,7 @@ def _parsed(target: bytes) -> tuple[bytes, bytes, str]:
     """Path, query, and how the request-target was read; the path begins with no slash where it is none."""
     form = "a path, compared as received, byte for byte"
     if target[:1] != b"/":
-        target, form = origin_form(target) or target, "a URL, of which the part after the authority counts"
+        target, form = origin_form(target) or target, "a URL; only the part after the host counts"
     path, _, query = target.partition(b"?")
     return path, query, form if path[:1] == b"/" else "neither a path nor a URL"
 
@@ -97,7 +97,7 @@ def _row(step: Step, method: bytes) -> str:
 def _route(rule: Rule | None, plan: Plan) -> str:
     if rule is not None:
         outcome = ", and leaves the request to the table" if rule.route.table else ""
-        return f"routes[{rule.number}] is the first whose conditions all hold{outcome}"
+        return f"routes[{rule.number}] is the first route that matches{outcome}"
     return f"none of {plan.rules} holds" if plan.rules else "the configuration has none"
 
 
@@ -105,7 +105,7 @@ def _position(step: Step, query: bytes) -> str:
     name = step.position.decode()
     if is_initial(query, step.position):
         return f"no `{name}`, or `full_state`: an initial sync"
-    return f"`{name}` is given: the sync goes on from there"
+    return f"`{name}` is given: an incremental sync"
 
 
 def _outcome(step: Step, decision: Decision, plan: Plan) -> Iterator[tuple[str, str]]:
@@ -130,9 +130,9 @@ def _outcome(step: Step, decision: Decision, plan: Plan) -> Iterator[tuple[str, 
 def _asking(decision: Decision, plan: Plan) -> str:
     """What becomes of a token that does not say whose it is."""
     if len(decision.candidates) < 2:
-        return "does not name its user, who is not asked for, because there is only one candidate"
+        return "does not name its user; the sidecar does not ask for it, because there is only one candidate"
     if not plan.resolving:
-        return "does not name its user, who is not asked for (`tokens.resolve`): it is the key as a whole"
+        return "does not name its user; the sidecar does not ask for it (`tokens.resolve`), and the token is the key"
     return (
         "does not name its user, who is asked for by whoami unless remembered; the order is then that of the user's "
         "key, and below is what holds until there is an answer"

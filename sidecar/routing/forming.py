@@ -13,7 +13,7 @@ from sidecar.plurals import counted
 from sidecar.routing.plan import Plan, PlannedPool
 from sidecar.routing.pools import LIKE_SYNC, SYNC
 
-COST = "Each worker that holds syncs loads every event of its users' rooms, so that fewer workers cost Synapse less."
+COST = "Each worker that holds syncs loads every event of its users' rooms, so fewer workers mean less load on Synapse."
 
 
 def sentences(plan: Plan) -> Iterator[str]:

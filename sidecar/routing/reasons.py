@@ -26,14 +26,14 @@ def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> st
         return "only the Matrix Authentication Service answers it"
     if not members:
         named = ", ".join(pools.named_for(row))
-        return f"nobody that can be reached serves it{f'; it belongs to {named}' if named else ''}"
+        return f"no process that can be reached serves it{f'; it belongs to {named}' if named else ''}"
     if row.hard:
-        return f"only a writer of {row.stream} can answer it, so nobody else is tried"
+        return f"only a writer of {row.stream} can answer it, so no other process is tried"
     if set(members) == {main}:
         return "no worker serves it, so main answers it"
     if pools.waits(pool, row):
         writer = "the event persister that owns the room" if pool == EVENTS else f"the writer of {row.stream}"
-        return f"{writer} does it; any other process would only pass it on, so nobody else is tried"
+        return f"{writer} does it; any other process would only pass it on, so no other is tried"
     if pool == EVENTS:
         return "the event persister that owns the room answers without an internal hop"
     if pool == row.stream and set(members) <= set(pools.writers[pool]):

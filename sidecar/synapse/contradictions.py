@@ -166,7 +166,7 @@ def _media(topology: Topology) -> Iterator[Problem]:
         message = f"{names} all run the background jobs of the media repository; choose one of them with this key"
         yield shared.problem(("media_instance_running_background_jobs",), message)
     elif jobs is not None and serving and not any(process.background for process in serving):
-        message = f"`{str(jobs)[:40]}` serves no media, so that nobody runs the background jobs; name one of {names}"
+        message = f"`{str(jobs)[:40]}` serves no media, so nobody runs the background jobs; name one of {names}"
         yield shared.problem(("media_instance_running_background_jobs",), message)
 
 
@@ -244,7 +244,7 @@ def _forwarded(topology: Topology) -> Iterator[Problem]:
         if listener.socket:
             yield process.config.problem(path, "is false on a UNIX socket: login and registration fail; remove it")
         else:
-            message = "is not set, so that every client has the sidecar's address; write `x_forwarded: true`"
+            message = "is not set, so every client seems to have the sidecar's address; write `x_forwarded: true`"
             yield process.config.warning(path, message)
 
 
@@ -255,9 +255,7 @@ def _sockets(topology: Topology) -> Iterator[Problem]:
             continue
         path: KeyPath = (*listener.path, "path")
         if not os.path.isabs(socket):
-            message = (
-                "is relative to a directory that only Synapse knows, so that nobody else finds it; make it absolute"
-            )
+            message = "is relative to a directory that only Synapse knows, so nobody else finds it; make it absolute"
             yield process.config.problem(path, message)
         elif not os.path.isdir(os.path.dirname(socket)):
             message = (
@@ -321,10 +319,10 @@ def _legacy(topology: Topology) -> Iterator[Problem]:
             if process.config.get(key) and (not process.is_main or key == "worker_replication_port"):
                 yield process.config.problem((key,), message)
         if process.config.get("worker_main_http_uri") is not None:
-            yield process.config.warning(("worker_main_http_uri",), "is unused since Synapse 1.73; remove it")
+            yield process.config.warning(("worker_main_http_uri",), "has been unused since Synapse 1.73; remove it")
         experimental = process.config.get("experimental_features")
         if isinstance(experimental, dict) and "msc3861" in experimental:
-            message = "is gone since Synapse 1.157; write `matrix_authentication_service` instead"
+            message = "was removed in Synapse 1.157; write `matrix_authentication_service` instead"
             yield process.config.warning(("experimental_features", "msc3861"), message)
 
 

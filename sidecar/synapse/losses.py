@@ -129,7 +129,7 @@ def _workers(before: Topology, after: Topology) -> Iterator[Problem]:
         if process.name in there or process.is_main or not process.file or not _is_named(process.file, after):
             continue
         if process.file in files and "worker_app" not in (said[process.file].value if process.file in said else ()):
-            message = f"describes `{process.name}` no more: write it again, or remove the file if the worker is to go"
+            message = f"no longer describes `{process.name}`: write it again, or remove the file to remove the worker"
             yield Problem(process.file, 0, "", message)
             continue
         config = _main(after)

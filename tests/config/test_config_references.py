@@ -59,7 +59,7 @@ def test_what_refers_to_something_is_right(text: str) -> None:
         ("pools: {qqq: {workers: sync1}}", "name it in a route or a fallback, or remove it"),
         (
             "pools: {sync: {strip_prefix: /a}}",
-            "pools.sync.strip_prefix: requests to Synapse are signed with their path, so that it cannot be changed;",
+            "pools.sync.strip_prefix: requests to Synapse are signed with their path, so the path cannot be changed;",
         ),
         (
             "pools: {x: {workers: sync1, add_prefix: /a}}\nroutes: [{path: /a, pool: x}]",

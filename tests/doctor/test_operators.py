@@ -107,4 +107,4 @@ def test_a_writer_that_no_file_describes(tmp_path: Path) -> None:
     assert sentences[0].startswith("typing: no process serves it. Synapse's files assign it to typing1,")
     assert "typing: no worker: the address of typing1 is unknown" in list(_pools(deployment))
     rows = {row.endpoint.name: row.reason for row in deployment.plan.rows}
-    assert rows["room_typing"].startswith("nobody that can be reached serves it; it belongs to typing1")
+    assert rows["room_typing"].startswith("no process that can be reached serves it; it belongs to typing1")

@@ -35,7 +35,7 @@ def test_the_steps_of_a_sync() -> None:
     explanation, steps = told("GET", "/_matrix/client/v3/sync?since=s1", authorized())
     assert steps["row"] == "sync: GET /_matrix/client/{r0|v3|unstable}/sync"
     assert steps["route"] == "none of 2 holds"
-    assert steps["position"] == "`since` is given: the sync goes on from there"
+    assert steps["position"] == "`since` is given: an incremental sync"
     assert steps["pool"].startswith("sync: the workers of pool sync serve it; ")
     assert steps["key"] == "user 'alice'"
     assert steps["order"] == "sync2, sync1"
@@ -93,7 +93,7 @@ def test_requests_without_a_key() -> None:
 def test_routes_refusals_and_unknown_paths() -> None:
     """Each ends the story where it ends."""
     _, steps = told("GET", "/own")
-    assert steps["route"] == "routes[0] is the first whose conditions all hold"
+    assert steps["route"] == "routes[0] is the first route that matches"
     assert told("GET", "/own")[0].others["sync3"] == "pools.sync.workers does not name it"
     assert told("GET", "/gone")[0].decision.status == 410
     explanation, steps = told("GET", "/_synapse/replication/x")
@@ -111,7 +111,7 @@ def test_routes_refusals_and_unknown_paths() -> None:
     assert dict(explain(b"GET", b"/x", NOTHING, "", answering).steps)["route"].startswith("routes[0]")
     assert dict(explain(b"GET", b"/x", NOTHING, "", plain).steps)["route"] == "the configuration has none"
     leaving = explain(b"GET", b"/x", NOTHING, "", plan_of(routes=(Route(path="/x", table=True), Route(refuse=404))))
-    assert dict(leaving.steps)["route"].endswith("all hold, and leaves the request to the table")
+    assert dict(leaving.steps)["route"].endswith("that matches, and leaves the request to the table")
     assert leaving.decision.candidates == ("main",)
 
 

@@ -153,7 +153,7 @@ def test_who_is_named_and_not_there() -> None:
     assert (media.workers, media.named, media.required) == ((), ("media1",), True)
     decision = asked(plan, "GET", "/_matrix/client/v1/media/download/a/b")
     assert (decision.action, decision.status) == ("refuse", 503)
-    assert decision.reason.startswith("nobody that can be reached serves it; it belongs to media1")
+    assert decision.reason.startswith("no process that can be reached serves it; it belongs to media1")
 
 
 def test_what_nobody_was_given_is_not_missed() -> None:

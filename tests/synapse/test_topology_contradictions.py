@@ -165,7 +165,7 @@ def test_several_media_workers_need_one_for_background_jobs() -> None:
     assert "media_instance_running_background_jobs: w1 and w2 all run the background jobs" in message
     assert told(shared + "media_instance_running_background_jobs: w2\n", *workers) == []
     message = only(shared + "media_instance_running_background_jobs: w3\n", *workers)
-    assert "`w3` serves no media, so that nobody runs the background jobs; name one of w1 and w2" in message
+    assert "`w3` serves no media, so nobody runs the background jobs; name one of w1 and w2" in message
 
 
 def test_main_counts_as_a_media_process_while_it_is_enabled() -> None:
@@ -222,7 +222,7 @@ def test_a_worker_whose_class_says_what_it_is_for(app: str, serves: str, lacks: 
         ("{path: /tmp/a, type: http, x_forwarded: false, R}", "x_forwarded: is false on a UNIX socket: login and reg"),
         (
             "{port: 1, type: http, R}",
-            "x_forwarded: warning: is not set, so that every client has the sidecar's address",
+            "x_forwarded: warning: is not set, so every client seems to have the sidecar's address",
         ),
         ("{path: tmp/a, type: http, R}", "path: is relative to a directory that only Synapse knows"),
         ("{path: /nowhere/a, type: http, R}", "path: warning: /nowhere is no directory that the sidecar can see"),
@@ -349,8 +349,8 @@ def test_removed_keys(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("worker_main_http_uri: http://a", "is unused since Synapse 1.73"),
-        ("experimental_features: {msc3861: {enabled: true}}", "experimental_features.msc3861: warning: is gone since"),
+        ("worker_main_http_uri: http://a", "has been unused since Synapse 1.73"),
+        ("experimental_features: {msc3861: {enabled: true}}", "experimental_features.msc3861: warning: was removed in"),
         ("no_tls: true", "no_tls: warning: is obsolete"),
         ("max_upload_size: much", "max_upload_size: must be a size"),
         ("email: [a]", "email: must be a mapping of keys"),
