@@ -59,7 +59,7 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
         ({"endpoints": "1.150"}, "warning: The running sidecar uses the endpoints of Synapse 1.150"),
         (
             {"reload": {"accepted": False, "problems": ["a.yaml:1: x: bad"]}, "pools": {}},
-            "error: The sidecar refused the last reload and still uses the configuration before it: a.yaml:1: x: bad",
+            "error: The sidecar refused the last reload, and still uses the configuration before it: a.yaml:1: x: bad",
         ),
         ({"maintenance": {"text": "Back soon."}}, "warning: Maintenance mode is on: clients get 503."),
         ({"workers": {"sync1": {"state": "draining"}}}, "warning: sync1 is drained and gets no requests."),
@@ -67,7 +67,7 @@ def test_one_that_is_well_has_nothing_to_tell(deployment: Deployment) -> None:
             {"workers": {"sync1": {"state": "down", "reason": "Connection refused"}}},
             "error: The sidecar cannot reach sync1: Connection refused.",
         ),
-        ({"workers": {"sync1": {"state": "down"}}}, "error: The sidecar cannot reach sync1: nobody has answered yet."),
+        ({"workers": {"sync1": {"state": "down"}}}, "error: The sidecar cannot reach sync1: it has not answered yet."),
     ],
 )
 def test_what_is_amiss(deployment: Deployment, changes: dict[str, Any], sentence: str) -> None:
