@@ -131,7 +131,11 @@ def _unusable(description: str, error: Exception) -> str:
 
 
 def _why(error: BaseException | None) -> str:
-    """In the words of the operating system."""
+    """In the words of the operating system; if a port is taken, with the command that shows by whom."""
+    port = None
     if isinstance(error, CannotListenError):
-        error = error.socketError
-    return getattr(error, "strerror", None) or str(error)
+        port, error = error.port, error.socketError
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(port, int) and getattr(error, "errno", None) == errno.EADDRINUSE:
+        return f"{why}; `ss -ltnp 'sport = :{port}'` shows the program that listens there"
+    return why

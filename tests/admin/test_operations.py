@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import socket
+import subprocess
 from pathlib import Path
+from shutil import which
 
 import pytest
 from net.turns import port_of, spin, staged, turns
@@ -455,8 +459,13 @@ def test_an_endpoint_that_is_taken(tmp_path: Path) -> None:
             (tmp_path / "sidecar.yaml").write_text(CONFIGURATION.replace("unix:admin.sock:mode=660", taken))
             options = tap.Options()
             options.parseOptions(["-c", str(tmp_path / "sidecar.yaml")])
-            with pytest.raises(SystemExit, match=f"cannot listen on {taken}: Address already in use"):
+            with pytest.raises(SystemExit, match=f"cannot listen on {taken}: Address already in use") as caught:
                 tap.makeService(options).startService()
+            [command] = re.findall("`(ss .*)` shows the program that listens there", str(caught.value))
+            assert command == f"ss -ltnp 'sport = :{busy.getsockname()[1]}'"
+            if which("ss") is not None:  # a small container has none
+                shown = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
+                assert f"pid={os.getpid()}," in shown
             await turns(5)
 
     spin(scenario())

@@ -340,7 +340,7 @@ async def test_a_port_that_is_taken_is_told_with_its_place() -> None:
         await taken.stop()
         said = str(caught.value)
         assert said.startswith("sidecar.yaml:4: balancers.echo.listen: cannot listen on tcp:")
-        assert said.endswith("Address already in use; stop what listens there, or write another port")
+        assert said.endswith("shows the program that listens there; stop it, or write another port")
 
 
 @played
