@@ -89,7 +89,7 @@ class Fleet:
                         self._opened[text] = listen_where_possible(self.reactor, text, _NoProtocol(), first=True)
                     except SidecarError as error:
                         place = ("balancers", name, "listen")
-                        hint = f"{error}; stop what listens there, or write another port"
+                        hint = f"{error}; stop it, or write another port"
                         problems.append(str(settings.source.problem(place, hint)))
         if problems:
             for ports in self._opened.values():
