@@ -18,19 +18,25 @@ def reason_of(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) 
 
 def _who(pools: Pools, row: Endpoint, pool: str, members: Collection[str]) -> str:
     main = pools.main.name
+    stated = set(pools.named.get(pool, ()))
+    whoever = f"worker of pool {pool}" if stated else "process"
     if not pools.is_mounted(row, members):
-        return "no process serves it; main answers 404"
+        return f"no {whoever} serves it; main answers 404"
     if pool == MAIN:
         return "only the main process answers it"
     if pool == MAS:
         return "only the Matrix Authentication Service answers it"
+    if not members and stated:
+        return f"no worker of pool {pool} serves it"
     if not members:
         named = ", ".join(pools.named_for(row))
         return f"no process that can be reached serves it{f'; it belongs to {named}' if named else ''}"
     if row.hard:
         return f"only a writer of {row.stream} can answer it, so no other process is tried"
     if set(members) == {main}:
-        return "no worker serves it, so main answers it"
+        if stated == {main}:
+            return f"the configuration gives pool {pool} to main alone"
+        return f"no {whoever if stated else 'worker'} serves it, so main answers it"
     if pools.waits(pool, row):
         writer = "the event persister that owns the room" if pool == EVENTS else f"the writer of {row.stream}"
         return f"{writer} does it; any other process would only pass it on, so no other is tried"

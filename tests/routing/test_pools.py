@@ -276,6 +276,29 @@ def test_a_request_never_goes_to_a_worker_that_does_not_serve_it() -> None:
     assert "`fed1` serves no endpoint of this pool" in warned[0].message
 
 
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        (None, "the workers of pool sync serve it"),
+        (Pool(workers=("main",)), "the configuration gives pool sync to main alone"),
+        (Pool(workers=("fed1", "main")), "no worker of pool sync serves it, so main answers it"),
+        (Pool(workers=("fed1",)), "no worker of pool sync serves it, so main answers it"),
+    ],
+)
+def test_the_reason_does_not_say_that_no_worker_serves_what_one_outside_the_pool_serves(
+    pool: Pool | None, said: str
+) -> None:
+    plan = plan_of(pools={} if pool is None else {"sync": pool})
+    assert asked(plan, "GET", "/_matrix/client/v3/sync?since=1").reason.partition(";")[0] == said
+
+
+def test_nor_does_it_where_main_answers_404_though_a_worker_outside_the_pool_serves_it() -> None:
+    upload = "/_matrix/media/v3/upload"
+    assert asked(plan_of(), "POST", upload).reason.startswith("the workers of pool media serve it")
+    reason = asked(plan_of(pools={"media": Pool(workers=("sync1",))}), "POST", upload).reason
+    assert reason.startswith("no worker of pool media serves it; main answers 404")
+
+
 def test_a_stated_fallback_is_the_whole_fallback() -> None:
     """Pools in order; an empty list means none."""
     plan = plan_of(
