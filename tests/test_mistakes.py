@@ -240,6 +240,12 @@ MISTAKES = [
     ours("routes: [{path: /x, refuse: true}]", "4: routes[0].refuse: must be a whole number such as `403`, not `true`"),
     # Synapse's files
     Mistake(
+        "synapse: {config: homeserver.yaml, workers: nowhere}\n"
+        "pools: {sync: {workers: [sync1]}, client: {workers: [client1, sync1]}}\nworkers: {w9: {weight: 2}}",
+        "sidecar.yaml:1: synapse.workers: nowhere does not exist, so that nothing describes w9, sync1, client1; "
+        "correct the path, or create what is missing",
+    ),
+    Mistake(
         "synapse: {config: nowhere.yaml}\npools: {sync: {workers: [sync1]}}",
         "nowhere.yaml: the file does not exist; give the path of an existing one",
     ),

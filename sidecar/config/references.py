@@ -5,7 +5,7 @@ Checked after the topology is known. Reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from sidecar.config.schema import Pool, Settings
@@ -24,18 +24,46 @@ _GLOB = frozenset("*?[")
 Fault = tuple[KeyPath, str, Severity]
 
 
+WORKERS = ("synapse", "workers")
+"""Where it is said which names nothing describes, because files of workers are absent."""
+
+
 def check_references(
-    settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str] = BUILT_IN_POOLS
+    settings: Settings,
+    workers: Mapping[str, Set[str]],
+    built_in: Sequence[str] = BUILT_IN_POOLS,
+    absent: Sequence[str] = (),
 ) -> tuple[Problem, ...]:
     """What refers to nothing.
 
-    `workers`: the resources that each reachable process serves, by its name; `built_in`: pools that need no mention.
+    `workers`: the resources that each reachable process serves, by its name; `built_in`: pools that need no mention;
+    `absent`: files and directories of workers that do not exist. They are the one reason for all unknown names.
     """
-    faults = (*_pools(settings, workers, built_in), *_routes(settings, built_in), *_stated(settings, workers))
+    unknown = _unknown(settings, workers) if absent else ()
+    faults = (
+        *_undescribed(unknown, absent),
+        *_pools(settings, workers, built_in, unknown),
+        *_routes(settings, built_in),
+        *_stated(settings, workers, unknown),
+    )
     return tuple(settings.source.problem(*fault) for fault in faults)
 
 
-def _pools(settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str]) -> Iterator[Fault]:
+def _unknown(settings: Settings, workers: Container[str]) -> tuple[str, ...]:
+    members = (name for pool in settings.pools.values() for name in pool.workers or () if _GLOB.isdisjoint(name))
+    return tuple(dict.fromkeys(name for name in (*settings.workers, *members) if name not in workers))
+
+
+def _undescribed(unknown: Sequence[str], absent: Sequence[str]) -> Iterator[Fault]:
+    if unknown:
+        verb = "do" if len(absent) > 1 else "does"
+        message = f"{', '.join(absent)} {verb} not exist, so that nothing describes {', '.join(unknown)}"
+        yield WORKERS, f"{message}; correct the path, or create what is missing", Severity.ERROR
+
+
+def _pools(
+    settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequence[str], unknown: Container[str]
+) -> Iterator[Fault]:
     used = {route.pool for route in settings.routes} | {
         name for pool in settings.pools.values() for name in pool.fallback or ()
     }
@@ -44,17 +72,17 @@ def _pools(settings: Settings, workers: Mapping[str, Set[str]], built_in: Sequen
             near = nearest_name(name, built_in)
             hint = f"did you mean `{near}`?" if near else "name it in a route or a fallback, or remove it"
             yield ("pools", name), f"nothing sends requests to this pool; {hint}", Severity.WARNING
-        yield from _members(name, pool, workers)
+        yield from _members(name, pool, workers, unknown)
         yield from _fallback(name, pool, settings, built_in)
         if pool.strip_prefix or pool.add_prefix:
             yield from _prefixes(name, pool, settings, workers, built_in)
 
 
-def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+def _members(name: str, pool: Pool, workers: Mapping[str, Set[str]], unknown: Container[str]) -> Iterator[Fault]:
     for index, pattern in enumerate(pool.workers or ()):
         path = ("pools", name, "workers", index)
         matching = [worker for worker in workers if fnmatchcase(worker, pattern)]
-        if not matching:
+        if not matching and pattern not in unknown:
             is_glob = not _GLOB.isdisjoint(pattern)
             yield path, _no_worker(pattern, workers, is_glob), Severity.WARNING if is_glob else Severity.ERROR
         resource = _NEEDS.get(name, "")
@@ -118,10 +146,12 @@ def _routes(settings: Settings, built_in: Sequence[str]) -> Iterator[Fault]:
             yield ("routes", index, "pool"), _no_pool(route.pool, settings, built_in), Severity.ERROR
 
 
-def _stated(settings: Settings, workers: Mapping[str, Set[str]]) -> Iterator[Fault]:
+def _stated(settings: Settings, workers: Mapping[str, Set[str]], unknown: Container[str]) -> Iterator[Fault]:
     writers: dict[str, str] = {}
     for name, worker in settings.workers.items():
         path = ("workers", name)
+        if name in unknown:
+            continue
         if name not in workers:
             known = nearest_name(name, workers)
             hint = f"did you mean `{known}`?" if known else "write its `endpoint`"

@@ -14,8 +14,9 @@ from sidecar.config.endpoint_strings import address_of
 from sidecar.config.load import load_settings
 from sidecar.config.log import read_secret, unknown_endpoints
 from sidecar.config.passwords import PasswordHash, PlainPassword, Secret, secret_of
-from sidecar.config.references import check_references
+from sidecar.config.references import WORKERS, check_references
 from sidecar.config.schema import Settings
+from sidecar.document import dotted
 from sidecar.errors import ConfigError, Problem, Severity
 from sidecar.routing.auth_service import find_service
 from sidecar.routing.compile import compile_plan
@@ -126,17 +127,14 @@ def _deployment(
     overrides: tuple[Override, ...] = (),
 ) -> Deployment:
     service, missing = find_service(settings, topology)
-    serves = {process.name: process.serves for process in topology.processes}
-    if service is None:
-        references = check_references(settings, serves)
-    else:
-        references = check_references(settings, {service.name: frozenset(), **serves}, (*BUILT_IN_POOLS, MAS))
+    references, explained = _references(settings, topology, service.name if service is not None else "")
     secret, doubts = secret_of(settings.operator.password_hash, settings.operator.password_file)
     log_secret, more = _log_secret(settings)
     sibling_password, unsent = _sibling_password(settings, secret)
     doubted = (settings.source.problem(("operator", "password_file"), *doubt) for doubt in doubts)
     stated = (*references, *doubted, *unsent, *more)
-    problems = [*settings.warnings, *topology.problems, *stated, *missing]
+    found = (problem for problem in topology.problems if problem not in explained)
+    problems = [*settings.warnings, *found, *stated, *missing]
     if any(problem.severity is Severity.ERROR for problem in stated):
         raise ConfigError(dict.fromkeys(problems))
     table = table or _endpoints(settings, version)
@@ -165,6 +163,18 @@ def _deployment(
         overrides=overrides,
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _references(
+    settings: Settings, topology: Topology, service: str
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """What refers to nothing, and those problems of the topology that it says already. `service`: of MAS, if any."""
+    known = {process.name: process.serves for process in topology.processes}
+    pools = BUILT_IN_POOLS
+    if service:
+        known, pools = {service: frozenset(), **known}, (*BUILT_IN_POOLS, MAS)
+    found = check_references(settings, known, pools, [problem.file for problem in topology.missing])
+    return found, topology.missing if any(problem.key == dotted(WORKERS) for problem in found) else ()
 
 
 def read_for_running_synapse(read: Callable[..., Deployment], timeout: float = 1.0) -> Deployment:
