@@ -84,7 +84,8 @@ class Running:
         if passed:
             line = [sys.executable, "-c", HAND_ON, ",".join(map(str, passed)), *line]
         self._process = subprocess.Popen(
-            line,
+            # A shell's job in the background, or `nohup`, leaves the tests with signals that are ignored.
+            ["env", "--default-signal=INT,HUP", *line],
             cwd=cwd,
             env=environment(**more),
             pass_fds=passed,

@@ -53,7 +53,7 @@ def test_busy_port(tmp_path: Path) -> None:
         status, output = run("-c", written(tmp_path, port=port), cwd=tmp_path)
     assert status == 1
     (sentence,) = sentences(output)
-    assert sentence.endswith(f"matrix-sidecar: cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use")
+    assert f"matrix-sidecar: cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use; `ss " in sentence
 
 
 def test_faulty_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -156,9 +156,9 @@ class Scene:
     def rollout(self, *arguments: str) -> Result:
         return runner().invoke(main, ["rollout", "-c", str(self.file), *arguments])
 
-    def started(self, *arguments: str) -> Running:
-        """The same in a process of its own."""
-        prefix = [sys.executable, "-m", "sidecar.cli", "rollout", "-c", str(self.file)]
+    def started(self, *arguments: str, by: Sequence[str] = ()) -> Running:
+        """The same in a process of its own; `by` is a command that starts another."""
+        prefix = [*by, sys.executable, "-m", "sidecar.cli", "rollout", "-c", str(self.file)]
         return Running(arguments, self.directory, prefix, PYTHONUNBUFFERED="1")
 
     def hold(self, request: bytes) -> tuple[str, threading.Thread]:

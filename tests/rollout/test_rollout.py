@@ -189,13 +189,8 @@ def test_a_sidecar_that_drains_for_nobody(tmp_path: Path) -> None:
 
 def test_nohup_stays(scene: Scene) -> None:
     """A terminal that is closed does not end what was started with `nohup`."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _, request = scene.hold(MODULE)
-    try:
-        started = scene.started("main")
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    with started as rollout:
+    with scene.started("main", by=["nohup"]) as rollout:
         while scene.draining() != ["main"]:
             pass
         rollout.signal(signal.SIGHUP)
