@@ -167,6 +167,11 @@ MISTAKES = [
         "5: admin: `listen[0]` has this address already; give the operator's listener a port of its own",
     ),
     ours(
+        "listen: [tcp:8008, tcp6:8008]",
+        "4: listen[1]: warning: on Linux it takes IPv4 too, unless net.ipv6.bindv6only is 1, so that `tcp:8008` cannot "
+        "listen; leave that out",
+    ),
+    ours(
         "listen: [tcp:8008, tcp:8008:interface=10.0.0.2]",
         "4: listen[1]: `listen[0]` has this address already; remove one of them, or write another port",
     ),

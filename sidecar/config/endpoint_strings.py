@@ -220,6 +220,19 @@ def overlap(one: str, other: str) -> bool:
     return port != "0" and (host == other_host or _every(host, other_host) or _every(other_host, host))
 
 
+def takes_ipv4_of(six: str, four: str) -> bool:
+    """Whether one server endpoint has every address of IPv6, and the other the same port of IPv4.
+
+    Linux refuses the second of them, because a socket of every IPv6 address takes IPv4 as well: ipv6(7),
+    `net.ipv6.bindv6only`, which is 0 by default. Twisted leaves that as it is.
+    """
+    place, other_place = map(_listened, (six, four))
+    if place is None or other_place is None:
+        return False
+    (host, port), (other_host, other_port) = place, other_place
+    return host == "::" and port == other_port != "0" and other_host != "unix" and ":" not in other_host
+
+
 def _listened(text: str) -> tuple[str, str] | None:
     """`place_of` a server endpoint; `::` where it listens on every address of IPv6."""
     place = None if is_foreign(text) else place_of(text)

@@ -14,7 +14,15 @@ import attrs
 from cattrs import Converter
 
 from sidecar.config.balancers import BalancerFault, balancer_faults
-from sidecar.config.endpoint_strings import any_of, entrance, is_foreign, is_open_socket, is_reached_from_afar, overlap
+from sidecar.config.endpoint_strings import (
+    any_of,
+    entrance,
+    is_foreign,
+    is_open_socket,
+    is_reached_from_afar,
+    overlap,
+    takes_ipv4_of,
+)
 from sidecar.config.including import read_with_includes
 from sidecar.config.kinds import Kind, RefusedError, shown
 from sidecar.config.rollout import rollout_faults
@@ -294,6 +302,15 @@ def _taken_twice(settings: Settings) -> Iterator[Fault]:
         taken.append((dotted(path), endpoint))
 
 
+def _of_both_families(settings: Settings) -> Iterator[Fault]:
+    """A warning, because `net.ipv6.bindv6only` is not ours to read here."""
+    for index, six in enumerate(settings.listen):
+        for four in settings.listen:
+            if takes_ipv4_of(six, four):
+                message = f"on Linux it takes IPv4 too, unless net.ipv6.bindv6only is 1, so that `{four}` cannot listen"
+                yield ("listen", index), f"{message}; leave that out"
+
+
 def _of_balancers(settings: Settings, severity: Severity) -> Iterator[Fault]:
     taken = dict.fromkeys(settings.listen, "listen") | ({} if settings.admin is None else {settings.admin: "admin"})
     found: Iterator[BalancerFault] = balancer_faults(settings.balancers, taken)
@@ -343,6 +360,7 @@ def _oddities(settings: Settings) -> Iterator[Fault]:
         )
     if limits.request_target > limits.request_head:
         yield ("limits", "request_target"), "is larger than limits.request_head, so it is never reached"
+    yield from _of_both_families(settings)
     yield from _of_balancers(settings, Severity.WARNING)
     yield from _operator_oddities(settings)
     yield from _access_oddities(settings)

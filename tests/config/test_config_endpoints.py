@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
 from socket import AF_INET, AF_INET6, socket
 from typing import Any
 
@@ -24,6 +25,7 @@ from sidecar.config.endpoint_strings import (
     is_foreign,
     overlap,
     server_endpoint,
+    takes_ipv4_of,
 )
 from sidecar.synapse.listeners import escape
 
@@ -252,3 +254,32 @@ def test_what_overlaps_the_kernel_refuses(family: int, host: str, written: str) 
                 second.bind(("127.0.0.1", port))
         else:
             second.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    ("six", "four", "taken"),
+    [
+        ("tcp6:8008", "tcp:8008", True),
+        ("tcp6:8008", "tcp:8008:interface=127.0.0.1", True),
+        ("tcp:8008:interface=\\:\\:", "tcp:8008", True),
+        ("tcp6:8008:interface=\\:\\:1", "tcp:8008", False),
+        ("tcp6:8008", "tcp:8009", False),
+        ("tcp6:0", "tcp:0", False),
+        ("tcp6:8008", "tcp:8008:interface=\\:\\:1", False),
+        ("tcp:8008", "tcp:8008", False),
+        ("tcp6:8008", "unix:/run/8008", False),
+        ("tcp6:8008", "onion:8008", False),
+    ],
+)
+def test_every_ipv6_address_takes_ipv4_too(six: str, four: str, taken: bool) -> None:
+    assert takes_ipv4_of(server_endpoint(six, "/"), server_endpoint(four, "/")) is taken
+
+
+def test_what_takes_ipv4_too_the_kernel_refuses() -> None:
+    """Unless its administrator has changed that."""
+    apart = Path("/proc/sys/net/ipv6/bindv6only").read_text().strip() == "1"
+    with socket(AF_INET6) as first, socket(AF_INET) as second:
+        first.bind(("::", 0))
+        first.listen()
+        with nullcontext() if apart else pytest.raises(OSError, match="in use"):
+            second.bind(("0.0.0.0", first.getsockname()[1]))
