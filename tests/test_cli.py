@@ -254,6 +254,18 @@ def test_outcomes_for_people(file: str) -> None:
     assert "  request  no request that is served: " in run("explain", "-c", file, "GET", "/a b").stdout
 
 
+def test_explain_says_where_a_route_stands(tmp_path: Path) -> None:
+    """Its number counts through all files."""
+    ours, theirs = tmp_path / "sidecar.yaml", tmp_path / "more.yaml"
+    ours.write_text(
+        "include: more.yaml\nworkers: {main: {endpoint: unix:/run/main.sock}}\nroutes: [{path: /a, refuse: 410}]\n"
+    )
+    theirs.write_text("routes:\n- {path: /b, refuse: 410}\n- {path: /c, refuse: 410}\n")
+    for path, number, file, line in (("/a", 0, ours, 3), ("/b", 1, theirs, 2), ("/c", 2, theirs, 3)):
+        expected = f"routes[{number}] is the first route that matches ({file}:{line})\n"
+        assert expected in run("explain", "-c", str(ours), "GET", path).stdout
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("--down", "sync1", "--add", "sync9")])
 def test_a_token_is_never_echoed(file: str, arguments: tuple[str, ...]) -> None:
     """Nothing given with -H comes back, nor an access_token for people."""

@@ -82,7 +82,8 @@ def tell(deployment: Deployment, asked: RequestText, down: Sequence[str] = (), a
     head = heard.head
     explanation = explain(head.method, head.origin, head.fields, heard.client, deployment.plan, heard.scheme)
     steps = _arrival(asked, head, heard.client)
-    steps += [(name, printable(text)) for name, text in explanation.steps]
+    place = _place(deployment, explanation.route)
+    steps += [(name, printable(text + place if name == "route" else text)) for name, text in explanation.steps]
     forwarded = heard.decision.action == "forward"
     return Story(
         asked=asked,
@@ -92,6 +93,15 @@ def tell(deployment: Deployment, asked: RequestText, down: Sequence[str] = (), a
         others=tuple(explanation.others.items()) if forwarded else (),
         supposition=_suppose(deployment, head, heard, down, add) if forwarded and (down or add) else None,
     )
+
+
+def _place(deployment: Deployment, route: int | None) -> str:
+    """The file and line of a route, of which several files can have some; empty inside Synapse, where none is ours."""
+    source = deployment.settings.source
+    if route is None or not source.file:
+        return ""
+    found = source.problem(("routes", route), "")
+    return f" ({found.file}:{found.line})"
 
 
 def _arrival(asked: RequestText, head: RequestHead, client: str) -> list[tuple[str, str]]:

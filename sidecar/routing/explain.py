@@ -31,6 +31,8 @@ class Explanation:
     """What was looked at and what was seen: request-target, route, row, pool, key, order."""
     others: Mapping[str, str]
     """For each worker that does not get the request, why not."""
+    route: int | None = None
+    """The number of the first route that matches."""
 
 
 def as_json(method: str, target: str, decision: Decision) -> dict[str, Any]:
@@ -64,10 +66,11 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
         return Explanation(decision, (*steps, ("refused", decision.reason)), {})
     rule = first_rule(methods.rules, plan.pathless, method, query, fields, peer, scheme)
     steps.append(("route", _route(rule, plan)))
+    number = None if rule is None else rule.number
     if rule is not None and rule.route.table:
         rule = None
     if rule is not None and rule.route.pool is None:
-        return Explanation(decision, (*steps, ("answered", decision.reason)), {})
+        return Explanation(decision, (*steps, ("answered", decision.reason)), {}, number)
     step = table if rule is None else routed(plan, rule, table)
     if step.initial is not None:
         steps.append(("position", _position(step, query)))
@@ -76,7 +79,7 @@ def explain(method: bytes, target: bytes, fields: Fields, peer: str, plan: Plan,
     if decision.coalesce and is_long_poll(method, query):
         waits = write_duration(decision.coalesce)
         steps.append(("coalesce", f"it waits {waits} or more if the client was answered just now: one answer has more"))
-    return Explanation(decision, tuple(steps), _others(step, decision, plan))
+    return Explanation(decision, tuple(steps), _others(step, decision, plan), number)
 
 
 def _parsed(target: bytes) -> tuple[bytes, bytes, str]:
