@@ -20,7 +20,7 @@ _log = logger("sidecar.relay")
 
 BURST = 2.5
 """A long poll belongs to a burst if it comes within this many hold times after the client's last one."""
-CROWD = 8
+CROWD = 16
 """Clients of late for each worker: with twice as many, polls are held twice as long, and so on. One event in a large
 room has a worker answer a hundred polls, which takes longer than the pause between two events."""
 LONGEST = 3
