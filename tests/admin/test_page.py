@@ -357,6 +357,9 @@ def test_a_drain_is_asked_about_and_done() -> None:
         answer = scene.answer(method, "/workers/nobody/drain", body=f"token={scene.page.token}")
         assert answer.status == 404
         assert b"There is no" in answer.octets()
+    answer = scene.answer("GET", "/workers/Sync1/values")
+    assert answer.status == 404
+    assert b"Did you mean sync1?" in answer.octets()
 
 
 @pytest.mark.parametrize("path", ["/workers/sync1/drain", "/explain"])

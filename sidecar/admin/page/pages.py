@@ -23,6 +23,7 @@ from sidecar.admin.page.live import live, title
 from sidecar.admin.page.markup import Markup, tag
 from sidecar.admin.snapshot import Snapshot
 from sidecar.admin.together import snapshot_of
+from sidecar.errors import unknown_name
 
 HTML = "text/html; charset=utf-8"
 STATIC = {
@@ -203,7 +204,7 @@ class StatusPage:
         if facts.actions != "page":
             return OperatorAnswer(403, {"error": _NO_BUTTONS})
         if name not in facts.workers:
-            return OperatorAnswer(404, {"error": "There is no such worker."})
+            return OperatorAnswer(404, {"error": unknown_name("worker", name, facts.workers)})
         given = inquiry.body.decode("utf-8", "replace")
         if inquiry.method != "POST":
             form = forms.values_question(facts, name, self.token)
