@@ -58,7 +58,7 @@ class ProgressFile:
         """Raises StateFileError."""
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+", encoding="utf-8", opener=_private)
+            self._file = open(self.path, "r+", encoding="utf-8", opener=_private_or_new)
         except OSError as error:
             raise StateFileError(
                 f"{self.path} cannot be written: {error.strerror}. Run this as root, or name another file in "
@@ -107,10 +107,10 @@ class ProgressFile:
             "done": self._done,
             "drained": self._drained,
         }
-        self._file.seek(0)
-        self._file.truncate(0)
-        self._file.write(json.dumps(told) + "\n")
-        self._file.flush()
+        # Written over the old state in one piece, and cut afterwards: whoever is killed in between leaves one of both.
+        line = f"{json.dumps(told)}\n".encode()
+        os.pwrite(self._file.fileno(), line, 0)
+        os.ftruncate(self._file.fileno(), len(line))
 
 
 def read_unfinished(path: str) -> Unfinished | None:
@@ -137,7 +137,7 @@ def _lock(file: TextIO, kind: int) -> None:
 def _read(file: TextIO) -> Unfinished | None:
     file.seek(0)
     try:
-        content = json.loads(file.read(_MOST) or "null")
+        content = json.loads(file.readline(_MOST) or "null")
     except ValueError:
         return None
     if not isinstance(content, dict) or content.get("version") != _VERSION:
@@ -152,6 +152,10 @@ def _read(file: TextIO) -> Unfinished | None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _private_or_new(path: str, flags: int) -> int:
+    return _private(path, flags | os.O_CREAT)
 
 
 def _texts(value: object) -> tuple[str, ...]:
