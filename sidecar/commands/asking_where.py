@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import click
@@ -123,7 +125,7 @@ def _explain_lines(deployment: Deployment, lines: BinaryIO, peer: str) -> int:
     """Answer each line with one line; the exit status."""
     hear, write = Rehearsal(deployment).hear, sys.stdout.write
     status = CLEAN
-    with progress("Requests", size_of(lines), hidden=sys.stdout.isatty()) as step:
+    with _no_collections(), progress("Requests", size_of(lines), hidden=sys.stdout.isatty()) as step:
         for number, line in enumerate(lines, start=1):
             step(len(line), "")
             try:
@@ -134,6 +136,18 @@ def _explain_lines(deployment: Deployment, lines: BinaryIO, peer: str) -> int:
             else:
                 write(answer_line(asked.method, asked.target, hear(asked).decision) + "\n")
     return status
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Lines leave no cycles behind, and a collection visits every remembered decision: a tenth of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _print_story(story: Story) -> None:

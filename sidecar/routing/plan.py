@@ -78,6 +78,19 @@ class Step:
     keyless: tuple[Decision, ...] = ()
     """The decisions for requests without a key."""
     decided: dict[Key, Decision] = field(factory=dict)
+    _sharing: tuple[str, ...] = field(init=False, repr=False)
+    _same_fallback: tuple[str, ...] | None = field(init=False, repr=False)
+    """The fallback of every key, where no group has an order to choose."""
+
+    @_sharing.default
+    def _holders(self) -> tuple[str, ...]:
+        return holders_of(self.seats)
+
+    @_same_fallback.default
+    def _without_order(self) -> tuple[str, ...] | None:
+        if any(len(group) > 1 or group.keys() & self.members.keys() for group in self.fallback):
+            return None
+        return tuple(dict.fromkeys(name for group in self.fallback for name, weight in group.items() if weight > 0))
 
     def settle(self, key: Key) -> Decision:
         """The decision for a key, worked out anew."""
@@ -111,10 +124,12 @@ class Step:
             main_knows=self.main_knows,
             changes=self.changes,
             strangers=self.strangers,
-            sharing=holders_of(self.seats),
+            sharing=self._sharing,
         )
 
     def _fallback(self, key: str, candidates: tuple[str, ...]) -> tuple[str, ...]:
+        if self._same_fallback is not None:
+            return self._same_fallback
         ordered = [name for members in self.fallback for name in ranked(members, key)]
         return tuple(name for name in dict.fromkeys(ordered) if name not in candidates)
 
