@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
+from urllib.parse import quote
 
 import attrs
 import yaml
@@ -134,6 +135,7 @@ def json_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "sidecar.yaml of matrix-sidecar",
         **_schema_of(Settings),
+        "$defs": {name: _kind_schema(kind) for name, kind in sorted(_all_kinds().items())},
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
@@ -226,8 +228,7 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     annotation = _given(annotation)
     kind = kind_of(annotation)
     if kind is not None:
-        single = dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
-        return single if kind.json == {"type": "string"} else {"anyOf": [single, VARIABLE]}
+        return {"$ref": f"#/$defs/{quote(kind.name)}"} if _all_kinds().get(kind.name) is kind else _kind_schema(kind)
     if get_origin(annotation) is tuple:
         item = _schema_of(get_args(annotation)[0])
         several = {"type": "array", "items": item}
@@ -241,6 +242,11 @@ def _schema_of(annotation: Any) -> dict[str, Any]:
     schema |= {"required": needed} if needed else {}
     words = list(getattr(annotation, "SHORT", ()))
     return {"anyOf": [{"enum": words}, schema]} if words else schema
+
+
+def _kind_schema(kind: Kind) -> dict[str, Any]:
+    single = dict(kind.json) if "enum" in kind.json else {**kind.json, "examples": [yaml.safe_load(kind.example)]}
+    return single if kind.json == {"type": "string"} else {"anyOf": [single, VARIABLE]}
 
 
 def _nullable(annotation: Any) -> Mapping[str, Any]:
