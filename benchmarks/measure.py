@@ -118,11 +118,10 @@ class Run:
         except ProgramError as error:
             tally.problem, tally.absent = str(error), True
             return ()
-        where = [self.processors]
-        if tally.program.name == PAIR:
-            where.append(Processors(self.processors.rest, self.processors.rest))
+        count = 2 if tally.program.name == PAIR else 1
         with tally.noting("start"):
-            return tuple([stack.enter_context(programs.proxy(tally.program, place, worker, each)) for each in where])
+            started = [programs.proxy(tally.program, place, worker, self.processors) for _ in range(count)]
+            return tuple([stack.enter_context(each) for each in started])
         return ()
 
     def _side_by_side(self, running: Sequence[_Running], more: Sequence[_Running], worker: Workers) -> None:

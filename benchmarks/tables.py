@@ -65,7 +65,7 @@ def _notes(report: Report) -> str:
     sizes = [f"{name} {value:g}" for name, value in report.sizes.items()]
     versions = [f"{row.name} {row.version}" for row in report.rows if row.version]
     problems = [f"{row.name}: {row.problem}" for row in report.rows if row.problem]
-    if any((row.middle("waited") or 0.0) > QUIET for row in report.rows):
+    if any((row.middle("waited") or 0.0) > QUIET for row in report.rows if row.name != PAIR):
         problems.append("Other programs took the proxies' processor during the run: no numbers for the record.")
     return "\n".join([", ".join(facts + versions) + ".", ", ".join(sizes) + ".", *problems])
 
