@@ -120,7 +120,7 @@ def test_a_file_with_errors_is_written_and_told(tmp_path: Path) -> None:
     debian(tmp_path, stream_writers={"typing": "nobody"})
     result = init(tmp_path)
     assert result.exit_code == 2
-    assert "stream_writers.typing: `nobody` is absent from `instance_map`" in result.output
+    assert "stream_writers.typing: `nobody` is missing from `instance_map`" in result.output
     assert "Where requests go" in result.output
 
 

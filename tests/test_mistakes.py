@@ -177,8 +177,8 @@ MISTAKES = [
     ),
     Mistake(
         'listen: tcp:8008\nworkers:\n  main: {endpoint: "tcp:127.0.0.1:8008"}',
-        "sidecar.yaml:3: workers.main.endpoint: tcp:127.0.0.1:8008 is where the sidecar itself listens; give the "
-        "address of worker main",
+        "sidecar.yaml:3: workers.main.endpoint: tcp:127.0.0.1:8008 is where the sidecar itself listens; write "
+        "the address of worker main",
     ),
     ours(
         'listen: "ssl:8448:privateKey=key.pem"',
@@ -256,8 +256,8 @@ MISTAKES = [
     ),
     Mistake(
         SYNAPSE.replace("homeserver.yaml", "[homeserver.yaml, w1.yaml]").replace("[w1.yaml]", "[]"),
-        "w1.yaml:1: worker_app: this file describes a worker, but `synapse.config` names it as one that all processes "
-        "read; name it in `synapse.workers` of sidecar.yaml",
+        "w1.yaml:1: worker_app: this file describes one worker, but `synapse.config` names it as a file for all "
+        "processes; name it in `synapse.workers` of sidecar.yaml instead",
     ),
     homeserver(
         "server_name: example.org\n",
@@ -280,8 +280,8 @@ MISTAKES = [
     worker(
         "DIR/w1.sock",
         "/nowhere/w1.sock",
-        "w1.yaml:4: worker_listeners[0].path: warning: /nowhere is no directory that the sidecar can see; is Synapse "
-        "down, or elsewhere?",
+        "w1.yaml:4: worker_listeners[0].path: warning: the sidecar finds no directory /nowhere; is Synapse down, or "
+        "is the socket elsewhere?",
     ),
 ]
 

@@ -242,10 +242,8 @@ def test_a_worker_whose_file_goes_first(tmp_path: Path) -> None:
     outcome = ten.reloaded()
     assert not outcome.accepted
     (error, lost) = outcome.sentences
-    assert "stream_writers.typing: `typing1` is described by no worker file" in error
-    assert (
-        f"instance_map: `typing1` is named here, and no file describes it any more; {ten.file('typing1.yaml')}" in lost
-    )
+    assert "stream_writers.typing: no worker file describes `typing1`" in error
+    assert f"instance_map: this names `typing1`, but no file describes it any more; {ten.file('typing1.yaml')}" in lost
     ten.file("typing1.yaml").touch()
     no_more(ten, "typing1")
     assert "workers removed: typing1" in ten.reloaded().sentences
@@ -283,7 +281,9 @@ def test_workers_that_nothing_names(tmp_path: Path) -> None:
     for name in ("sync1", "sync2"):
         ten.file(f"{name}.yaml").unlink()
     (sentence,) = ten.reloaded().sentences
-    assert sentence.startswith(f"{tmp_path / 'workers'}: there is no file in it any more; it described sync1, sync2: ")
+    assert sentence.startswith(
+        f"{tmp_path / 'workers'}: the directory has no file any more; its files described sync1, sync2: "
+    )
 
 
 def test_what_is_written_elsewhere(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_what_is_written_elsewhere(tmp_path: Path) -> None:
     outcome = ten.reloaded()
     assert not outcome.accepted
     assert (
-        f"{ten.file('stats.yaml')}: the file is gone, and with it `report_stats`: put it back" in outcome.sentences[-1]
+        f"{ten.file('stats.yaml')}: the file is gone, and with it `report_stats`: restore it" in outcome.sentences[-1]
     )
 
 
@@ -317,7 +317,7 @@ def test_a_file_that_is_made_shorter(tmp_path: Path) -> None:
     file.write_text(text)
     (sentence,) = ten.reloaded().sentences
     lines = text.count("\n")
-    assert sentence.startswith(f"{file}:{lines}: the file ends here, and had {lines + 3} lines before: ")
+    assert sentence.startswith(f"{file}:{lines}: the file ends here, but it had {lines + 3} lines before: ")
     assert ten.sidecar.settings.limits.waiting == 7
     file.write_text(text + "# end\n")
     assert ten.reloaded().sentences == ("limits.waiting: 8192 (before: 7)", "timeouts.wait: 30 (before: 9)")

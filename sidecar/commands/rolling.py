@@ -229,7 +229,7 @@ def _clients(
 
 
 def _examine(instances: Instances, planned: Sequence[RestartStep], left: str = "") -> None:
-    """Ends the program if a rollout cannot be done now. Reports oddities, but no worker that another one `left`."""
+    """Ends the program if a rollout cannot be done now. Reports oddities, but not of the worker `left`."""
     try:
         facts = instances.look()
     except SilentSidecarError as error:

@@ -225,7 +225,7 @@ def _loops(settings: Settings, plan: Plan) -> Iterator[Problem]:
         if address_of(worker.endpoint) in own:
             is_mas = plan.membership.facts.mas is not None and name == plan.membership.facts.mas.name
             key = f"workers.{name}.endpoint" if name in settings.workers else "synapse.mas" if is_mas else "listen"
-            message = f"{worker.endpoint} is where the sidecar itself listens; give the address of worker {name}"
+            message = f"{worker.endpoint} is where the sidecar itself listens; write the address of worker {name}"
             yield settings.source.problem(tuple(key.split(".")), message)
 
 

@@ -20,8 +20,8 @@ from sidecar.synapse.topology import Topology
 _OF_FILES = ("files", "named", "shared", "own", "registrations", "missing", "unreadable", "problems")
 """What of a topology is about its files. The rest decides where requests go, and how."""
 _EMPTY = (
-    "the file is empty now, and was not before: write it again, or remove it; if it is to stay empty, write a comment "
-    "into it, such as `# empty`"
+    "the file is empty now, and was not before: restore its content, or remove it; to keep it empty, write a comment "
+    "into it, for example `# empty`"
 )
 
 

@@ -137,8 +137,8 @@ def _asking(decision: Decision, plan: Plan) -> str:
     if not plan.resolving:
         return "does not name its user; the sidecar does not ask for it (`tokens.resolve`), and the token is the key"
     return (
-        "does not name its user, who is asked for by whoami unless remembered; the order is then that of the user's "
-        "key, and below is what holds until there is an answer"
+        "does not name its user; the sidecar asks Synapse for it (whoami) and remembers the answer; then the order is "
+        "that of the user's key, and until then the order below"
     )
 
 

@@ -78,8 +78,8 @@ def _worker_among_shared(topology: Topology) -> Iterator[Problem]:
     for key in ("worker_app", "worker_name"):
         if config.get(key) is not None and config.get("worker_app") != MAIN_APP:
             message = (
-                "this file describes a worker, but `synapse.config` names it as one that all processes read; name it "
-                "in `synapse.workers` of sidecar.yaml"
+                "this file describes one worker, but `synapse.config` names it as a file for all processes; name it "
+                "in `synapse.workers` of sidecar.yaml instead"
             )
             yield config.problem((key,), message)
             return
@@ -89,8 +89,8 @@ def _no_main(topology: Topology) -> Iterator[Problem]:
     if not topology.known or any(process.is_main and "client" in process.serves for process in topology.processes):
         return
     message = (
-        "the main process has no listener with the resource `client` that can be reached, and many requests have no "
-        "other place to go; give it one with `path`, or state `workers.main.endpoint` in sidecar.yaml"
+        "the main process has no reachable listener with the resource `client`, and only main serves many requests; "
+        "add one with `path`, or set `workers.main.endpoint` in sidecar.yaml"
     )
     yield _shared(topology).problem(("listeners",), message)
 
@@ -105,16 +105,16 @@ def _writers(topology: Topology) -> Iterator[Problem]:
             if name != MAIN and name not in (located if isinstance(located, dict) else ()):
                 yield config.problem(path, _absent(name, known))
             elif name not in (MAIN, *known):
-                message = f"`{name}` is described by no worker file; name its file in `synapse.workers`"
+                message = f"no worker file describes `{name}`; name its file in `synapse.workers`"
                 yield config.problem(path, message, _severity(stream in WRITER_NEEDS))
             if name in known and not _is_answered(stream, known[name]):
                 yield config.problem(path, _unanswered(stream, name))
 
 
 def _absent(name: str, known: Iterable[str]) -> str:
-    there = "" if name in known else ", and described by no worker file"
+    there = "" if name in known else ", and no worker file describes it"
     return (
-        f"`{name}` is absent from `instance_map`{there}; Synapse refuses to start: add its replication listener there"
+        f"`{name}` is missing from `instance_map`{there}; Synapse refuses to start: add its replication listener there"
     )
 
 
@@ -126,8 +126,8 @@ def _is_answered(stream: str, process: Process) -> bool:
 
 def _unanswered(stream: str, name: str) -> str:
     return (
-        f"only `{name}` can answer {_FAILS[stream]} but has no reachable listener with the resource "
-        f"`{WRITER_NEEDS[stream]}`: all of them fail with status 500; give it one"
+        f"only `{name}` can answer {_FAILS[stream]} but it has no reachable listener with the resource "
+        f"`{WRITER_NEEDS[stream]}`, so all of them fail with status 500; add one"
     )
 
 
@@ -156,7 +156,7 @@ def _media(topology: Topology) -> Iterator[Problem]:
     serving = [process for process in topology.processes if _serves_media(process)]
     if not serving:
         message = (
-            "no process serves media: unless another program does, every upload and download is answered 404; give a "
+            "no process serves media: every upload and download gets 404, unless another program serves media; give a "
             "worker `enable_media_repo: true` and a listener with the resource `media`"
         )
         yield shared.warning(("enable_media_repo",), message)
@@ -166,7 +166,7 @@ def _media(topology: Topology) -> Iterator[Problem]:
         message = f"{names} all run the background jobs of the media repository; choose one of them with this key"
         yield shared.problem(("media_instance_running_background_jobs",), message)
     elif jobs is not None and serving and not any(process.background for process in serving):
-        message = f"`{str(jobs)[:40]}` serves no media, so nobody runs the background jobs; name one of {names}"
+        message = f"`{str(jobs)[:40]}` serves no media, so no process runs the background jobs; name one of {names}"
         yield shared.problem(("media_instance_running_background_jobs",), message)
 
 
@@ -205,7 +205,7 @@ def _openid(topology: Topology) -> Iterator[Problem]:
     if any(not process.serves.isdisjoint(_OPENID) for process in topology.processes):
         message = (
             "lacks `openid`: workers mount /_matrix/federation/v1/openid/userinfo but answer 500, so widgets, Element "
-            "Call and Jitsi can verify nobody; add the resource `openid` to this listener of the main process"
+            "Call and Jitsi cannot verify users; add the resource `openid` to this listener of the main process"
         )
         yield main.config.warning((*main.listener.path, "resources"), message)
 
@@ -230,8 +230,8 @@ def _public(topology: Topology) -> Iterator[Problem]:
         if "replication" in listener.resources:
             who = "every host that reaches this one" if listener.everywhere else "whoever else reaches the listener"
             message = (
-                f"the listener for requests carries `replication` too; the sidecar never forwards to it, but {who} "
-                "can use it: give replication a listener of its own"
+                f"the listener for requests also has the resource `replication`; the sidecar never forwards to it, but "
+                f"{who} can use it: give replication its own listener"
             )
             yield process.config.warning((*listener.path, "resources"), message)
 
@@ -255,12 +255,11 @@ def _sockets(topology: Topology) -> Iterator[Problem]:
             continue
         path: KeyPath = (*listener.path, "path")
         if not os.path.isabs(socket):
-            message = "is relative to a directory that only Synapse knows, so nobody else finds it; make it absolute"
+            message = "is a relative path, and only Synapse knows its directory; write an absolute path"
             yield process.config.problem(path, message)
         elif not os.path.isdir(os.path.dirname(socket)):
-            message = (
-                f"{os.path.dirname(socket)} is no directory that the sidecar can see; is Synapse down, or elsewhere?"
-            )
+            directory = os.path.dirname(socket)
+            message = f"the sidecar finds no directory {directory}; is Synapse down, or is the socket elsewhere?"
             yield process.config.warning(path, message)
 
 
@@ -286,8 +285,8 @@ def _addresses(topology: Topology) -> Iterator[Problem]:
         other = taken.setdefault(process.endpoint, process.name)
         if other != process.name:
             message = (
-                f"{listener.place} is where `{other}` listens as well; if one of them runs on another host, state its "
-                f"address in `workers.{process.name}.endpoint` of sidecar.yaml"
+                f"`{other}` listens at {listener.place} too; if one of them runs on another host, set its address in "
+                f"`workers.{process.name}.endpoint` of sidecar.yaml"
             )
             yield process.config.problem(listener.path, message)
 

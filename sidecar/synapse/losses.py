@@ -64,8 +64,8 @@ def cut_short(before: Document, after: Document) -> Problem | None:
         return None
     line, last = (content.count(b"\n") + (not content.endswith(b"\n")) for content in (new, old))
     message = (
-        f"the file ends here, and had {last} lines before: it looks half written. Write the whole file; if the end was "
-        "removed on purpose, add a comment as the last line, such as `# end`"
+        f"the file ends here, but it had {last} lines before: it looks half written. Write the whole file; if the "
+        "end was removed on purpose, add a comment as the last line, for example `# end`"
     )
     return Problem(after.file, line, "", message)
 
@@ -115,8 +115,8 @@ def _shared_files(before: Topology, after: Topology) -> Iterator[Problem]:
         if lost:
             how = "the file is empty now" if file in files else "the file is gone"
             message = (
-                f"{how}, and with it {_listed([f'`{key}`' for key in lost])}: put it back, or write the same keys into "
-                "another file; if they were removed on purpose, restart the sidecar"
+                f"{how}, and with it {_listed([f'`{key}`' for key in lost])}: restore it, or write the same keys into "
+                "another file; if you removed them on purpose, restart the sidecar"
             )
             yield Problem(file, 0, "", message)
 
@@ -129,15 +129,17 @@ def _workers(before: Topology, after: Topology) -> Iterator[Problem]:
         if process.name in there or process.is_main or not process.file or not _is_named(process.file, after):
             continue
         if process.file in files and "worker_app" not in (said[process.file].value if process.file in said else ()):
-            message = f"no longer describes `{process.name}`: write it again, or remove the file to remove the worker"
+            message = (
+                f"no longer describes `{process.name}`: restore its content, or remove the file to remove the worker"
+            )
             yield Problem(process.file, 0, "", message)
             continue
         config = _main(after)
         for key in _NAMING:
             if process.name in _names(config.get(key)):
                 message = (
-                    f"`{process.name}` is named here, and no file describes it any more; {process.file} did: put that "
-                    f"back, or remove `{process.name}` here too"
+                    f"this names `{process.name}`, but no file describes it any more; {process.file} did: restore that "
+                    f"file, or remove `{process.name}` here too"
                 )
                 yield config.problem((key,), message)
                 break
@@ -166,8 +168,8 @@ def _directories(before: Topology, after: Topology) -> Iterator[Problem]:
     for place, names in gone.items():
         if len(names) > 1 and not any(problem.file == place for problem in after.missing):
             message = (
-                f"there is no file in it any more; it described {_listed(names)}: put them back; if all of them were "
-                "removed on purpose, restart the sidecar"
+                f"the directory has no file any more; its files described {_listed(names)}: restore them; if you "
+                "removed all of them on purpose, restart the sidecar"
             )
             yield Problem(place, 0, "", message)
 

@@ -73,9 +73,9 @@ def test_a_soft_writer_needs_no_listener_for_requests(stream: str) -> None:
     [
         (
             "{typing: w3}",
-            "`w3` is absent from `instance_map`, and described by no worker file; Synapse refuses to start",
+            "`w3` is missing from `instance_map`, and no worker file describes it; Synapse refuses to start",
         ),
-        ("{events: [w1, w3]}", "`w3` is absent from `instance_map`"),
+        ("{events: [w1, w3]}", "`w3` is missing from `instance_map`"),
         (
             "{tpying: w1}",
             "stream_writers.tpying: Synapse knows no such stream and refuses to start; did you mean `typing`?",
@@ -86,8 +86,8 @@ def test_a_soft_writer_needs_no_listener_for_requests(stream: str) -> None:
         ("{typing: []}", "must be the name of a worker or a list of them"),
         ("{typing: 3}", "must be the name of a worker or a list of them"),
         ("[typing]", "stream_writers: must be a mapping such as `typing: worker1`"),
-        ("{typing: w2}", "`w2` is described by no worker file; name its file in `synapse.workers`"),
-        ("{events: w2}", "warning: `w2` is described by no worker file"),
+        ("{typing: w2}", "no worker file describes `w2`; name its file in `synapse.workers`"),
+        ("{events: w2}", "warning: no worker file describes `w2`"),
     ],
 )
 def test_stream_writers_that_synapse_would_not_take(writers: str, sentence: str) -> None:
@@ -100,7 +100,7 @@ def test_stream_writers_that_synapse_would_not_take(writers: str, sentence: str)
 def test_a_writer_absent_from_the_instance_map_although_it_has_a_file() -> None:
     """The message does not claim that the file is missing."""
     message = only(WHOLE + "stream_writers: {events: w3}\n", worker("w3"))
-    assert "`w3` is absent from `instance_map`; Synapse refuses" in message
+    assert "`w3` is missing from `instance_map`; Synapse refuses" in message
 
 
 def test_workers_need_main_in_the_instance_map() -> None:
@@ -127,7 +127,9 @@ def test_files_of_workers_must_agree_with_the_shared_ones() -> None:
 def test_a_topology_without_main(listeners: str) -> None:
     """Main must be reachable for what no worker can answer."""
     messages = told(f"{MAIN}{listeners}\n")
-    assert any("listeners: the main process has no listener with the resource `client`" in text for text in messages)
+    assert any(
+        "listeners: the main process has no reachable listener with the resource `client`" in text for text in messages
+    )
 
 
 def test_keys_without_which_synapse_does_not_start() -> None:
@@ -165,7 +167,7 @@ def test_several_media_workers_need_one_for_background_jobs() -> None:
     assert "media_instance_running_background_jobs: w1 and w2 all run the background jobs" in message
     assert told(shared + "media_instance_running_background_jobs: w2\n", *workers) == []
     message = only(shared + "media_instance_running_background_jobs: w3\n", *workers)
-    assert "`w3` serves no media, so nobody runs the background jobs; name one of w1 and w2" in message
+    assert "`w3` serves no media, so no process runs the background jobs; name one of w1 and w2" in message
 
 
 def test_main_counts_as_a_media_process_while_it_is_enabled() -> None:
@@ -224,13 +226,16 @@ def test_a_worker_whose_class_says_what_it_is_for(app: str, serves: str, lacks: 
             "{port: 1, type: http, R}",
             "x_forwarded: warning: is not set, so every client seems to have the sidecar's address",
         ),
-        ("{path: tmp/a, type: http, R}", "path: is relative to a directory that only Synapse knows"),
-        ("{path: /nowhere/a, type: http, R}", "path: warning: /nowhere is no directory that the sidecar can see"),
+        ("{path: tmp/a, type: http, R}", "path: is a relative path, and only Synapse knows its directory"),
+        (
+            "{path: /nowhere/a, type: http, R}",
+            "path: warning: the sidecar finds no directory /nowhere; is Synapse down",
+        ),
         ("{path: /tmp/a, type: http, mode: 660, R}", "mode: YAML reads this as a decimal number; write `0660`"),
         (
             "{path: /tmp/a, type: http, resources: [{names: [client, federation, replication]}]}",
-            "resources: warning: the listener for requests carries `replication` too; the sidecar never forwards "
-            "to it, but whoever else",
+            "resources: warning: the listener for requests also has the resource `replication`; the sidecar never "
+            "forwards to it, but whoever else",
         ),
         (
             "{port: 1, type: http, x_forwarded: true, resources: [{names: [client, federation, replication]}]}",
@@ -288,7 +293,7 @@ def test_two_processes_at_one_address() -> None:
     """Only one of them gets the requests, unless they are on different hosts."""
     same = worker("w2").replace("/tmp/w2.sock", "/tmp/w1.sock")
     message = only(WHOLE, worker("w1"), same)
-    assert message.startswith("w2:3: worker_listeners[0]: /tmp/w1.sock is where `w1` listens as well")
+    assert message.startswith("w2:3: worker_listeners[0]: `w1` listens at /tmp/w1.sock too")
     assert "workers.w2.endpoint" in message
 
 
