@@ -206,6 +206,12 @@ def test_a_page_is_shown_for_what_is_no_fault_of_the_client() -> None:
     assert failure_reply(Failure.NO_WORKER, head=True, page=page).endswith(b"\r\n\r\n")
 
 
+def test_a_client_is_told_that_it_was_too_many() -> None:
+    """Unless it is another server, which would take 429 for an error of its own."""
+    assert read(failure_reply(Failure.QUEUE_FULL, head=False))[0] == 429
+    assert read(failure_reply(Failure.QUEUE_FULL, head=False, federation=True))[0] == 503
+
+
 @pytest.mark.parametrize("failure", TOLD)
 def test_a_preflight_never_fails(failure: Failure) -> None:
     """A browser hides the answer to a request whose preflight failed, and with it why there is none."""

@@ -174,7 +174,7 @@ def authored(rule: Rule, target: bytes, host: bytes, step: Step) -> Decision:
             headers=(("Location", location),),
             reason=reason,
         )
-    return Decision(action="refuse", endpoint=step.endpoint, pool="", status=route.refuse or 403, reason=reason)
+    return Decision(action="refuse", endpoint=step.endpoint, pool="", status=route.refuse, reason=reason)
 
 
 def is_preflight(method: bytes, fields: Fields) -> bool:

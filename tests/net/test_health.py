@@ -17,8 +17,9 @@ from twisted.internet.error import ConnectError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
+from twisted.web.client import ResponseFailed
 
-from sidecar.upstream.asking import ask, serves
+from sidecar.upstream.asking import TooLongError, ask, serves
 from sidecar.upstream.connecting import describe, missing
 from sidecar.upstream.health import Health, HealthLimits, NoAnswerError, WorkerState
 
@@ -365,6 +366,28 @@ def test_questions_to_a_real_socket(tmp_path: Path) -> None:
         assert await asked(ok % (404, b"Server: nginx\r\n")) is False
         assert str(await asked(ok % (503, b""))) == "it answers 503 when it is asked for its health"
         assert str(await asked(b"", close=True)) == "it closes connections without an answer"
+        await worker.stop()
+        await turns()
+
+    spin(scenario())
+
+
+@pytest.mark.parametrize(("sent", "said"), [(4, ResponseFailed), (5, TooLongError)])
+def test_an_answer_that_breaks_off_is_none(tmp_path: Path, sent: int, said: type[Exception]) -> None:
+    """Even where it has as many bytes as are kept; with one more it is too long."""
+
+    async def scenario() -> None:
+        from twisted.internet.defer import Deferred
+
+        worker = Worker(tmp_path / "w.sock").start()
+        endpoint = clientFromString(reactor, f"unix:{worker.path}")
+        result = Deferred.fromCoroutine(ask(reactor, endpoint, "/x", {}, 30, most=4))
+        peer = await worker.connection()
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + b"x" * sent)
+        peer.close()
+        with pytest.raises(said):
+            await result
         await worker.stop()
         await turns()
 

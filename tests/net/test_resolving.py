@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import DNSLookupError
+from twisted.internet.task import deferLater
 
 from sidecar.transport.link import Link
 from sidecar.transport.poller import Poller
@@ -31,9 +33,11 @@ class Resolver:
         self.go_on = threading.Event()
         self.go_on.set()
         self.asked = 0
+        self.names: Counter[str] = Counter()
 
     def __call__(self, name: str) -> tuple[str, ...]:
         self.asked += 1
+        self.names[name] += 1
         self.go_on.wait()
         if name not in self.addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -177,6 +181,30 @@ def test_followers_are_told_of_addresses_that_are_gone() -> None:
             resolver.addresses["a"] = "10.0.0.4"
             await Told(found).come()
             assert moves == ["10.0.0.3"]
+
+    spin(play())
+
+
+def test_only_names_that_are_followed_are_asked_for_again() -> None:
+    """And none whose answer has not come yet."""
+
+    async def play() -> None:
+        resolver = Resolver(a="10.0.0.1", b="10.0.0.2", c="10.0.0.3")
+        with names(resolver) as found:
+            assert await Told(found, "b").come() == ("10.0.0.2",)
+            found.follow("a", lambda: None)
+            while resolver.names["a"] < 3:
+                await turns(1)
+            assert resolver.names["b"] == 1
+            resolver.go_on.clear()
+            while resolver.names["a"] < 4:
+                await turns(1)
+            await deferLater(reactor, 3 * LIMITS.interval)
+            # The second thread is free for another name, so nothing more of `a` was in the queue.
+            Told(found, "c")
+            while not resolver.names["c"]:
+                await turns(1)
+            assert resolver.names["a"] == 4
 
     spin(play())
 

@@ -195,6 +195,17 @@ def test_a_pool_that_only_stands_in() -> None:
     assert sync.fallback == (("spare",), ("main",))
 
 
+def test_who_stands_in_twice_counts_once() -> None:
+    """In the first of the pools; a pool that has nobody else is left out."""
+    pools = {
+        "spare": Pool(workers=("spare",)),
+        "other": Pool(workers=("spare",)),
+        "sync": Pool(workers=("sync*",), fallback=("spare", "other", "main")),
+    }
+    (sync,) = parts(plan_of({**SPLIT, "spare": client()}, pools=pools), "sync")
+    assert sync.fallback == (("spare",), ("main",))
+
+
 @pytest.mark.parametrize(
     ("route", "taken"),
     [
