@@ -176,7 +176,7 @@ def test_explain_says_when_a_user_would_be_asked_for() -> None:
     """And why not."""
     asks, lone = told(PLAN, f"{V3}/joined_rooms"), told(plan_of({"main": client(), "a": client()}), f"{V3}/sync")
     assert asks is not None
-    assert "is asked for by whoami" in asks
+    assert "asks Synapse for it (whoami)" in asks
     assert lone is not None
     assert "only one candidate" in lone
     off = told(plan_of(SPLIT), f"{V3}/joined_rooms")
