@@ -85,11 +85,12 @@ def start(machine: Booted) -> None:
         "runuser -u postgres -- createdb --encoding=UTF8 --locale=C --template=template0 \\\n"
         "    --owner=matrix-synapse synapse\n"
         "systemctl daemon-reload\n"
-        f"systemctl enable --now matrix-synapse.target matrix-synapse.service {' '.join(map(_unit, WORKERS))}"
+        f"systemctl enable --now matrix-synapse.target matrix-synapse.service {' '.join(map(unit, WORKERS))}"
     )
 
 
-def _unit(worker: str) -> str:
+def unit(worker: str) -> str:
+    """The name of the unit of a worker."""
     return f"matrix-synapse-worker@{worker}.service"
 
 

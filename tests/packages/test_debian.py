@@ -220,6 +220,39 @@ def test_no_restart_loses_a_request(scene: Scene) -> None:
     assert scene.crowd.lost() == []
 
 
+def test_a_drain_outlives_a_restart(scene: Scene) -> None:
+    """It is kept in the state directory that the unit makes, which only its user enters."""
+    machine = scene.machine
+    asked = "curl -sf --unix-socket /run/matrix-sidecar/admin.sock http://localhost/api"
+    drained = f"{asked}/status | jq -r .workers.reader1.state"
+    machine.does(f"cp {FILE} good && printf 'operator:\\n  remember_drains: drains.json\\n' >>{FILE}")
+    machine.does(f"systemctl reload {SERVICE} && {asked}/workers/reader1/drain -X POST")
+    machine.does(f"systemctl restart {SERVICE}")
+    assert machine.does(drained) == "draining\n"
+    assert "reader1" in machine.does("cat /var/lib/matrix-sidecar/drains.json")
+    assert machine.does("stat --dereference --format=%a /var/lib/matrix-sidecar") == "700\n"
+    machine.does(f"{asked}/workers/reader1/undrain -X POST && systemctl restart {SERVICE}")
+    assert machine.does(drained) == "up\n"
+    machine.does(f"cp good {FILE} && systemctl reload {SERVICE}")
+    assert scene.crowd is not None
+    assert scene.crowd.lost() == []
+
+
+def test_a_rollout_loses_no_request(scene: Scene) -> None:
+    """It restarts the units of every worker and of main, with the commands that are the default."""
+    units = [homeserver.unit(worker) for worker in homeserver.WORKERS]
+    ask = f"systemctl show --property=InvocationID --value {' '.join(units)} matrix-synapse.service"
+    before = scene.machine.does(ask).split()
+    said = scene.machine.does("matrix-sidecar rollout --all")
+    after = scene.machine.does(ask).split()
+    assert len(before) == len(after) == 3
+    assert not set(before) & set(after)
+    assert scene.machine.does(f"systemctl is-active {' '.join(units)} matrix-synapse.service").split() == ["active"] * 3
+    assert scene.crowd is not None
+    assert scene.crowd.lost() == []
+    print(f"{scene.suite}: {said}")
+
+
 def test_no_upgrade_loses_a_request(scene: Scene, tmp_path: Path) -> None:
     """As the page tells it; the new process runs from what was installed."""
     assert scene.crowd is not None
