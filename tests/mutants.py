@@ -121,10 +121,10 @@ def modules(names: list[str]) -> list[Path]:
     return sorted(path.relative_to(ROOT) for path in found)
 
 
-def nearest(module: Path) -> list[str]:
+def nearest(module: Path, root: Path = ROOT) -> list[str]:
     """The files of the tests that should notice a change of a module; those that are called like it come first."""
     patterns = NEAREST[module.parts[1]].split()
-    files = [str(path.relative_to(ROOT)) for each in patterns for path in sorted((ROOT / "tests").glob(each))]
+    files = [str(path.relative_to(root)) for each in patterns for path in sorted((root / "tests").glob(each))]
     return sorted(files, key=lambda file: module.stem not in file)
 
 
@@ -156,7 +156,7 @@ class Copies:
         before = file.read_text(encoding="utf-8")
         try:
             self._write(file, source)
-            return {0: Verdict.LIVED, -9: Verdict.ENDLESS}.get(self._test(at, nearest(module)), Verdict.NOTICED)
+            return {0: Verdict.LIVED, -9: Verdict.ENDLESS}.get(self._test(at, nearest(module, at)), Verdict.NOTICED)
         finally:
             self._write(file, before)
             self._free.put(at)
