@@ -12,6 +12,7 @@ from fakes import FakeQuestions
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -390,6 +391,26 @@ def test_an_answer_that_breaks_off_is_none(tmp_path: Path, sent: int, said: type
             await result
         await worker.stop()
         await turns()
+
+    spin(scenario())
+
+
+def test_an_answer_that_stalls_keeps_no_connection(tmp_path: Path) -> None:
+    """Its time is over, and the worker sees the end."""
+
+    async def scenario() -> None:
+        from twisted.internet.defer import Deferred
+
+        worker = Worker(tmp_path / "w.sock").start()
+        endpoint = clientFromString(reactor, f"unix:{worker.path}")
+        result = Deferred.fromCoroutine(ask(reactor, endpoint, "/x", {}, 0.2))
+        peer = await worker.connection()
+        await peer.head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")
+        with pytest.raises(DeferredTimeoutError):
+            await result
+        await peer.vanishes()
+        await worker.stop()
 
     spin(scenario())
 

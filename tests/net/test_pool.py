@@ -381,13 +381,16 @@ def test_draining() -> None:
     assert running.upstream is not None
     assert idle.upstream is not None
     pool.release(idle.held)
+    assert pool.admits(0.0)
     pool.drain()
+    assert not pool.admits(0.0)
     assert (pool.leased, pool.idle) == (1, 0)
     assert pool.lease(late) is None
     pool.release(running.held)
     assert (pool.leased, pool.idle) == (0, 0)
     assert not endpoint.attempts
     pool.undrain()
+    assert pool.admits(0.0)
     endpoint.accept()
     assert late.upstream is not None
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.config.schema import Pool, Route
-from sidecar.routing.decide import decide
+from sidecar.routing.decide import decide, is_long_poll
 from sidecar.routing.overrides import Adjustable, Override
 from sidecar.routing.plan import DECISIONS, KEY_LENGTH, Plan
 from sidecar.synapse.endpoint_rows import Endpoint
@@ -303,3 +303,20 @@ def test_what_may_be_sent_again_is_told() -> None:
     assert asked(PLAN, "GET", "/_matrix/client/v3/sync", authorized()).replayable
     assert asked(PLAN, "POST", "/_matrix/client/v3/keys/claim", authorized()).replayable is False
     assert asked(PLAN, "PUT", "/unknown", authorized()).replayable is None
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "waits"),
+    [
+        (b"GET", b"timeout=30000", True),
+        (b"POST", b"pos=1&timeout=1", True),
+        (b"GET", b"timeout=0", False),
+        (b"GET", b"timeout=000", False),
+        (b"GET", b"timeouts=30000", False),
+        (b"GET", b"", False),
+        (b"PUT", b"timeout=30000", False),
+    ],
+)
+def test_what_waits_for_news(method: bytes, query: bytes, waits: bool) -> None:
+    """A request that says for how long."""
+    assert is_long_poll(method, query) is waits
