@@ -151,3 +151,9 @@ def test_no_mixture_of_spellings_opens_it(front: list[str], synapse: str, betwee
 def test_reading_a_path_never_fails(octets: bytes, known: bool) -> None:
     """Any octets are closed or open."""
     assert closed_resource(octets, known=known) in (None, "admin", "mas", "metrics", "replication", "too deep")
+
+
+@pytest.mark.parametrize(("known", "found"), [(False, "too deep"), (True, None)])
+def test_a_path_that_becomes_deep_when_it_is_decoded(known: bool, found: str | None) -> None:
+    """Its segments are not looked through; where an encoded slash is text, they are none."""
+    assert closed_resource(b"/_synapse/client/x" + b"%2fa" * 70, known=known) == found
